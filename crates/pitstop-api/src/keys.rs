@@ -1,0 +1,66 @@
+//! Every label, annotation, taint and finalizer key that pitstop reads or writes.
+
+/// Label: the revision that a pod or a ControllerRevision belongs to.
+pub const REVISION_HASH: &str = "controller-revision-hash";
+/// Label on pods: the template generation of the DaemonSet that made them.
+pub const POD_TEMPLATE_GENERATION: &str = "pod-template-generation";
+/// Annotation on DaemonSets: how often the template changed.
+pub const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+/// Annotation: why a revision was made, shown by `kubectl rollout history`.
+pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+/// Annotation on a template: when `kubectl rollout restart` was typed.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Annotation of client-side apply.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// OpenYurt: the upgrade model of a DaemonSet.
+pub const OPENYURT_UPDATE_STRATEGY: &str = "apps.openyurt.io/update-strategy";
+/// OpenYurt: how many pods may be unavailable under `AdvancedRollingUpdate`.
+pub const OPENYURT_MAX_UNAVAILABLE: &str = "apps.openyurt.io/max-unavailable";
+/// A key of an early design text that was never implemented; seen, it is worth a warning.
+pub const OPENYURT_UPGRADE_STRATEGY_TYPO: &str = "apps.openyurt.io/upgrade-strategy";
+/// OpenYurt: node label that names the pool of a node.
+pub const OPENYURT_NODEPOOL: &str = "apps.openyurt.io/nodepool";
+
+/// Taint of a node whose Ready condition is False.
+pub const TAINT_NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// Taint of a node whose Ready condition is Unknown.
+pub const TAINT_UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Taint of a node short of disk.
+pub const TAINT_DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
+/// Taint of a node short of memory.
+pub const TAINT_MEMORY_PRESSURE: &str = "node.kubernetes.io/memory-pressure";
+/// Taint of a node short of process ids.
+pub const TAINT_PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
+/// Taint of a cordoned node.
+pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Taint of a node without a network.
+pub const TAINT_NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
+/// Taint and label of control-plane nodes.
+pub const NODE_ROLE_CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// Label of nodes: their host name.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// Label of nodes: operating system.
+pub const OS: &str = "kubernetes.io/os";
+/// Label of nodes: processor architecture.
+pub const ARCH: &str = "kubernetes.io/arch";
+/// Label of namespaces: their own name.
+pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Finalizer: dependents are deleted first.
+pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer: dependents are released first.
+pub const FINALIZER_ORPHAN: &str = "orphan";
+
+/// Simulated nodes: cut a node off (`disconnected`) or connect it again (`connected`). embedded-cluster.md 17.6.
+pub const SIM_NETWORK: &str = "sim.pitstop.io/network";
+/// Simulated nodes: annotation prefix of everything a person can make a simulated node do.
+pub const SIM_PREFIX: &str = "sim.pitstop.io/";
+/// Annotation watch bookmarks carry at the end of the initial list.
+pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// The characters of generated name suffixes and revision hashes.
+///
+/// Source: daemonset.md A4.
+pub const SAFE_ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";

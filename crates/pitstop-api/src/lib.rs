@@ -1,0 +1,17 @@
+//! Kinds, keys, lean views, selectors and placement rules: what every part of pitstop shares.
+//!
+//! Nothing here does I/O, and no runtime is a dependency. String keys of the Kubernetes API live in [`keys`] and
+//! [`reasons`] and nowhere else.
+
+pub mod clock;
+pub mod int_or_percent;
+pub mod keys;
+pub mod kind;
+pub mod placement;
+pub mod reasons;
+pub mod selector;
+pub mod view;
+
+pub use clock::{Clock, SharedClock, SystemClock};
+pub use int_or_percent::IntOrPercent;
+pub use jiff::Timestamp;

@@ -1,0 +1,39 @@
+//! Every condition type, event reason and event source that pitstop writes.
+
+/// Event source of the native DaemonSet controller.
+pub const SOURCE_DAEMONSET: &str = "daemonset-controller";
+/// Event source of AdvancedRollingUpdate and OTA.
+pub const SOURCE_POD_UPDATER: &str = "daemon-pod-updater-controller";
+
+/// A pod was created.
+pub const SUCCESSFUL_CREATE: &str = "SuccessfulCreate";
+/// A pod could not be created.
+pub const FAILED_CREATE: &str = "FailedCreate";
+/// A pod was deleted.
+pub const SUCCESSFUL_DELETE: &str = "SuccessfulDelete";
+/// A pod could not be deleted.
+pub const FAILED_DELETE: &str = "FailedDelete";
+/// A pod of phase Failed is deleted so that it is made again.
+pub const FAILED_DAEMON_POD: &str = "FailedDaemonPod";
+/// A pod of phase Succeeded is deleted so that it is made again.
+pub const SUCCEEDED_DAEMON_POD: &str = "SucceededDaemonPod";
+/// The selector of a DaemonSet is empty.
+pub const SELECTING_ALL: &str = "SelectingAll";
+
+/// `apps.openyurt.io/update-strategy` names no known model.
+pub const INVALID_UPDATE_STRATEGY: &str = "InvalidUpdateStrategy";
+/// A model is named, but `spec.updateStrategy.type` is not OnDelete.
+pub const UPDATE_STRATEGY_NOT_ON_DELETE: &str = "UpdateStrategyNotOnDelete";
+/// An annotation does not parse.
+pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
+/// `max-unavailable` is written as zero and read as the default.
+pub const MAX_UNAVAILABLE_IGNORED: &str = "MaxUnavailableIgnored";
+/// The strategy was written as its alias.
+pub const STRATEGY_ALIAS: &str = "StrategyAlias";
+/// A rollout under AdvancedRollingUpdate began or ended.
+pub const UPGRADE_PROGRESS: &str = "UpgradeProgress";
+
+/// Pod and node condition: ready to serve.
+pub const READY: &str = "Ready";
+/// Pod condition: OTA, a newer revision waits.
+pub const POD_NEED_UPGRADE: &str = "PodNeedUpgrade";

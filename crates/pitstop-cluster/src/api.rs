@@ -1,0 +1,1 @@
+//! HTTP: verbs, lists, watches, patches, discovery, status errors.

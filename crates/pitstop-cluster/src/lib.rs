@@ -1,0 +1,26 @@
+//! A Kubernetes-compatible API server with simulated nodes, in one process.
+//!
+//! A library first: [`Cluster::start`] gives a [`kube::Client`] that talks to it without a socket, and
+//! [`Cluster::serve`] adds HTTPS for `kubectl`. Its nodes run no containers. It knows nothing of pitstop's controllers.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`kinds`] | the table of kinds: one entry each, with its defaults, validation and printed columns |
+//! | `schema` | field tables of the built-in kinds: strict decoding, protobuf, merge keys |
+//! | `store` | objects as bytes, one global resourceVersion, watch history, durability |
+//! | `api` | HTTP: verbs, lists, watches, patches, discovery, status errors |
+//! | [`builtin`] | scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC |
+//! | [`node`] | the simulated nodes, ordinary clients of any API server |
+
+pub mod api;
+pub mod builtin;
+pub mod cluster;
+pub mod informer;
+pub mod kinds;
+pub mod node;
+pub mod patch;
+pub mod schema;
+pub mod serve;
+pub mod store;
+
+pub use cluster::{Cluster, Config};

@@ -1,0 +1,1 @@
+//! Simulated nodes: ordinary clients of any API server.

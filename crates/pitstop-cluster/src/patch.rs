@@ -1,0 +1,2 @@
+//! The four kinds of patches.
+pub mod strategic;

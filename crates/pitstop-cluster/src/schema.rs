@@ -1,0 +1,1 @@
+//! Field tables of the built-in kinds: strict decoding, protobuf, merge keys.

@@ -1,0 +1,1 @@
+//! HTTPS for kubectl: listener, certificates, kubeconfig.
