@@ -6,7 +6,6 @@
 pub mod clock;
 pub mod int_or_percent;
 pub mod keys;
-pub mod kind;
 pub mod placement;
 pub mod reasons;
 pub mod selector;

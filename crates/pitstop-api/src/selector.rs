@@ -325,7 +325,7 @@ pub fn is_label_value(value: &str) -> bool {
 
 /// Is this a DNS-1123 subdomain of at most 253 characters?
 pub fn is_dns_subdomain(name: &str) -> bool {
-    name.len() <= 253 && name.split('.').all(|part| is_dns_label_of_any_length(part))
+    name.len() <= 253 && name.split('.').all(is_dns_label_of_any_length)
 }
 
 /// Is this a DNS-1123 label of at most 63 characters?

@@ -1,1 +1,23 @@
-//! pitstop-engine
+//! The decisions of pitstop: `plan(&Snapshot) -> Plan`.
+//!
+//! Nothing here reads a clock, calls an API, rolls dice or awaits. What a log line would say is in the [`Plan`]: a
+//! [`Reason`] for every pod that is not at the target. The shell fetches snapshots and carries out plans.
+//!
+//! | module | the rules in it |
+//! |---|---|
+//! | [`availability`] | ready, available, `minReadySeconds` |
+//! | [`budget`] | how many pods may be down: `maxUnavailable`, `maxSurge` |
+//! | [`revision`] | what a version is: data, hash, equality, history, collision |
+//! | [`daemonset`] | native rolling update, OnDelete, AdvancedRollingUpdate |
+//! | [`plan`] | what a decision consists of |
+//! | [`snapshot`] | what a decision is made from |
+
+pub mod availability;
+pub mod budget;
+pub mod daemonset;
+pub mod plan;
+pub mod revision;
+pub mod snapshot;
+
+pub use plan::{Action, Plan, Reason};
+pub use snapshot::Snapshot;

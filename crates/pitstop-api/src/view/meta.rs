@@ -1,0 +1,136 @@
+//! Metadata that all views share.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::selector::Labels;
+
+/// Identity of one object; a recreated object of the same name has another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(pub u128);
+
+impl Uid {
+    /// Reads the usual form of 32 hexadecimal digits with hyphens.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut value: u128 = 0;
+        let mut n_digits = 0;
+        for c in text.chars().filter(|c| *c != '-') {
+            value = value.checked_mul(16)? | u128::from(c.to_digit(16)?);
+            n_digits += 1;
+        }
+        (n_digits == 32).then_some(Self(value))
+    }
+}
+
+impl std::fmt::Display for Uid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hex = format!("{:032x}", self.0);
+        for (i, c) in hex.chars().enumerate() {
+            if matches!(i, 8 | 12 | 16 | 20) {
+                f.write_str("-")?;
+            }
+            write!(f, "{c}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The owner with `controller: true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ControllerRef {
+    /// Its uid.
+    pub uid: Uid,
+    /// Is it of kind `DaemonSet` in group `apps`?
+    pub is_daemonset: bool,
+}
+
+/// `metadata` as far as views read it.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct MetaWire {
+    /// Name.
+    pub name: String,
+    /// Namespace, empty for cluster-scoped objects.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Uid.
+    pub uid: String,
+    /// Decimal number, opaque upstream.
+    pub resource_version: String,
+    /// Raised when the spec changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// When the server stored it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creation_timestamp: Option<Timestamp>,
+    /// When it is to be gone; set means terminating.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<Timestamp>,
+    /// Labels.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Annotations.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub annotations: Labels,
+    /// Owners.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owner_references: Vec<OwnerWire>,
+}
+
+/// One owner reference.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OwnerWire {
+    /// Group and version of the owner.
+    pub api_version: String,
+    /// Kind of the owner.
+    pub kind: String,
+    /// Name of the owner.
+    pub name: String,
+    /// Uid of the owner.
+    pub uid: String,
+    /// Is the owner the controller of the object?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<bool>,
+}
+
+/// An object that cannot be read as a view. It is skipped, and whoever depends on it is told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct ViewError {
+    /// Path of the field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl MetaWire {
+    /// The uid as a number.
+    ///
+    /// # Errors
+    /// It is not a UUID.
+    pub fn uid(&self) -> Result<Uid, ViewError> {
+        Uid::parse(&self.uid).ok_or_else(|| ViewError {
+            field: "metadata.uid",
+            problem: format!("{:?} is not a uid", self.uid),
+        })
+    }
+
+    /// The resourceVersion as a number; 0 when it is none.
+    pub fn version(&self) -> u64 {
+        self.resource_version.parse().unwrap_or_default()
+    }
+
+    /// The owner that controls the object.
+    pub fn controller(&self) -> Option<ControllerRef> {
+        let owner = self
+            .owner_references
+            .iter()
+            .find(|owner| owner.controller == Some(true))?;
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        Some(ControllerRef {
+            uid: Uid::parse(&owner.uid)?,
+            is_daemonset: owner.kind == "DaemonSet" && group == "apps",
+        })
+    }
+}

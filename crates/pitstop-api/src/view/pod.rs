@@ -1,0 +1,256 @@
+//! Pods as decisions see them.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::meta::{ControllerRef, MetaWire, Uid, ViewError};
+use super::{NodeNames, NodeSlot};
+use crate::keys;
+use crate::placement::{Affinity, NodeConstraints};
+use crate::selector::Labels;
+
+/// A pod, lean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodView {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Identity.
+    pub uid: Uid,
+    /// Version of the object that this view was made from.
+    pub resource_version: u64,
+    /// Labels; equal sets of one workload may be shared.
+    pub labels: Arc<Labels>,
+    /// Who controls it.
+    pub controller: Option<ControllerRef>,
+    /// The node that it runs on or is meant for.
+    pub node: Option<NodeSlot>,
+    /// Is it bound to that node (`spec.nodeName` set)?
+    pub bound: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Set while it terminates.
+    pub deleted_at: Option<Timestamp>,
+    /// `status.phase`.
+    pub phase: Phase,
+    /// Condition `Ready`; absent before a kubelet reported.
+    pub ready: Option<ReadyCondition>,
+    /// Images of the containers, in order.
+    pub images: Arc<[Arc<str>]>,
+    /// Why a container waits or ended, of the first container that does not run: `ImagePullBackOff` and the like.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// Condition `Ready` of a pod or node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadyCondition {
+    /// Is the status `True`?
+    pub is_true: bool,
+    /// `lastTransitionTime`.
+    pub since: Option<Timestamp>,
+}
+
+/// `status.phase` of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Not all containers were started yet.
+    #[default]
+    Pending,
+    /// Running.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one badly.
+    Failed,
+    /// Anything else.
+    Unknown,
+}
+
+impl PodView {
+    /// Is it on its way out?
+    pub fn is_terminating(&self) -> bool {
+        self.deleted_at.is_some()
+    }
+
+    /// Has it come to its end, in phase Succeeded or Failed?
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Is condition `Ready` True?
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_some_and(|ready| ready.is_true)
+    }
+
+    /// The revision in its label.
+    pub fn revision_hash(&self) -> Option<&str> {
+        self.labels.get(keys::REVISION_HASH).map(String::as_str)
+    }
+
+    /// The template generation in its label.
+    pub fn template_generation(&self) -> Option<i64> {
+        self.labels.get(keys::POD_TEMPLATE_GENERATION)?.parse().ok()
+    }
+}
+
+/// A pod on the wire, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct PodWire {
+    /// Metadata.
+    pub metadata: MetaWire,
+    /// Spec.
+    pub spec: PodSpecWire,
+    /// Status.
+    pub status: PodStatusWire,
+}
+
+/// `spec` of a pod, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpecWire {
+    /// The node that it is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// Affinity, which names the node that a pod of a DaemonSet is meant for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+    /// Its containers.
+    pub containers: Vec<ContainerWire>,
+}
+
+/// One container, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ContainerWire {
+    /// Name.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+}
+
+/// `status` of a pod, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodStatusWire {
+    /// Phase.
+    pub phase: String,
+    /// Conditions.
+    pub conditions: Vec<ConditionWire>,
+    /// Containers.
+    pub container_statuses: Vec<ContainerStatusWire>,
+}
+
+/// One condition, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ConditionWire {
+    /// Type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// When the status changed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
+}
+
+/// The state of one container, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ContainerStatusWire {
+    /// State.
+    pub state: ContainerStateWire,
+}
+
+/// Which state a container is in.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct ContainerStateWire {
+    /// It waits, for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<StateReasonWire>,
+    /// It ended, for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminated: Option<StateReasonWire>,
+}
+
+/// Why a container is in its state.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct StateReasonWire {
+    /// CamelCase word.
+    pub reason: String,
+}
+
+/// The condition `Ready` among others.
+pub(super) fn ready_condition(conditions: &[ConditionWire]) -> Option<ReadyCondition> {
+    let ready = conditions
+        .iter()
+        .find(|condition| condition.kind == crate::reasons::READY)?;
+    Some(ReadyCondition {
+        is_true: ready.status == "True",
+        since: ready.last_transition_time,
+    })
+}
+
+impl PodWire {
+    /// The view of this pod.
+    ///
+    /// # Errors
+    /// The uid is none.
+    pub fn view(self, nodes: &mut NodeNames) -> Result<PodView, ViewError> {
+        let uid = self.metadata.uid()?;
+        let bound = self
+            .spec
+            .node_name
+            .as_deref()
+            .is_some_and(|name| !name.is_empty());
+        let placement = NodeConstraints {
+            node_name: self.spec.node_name,
+            affinity: self.spec.affinity,
+            ..NodeConstraints::default()
+        };
+        let trouble = self.status.container_statuses.iter().find_map(|status| {
+            let reason = status
+                .state
+                .waiting
+                .as_ref()
+                .or(status.state.terminated.as_ref())?;
+            (!reason.reason.is_empty()).then(|| reason.reason.as_str().into())
+        });
+        Ok(PodView {
+            uid,
+            resource_version: self.metadata.version(),
+            controller: self.metadata.controller(),
+            node: placement.target_node().map(|name| nodes.slot(name)),
+            bound: placement
+                .node_name
+                .as_deref()
+                .is_some_and(|name| !name.is_empty()),
+            created_at: self.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
+            deleted_at: self.metadata.deletion_timestamp,
+            phase: match self.status.phase.as_str() {
+                "" | "Pending" => Phase::Pending,
+                "Running" => Phase::Running,
+                "Succeeded" => Phase::Succeeded,
+                "Failed" => Phase::Failed,
+                _ => Phase::Unknown,
+            },
+            ready: ready_condition(&self.status.conditions),
+            images: self
+                .spec
+                .containers
+                .iter()
+                .map(|c| Arc::from(c.image.as_str()))
+                .collect(),
+            trouble,
+            namespace: self.metadata.namespace.into(),
+            name: self.metadata.name.into(),
+            labels: Arc::new(self.metadata.labels),
+        })
+    }
+}

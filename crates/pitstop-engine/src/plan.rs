@@ -1,0 +1,284 @@
+//! What a decision consists of.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pitstop_api::view::{DaemonSetStatus, NodeSlot, Uid};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::snapshot::FailedPods;
+
+/// The outcome of a decision. An empty plan with the same status means that nothing is written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// Writes, in the order in which they have to succeed: revisions first. Pod actions are independent of each other.
+    pub actions: Vec<Action>,
+    /// The status to write, when it differs from the object's.
+    pub status: Option<DaemonSetStatus>,
+    /// Events about the DaemonSet itself. Events about single pods come from the outcome of actions.
+    pub events: Vec<Event>,
+    /// Decide again after this long even if nothing happens.
+    pub requeue_after: Option<Duration>,
+    /// For every pod (and every node that lacks its pod) that is not at the target: why.
+    pub waiting: Vec<Waiting>,
+    /// Back-off of failed pods to remember in place of what was given.
+    pub failed_pods: Vec<FailedPods>,
+    /// What the decision counted, for people and metrics.
+    pub progress: Progress,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Create a ControllerRevision. If the name is taken by other data, the collision count is raised in the status
+    /// and nothing else of the plan is carried out.
+    CreateRevision(NewRevision),
+    /// Change `revision` of a ControllerRevision, and its change cause along with it.
+    RenumberRevision {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// The new number.
+        revision: i64,
+        /// Annotations to set.
+        annotations: Vec<(String, String)>,
+    },
+    /// Set the missing hash label of a ControllerRevision.
+    LabelRevision {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// The label's value.
+        hash: Arc<str>,
+    },
+    /// Delete a ControllerRevision.
+    DeleteRevision {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+    },
+    /// Add our controller reference to an object without one.
+    Adopt {
+        /// What it is.
+        object: OwnedObject,
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+    },
+    /// Take our owner reference off an object whose labels do not match any more.
+    Release {
+        /// What it is.
+        object: OwnedObject,
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+    },
+    /// Set the revision label of a pod.
+    RelabelPod {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// The label's value.
+        hash: Arc<str>,
+    },
+    /// Create the pod of a node.
+    CreatePod {
+        /// The node.
+        node: NodeSlot,
+        /// The revision that it is made from.
+        hash: Arc<str>,
+    },
+    /// Delete a pod.
+    DeletePod {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// The version that was decided on, as precondition where a changed pod must not be deleted.
+        resource_version: Option<u64>,
+        /// Its node.
+        node: Option<NodeSlot>,
+        /// Why, for logs and metrics.
+        why: DeleteReason,
+    },
+}
+
+/// Which kind of object is adopted or released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnedObject {
+    /// A pod.
+    Pod,
+    /// A ControllerRevision.
+    Revision,
+}
+
+/// A ControllerRevision to create.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRevision {
+    /// Name: `<workload>-<hash>`.
+    pub name: String,
+    /// Hash, also its label.
+    pub hash: Arc<str>,
+    /// Number.
+    pub revision: i64,
+    /// `data`.
+    pub data: Value,
+}
+
+/// Why a pod is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum DeleteReason {
+    /// It is at an old revision and its turn has come.
+    Outdated,
+    /// It is at an old revision and unavailable anyway.
+    OutdatedAndUnavailable,
+    /// A surged pod has taken over.
+    Surged,
+    /// Another pod of the workload is on its node already.
+    Duplicate,
+    /// The node must not run the workload's pods.
+    NodeNotEligible,
+    /// The node that it was meant for does not exist.
+    NodeGone,
+    /// Its phase is Failed.
+    Failed,
+    /// Its phase is Succeeded.
+    Succeeded,
+}
+
+impl DeleteReason {
+    /// The word for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Outdated => "Outdated",
+            Self::OutdatedAndUnavailable => "OutdatedAndUnavailable",
+            Self::Surged => "Surged",
+            Self::Duplicate => "Duplicate",
+            Self::NodeNotEligible => "NodeNotEligible",
+            Self::NodeGone => "NodeGone",
+            Self::Failed => "Failed",
+            Self::Succeeded => "Succeeded",
+        }
+    }
+}
+
+/// An event about the workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Is it a `Warning` rather than `Normal`?
+    pub is_warning: bool,
+    /// Reason, from `pitstop_api::reasons`.
+    pub reason: &'static str,
+    /// Text for people.
+    pub message: Cow<'static, str>,
+    /// Published once for each value of this; `None`: whenever it is decided.
+    pub once_per: Option<String>,
+}
+
+/// A pod, or a node without its pod, that is not at the target.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// The pod, if there is one.
+    pub pod: Option<(Arc<str>, Uid)>,
+    /// Its node.
+    pub node: Option<NodeSlot>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a pod is not at the target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Reason {
+    /// The condition Ready of its node is not True. It costs no budget, and the pod is caught up when the node returns.
+    NodeNotReady {
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// As many pods as allowed are unavailable.
+    MaxUnavailable {
+        /// How many are.
+        used: u32,
+        /// How many may be.
+        limit: u32,
+    },
+    /// As many surge pods as allowed are there.
+    MaxSurge {
+        /// How many are.
+        used: u32,
+        /// How many may be.
+        limit: u32,
+    },
+    /// It is deleted by this plan.
+    Updating,
+    /// It is on its way out.
+    Terminating {
+        /// Since when its deletion was due.
+        since: Option<Timestamp>,
+    },
+    /// Its successor is not there yet.
+    WaitingForPod,
+    /// It is at the target revision but not ready.
+    NotReady {
+        /// What a container reports, e.g. `ImagePullBackOff`.
+        trouble: Option<Arc<str>>,
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// It is ready, but not for `minReadySeconds` yet.
+    MinReadySeconds {
+        /// When it becomes available.
+        until: Timestamp,
+    },
+    /// A surged pod must become available first.
+    WaitingForSurge,
+    /// The strategy is OnDelete without an upgrade model: it is replaced when somebody deletes it.
+    OnDelete,
+    /// The ControllerRevision of the current template is not there yet.
+    RevisionUnknown,
+    /// The DaemonSet's own controller has not seen the current spec yet.
+    NotObserved,
+    /// A field or annotation is malformed; nothing is done until it is mended.
+    Invalid {
+        /// Which.
+        field: Cow<'static, str>,
+    },
+    /// More than one pod of the workload is on the node.
+    DuplicatePods,
+    /// At most so many pods are touched in one pass; the next pass follows at once.
+    Burst,
+    /// Its phase is Failed, and it was replaced too recently.
+    BackOff {
+        /// When it is replaced.
+        until: Timestamp,
+    },
+    /// The OTA model: the owner of the node decides.
+    WaitingForOwner,
+    /// The workload is being deleted.
+    WorkloadTerminating,
+}
+
+/// What a decision counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Progress {
+    /// The hash of the current revision, when it is known.
+    pub target: Option<Arc<str>>,
+    /// Nodes that should have a pod or have one.
+    pub nodes: u32,
+    /// Of those: with a pod at the target.
+    pub updated: u32,
+    /// Of those: not ready, passed over.
+    pub frozen: u32,
+    /// Unavailable pods that count.
+    pub unavailable: u32,
+    /// Unavailable pods that are allowed.
+    pub limit: u32,
+}
