@@ -1,2 +1,0 @@
-//! pitstop
-fn main() {}

@@ -1,0 +1,33 @@
+//! The rules of style.md that a machine can check.
+
+type Rule = fn() -> anyhow::Result<Vec<String>>;
+
+fn check(rule: Rule) {
+    let found = rule().unwrap();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn crates_depend_only_in_the_direction_of_the_design() {
+    check(xtask::unwanted_dependencies);
+}
+
+#[test]
+fn every_file_is_compiled() {
+    check(xtask::unreachable_files);
+}
+
+#[test]
+fn no_module_outgrows_its_reader() {
+    check(xtask::long_modules);
+}
+
+#[test]
+fn string_keys_live_in_one_place() {
+    check(xtask::stray_keys);
+}
+
+#[test]
+fn modules_are_named_after_what_is_in_them() {
+    check(xtask::nameless_modules);
+}
