@@ -1,1 +1,346 @@
 //! HTTP: verbs, lists, watches, patches, discovery, status errors.
+//!
+//! A request is routed to a kind and a verb ([`route`]), its body is decoded and runs through the write pipeline
+//! ([`write`], [`delete`], [`subresource`]), or objects are read ([`read`], [`watch`]) and shown in the form that was
+//! asked for ([`present`]). What goes wrong on the way is a [`status::Failure`].
+
+mod accept;
+mod delete;
+mod discovery;
+mod events;
+mod metadata;
+mod openapi;
+mod params;
+mod present;
+mod random;
+mod read;
+mod route;
+mod status;
+mod subresource;
+mod watch;
+mod write;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use jiff::SignedDuration;
+use pitstop_api::SharedClock;
+
+use self::params::Params;
+use self::present::Form;
+use self::random::Random;
+use self::route::{Route, Target};
+pub(crate) use self::status::Failure;
+use crate::kinds::{Kind, Subresource};
+use crate::stand_in::kinds;
+use crate::store::{CollectionId, CollectionSpec, OpenError, Options, Store};
+
+/// Largest request body in bytes.
+///
+/// Source: embedded-cluster.md 4.3.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// Changes kept per kind.
+///
+/// Source: embedded-cluster.md 8, end.
+const HISTORY: usize = 100_000;
+
+/// How long an event lives after its last write.
+///
+/// Source: embedded-cluster.md 13.
+const EVENT_TTL: SignedDuration = SignedDuration::from_hours(1);
+const EVENT_SWEEP: Duration = Duration::from_mins(1);
+
+/// Body of every answer.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Who asks. Kept with the request for authorisation and for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct User {
+    /// E.g. `kubernetes-admin`.
+    pub(crate) name: Arc<str>,
+}
+
+/// Set on requests of a connection that will close: their watches end.
+#[derive(Debug, Clone)]
+pub(crate) struct Closing(pub(crate) tokio::sync::watch::Receiver<bool>);
+
+/// Returns when a sender has said so, or is gone.
+pub(crate) async fn closed(closing: &mut tokio::sync::watch::Receiver<bool>) {
+    // An error means that the sender is gone.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// The API server of one cluster.
+#[derive(Debug)]
+pub(crate) struct Api {
+    store: Store,
+    clock: SharedClock,
+    random: Random,
+    collections: BTreeMap<(&'static str, &'static str), Collected>,
+    documents: discovery::Documents,
+    closing: tokio::sync::watch::Sender<bool>,
+}
+
+/// Where a kind is stored, and the kind in whose form.
+#[derive(Debug, Clone, Copy)]
+struct Collected {
+    id: CollectionId,
+    kind: &'static Kind,
+}
+
+/// What an API server is made with.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// Where objects are kept.
+    pub(crate) data: Option<PathBuf>,
+    /// Now.
+    pub(crate) clock: SharedClock,
+    /// Seed of uids and name suffixes.
+    pub(crate) seed: Option<u64>,
+}
+
+/// The parts of a request that verbs look at.
+#[derive(Debug)]
+struct Call {
+    params: Params,
+    form: Form,
+    headers: HeaderMap,
+    body: Bytes,
+    closing: Option<Closing>,
+}
+
+impl Call {
+    fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
+    }
+}
+
+impl Api {
+    /// Opens the store. The namespaces that always exist are made by [`Api::bootstrap`].
+    pub(crate) fn open(setup: Setup) -> Result<Self, OpenError> {
+        Self::open_with_history(setup, HISTORY)
+    }
+
+    fn open_with_history(setup: Setup, history: usize) -> Result<Self, OpenError> {
+        let Setup { data, clock, seed } = setup;
+        // A kind that shares the store of another comes after it in no particular order: the owner's table counts.
+        let owners = || kinds::all().iter().filter(|k| k.stored_as == (k.group, k.plural));
+        let specs = owners().map(|k| CollectionSpec {
+            stored_as: k.stored_as,
+            field_keys: k.field_keys,
+            durability: k.durability,
+        });
+        let options = Options {
+            data,
+            clock: clock.clone(),
+            history,
+            collections: specs.collect(),
+        };
+        let store = Store::open(options)?;
+        let collections = owners()
+            .filter_map(|kind| {
+                Some((
+                    kind.stored_as,
+                    Collected {
+                        id: store.collection(kind.stored_as)?,
+                        kind,
+                    },
+                ))
+            })
+            .collect();
+        Ok(Self {
+            store,
+            clock,
+            random: Random::new(seed),
+            collections,
+            documents: discovery::Documents::new(kinds::all()),
+            closing: tokio::sync::watch::Sender::new(false),
+        })
+    }
+
+    /// The newest resourceVersion.
+    pub(crate) fn version(&self) -> u64 {
+        self.store.version()
+    }
+
+    /// Ends every watch. Requests still get answers.
+    pub(crate) fn end_watches(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Ends every watch and brings all writes to the disk; writes are refused from here on.
+    pub(crate) fn close(&self) {
+        self.end_watches();
+        self.store.close();
+    }
+
+    /// Deletes events that have had their time, for as long as it is polled.
+    pub(crate) async fn expire_events(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(EVENT_SWEEP);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let Ok(events) = self.collected(("", "events")) else {
+                return;
+            };
+            let expiry = self
+                .clock
+                .now()
+                .saturating_sub(EVENT_TTL)
+                .unwrap_or(jiff::Timestamp::MIN);
+            for event in self.store.written_before(events.id, expiry) {
+                let durability = events.kind.durability;
+                // One that was written again in between lives on.
+                let _ = self
+                    .store
+                    .remove(events.id, &event.key, event.version, None, durability);
+            }
+        }
+    }
+
+    /// Answers a request. Never fails: what goes wrong is an answer too.
+    pub(crate) async fn handle<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        // The body is read whole before anything is refused, so that the connection stays in step.
+        let body = match Limited::new(body, MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Failure::too_large(MAX_BODY).into_response();
+            }
+            Err(error) => {
+                return Failure::bad_request(format!("the request body cannot be read: {error}"))
+                    .into_response();
+            }
+        };
+        let params = Params::parse(parts.uri.query().unwrap_or_default());
+        let accept = parts
+            .headers
+            .get(ACCEPT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let form = present::form(&accept, &params);
+        let closing = parts.extensions.get().cloned();
+        let call = Call {
+            params,
+            form,
+            headers: parts.headers,
+            body,
+            closing,
+        };
+        let answer = match route::parse(parts.uri.path()) {
+            Some(route) => self.dispatch(route, &parts.method, &accept, call).await,
+            None => Err(Failure::no_such_path()),
+        };
+        answer.unwrap_or_else(Failure::into_response)
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        route: Route,
+        method: &Method,
+        accept: &str,
+        call: Call,
+    ) -> Result<Response<Body>, Failure> {
+        let target = match route {
+            Route::Objects(target) => target,
+            fixed if method == Method::GET => return self.documents.answer(&fixed, accept, &call.headers),
+            _ => return Err(Failure::method_not_allowed_here(method)),
+        };
+        let kind = target.kind;
+        let verb = verb_of(&target, method, &call.params);
+        let Some(verb) = verb.filter(|verb| target.subresource.is_some() || kind.verbs.contains(verb)) else {
+            return Err(Failure::method_not_allowed(kind, method));
+        };
+        match (verb, target.subresource) {
+            ("list", None) => self.list(&target, &call).await,
+            ("watch", None) => self.watch(&target, &call),
+            ("get", None | Some(Subresource::Status)) => self.get(&target, &call),
+            ("create", None) => Box::pin(self.create(&target, &call)).await,
+            ("update", None | Some(Subresource::Status | Subresource::Finalize)) => {
+                Box::pin(self.update(&target, &call)).await
+            }
+            ("patch", None | Some(Subresource::Status)) => Box::pin(self.patch(&target, &call)).await,
+            ("delete", None) => Box::pin(self.delete(&target, &call)).await,
+            ("deletecollection", None) => Box::pin(self.delete_collection(&target, &call)).await,
+            ("create", Some(Subresource::Binding)) => Box::pin(self.bind(&target, &call)).await,
+            _ => Err(Failure::method_not_allowed(kind, method)),
+        }
+    }
+
+    fn collected(&self, stored_as: (&str, &str)) -> Result<Collected, Failure> {
+        let found = self.collections.iter().find(|(k, _)| **k == stored_as);
+        found.map(|(_, c)| *c).ok_or_else(Failure::no_such_path)
+    }
+
+    fn collection_of(&self, kind: &Kind) -> Result<Collected, Failure> {
+        self.collections
+            .get(&kind.stored_as)
+            .copied()
+            .ok_or_else(Failure::no_such_path)
+    }
+}
+
+/// The verb as discovery and authorisation name it.
+fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static str> {
+    let named = target.name.is_some();
+    // Across all namespaces, objects can only be read.
+    let placed = named || target.namespace.is_some() || !target.kind.namespaced;
+    match *method {
+        Method::GET if named => Some("get"),
+        Method::GET if params.flag("watch") => Some("watch"),
+        Method::GET => Some("list"),
+        Method::POST if !named && placed => Some("create"),
+        Method::POST if target.subresource == Some(Subresource::Binding) => Some("create"),
+        Method::PUT if named => Some("update"),
+        Method::PATCH if named => Some("patch"),
+        Method::DELETE if named => Some("delete"),
+        Method::DELETE if placed => Some("deletecollection"),
+        _ => None,
+    }
+}
+
+/// An answer with a JSON body.
+fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    respond(status, "application/json", body)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Adds a `Warning` header for each text.
+///
+/// Source: embedded-cluster.md 5, end.
+fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response
+                .headers_mut()
+                .append(HeaderName::from_static("warning"), value);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

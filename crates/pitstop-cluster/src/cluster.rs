@@ -1,9 +1,25 @@
 //! One cluster: its store, its API, its built-in controllers and its nodes.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pitstop_api::SharedClock;
+use http::{Method, Request, StatusCode};
+use pitstop_api::{SharedClock, SystemClock};
+use tokio::task::JoinHandle;
+
+use crate::api::{Api, Body, Setup, User};
+use crate::serve::{self, ServeConfig, ServeError, Serving};
+use crate::store::OpenError;
+
+/// Namespaces that are always there.
+///
+/// Source: embedded-cluster.md 11.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Who asks through [`Cluster::client`] and through the kubeconfig of [`Cluster::serve`].
+pub(crate) const ADMIN: &str = "kubernetes-admin";
 
 /// How a cluster is made. [`Config::default`] is a memory-only cluster without nodes, for tests.
 #[derive(Debug, Clone)]
@@ -26,6 +42,122 @@ pub struct Config {
     pub builtin_controllers: bool,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: None,
+            clock: Arc::new(SystemClock),
+            seed: None,
+            node_grace: Duration::from_secs(40),
+            time_scale: 1.0,
+            builtin_controllers: true,
+        }
+    }
+}
+
+/// Why a cluster could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data folder.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An object that every cluster has could not be made.
+    #[error("the namespace {namespace} could not be made: the server answered {status}")]
+    Bootstrap {
+        /// Its name.
+        namespace: &'static str,
+        /// The answer's code.
+        status: StatusCode,
+    },
+}
+
 /// A running cluster. Dropping it stops everything that belongs to it.
 #[derive(Debug)]
-pub struct Cluster {}
+pub struct Cluster {
+    api: Arc<Api>,
+    config: Config,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Cluster {
+    /// Opens the data folder, if there is one, and starts the cluster. Must be called within a tokio runtime.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let setup = Setup {
+            data: config.data.clone(),
+            clock: config.clock.clone(),
+            seed: config.seed,
+        };
+        let api = Arc::new(Api::open(setup)?);
+        for namespace in NAMESPACES {
+            make_namespace(&api, namespace).await?;
+        }
+        let tasks = vec![tokio::spawn(api.clone().expire_events())];
+        Ok(Self { api, config, tasks })
+    }
+
+    /// A client without sockets, as an administrator.
+    pub fn client(&self) -> kube::Client {
+        self.client_as(ADMIN)
+    }
+
+    /// A client without sockets, under another name.
+    pub fn client_as(&self, user: &str) -> kube::Client {
+        let api = self.api.clone();
+        let user = User { name: user.into() };
+        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
+            request.extensions_mut().insert(user.clone());
+            let api = api.clone();
+            async move { Ok::<http::Response<Body>, Infallible>(api.handle(request).await) }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// Serves HTTPS for kubectl and other clients.
+    pub async fn serve(&self, config: ServeConfig) -> Result<Serving, ServeError> {
+        serve::start(
+            self.api.clone(),
+            config,
+            self.config.data.as_deref(),
+            self.config.clock.now(),
+        )
+        .await
+    }
+
+    /// The newest resourceVersion: it grows by one with each write.
+    pub fn resource_version(&self) -> u64 {
+        self.api.version()
+    }
+
+    /// Stops everything and brings all writes to the disk.
+    pub async fn shutdown(self) {
+        let api = self.api.clone();
+        drop(self);
+        let closed = tokio::task::spawn_blocking(move || api.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "the store could not be closed");
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.api.end_watches();
+    }
+}
+
+/// Makes a namespace that may be there already.
+async fn make_namespace(api: &Arc<Api>, namespace: &'static str) -> Result<(), Error> {
+    let body = serde_json::json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
+    });
+    let mut request = Request::new(http_body_util::Full::new(bytes::Bytes::from(body.to_string())));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static("/api/v1/namespaces");
+    match api.clone().handle(request).await.status() {
+        StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
+        status => Err(Error::Bootstrap { namespace, status }),
+    }
+}

@@ -12,15 +12,18 @@
 //! | [`builtin`] | scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC |
 //! | [`node`] | the simulated nodes, ordinary clients of any API server |
 
-pub mod api;
+mod api;
 pub mod builtin;
-pub mod cluster;
+mod cluster;
 pub mod informer;
 pub mod kinds;
 pub mod node;
 pub mod patch;
 pub mod schema;
-pub mod serve;
-pub mod store;
+mod serve;
+mod stand_in;
+mod store;
 
-pub use cluster::{Cluster, Config};
+pub use cluster::{Cluster, Config, Error};
+pub use serve::{ServeConfig, ServeError, Serving};
+pub use store::OpenError;

@@ -1,0 +1,391 @@
+//! Deletion: grace, finalizers, preconditions, propagation.
+//!
+//! Source: embedded-cluster.md 11.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::keys::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
+use serde_json::Value;
+
+use super::read::filter_of;
+use super::route::Target;
+use super::status::{self, Failure};
+use super::write::{Next, from_decode};
+use super::{Api, Body, Call, metadata, present};
+use crate::kinds::{Kind, Subresource};
+use crate::stand_in::schema;
+use crate::store::{ListQuery, Stored, WriteError};
+
+/// Repeats of a delete that others' writes get in the way of.
+const TRIES: usize = 16;
+
+/// Grace of pods that do not say, in seconds.
+const DEFAULT_GRACE: i64 = 30;
+
+/// Namespaces that may not go.
+const LASTING_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// How to delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct DeleteOptions {
+    grace: Option<i64>,
+    propagation: Option<Propagation>,
+    uid: Option<String>,
+    version: Option<String>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Propagation {
+    Orphan,
+    Foreground,
+    Background,
+}
+
+/// What a delete comes to.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    /// It was on its way already.
+    Same,
+    /// It is marked and waits.
+    Marked(Value),
+    /// It goes.
+    Gone,
+}
+
+/// What became of an object.
+enum Deleted {
+    Waits(Arc<Stored>),
+    Gone(Arc<Stored>),
+}
+
+impl Api {
+    pub(super) async fn delete(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
+        let name = target.name.as_deref().unwrap_or_default();
+        let options = DeleteOptions::parse(call)?;
+        let stored = self.stored(target)?;
+        match self.delete_one(kind, stored, &options).await? {
+            Deleted::Gone(stored) if !kind.graceful_deletion => {
+                let body = status::success(StatusCode::OK, kind, name, stored.uid());
+                Ok(super::json(StatusCode::OK, body.to_string()))
+            }
+            Deleted::Waits(stored) | Deleted::Gone(stored) => {
+                let body = present::one(kind, call.form, &stored, self.clock.now());
+                Ok(super::json(StatusCode::OK, body))
+            }
+        }
+    }
+
+    pub(super) async fn delete_collection(
+        &self,
+        target: &Target,
+        call: &Call,
+    ) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
+        let options = DeleteOptions::parse(call)?;
+        let collected = self.collection_of(kind)?;
+        let filter = filter_of(kind, collected.kind, call)?;
+        let namespace = if kind.namespaced {
+            target.namespace.as_deref()
+        } else {
+            Some("")
+        };
+        let query = ListQuery {
+            namespace,
+            ..ListQuery::default()
+        };
+        let page = self
+            .store
+            .list(collected.id, &query, &filter)
+            .map_err(Failure::list_expired)?;
+        let mut items = Vec::new();
+        for stored in page.items {
+            match self.delete_one(kind, stored, &options).await {
+                Ok(Deleted::Waits(stored) | Deleted::Gone(stored)) => {
+                    items.push(present::value(kind, &stored));
+                }
+                // Someone else was faster: it is gone all the same.
+                Err(failure) if failure.is_not_found() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let list = serde_json::json!({
+            "kind": format!("{}List", kind.kind), "apiVersion": present::api_version(kind),
+            "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
+        });
+        Ok(super::json(StatusCode::OK, list.to_string()))
+    }
+
+    async fn delete_one(
+        &self,
+        kind: &Kind,
+        mut stored: Arc<Stored>,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Failure> {
+        let collected = self.collection_of(kind)?;
+        let key = stored.key.clone();
+        let name = &*key.name;
+        if kind.subresources.contains(&Subresource::Finalize) && LASTING_NAMESPACES.contains(&name) {
+            return Err(Failure::forbidden(
+                kind,
+                name,
+                "this namespace may not be deleted",
+            ));
+        }
+        for _ in 0..TRIES {
+            options.check(kind, name, &stored)?;
+            let old = stored.decode();
+            let fate = fate(kind, &old, options, self.clock.now());
+            if options.dry_run {
+                return Ok(match fate {
+                    Fate::Gone => Deleted::Gone(stored),
+                    Fate::Same | Fate::Marked(_) => Deleted::Waits(stored),
+                });
+            }
+            let outcome = match fate {
+                Fate::Same => return Ok(Deleted::Waits(stored)),
+                Fate::Marked(new) => {
+                    let next = Next::Replace(new);
+                    self.store_next(collected.kind, &stored, &old, next, false)
+                        .await
+                        .map(Deleted::Waits)
+                }
+                Fate::Gone => {
+                    let removed =
+                        self.store
+                            .remove(collected.id, &key, stored.version, None, kind.durability);
+                    match removed {
+                        Ok(commit) => commit.durable().await.map(Deleted::Gone),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match outcome {
+                Ok(deleted) => return Ok(deleted),
+                Err(WriteError::Conflict) => {
+                    let again = self.store.get(collected.id, &key);
+                    stored = again.ok_or_else(|| Failure::not_found(kind, name))?;
+                }
+                Err(error) => return Err(Failure::from_write(error, kind, name)),
+            }
+        }
+        Err(Failure::modified(kind, name))
+    }
+}
+
+impl DeleteOptions {
+    /// From the body, and from the query where there is no body.
+    fn parse(call: &Call) -> Result<Self, Failure> {
+        let mut options = if call.body.is_empty() {
+            Self::default()
+        } else {
+            let decoded = schema::decode_as(
+                super::subresource::DELETE_OPTIONS,
+                call.content_type(),
+                &call.body,
+            );
+            Self::from_object(&decoded.map_err(from_decode)?.object)?
+        };
+        if options.grace.is_none() {
+            options.grace = call.params.number("gracePeriodSeconds");
+        }
+        if options.propagation.is_none() {
+            options.propagation = call
+                .params
+                .get("propagationPolicy")
+                .map(Propagation::parse)
+                .transpose()?;
+        }
+        if options.propagation.is_none() && call.params.get("orphanDependents").is_some() {
+            options.propagation = Some(Propagation::from_orphan(call.params.flag("orphanDependents")));
+        }
+        options.dry_run |= call.params.get("dryRun").is_some();
+        // Negative is as short as it gets without force.
+        options.grace = options.grace.map(|grace| if grace < 0 { 1 } else { grace });
+        Ok(options)
+    }
+
+    fn from_object(object: &Value) -> Result<Self, Failure> {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+        };
+        let policy = text("/propagationPolicy")
+            .map(|p| Propagation::parse(&p))
+            .transpose()?;
+        let orphan = object.get("orphanDependents").and_then(Value::as_bool);
+        Ok(Self {
+            grace: object.get("gracePeriodSeconds").and_then(Value::as_i64),
+            propagation: policy.or(orphan.map(Propagation::from_orphan)),
+            uid: text("/preconditions/uid"),
+            version: text("/preconditions/resourceVersion"),
+            dry_run: object
+                .get("dryRun")
+                .and_then(Value::as_array)
+                .is_some_and(|list| !list.is_empty()),
+        })
+    }
+
+    fn check(&self, kind: &Kind, name: &str, stored: &Stored) -> Result<(), Failure> {
+        let mismatch = |what: &str, wanted: &str, found: &str| {
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object \
+                 might have been deleted and then recreated"
+            );
+            Err(Failure::conflict(kind, name, &why))
+        };
+        match (&self.uid, &self.version) {
+            (Some(uid), _) if uid != stored.uid() => mismatch("UID", uid, stored.uid()),
+            (_, Some(version)) if *version != stored.version.to_string() => {
+                mismatch("ResourceVersion", version, &stored.version.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Propagation {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        match text {
+            "Orphan" => Ok(Self::Orphan),
+            "Foreground" => Ok(Self::Foreground),
+            "Background" => Ok(Self::Background),
+            other => Err(Failure::unprocessable(format!(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
+                 supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ))),
+        }
+    }
+
+    fn from_orphan(orphan: bool) -> Self {
+        if orphan { Self::Orphan } else { Self::Background }
+    }
+}
+
+/// Decides what a delete comes to.
+fn fate(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fate {
+    let mut new = old.clone();
+    set_propagation(&mut new, options.propagation);
+    if kind.graceful_deletion && !soften(&mut new, old, options.grace, now) {
+        return changed(new, old);
+    }
+    if !metadata::is_held(kind, &new) {
+        return Fate::Gone;
+    }
+    mark(kind, &mut new, old, now);
+    changed(new, old)
+}
+
+fn changed(new: Value, old: &Value) -> Fate {
+    if new == *old {
+        Fate::Same
+    } else {
+        Fate::Marked(new)
+    }
+}
+
+/// The finalizers that stand for a propagation policy.
+fn set_propagation(object: &mut Value, policy: Option<Propagation>) {
+    let Some(policy) = policy else { return };
+    let wanted = match policy {
+        Propagation::Orphan => Some(FINALIZER_ORPHAN),
+        Propagation::Foreground => Some(FINALIZER_FOREGROUND),
+        Propagation::Background => None,
+    };
+    let mut finalizers: Vec<String> = metadata::finalizers(object)
+        .into_iter()
+        .filter(|f| ![FINALIZER_ORPHAN, FINALIZER_FOREGROUND].contains(f) || Some(*f) == wanted)
+        .map(str::to_owned)
+        .collect();
+    if let Some(wanted) = wanted
+        && !finalizers.iter().any(|f| f == wanted)
+    {
+        finalizers.push(wanted.to_owned());
+    }
+    let Some(metadata) = metadata::metadata_mut(object) else {
+        return;
+    };
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".to_owned(), finalizers.into());
+    }
+}
+
+/// Gives a pod time to stop. True: there is none, it goes now.
+fn soften(new: &mut Value, old: &Value, wanted: Option<i64>, now: Timestamp) -> bool {
+    let text = |pointer: &str| old.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let runs_nowhere = text("/spec/nodeName").is_empty();
+    let is_over = matches!(text("/status/phase"), "Succeeded" | "Failed");
+    let number = |pointer: &str| old.pointer(pointer).and_then(Value::as_i64);
+    let deleting_since = text("/metadata/deletionTimestamp").parse::<Timestamp>().ok();
+    let Some(deadline) = deleting_since else {
+        let own = number("/spec/terminationGracePeriodSeconds").unwrap_or(DEFAULT_GRACE);
+        let grace = if runs_nowhere || is_over {
+            0
+        } else {
+            wanted.unwrap_or(own).max(0)
+        };
+        if grace == 0 {
+            return true;
+        }
+        set_deadline(new, later(now, grace), grace);
+        metadata::raise_generation(new);
+        return false;
+    };
+    // Only a shorter time counts.
+    let granted = number("/metadata/deletionGracePeriodSeconds").unwrap_or(0);
+    let Some(grace) = wanted.filter(|grace| *grace < granted) else {
+        return granted == 0;
+    };
+    if grace == 0 {
+        return true;
+    }
+    let earlier = later(deadline, grace.saturating_sub(granted));
+    if earlier < now {
+        set_deadline(new, now, 1);
+    } else {
+        set_deadline(new, earlier, grace);
+    }
+    false
+}
+
+/// Marks an object that finalizers hold.
+fn mark(kind: &Kind, new: &mut Value, old: &Value, now: Timestamp) {
+    let first = !metadata::is_deleting(old);
+    let deadline = metadata::text(old, "deletionTimestamp")
+        .parse::<Timestamp>()
+        .map_or(now, |at| at.min(now));
+    set_deadline(new, deadline, 0);
+    if first {
+        metadata::raise_generation(new);
+    }
+    if kind.subresources.contains(&Subresource::Finalize)
+        && let Some(object) = new.as_object_mut()
+    {
+        let status = object
+            .entry("status")
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Some(status) = status.as_object_mut() {
+            status.insert("phase".to_owned(), "Terminating".into());
+        }
+    }
+}
+
+fn set_deadline(object: &mut Value, at: Timestamp, grace: i64) {
+    if let Some(metadata) = metadata::metadata_mut(object) {
+        metadata.insert("deletionTimestamp".to_owned(), metadata::seconds(at).into());
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
+    }
+}
+
+fn later(at: Timestamp, seconds: i64) -> Timestamp {
+    at.saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(at)
+}

@@ -1,0 +1,301 @@
+//! Discovery: which kinds are served, in both forms that clients know.
+//!
+//! Source: embedded-cluster.md 2 and 3.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::route::Route;
+use super::status::Failure;
+use super::{Body, accept, openapi, present};
+use crate::kinds::{Kind, Subresource};
+
+/// The server speaks this version of Kubernetes.
+///
+/// Source: embedded-cluster.md 2.
+const GIT_VERSION: &str = "v1.34.2+pitstop";
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Every document that does not depend on objects.
+#[derive(Debug)]
+pub(super) struct Documents {
+    kinds: &'static [Kind],
+    core: Document,
+    groups: Document,
+}
+
+/// A document and the hash by which clients ask whether it has changed.
+#[derive(Debug)]
+struct Document {
+    body: Bytes,
+    etag: String,
+}
+
+impl Document {
+    fn new(value: &Value) -> Self {
+        let body = value.to_string();
+        let etag = format!("\"{:016X}\"", fingerprint(body.as_bytes()));
+        Self {
+            body: body.into(),
+            etag,
+        }
+    }
+}
+
+impl Documents {
+    /// The documents of a table of kinds.
+    pub(super) fn new(kinds: &'static [Kind]) -> Self {
+        let is_core = |group: &&str| group.is_empty();
+        Self {
+            kinds,
+            core: Document::new(&aggregated(kinds, is_core)),
+            groups: Document::new(&aggregated(kinds, |group| !group.is_empty())),
+        }
+    }
+
+    /// Answers a GET of such a document.
+    pub(super) fn answer(
+        &self,
+        route: &Route,
+        accept: &str,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Failure> {
+        let ok = |value: &Value| Ok(super::json(StatusCode::OK, value.to_string()));
+        match route {
+            Route::Version => ok(&version()),
+            Route::Health => Ok(super::respond(StatusCode::OK, "text/plain; charset=utf-8", "ok")),
+            Route::CoreVersions if wants_aggregated(accept) => Ok(self.core.answer(headers)),
+            Route::CoreVersions => {
+                ok(&json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}))
+            }
+            Route::Groups if wants_aggregated(accept) => Ok(self.groups.answer(headers)),
+            Route::Groups => {
+                let groups: Vec<Value> = self.groups().iter().map(|group| self.group(group)).collect();
+                ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+            }
+            Route::Group(name) if self.groups().contains(&name.as_str()) => {
+                let mut group = self.group(name);
+                if let Some(group) = group.as_object_mut() {
+                    group.insert("kind".to_owned(), "APIGroup".into());
+                    group.insert("apiVersion".to_owned(), "v1".into());
+                }
+                ok(&group)
+            }
+            Route::Resources(version) => ok(&self.resources(version).ok_or_else(Failure::no_such_path)?),
+            Route::OpenApiV2 => Ok(openapi::v2(accept)),
+            Route::OpenApiV3 => ok(&openapi::index(self.kinds)),
+            Route::OpenApiV3Group(path) => openapi::group(self.kinds, path).ok_or_else(Failure::no_such_path),
+            Route::Group(_) | Route::Objects(_) => Err(Failure::no_such_path()),
+        }
+    }
+
+    /// The groups besides core, in the order of the table.
+    fn groups(&self) -> Vec<&'static str> {
+        distinct(
+            self.kinds
+                .iter()
+                .map(|k| k.group)
+                .filter(|group| !group.is_empty()),
+        )
+    }
+
+    fn group(&self, name: &str) -> Value {
+        let versions = distinct(self.kinds.iter().filter(|k| k.group == name).map(|k| k.version));
+        let versions: Vec<Value> = versions
+            .iter()
+            .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
+            .collect();
+        json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+    }
+
+    /// The legacy list of a group version.
+    fn resources(&self, group_version: &str) -> Option<Value> {
+        let kinds = self
+            .kinds
+            .iter()
+            .filter(|k| present::api_version(k) == group_version);
+        let resources: Vec<Value> = kinds.flat_map(legacy_entries).collect();
+        (!resources.is_empty()).then(|| {
+            json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
+                "resources": resources,
+            })
+        })
+    }
+}
+
+impl Document {
+    fn answer(&self, headers: &HeaderMap) -> Response<Body> {
+        let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+        let unchanged = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == self.etag));
+        let mut response = if unchanged {
+            super::respond(StatusCode::NOT_MODIFIED, AGGREGATED, Bytes::new())
+        } else {
+            super::respond(StatusCode::OK, AGGREGATED, self.body.clone())
+        };
+        let headers = response.headers_mut();
+        headers.insert(VARY, HeaderValue::from_name(ACCEPT));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            headers.insert(ETAG, etag);
+        }
+        if unchanged {
+            headers.remove(CONTENT_TYPE);
+        }
+        response
+    }
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "34", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
+        "buildDate": "2025-11-11T00:00:00Z", "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, go_arch()),
+    })
+}
+
+fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Is the aggregated form asked for, before plain JSON?
+fn wants_aggregated(header: &str) -> bool {
+    for clause in accept::clauses(header) {
+        if !clause.is_json() {
+            continue;
+        }
+        match clause.parameter("as") {
+            "" => return false,
+            "APIGroupDiscoveryList"
+                if clause.parameter("g") == "apidiscovery.k8s.io" && clause.parameter("v") == "v2" =>
+            {
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+fn aggregated(kinds: &'static [Kind], wanted: impl Fn(&&str) -> bool) -> Value {
+    let groups = distinct(kinds.iter().map(|k| k.group).filter(wanted));
+    let items: Vec<Value> = groups
+        .into_iter()
+        .map(|group| {
+            let in_group = || kinds.iter().filter(move |k| k.group == group);
+            let versions: Vec<Value> = distinct(in_group().map(|k| k.version))
+                .into_iter()
+                .map(|version| {
+                    let resources: Vec<Value> = in_group()
+                        .filter(|k| k.version == version)
+                        .map(aggregated_entry)
+                        .collect();
+                    json!({"version": version, "freshness": "Current", "resources": resources})
+                })
+                .collect();
+            let metadata = if group.is_empty() {
+                json!({})
+            } else {
+                json!({"name": group})
+            };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+        "items": items,
+    })
+}
+
+fn aggregated_entry(kind: &Kind) -> Value {
+    let response_kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let subresources: Vec<Value> = kind
+        .subresources
+        .iter()
+        .map(|sub| {
+            let (name, response_kind, verbs) = match sub {
+                Subresource::Status => ("status", response_kind.clone(), STATUS_VERBS),
+                Subresource::Finalize => ("finalize", response_kind.clone(), FINALIZE_VERBS),
+                Subresource::Binding => (
+                    "binding",
+                    json!({"group": "", "version": "v1", "kind": "Binding"}),
+                    BINDING_VERBS,
+                ),
+            };
+            json!({"subresource": name, "responseKind": response_kind, "verbs": verbs})
+        })
+        .collect();
+    let mut entry = json!({
+        "resource": kind.plural,
+        "responseKind": response_kind,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": kind.verbs,
+    });
+    if let Some(entry) = entry.as_object_mut() {
+        insert_names(entry, kind);
+        if !subresources.is_empty() {
+            entry.insert("subresources".to_owned(), subresources.into());
+        }
+    }
+    entry
+}
+
+const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+const FINALIZE_VERBS: &[&str] = &["update"];
+const BINDING_VERBS: &[&str] = &["create"];
+
+fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
+    let mut entry = json!({
+        "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+        "verbs": kind.verbs,
+    });
+    if let Some(entry) = entry.as_object_mut() {
+        insert_names(entry, kind);
+    }
+    let below = kind.subresources.iter().map(|sub| {
+        let (name, body, verbs) = match sub {
+            Subresource::Status => ("status", kind.kind, STATUS_VERBS),
+            Subresource::Finalize => ("finalize", kind.kind, FINALIZE_VERBS),
+            Subresource::Binding => ("binding", "Binding", BINDING_VERBS),
+        };
+        json!({
+            "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
+            "kind": body, "verbs": verbs,
+        })
+    });
+    std::iter::once(entry).chain(below).collect()
+}
+
+fn insert_names(entry: &mut Map<String, Value>, kind: &Kind) {
+    if !kind.short_names.is_empty() {
+        entry.insert("shortNames".to_owned(), kind.short_names.into());
+    }
+    if !kind.categories.is_empty() {
+        entry.insert("categories".to_owned(), kind.categories.into());
+    }
+}
+
+fn distinct<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen
+}
+
+/// FNV-1a: names a document's content, nothing more.
+pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

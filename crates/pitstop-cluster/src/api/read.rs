@@ -1,0 +1,353 @@
+//! Get and list.
+//!
+//! Source: embedded-cluster.md 7.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use pitstop_api::selector::Selector;
+use serde_json::{Value, json};
+
+use super::present::{self, Form};
+use super::route::Target;
+use super::status::Failure;
+use super::{Api, Body, Call, events};
+use crate::kinds::{FieldError, FieldErrorReason, Kind};
+use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
+
+/// A list is sent in pieces of about this many bytes, so that a long one is never in memory twice.
+const PIECE: usize = 256 * 1024;
+
+/// How long a list waits for a resourceVersion that has not come yet.
+///
+/// Source: embedded-cluster.md 7.2.
+const WAIT_FOR_VERSION: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// `resourceVersion` and `resourceVersionMatch` of a list, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Newest,
+    /// Whatever is at hand; `limit` does not apply.
+    Any,
+    NotOlderThan(u64),
+    Exactly(u64),
+}
+
+impl Api {
+    pub(super) fn get(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let stored = self.stored(target)?;
+        let body = present::one(target.kind, call.form, &stored, self.clock.now());
+        Ok(super::json(StatusCode::OK, body))
+    }
+
+    /// The object that a path names.
+    pub(super) fn stored(&self, target: &Target) -> Result<Arc<Stored>, Failure> {
+        let name = target.name.as_deref().unwrap_or_default();
+        let collected = self.collection_of(target.kind)?;
+        let key = Key::new(target.namespace.as_deref().unwrap_or_default(), name);
+        self.store
+            .get(collected.id, &key)
+            .ok_or_else(|| Failure::not_found(target.kind, name))
+    }
+
+    pub(super) async fn list(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
+        let collected = self.collection_of(kind)?;
+        let filter = filter_of(kind, collected.kind, call)?;
+        let token = call
+            .params
+            .get("continue")
+            .map(ContinueToken::parse)
+            .transpose()?;
+        let at = list_version(call, token.is_some())?;
+        if let At::NotOlderThan(version) | At::Exactly(version) = at {
+            self.wait_for(version).await?;
+        }
+        let limit = if at == At::Any {
+            0
+        } else {
+            call.params.number("limit").unwrap_or(0)
+        };
+        let continued = token.is_some();
+        let (exact, after) = match (token, at) {
+            (Some(token), _) => (Some(token.version), Some(token.after)),
+            (None, At::Exactly(version)) => (Some(version), None),
+            (None, _) => (None, None),
+        };
+        let namespace = if kind.namespaced {
+            target.namespace.as_deref()
+        } else {
+            Some("")
+        };
+        let query = ListQuery {
+            namespace,
+            at: exact,
+            after,
+            limit,
+        };
+        let page = self.store.list(collected.id, &query, &filter).map_err(|gone| {
+            if continued {
+                Failure::continue_expired()
+            } else {
+                Failure::list_expired(gone)
+            }
+        })?;
+        Ok(self.show_page(kind, call.form, page))
+    }
+
+    fn show_page(&self, kind: &'static Kind, form: Form, page: Page) -> Response<Body> {
+        let mut metadata = json!({"resourceVersion": page.version.to_string()});
+        if let (Some(last), Some(map)) = (&page.more_after, metadata.as_object_mut()) {
+            let token = ContinueToken {
+                version: page.version,
+                after: last.clone(),
+            };
+            map.insert("continue".to_owned(), token.to_string().into());
+            if let Some(remaining) = page.remaining {
+                map.insert("remainingItemCount".to_owned(), remaining.into());
+            }
+        }
+        if let Form::Table(include) = form {
+            let now = self.clock.now();
+            let rows = page
+                .items
+                .iter()
+                .map(|o| present::row(kind, include, o, now))
+                .collect();
+            return super::json(StatusCode::OK, present::table_of(kind, metadata, rows, true));
+        }
+        let (api_version, list_kind) = match form {
+            Form::Metadata => (
+                "meta.k8s.io/v1".to_owned(),
+                "PartialObjectMetadataList".to_owned(),
+            ),
+            Form::Whole | Form::Table(_) => (present::api_version(kind), format!("{}List", kind.kind)),
+        };
+        let head = format!(
+            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+        );
+        stream_list(&head, page.items, move |stored| present::item(kind, form, stored))
+    }
+
+    /// Waits a little for a resourceVersion that a client has from elsewhere.
+    async fn wait_for(&self, version: u64) -> Result<(), Failure> {
+        let reached = async {
+            while self.store.version() < version {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(WAIT_FOR_VERSION, reached).await;
+        waited.map_err(|_| Failure::version_too_large(version, self.store.version()))
+    }
+}
+
+/// Sends a list piece by piece. Short ones come whole, with their length.
+fn stream_list(
+    head: &str,
+    items: Vec<Arc<Stored>>,
+    show: impl Fn(&Stored) -> Bytes + Send + 'static,
+) -> Response<Body> {
+    let mut items = items.into_iter().peekable();
+    let mut piece = BytesMut::from(head.as_bytes());
+    let mut ended = false;
+    let mut next = move || {
+        while !ended {
+            if let Some(stored) = items.next() {
+                piece.extend_from_slice(&show(&stored));
+                if items.peek().is_some() {
+                    piece.extend_from_slice(b",");
+                }
+            } else {
+                piece.extend_from_slice(b"]}");
+                ended = true;
+            }
+            if piece.len() >= PIECE {
+                break;
+            }
+        }
+        (!piece.is_empty()).then(|| (piece.split().freeze(), ended))
+    };
+    match next() {
+        Some((whole, true)) => super::json(StatusCode::OK, whole),
+        first => {
+            let first = first.map(|(piece, _)| piece);
+            let rest = std::iter::from_fn(move || next().map(|(piece, _)| piece));
+            let pieces = first.into_iter().chain(rest).map(|piece| Ok(Frame::data(piece)));
+            let mut response = Response::new(StreamBody::new(stream::iter(pieces)).boxed_unsync());
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+    }
+}
+
+/// The selectors of a request. Fields are looked up in the table of the kind that is stored.
+pub(super) fn filter_of(kind: &Kind, stored_kind: &Kind, call: &Call) -> Result<Filter, Failure> {
+    let labels = match call.params.get("labelSelector") {
+        Some(text) => Selector::parse(text)
+            .map_err(|error| Failure::bad_request(format!("unable to parse requirement: {error}")))?,
+        None => Selector::default(),
+    };
+    let fields = match call.params.get("fieldSelector") {
+        Some(text) => field_terms(kind, stored_kind, text)?,
+        None => FieldTerms::new(),
+    };
+    Ok(Filter { labels, fields })
+}
+
+fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms, Failure> {
+    let mut terms = FieldTerms::new();
+    for term in split_unescaped(text, ',') {
+        if term.is_empty() {
+            continue;
+        }
+        let Some((key, negated, value)) = split_operator(&term) else {
+            return Err(Failure::bad_request(format!(
+                "invalid selector: '{text}'; can't understand '{term}'"
+            )));
+        };
+        let stored_key = if present::stores_own_form(kind) {
+            key
+        } else {
+            events::core_field(key).unwrap_or(key)
+        };
+        // An unknown key must never be ignored: `drain` would take it for the whole cluster.
+        let resolved = FieldTerm::new(stored_key, negated, value, stored_kind.field_keys)
+            .ok_or_else(|| Failure::bad_request(format!("field label not supported: {key}")))?;
+        terms.push(resolved);
+    }
+    Ok(terms)
+}
+
+/// Splits at a character that no `\` precedes. Escapes stay.
+fn split_unescaped(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == separator && !escaped {
+            parts.push(String::new());
+            continue;
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts
+}
+
+fn split_operator(term: &str) -> Option<(&str, bool, String)> {
+    let at = term.find('=')?;
+    let (key, rest) = term.split_at(at);
+    let (key, negated) = match key.strip_suffix('!') {
+        Some(key) => (key, true),
+        None => (key, false),
+    };
+    let rest = rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))?;
+    let mut value = String::new();
+    let mut chars = rest.chars();
+    while let Some(c) = chars.next() {
+        value.push(if c == '\\' { chars.next()? } else { c });
+    }
+    Some((key.trim(), negated, value))
+}
+
+/// Checks `resourceVersion` and `resourceVersionMatch` of a list.
+fn list_version(call: &Call, continued: bool) -> Result<At, Failure> {
+    let refuse = |field: &str, detail: &str| {
+        Failure::invalid_options("ListOptions", &[forbidden_option(field, detail)])
+    };
+    if call.params.get("sendInitialEvents").is_some() {
+        return Err(refuse(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        ));
+    }
+    let field = "resourceVersionMatch";
+    let version = parse_version(call)?;
+    match (call.params.get(field), version) {
+        (Some(_), _) if continued => Err(refuse(
+            field,
+            "resourceVersionMatch is forbidden when continue is provided",
+        )),
+        (Some(_), None) => Err(refuse(
+            field,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        )),
+        (Some("Exact"), Some(0)) => Err(refuse(
+            field,
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        )),
+        (Some("Exact"), Some(version)) => Ok(At::Exactly(version)),
+        (None | Some("NotOlderThan"), Some(0)) => Ok(if continued { At::Newest } else { At::Any }),
+        (None | Some("NotOlderThan"), Some(version)) => Ok(At::NotOlderThan(version)),
+        (Some(_), Some(_)) => Err(refuse(field, "supported values: \"Exact\", \"NotOlderThan\"")),
+        (None, None) => Ok(At::Newest),
+    }
+}
+
+/// The `resourceVersion` parameter.
+pub(super) fn parse_version(call: &Call) -> Result<Option<u64>, Failure> {
+    let Some(text) = call.params.get("resourceVersion") else {
+        return Ok(None);
+    };
+    let parsed = text.parse().map_err(|_| {
+        let error = FieldError {
+            field: "resourceVersion".to_owned(),
+            reason: FieldErrorReason::Invalid,
+            value: Some(text.into()),
+            detail: "must be a decimal number".to_owned(),
+        };
+        Failure::invalid_options("ListOptions", &[error])
+    })?;
+    Ok(Some(parsed))
+}
+
+/// A parameter that is not allowed beside others.
+pub(super) fn forbidden_option(field: &str, detail: &str) -> FieldError {
+    FieldError {
+        field: field.to_owned(),
+        reason: FieldErrorReason::Forbidden,
+        value: None,
+        detail: detail.to_owned(),
+    }
+}
+
+/// Where a continued list goes on: all pages show one state.
+#[derive(Debug)]
+struct ContinueToken {
+    version: u64,
+    after: Key,
+}
+
+impl ContinueToken {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let parsed = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| {
+            let token: Value = serde_json::from_slice(&bytes).ok()?;
+            let field = |name| token.get(name).and_then(Value::as_str);
+            let key = Key::new(field("namespace")?, field("name")?);
+            Some(Self {
+                version: token.get("rv")?.as_u64()?,
+                after: key,
+            })
+        });
+        parsed.ok_or_else(|| Failure::bad_request("continue key is not valid"))
+    }
+}
+
+impl std::fmt::Display for ContinueToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = json!({
+            "v": 1, "rv": self.version, "namespace": &*self.after.namespace, "name": &*self.after.name,
+        });
+        f.write_str(&URL_SAFE_NO_PAD.encode(token.to_string()))
+    }
+}

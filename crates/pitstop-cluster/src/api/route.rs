@@ -1,0 +1,110 @@
+//! Paths.
+//!
+//! Source: embedded-cluster.md 2.
+
+use super::params::percent_decode;
+use crate::kinds::{Kind, Subresource};
+use crate::stand_in::kinds;
+
+/// What a path names.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// `/version`.
+    Version,
+    /// `/healthz`, `/livez`, `/readyz`.
+    Health,
+    /// `/api`.
+    CoreVersions,
+    /// `/apis`.
+    Groups,
+    /// `/apis/{group}`.
+    Group(String),
+    /// `/api/v1`, `/apis/{group}/{version}`.
+    Resources(String),
+    /// `/openapi/v2`.
+    OpenApiV2,
+    /// `/openapi/v3`.
+    OpenApiV3,
+    /// `/openapi/v3/{api/v1|apis/group/version}`, without the prefix.
+    OpenApiV3Group(String),
+    /// Objects of a kind.
+    Objects(Target),
+}
+
+/// Objects that a path names.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Their kind.
+    pub(super) kind: &'static Kind,
+    /// `None`: all namespaces, or a cluster-scoped kind.
+    pub(super) namespace: Option<String>,
+    /// `None`: all of them.
+    pub(super) name: Option<String>,
+    /// A path below the object.
+    pub(super) subresource: Option<Subresource>,
+}
+
+/// Understands a path; `None` when nothing is served there.
+pub(super) fn parse(path: &str) -> Option<Route> {
+    let segments: Vec<String> = path
+        .split('/')
+        .filter(|s| !s.is_empty())
+        .map(percent_decode)
+        .collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    Some(match segments.as_slice() {
+        ["version"] => Route::Version,
+        ["healthz" | "livez" | "readyz", ..] => Route::Health,
+        ["api"] => Route::CoreVersions,
+        ["apis"] => Route::Groups,
+        ["apis", group] => Route::Group((*group).to_owned()),
+        ["openapi", "v2"] => Route::OpenApiV2,
+        ["openapi", "v3"] => Route::OpenApiV3,
+        ["openapi", "v3", rest @ ..] => Route::OpenApiV3Group(rest.join("/")),
+        ["api", version] => Route::Resources((*version).to_owned()),
+        ["apis", group, version] => Route::Resources(format!("{group}/{version}")),
+        ["api", version, rest @ ..] => Route::Objects(objects("", version, rest)?),
+        ["apis", group, version, rest @ ..] => Route::Objects(objects(group, version, rest)?),
+        _ => return None,
+    })
+}
+
+fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
+    // Below a namespace come objects, or the namespace's own subresources.
+    let (namespace, rest) = match rest {
+        ["namespaces", name, sub] if group.is_empty() && subresource_named(sub).is_some() => {
+            (None, ["namespaces", name, sub].to_vec())
+        }
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest.to_vec()),
+        rest => (None, rest.to_vec()),
+    };
+    let (plural, name, subresource) = match rest.as_slice() {
+        [plural] => (*plural, None, None),
+        [plural, name] => (*plural, Some(*name), None),
+        [plural, name, sub] => (*plural, Some(*name), Some(subresource_named(sub)?)),
+        _ => return None,
+    };
+    let kind = kinds::find(group, version, plural)?;
+    let misplaced = match namespace {
+        Some(_) => !kind.namespaced,
+        None => kind.namespaced && name.is_some(),
+    };
+    if misplaced || subresource.is_some_and(|s| !kind.subresources.contains(&s)) {
+        return None;
+    }
+    Some(Target {
+        kind,
+        namespace: namespace.map(str::to_owned),
+        name: name.map(str::to_owned),
+        subresource,
+    })
+}
+
+fn subresource_named(name: &str) -> Option<Subresource> {
+    match name {
+        "status" => Some(Subresource::Status),
+        "binding" => Some(Subresource::Binding),
+        "finalize" => Some(Subresource::Finalize),
+        _ => None,
+    }
+}

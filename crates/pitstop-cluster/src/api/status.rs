@@ -1,0 +1,365 @@
+//! Errors as clients know them.
+//!
+//! Source: embedded-cluster.md 5.
+
+use http::{HeaderValue, Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::Body;
+use crate::kinds::{FieldError, FieldErrorReason, Kind};
+use crate::store::{Gone, WriteError};
+
+/// A request that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    code: StatusCode,
+    reason: &'static str,
+    message: String,
+    details: Map<String, Value>,
+}
+
+impl Failure {
+    fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            code,
+            reason,
+            message: message.into(),
+            details: Map::new(),
+        }))
+    }
+
+    fn about(mut self, kind: &Kind, name: &str) -> Self {
+        self.0.details = details(kind, name);
+        self
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.0
+            .details
+            .insert("retryAfterSeconds".to_owned(), seconds.into());
+        self
+    }
+
+    fn with_causes(mut self, causes: Vec<Value>) -> Self {
+        self.0.details.insert("causes".to_owned(), causes.into());
+        self
+    }
+
+    /// Nothing is served at this path. Clients' discovery knows this very text.
+    pub(super) fn no_such_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }
+
+    /// 404 for an object.
+    pub(super) fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource(kind));
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
+    }
+
+    /// 409: a name is taken.
+    pub(super) fn already_exists(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource(kind));
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(kind, name)
+    }
+
+    /// 409: no free name was found for a `generateName`.
+    pub(super) fn no_free_name(kind: &Kind, name: &str) -> Self {
+        let mut failure = Self::already_exists(kind, name).retry_after(1);
+        failure
+            .0
+            .message
+            .push_str(", the server was not able to generate a unique name for the object");
+        failure
+    }
+
+    /// 409: someone else was faster.
+    pub(super) fn modified(kind: &Kind, name: &str) -> Self {
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(kind, name, why)
+    }
+
+    /// 409 with another reason.
+    pub(super) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            resource(kind)
+        );
+        Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
+    }
+
+    /// 409 about a subresource, e.g. `pods/binding`.
+    pub(super) fn conflict_below(kind: &Kind, sub: &str, name: &str, why: &str) -> Self {
+        let resource = format!("{}/{sub}", resource(kind));
+        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        let mut failure = Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name);
+        failure
+            .0
+            .details
+            .insert("kind".to_owned(), format!("{}/{sub}", kind.plural).into());
+        failure
+    }
+
+    /// 403.
+    pub(super) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("{} \"{name}\" is forbidden: {why}", resource(kind));
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
+    /// 403: nothing new in a namespace that goes away.
+    pub(super) fn namespace_terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = json!({
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        });
+        Self::forbidden(kind, name, &why).with_causes(vec![cause])
+    }
+
+    /// 400.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 401.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
+    }
+
+    /// 405 for a kind.
+    pub(super) fn method_not_allowed(kind: &Kind, method: &Method) -> Self {
+        let verb = match *method {
+            Method::POST => "create",
+            Method::PUT => "update",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            Method::GET => "get",
+            _ => method.as_str(),
+        };
+        let message = format!(
+            "{verb} is not supported on resources of kind \"{}\"",
+            resource(kind)
+        );
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about(kind, "")
+    }
+
+    /// 405 for a path without kinds.
+    pub(super) fn method_not_allowed_here(method: &Method) -> Self {
+        let message = format!("the server does not allow {method} on the requested resource");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 410 of a list.
+    pub(super) fn list_expired(gone: Gone) -> Self {
+        let Gone { requested, oldest } = gone;
+        let message = format!(
+            "The resourceVersion for the provided list is too old. (requested {requested}, oldest {oldest})"
+        );
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 410 of a continued list.
+    pub(super) fn continue_expired() -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can \
+                       start a new list without the continue parameter.";
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 410 of a watch.
+    pub(super) fn watch_expired(gone: Gone) -> Self {
+        let message = format!("too old resource version: {} ({})", gone.requested, gone.oldest);
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 413.
+    pub(super) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+    }
+
+    /// 415.
+    pub(super) fn unsupported_media_type(accepted: &str) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
+        );
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            message,
+        )
+    }
+
+    /// 504: the future has not come yet.
+    pub(super) fn version_too_large(requested: u64, current: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {requested}, current: {current}");
+        let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
+            .with_causes(vec![cause])
+            .retry_after(1)
+    }
+
+    /// 422 about fields of an object.
+    pub(super) fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
+        let qualified = match kind.group {
+            "" => kind.kind.to_owned(),
+            group => format!("{}.{group}", kind.kind),
+        };
+        let mut failure = Self::invalid_fields(&format!("{qualified} \"{name}\" is invalid: "), errors);
+        let mut about = details(kind, name);
+        about.insert("kind".to_owned(), kind.kind.into());
+        about.append(&mut failure.0.details);
+        failure.0.details = about;
+        failure
+    }
+
+    /// 422 about the parameters of a request.
+    pub(super) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
+        Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\" is invalid: "), errors)
+    }
+
+    /// 422 with nothing but a text.
+    pub(super) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    }
+
+    fn invalid_fields(start: &str, errors: &[FieldError]) -> Self {
+        let lines: Vec<String> = errors
+            .iter()
+            .map(|e| format!("{}: {}", e.field, explain(e)))
+            .collect();
+        let message = match lines.as_slice() {
+            [one] => format!("{start}{one}"),
+            many => format!("{start}[{}]", many.join(", ")),
+        };
+        let causes = errors
+            .iter()
+            .map(|e| json!({"reason": cause_reason(e.reason), "message": explain(e), "field": e.field}))
+            .collect();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_causes(causes)
+    }
+
+    /// A write that the store refused.
+    pub(super) fn from_write(error: WriteError, kind: &Kind, name: &str) -> Self {
+        match error {
+            WriteError::Exists => Self::already_exists(kind, name),
+            WriteError::Missing => Self::not_found(kind, name),
+            WriteError::Conflict => Self::modified(kind, name),
+            WriteError::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "storage is closed",
+            ),
+        }
+    }
+
+    /// Is it a 404?
+    pub(super) fn is_not_found(&self) -> bool {
+        self.0.code == StatusCode::NOT_FOUND
+    }
+
+    /// The Status object.
+    pub(super) fn to_status(&self) -> Value {
+        let Parts {
+            code,
+            reason,
+            message,
+            details,
+        } = &*self.0;
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": code.as_u16(),
+        });
+        if let (Some(status), false) = (status.as_object_mut(), details.is_empty()) {
+            status.insert("details".to_owned(), details.clone().into());
+        }
+        status
+    }
+
+    /// The answer that carries it.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = super::json(self.0.code, self.to_status().to_string());
+        let after = self.0.details.get("retryAfterSeconds").map(Value::to_string);
+        if let Some(after) = after.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            response.headers_mut().insert(http::header::RETRY_AFTER, after);
+        }
+        response
+    }
+}
+
+/// The Status of a finished DELETE or a made binding.
+pub(super) fn success(code: StatusCode, kind: &Kind, name: &str, uid: &str) -> Value {
+    let mut details = details(kind, name);
+    details.insert("uid".to_owned(), uid.into());
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code.as_u16(),
+        "details": details,
+    })
+}
+
+fn details(kind: &Kind, name: &str) -> Map<String, Value> {
+    let mut details = Map::new();
+    if !name.is_empty() {
+        details.insert("name".to_owned(), name.into());
+    }
+    if !kind.group.is_empty() {
+        details.insert("group".to_owned(), kind.group.into());
+    }
+    details.insert("kind".to_owned(), kind.plural.into());
+    details
+}
+
+/// `pods`, `daemonsets.apps`.
+fn resource(kind: &Kind) -> String {
+    match kind.group {
+        "" => kind.plural.to_owned(),
+        group => format!("{}.{group}", kind.plural),
+    }
+}
+
+fn cause_reason(reason: FieldErrorReason) -> &'static str {
+    match reason {
+        FieldErrorReason::Required => "FieldValueRequired",
+        FieldErrorReason::Invalid => "FieldValueInvalid",
+        FieldErrorReason::NotSupported => "FieldValueNotSupported",
+        FieldErrorReason::Forbidden => "FieldValueForbidden",
+        FieldErrorReason::Duplicate => "FieldValueDuplicate",
+        FieldErrorReason::TooLong => "FieldValueTooLong",
+        FieldErrorReason::NotFound => "FieldValueNotFound",
+    }
+}
+
+/// What is wrong with a field, without its name.
+fn explain(error: &FieldError) -> String {
+    let what = match error.reason {
+        FieldErrorReason::Required => "Required value",
+        FieldErrorReason::Invalid => "Invalid value",
+        FieldErrorReason::NotSupported => "Unsupported value",
+        FieldErrorReason::Forbidden => "Forbidden",
+        FieldErrorReason::Duplicate => "Duplicate value",
+        FieldErrorReason::TooLong => "Too long",
+        FieldErrorReason::NotFound => "Not found",
+    };
+    let shows_value = !matches!(
+        error.reason,
+        FieldErrorReason::Required | FieldErrorReason::Forbidden | FieldErrorReason::TooLong
+    );
+    let mut text = what.to_owned();
+    if let (Some(value), true) = (&error.value, shows_value) {
+        text.push_str(": ");
+        text.push_str(&value.to_string());
+    }
+    if !error.detail.is_empty() {
+        text.push_str(": ");
+        text.push_str(&error.detail);
+    }
+    text
+}

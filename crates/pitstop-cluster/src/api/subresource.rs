@@ -1,0 +1,118 @@
+//! Bindings. Status and finalize are updates of a part of the object and live with them.
+//!
+//! Source: embedded-cluster.md 10.3.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::route::Target;
+use super::status::{self, Failure};
+use super::write::{Next, WriteOptions, from_decode};
+use super::{Api, Body, Call, metadata};
+use crate::stand_in::schema;
+use crate::store::WriteError;
+
+/// Names of bodies that are no stored objects, as the schema knows them.
+pub(super) const DELETE_OPTIONS: &str = "meta/v1.DeleteOptions";
+const BINDING: &str = "core/v1.Binding";
+
+const TRIES: usize = 5;
+
+impl Api {
+    pub(super) async fn bind(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
+        let name = target.name.as_deref().unwrap_or_default();
+        let options = WriteOptions::parse(call)?;
+        let decoded = schema::decode_as(BINDING, call.content_type(), &call.body).map_err(from_decode)?;
+        let binding = options.accept(kind, decoded)?.object;
+        let node = binding
+            .pointer("/target/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if node.is_empty() {
+            return Err(Failure::unprocessable(
+                "Binding is invalid: target.name: Required value",
+            ));
+        }
+        for _ in 0..TRIES {
+            let stored = self.stored(target)?;
+            let uid = metadata::text(&binding, "uid");
+            if !uid.is_empty() && uid != stored.uid() {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    stored.uid()
+                );
+                return Err(Failure::conflict_below(kind, "binding", name, &why));
+            }
+            let old = stored.decode();
+            let new = bound(&old, &binding, node, &metadata::seconds(self.clock.now()))
+                .map_err(|why| Failure::conflict_below(kind, "binding", name, &why))?;
+            match self
+                .store_next(kind, &stored, &old, Next::Replace(new), options.dry_run)
+                .await
+            {
+                Ok(stored) => {
+                    let body = status::success(StatusCode::CREATED, kind, name, stored.uid());
+                    return Ok(super::json(StatusCode::CREATED, body.to_string()));
+                }
+                Err(WriteError::Conflict) => {}
+                Err(error) => return Err(Failure::from_write(error, kind, name)),
+            }
+        }
+        Err(Failure::modified(kind, name))
+    }
+}
+
+/// The pod, bound to a node; or why it cannot be.
+fn bound(old: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, String> {
+    let name = metadata::text(old, "name");
+    if metadata::is_deleting(old) {
+        return Err(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        ));
+    }
+    let at = old
+        .pointer("/spec/nodeName")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if !at.is_empty() {
+        return Err(format!("pod {name} is already assigned to node \"{at}\""));
+    }
+    let mut new = old.clone();
+    if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("nodeName".to_owned(), node.into());
+    }
+    for field in ["annotations", "labels"] {
+        let given = binding
+            .get("metadata")
+            .and_then(|m| m.get(field))
+            .and_then(Value::as_object);
+        let (Some(given), Some(metadata)) = (given, metadata::metadata_mut(&mut new)) else {
+            continue;
+        };
+        let map = metadata.entry(field).or_insert_with(|| json!({}));
+        if let Some(map) = map.as_object_mut() {
+            map.extend(given.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+    }
+    set_scheduled(&mut new, now);
+    metadata::raise_generation(&mut new);
+    Ok(new)
+}
+
+fn set_scheduled(pod: &mut Value, now: &str) {
+    let Some(pod) = pod.as_object_mut() else { return };
+    let status = pod.entry("status").or_insert_with(|| json!({}));
+    let Some(status) = status.as_object_mut() else {
+        return;
+    };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else {
+        return;
+    };
+    conditions.retain(|c| c.get("type").and_then(Value::as_str) != Some("PodScheduled"));
+    let scheduled = json!({
+        "type": "PodScheduled", "status": "True", "lastTransitionTime": now,
+    });
+    conditions.push(scheduled);
+}

@@ -1,0 +1,309 @@
+//! One stored object: the bytes that clients read, laid out so that its resourceVersion and its metadata are found
+//! without parsing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pitstop_api::selector::Labels;
+use serde_json::Value;
+
+use super::collection::ChangeKind;
+use crate::kinds::FieldKey;
+
+/// Where an object is: namespaces order before names. The namespace of cluster-scoped objects is empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    /// Namespace, or empty.
+    pub(crate) namespace: Arc<str>,
+    /// Name.
+    pub(crate) name: Arc<str>,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+/// What selectors and preconditions ask for. Versions of an object that agree in all of it share one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) labels: Labels,
+    pub(crate) uid: Box<str>,
+    /// Values in the order of the kind's field keys.
+    pub(crate) fields: Box<[Box<str>]>,
+}
+
+/// One version of an object.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Where it is.
+    pub(crate) key: Key,
+    /// Its resourceVersion.
+    pub(crate) version: u64,
+    /// When it was written.
+    pub(crate) at: Timestamp,
+    pub(super) header: Arc<Header>,
+    /// `{"type":"ADDED","object":{...}}\n`: the watch frame of the change that made this version. The object is a
+    /// slice of it, so both exist once.
+    frame: Bytes,
+    layout: Layout,
+}
+
+/// Offsets into the frame.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    object: usize,
+    metadata: usize,
+    version: usize,
+    version_end: usize,
+    metadata_end: usize,
+}
+
+const FRAME_END: &[u8] = b"}\n";
+const METADATA: &[u8] = b",\"metadata\":";
+const VERSION: &[u8] = b"{\"resourceVersion\":\"";
+
+impl Stored {
+    /// The object as compact JSON, with its resourceVersion.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.frame
+            .slice(self.layout.object..self.frame.len() - FRAME_END.len())
+    }
+
+    /// The object's `metadata` as compact JSON.
+    pub(crate) fn metadata(&self) -> Bytes {
+        self.frame.slice(self.layout.metadata..self.layout.metadata_end)
+    }
+
+    /// The watch frame of the change that made this version.
+    pub(crate) fn frame(&self) -> Bytes {
+        self.frame.clone()
+    }
+
+    /// Labels.
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.header.labels
+    }
+
+    /// Unique id.
+    pub(crate) fn uid(&self) -> &str {
+        &self.header.uid
+    }
+
+    /// The value of a field key, by its place in the kind's table.
+    pub(crate) fn field(&self, index: usize) -> &str {
+        self.header.fields.get(index).map_or("", |v| v)
+    }
+
+    /// The object, decoded.
+    pub(crate) fn decode(&self) -> Value {
+        // The bytes were serialised from a value by this module.
+        serde_json::from_slice(&self.bytes()).unwrap_or(Value::Null)
+    }
+
+    /// The same object as the end of a change, under another resourceVersion.
+    pub(crate) fn restamped(&self, kind: ChangeKind, version: u64, at: Timestamp) -> Self {
+        let (head, tail) = self.around_version();
+        let metadata_len = self.layout.metadata_end - self.layout.version_end;
+        assemble(
+            self.key.clone(),
+            self.header.clone(),
+            kind,
+            version,
+            at,
+            head,
+            tail,
+            metadata_len,
+        )
+    }
+
+    /// A watch frame with this object and another resourceVersion.
+    pub(crate) fn frame_as(&self, kind: ChangeKind, version: u64) -> Bytes {
+        let (head, tail) = self.around_version();
+        lay_out(kind, version, head, tail, 0).0
+    }
+
+    /// The object's bytes before and after the digits of its resourceVersion.
+    fn around_version(&self) -> (&[u8], &[u8]) {
+        let Layout {
+            object,
+            version,
+            version_end,
+            ..
+        } = self.layout;
+        let end = self.frame.len() - FRAME_END.len();
+        (
+            self.frame.get(object..version).unwrap_or_default(),
+            self.frame.get(version_end..end).unwrap_or_default(),
+        )
+    }
+}
+
+/// An object about to be stored, serialised but for its resourceVersion.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    /// How much of the tail belongs to the metadata.
+    metadata_len: usize,
+    header: Header,
+}
+
+impl Draft {
+    /// Serialises an object. Its `metadata.resourceVersion` is ignored.
+    pub(crate) fn new(object: &Value, keys: &[FieldKey]) -> Self {
+        let mut head = Vec::with_capacity(128);
+        let mut tail = Vec::with_capacity(2048);
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        head.extend_from_slice(b"{\"apiVersion\":");
+        write_json(&mut head, text("apiVersion"));
+        head.extend_from_slice(b",\"kind\":");
+        write_json(&mut head, text("kind"));
+        head.extend_from_slice(METADATA);
+        head.extend_from_slice(VERSION);
+        tail.push(b'"');
+        for (name, value) in object
+            .get("metadata")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            if name != "resourceVersion" {
+                write_member(&mut tail, name, value);
+            }
+        }
+        tail.push(b'}');
+        let metadata_len = tail.len();
+        for (name, value) in object.as_object().into_iter().flatten() {
+            if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+                write_member(&mut tail, name, value);
+            }
+        }
+        tail.push(b'}');
+        Self {
+            head,
+            tail,
+            metadata_len,
+            header: header_of(object, keys),
+        }
+    }
+
+    /// The stored form under a resourceVersion. `old` is the version before, whose header is shared when equal.
+    pub(super) fn stored(
+        self,
+        key: Key,
+        kind: ChangeKind,
+        version: u64,
+        at: Timestamp,
+        old: Option<&Stored>,
+    ) -> Stored {
+        let Self {
+            head,
+            tail,
+            metadata_len,
+            header,
+        } = self;
+        let header = match old {
+            Some(old) if *old.header == header => old.header.clone(),
+            _ => Arc::new(header),
+        };
+        assemble(key, header, kind, version, at, &head, &tail, metadata_len)
+    }
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the parts of a Stored, put together in one place"
+)]
+fn assemble(
+    key: Key,
+    header: Arc<Header>,
+    kind: ChangeKind,
+    version: u64,
+    at: Timestamp,
+    head: &[u8],
+    tail: &[u8],
+    metadata_len: usize,
+) -> Stored {
+    let (frame, layout) = lay_out(kind, version, head, tail, metadata_len);
+    Stored {
+        key,
+        version,
+        at,
+        header,
+        frame,
+        layout,
+    }
+}
+
+fn lay_out(kind: ChangeKind, version: u64, head: &[u8], tail: &[u8], metadata_len: usize) -> (Bytes, Layout) {
+    let start = kind.frame_start();
+    let digits = version.to_string();
+    let mut frame =
+        Vec::with_capacity(start.len() + head.len() + digits.len() + tail.len() + FRAME_END.len());
+    frame.extend_from_slice(start.as_bytes());
+    let object = frame.len();
+    frame.extend_from_slice(head);
+    let version_at = frame.len();
+    frame.extend_from_slice(digits.as_bytes());
+    let version_end = frame.len();
+    frame.extend_from_slice(tail);
+    frame.extend_from_slice(FRAME_END);
+    let layout = Layout {
+        object,
+        metadata: version_at.saturating_sub(VERSION.len()),
+        version: version_at,
+        version_end,
+        metadata_end: version_end + metadata_len,
+    };
+    (frame.into(), layout)
+}
+
+fn write_member(out: &mut Vec<u8>, name: &str, value: &Value) {
+    out.push(b',');
+    write_json(out, name);
+    out.push(b':');
+    write_json(out, value);
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Writing text and JSON values to memory cannot fail.
+    let _ = serde_json::to_writer(out, value);
+}
+
+fn header_of(object: &Value, keys: &[FieldKey]) -> Header {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    Header {
+        labels: labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
+            .collect(),
+        uid: object
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .into(),
+        fields: keys.iter().map(|key| field_value(object, key)).collect(),
+    }
+}
+
+/// What a field selector compares with.
+fn field_value(object: &Value, key: &FieldKey) -> Box<str> {
+    let found = key
+        .pointers
+        .iter()
+        .find_map(|pointer| match object.pointer(pointer)? {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Bool(flag) => Some(flag.to_string().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            _ => None,
+        });
+    found.unwrap_or_else(|| key.absent.into())
+}
