@@ -118,7 +118,7 @@ impl Api {
             };
         }
         self.store
-            .put(collected.id, key, draft, Expect::Absent, kind.durability)?
+            .put(collected.id, &key, draft, Expect::Absent, kind.durability)?
             .durable()
             .await
     }
@@ -283,7 +283,7 @@ impl Api {
                 let draft = draft(kind, collected, new);
                 self.store.put(
                     collected.id,
-                    key,
+                    &key,
                     draft,
                     Expect::Version(stored.version),
                     durability,
