@@ -59,10 +59,7 @@ async fn nothing_acknowledged_is_lost_when_a_process_is_killed() {
                 // A later write may be there too: it was on its way when the process was killed.
                 (Some(count), Some(found)) => assert!(found >= count, "round {round}: {name} lost {count}"),
                 (Some(count), None) => {
-                    assert!(
-                        told.is_deletable(name),
-                        "round {round}: {name} at {count} is gone"
-                    );
+                    assert!(is_deletable(name), "round {round}: {name} at {count} is gone");
                 }
                 (None, _) => assert!(!found.contains_key(name), "round {round}: {name} is back"),
             }
@@ -82,11 +79,9 @@ struct Told {
     oldest_new: u64,
 }
 
-impl Told {
-    /// Objects for one use are deleted as soon as they are made.
-    fn is_deletable(&self, name: &str) -> bool {
-        name.starts_with("once-")
-    }
+/// Objects for one use are deleted as soon as they are made.
+fn is_deletable(name: &str) -> bool {
+    name.starts_with("once-")
 }
 
 fn run_and_kill(folder: &Path, acknowledgements: usize) -> Told {
@@ -101,12 +96,12 @@ fn run_and_kill(folder: &Path, acknowledgements: usize) -> Told {
         oldest_new: u64::MAX,
         ..Told::default()
     };
-    let mut lines = BufReader::new(child.stdout.take().expect("its output"))
+    let lines = BufReader::new(child.stdout.take().expect("its output"))
         .lines()
         .map_while(Result::ok);
     let mut killed = false;
     // After the kill, what the process had said is still in the pipe.
-    while let Some(line) = lines.next() {
+    for line in lines {
         take_in(&mut told, &line);
         if told.n_acknowledged >= acknowledgements && !killed {
             child.kill().expect("SIGKILL");
