@@ -7,7 +7,6 @@
 mod accept;
 mod delete;
 mod discovery;
-mod events;
 mod metadata;
 mod openapi;
 mod params;
@@ -39,8 +38,7 @@ use self::present::Form;
 use self::random::Random;
 use self::route::{Route, Target};
 pub(crate) use self::status::Failure;
-use crate::kinds::{Kind, Subresource};
-use crate::stand_in::kinds;
+use crate::kinds::{self, Kind, Subresource};
 use crate::store::{CollectionId, CollectionSpec, OpenError, Options, Store};
 
 /// Largest request body in bytes.

@@ -1,6 +1,63 @@
 //! The table of kinds. To serve another kind, add one entry here; nothing else in this crate names kinds one by one.
+//!
+//! Each kind is a constant in a module below: what differs from [`Kind::plain`] is what is special about the kind.
+
+mod age;
+mod config;
+mod controller_revision;
+mod daemon_set;
+pub mod event;
+mod field_error;
+mod fields;
+mod lease;
+mod metadata;
+mod namespace;
+mod node;
+mod pod;
+mod pod_template;
+mod service;
+mod service_account;
+
+pub use age::human_duration;
 
 use serde_json::Value;
+
+/// Every served kind, in the order of groups and names.
+static KINDS: &[Kind] = &[
+    config::CONFIG_MAP,
+    event::CORE,
+    namespace::KIND,
+    node::KIND,
+    pod::KIND,
+    config::SECRET,
+    service_account::KIND,
+    service::KIND,
+    controller_revision::KIND,
+    daemon_set::KIND,
+    lease::KIND,
+    event::EVENTS,
+];
+
+/// Every served kind.
+///
+/// Source: embedded-cluster.md 13, the kinds of the first cut.
+pub fn all() -> &'static [Kind] {
+    KINDS
+}
+
+/// The kind behind a resource name, e.g. `("apps", "v1", "daemonsets")`.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+    KINDS
+        .iter()
+        .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+}
+
+/// A kind by name, e.g. `("apps", "v1", "DaemonSet")`.
+pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+    KINDS
+        .iter()
+        .find(|entry| entry.group == group && entry.version == version && entry.kind == kind)
+}
 
 /// One served resource: `group/version`, its names, and the rules that differ from kind to kind.
 #[derive(Debug)]
@@ -43,14 +100,113 @@ pub struct Kind {
     pub prepare_create: fn(&mut Value, &Creation<'_>),
     /// Keeps or derives fields on update of the main endpoint; `status` and `generation` are handled by the server.
     pub prepare_update: fn(&mut Value, &Value),
-    /// What is wrong with an object, whatever was there before.
+    /// What is wrong with an object besides its metadata, whatever was there before.
     pub validate: fn(&Value) -> Vec<FieldError>,
-    /// What is wrong with a change from the second to the first.
+    /// What is wrong with a change from the second to the first, besides its metadata.
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
     /// Columns of `kubectl get`.
     pub columns: &'static [Column],
     /// The cells of one row, one for each column.
     pub cells: fn(&Value, jiff::Timestamp) -> Vec<Value>,
+    /// The `conditions` of one row: `Completed` for pods that ended.
+    pub row_conditions: fn(&Value) -> Vec<Value>,
+}
+
+/// What is wrong with the metadata of an object of a kind.
+pub fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    metadata::validate(object, kind.name_rule)
+}
+
+/// What is wrong with a change of metadata from `old` to `new`.
+pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    metadata::validate_update(new, old)
+}
+
+impl Kind {
+    /// `apiVersion` of its objects, e.g. `apps/v1` or `v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// A namespaced kind of the core group without rules of its own, from which the entries of the table differ.
+    const fn plain(kind: &'static str, plural: &'static str, singular: &'static str) -> Self {
+        Self {
+            group: "",
+            version: "v1",
+            kind,
+            plural,
+            singular,
+            short_names: &[],
+            categories: &[],
+            namespaced: true,
+            stored_as: ("", plural),
+            subresources: &[],
+            verbs: &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
+            has_generation: false,
+            durability: Durability::Sync,
+            graceful_deletion: false,
+            name_rule: NameRule::Subdomain,
+            field_keys: &[],
+            default: |_| {},
+            prepare_create: |_, _| {},
+            prepare_update: |_, _| {},
+            validate: |_| Vec::new(),
+            validate_update: |_, _| Vec::new(),
+            columns: &[Column::NAME, Column::AGE],
+            cells: |object, now| vec![age::name(object), age::age(object, now)],
+            row_conditions: |_| Vec::new(),
+        }
+    }
+}
+
+impl Column {
+    const NAME: Self = Self {
+        name: "Name",
+        kind: "string",
+        format: "name",
+        priority: 0,
+    };
+    const AGE: Self = Self::string("Age");
+
+    const fn string(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "string",
+            format: "",
+            priority: 0,
+        }
+    }
+
+    const fn integer(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "integer",
+            format: "",
+            priority: 0,
+        }
+    }
+
+    const fn wide(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "string",
+            format: "",
+            priority: 1,
+        }
+    }
 }
 
 /// What a new object is made with.

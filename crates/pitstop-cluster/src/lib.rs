@@ -21,7 +21,6 @@ pub mod node;
 pub mod patch;
 pub mod schema;
 mod serve;
-mod stand_in;
 mod store;
 
 pub use cluster::{Cluster, Config, Error};

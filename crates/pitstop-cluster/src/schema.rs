@@ -1,1 +1,185 @@
 //! Field tables of the built-in kinds: strict decoding, protobuf, merge keys.
+//!
+//! One data file, `schema/kubernetes.tsv`, says which fields exist. JSON, YAML and protobuf bodies become the same tree,
+//! and [`shape`] brings every tree into one canonical form, so that equal objects have equal bytes whatever client
+//! wrote them.
+
+mod protobuf;
+mod quantity;
+mod shape;
+pub(crate) mod table;
+mod time;
+mod tree;
+
+use serde_json::{Map, Value};
+
+use crate::kinds::Kind;
+use table::Message;
+
+/// A decoded request body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The object, in canonical form.
+    pub object: Value,
+    /// What `fieldValidation=Strict` refuses: `unknown field "spec.foo"`, `duplicate field "spec.foo"`.
+    ///
+    /// Source: embedded-cluster.md 6.5.
+    pub strict_errors: Vec<String>,
+}
+
+/// Why a body is no object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// 415: no decoder for this content type.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
+    /// 400: syntax, a value of the wrong type, another kind than the URL names.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// Decodes the body of a create or an update of `kind`.
+///
+/// A missing content type means JSON. Source: embedded-cluster.md 4.2, 4.3.
+pub fn decode(kind: &Kind, content_type: Option<&str>, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let message = table::table()
+        .kind(kind.group, kind.version, kind.kind)
+        .ok_or_else(|| no_table(kind.kind))?;
+    let tree = parse(message, kind.kind, content_type, body)?;
+    finish(kind, message, tree)
+}
+
+/// Decodes a body that is not a stored object, by message name, e.g. `meta/v1.DeleteOptions` or `core/v1.Binding`.
+///
+/// `apiVersion` and `kind` are neither required nor compared.
+pub fn decode_as(message: &str, content_type: Option<&str>, body: &[u8]) -> Result<Decoded, DecodeError> {
+    let message = table::table().message(message).ok_or_else(|| no_table(message))?;
+    let tree = parse(message, message.short_name(), content_type, body)?;
+    let shaped =
+        shape::shape(message, tree.value).map_err(|error| malformed(message.short_name(), "", &error))?;
+    Ok(decoded(shaped, &tree.duplicates))
+}
+
+/// Brings the result of a patch into canonical form; its strict errors name the fields that the patch brought in.
+pub fn clean(kind: &Kind, value: Value) -> Result<Decoded, DecodeError> {
+    let message = table::table()
+        .kind(kind.group, kind.version, kind.kind)
+        .ok_or_else(|| no_table(kind.kind))?;
+    finish(
+        kind,
+        message,
+        tree::Tree {
+            value,
+            duplicates: Vec::new(),
+        },
+    )
+}
+
+/// The value of a quantity in billionths; `None` if it is none, or too large to compute with.
+pub(crate) fn quantity_nanos(text: &str) -> Option<i128> {
+    quantity::value(text)
+}
+
+fn finish(kind: &Kind, message: &'static Message, mut tree: tree::Tree) -> Result<Decoded, DecodeError> {
+    let api_version = kind.api_version();
+    let Value::Object(fields) = &mut tree.value else {
+        return Err(unrecognized(
+            kind.kind,
+            &format!(
+                "json: cannot unmarshal {} into Go value",
+                shape::go_kind(&tree.value)
+            ),
+        ));
+    };
+    check_type(kind, &api_version, fields)?;
+    fields.insert("apiVersion".to_owned(), Value::from(api_version));
+    fields.insert("kind".to_owned(), Value::from(kind.kind));
+    let shaped =
+        shape::shape(message, tree.value).map_err(|error| malformed(kind.kind, kind.version, &error))?;
+    Ok(decoded(shaped, &tree.duplicates))
+}
+
+/// The type a body names must be that of its URL; a body that names none is of the type of its URL.
+fn check_type(kind: &Kind, api_version: &str, fields: &Map<String, Value>) -> Result<(), DecodeError> {
+    let given = |name: &str| {
+        fields
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let version = given("apiVersion").unwrap_or(api_version);
+    if version != api_version {
+        return Err(DecodeError::Malformed(format!(
+            "the API version in the data ({version}) does not match the expected API version ({api_version})"
+        )));
+    }
+    match given("kind") {
+        Some(name) if name != kind.kind => Err(DecodeError::Malformed(format!(
+            "{name} in version \"{}\" cannot be handled as a {}: the kind in the data does not match the expected kind",
+            kind.version, kind.kind
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn parse(
+    message: &'static Message,
+    kind: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<tree::Tree, DecodeError> {
+    let media_type = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    match media_type.to_ascii_lowercase().as_str() {
+        "" | "application/json" => tree::from_json(body).map_err(|error| unrecognized(kind, &error)),
+        "application/yaml" => tree::from_yaml(body).map_err(|error| unrecognized(kind, &error)),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(message, body)
+            .map(|value| tree::Tree { value, duplicates: Vec::new() })
+            .map_err(|error| DecodeError::Malformed(format!("the object provided is unrecognized (must be of type {kind}): {error}"))),
+        _ => Err(DecodeError::UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, application/vnd.kubernetes.protobuf"
+                .to_owned(),
+        )),
+    }
+}
+
+fn decoded(shaped: shape::Shaped, duplicates: &[String]) -> Decoded {
+    let mut strict_errors: Vec<String> = duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .collect();
+    strict_errors.extend(
+        shaped
+            .unknown
+            .iter()
+            .map(|path| format!("unknown field \"{path}\"")),
+    );
+    Decoded {
+        object: shaped.value,
+        strict_errors,
+    }
+}
+
+fn malformed(kind: &str, version: &str, error: &str) -> DecodeError {
+    DecodeError::Malformed(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
+    ))
+}
+
+fn unrecognized(kind: &str, error: &str) -> DecodeError {
+    DecodeError::Malformed(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {error}"
+    ))
+}
+
+fn no_table(name: &str) -> DecodeError {
+    DecodeError::UnsupportedMediaType(format!("no decoder for {name}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::status::{self, Failure};
 use super::write::{Next, from_decode};
 use super::{Api, Body, Call, metadata, present};
 use crate::kinds::{Kind, Subresource};
-use crate::stand_in::schema;
+use crate::schema;
 use crate::store::{ListQuery, Stored, WriteError};
 
 /// Repeats of a delete that others' writes get in the way of.

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::accept;
-use super::events;
 use super::params::Params;
 use crate::kinds::{self, Kind};
 use crate::store::Stored;
@@ -63,7 +62,7 @@ pub(super) fn value(kind: &Kind, stored: &Stored) -> Value {
     if stores_own_form(kind) {
         value
     } else {
-        events::from_core(value)
+        kinds::event::from_core(value)
     }
 }
 
@@ -145,6 +144,7 @@ fn columns(kind: &Kind) -> Vec<Value> {
 pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp) -> Value {
     let object = value(kind, stored);
     let cells = (kind.cells)(&object, now);
+    let conditions = (kind.row_conditions)(&object);
     let object = match include {
         Include::None => Value::Null,
         Include::Object => object,
@@ -153,7 +153,11 @@ pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp
             "metadata": object.get("metadata"),
         }),
     };
-    json!({"cells": cells, "object": object})
+    let mut row = json!({"cells": cells, "object": object});
+    if let (Some(row), false) = (row.as_object_mut(), conditions.is_empty()) {
+        row.insert("conditions".to_owned(), conditions.into());
+    }
+    row
 }
 
 /// A bookmark's object.

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::present::{self, Form};
 use super::route::Target;
 use super::status::Failure;
-use super::{Api, Body, Call, events};
-use crate::kinds::{FieldError, FieldErrorReason, Kind};
+use super::{Api, Body, Call};
+use crate::kinds::{FieldError, FieldErrorReason, Kind, event};
 use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
 
 /// A list is sent in pieces of about this many bytes, so that a long one is never in memory twice.
@@ -215,12 +215,12 @@ fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms
             )));
         };
         let stored_key = if present::stores_own_form(kind) {
-            key
+            key.to_owned()
         } else {
-            events::core_field(key).unwrap_or(key)
+            event::core_field(key)
         };
         // An unknown key must never be ignored: `drain` would take it for the whole cluster.
-        let resolved = FieldTerm::new(stored_key, negated, value, stored_kind.field_keys)
+        let resolved = FieldTerm::new(&stored_key, negated, value, stored_kind.field_keys)
             .ok_or_else(|| Failure::bad_request(format!("field label not supported: {key}")))?;
         terms.push(resolved);
     }

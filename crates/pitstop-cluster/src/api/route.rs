@@ -3,8 +3,7 @@
 //! Source: embedded-cluster.md 2.
 
 use super::params::percent_decode;
-use crate::kinds::{Kind, Subresource};
-use crate::stand_in::kinds;
+use crate::kinds::{self, Kind, Subresource};
 
 /// What a path names.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::Body;
-use crate::kinds::{FieldError, FieldErrorReason, Kind};
+use crate::kinds::{FieldError, Kind};
 use crate::store::{Gone, WriteError};
 
 /// A request that failed.
@@ -182,7 +182,11 @@ impl Failure {
 
     /// 413.
     pub(super) fn too_large(limit: usize) -> Self {
-        let message = format!("Request entity too large: limit is {limit}");
+        Self::too_much(format!("Request entity too large: limit is {limit}"))
+    }
+
+    /// 413 for something else than the size of the body.
+    pub(super) fn too_much(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
@@ -232,17 +236,14 @@ impl Failure {
     }
 
     fn invalid_fields(start: &str, errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors
-            .iter()
-            .map(|e| format!("{}: {}", e.field, explain(e)))
-            .collect();
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let message = match lines.as_slice() {
             [one] => format!("{start}{one}"),
             many => format!("{start}[{}]", many.join(", ")),
         };
         let causes = errors
             .iter()
-            .map(|e| json!({"reason": cause_reason(e.reason), "message": explain(e), "field": e.field}))
+            .map(|e| json!({"reason": e.reason.cause(), "message": e.message(), "field": e.field}))
             .collect();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_causes(causes)
     }
@@ -323,43 +324,4 @@ fn resource(kind: &Kind) -> String {
         "" => kind.plural.to_owned(),
         group => format!("{}.{group}", kind.plural),
     }
-}
-
-fn cause_reason(reason: FieldErrorReason) -> &'static str {
-    match reason {
-        FieldErrorReason::Required => "FieldValueRequired",
-        FieldErrorReason::Invalid => "FieldValueInvalid",
-        FieldErrorReason::NotSupported => "FieldValueNotSupported",
-        FieldErrorReason::Forbidden => "FieldValueForbidden",
-        FieldErrorReason::Duplicate => "FieldValueDuplicate",
-        FieldErrorReason::TooLong => "FieldValueTooLong",
-        FieldErrorReason::NotFound => "FieldValueNotFound",
-    }
-}
-
-/// What is wrong with a field, without its name.
-fn explain(error: &FieldError) -> String {
-    let what = match error.reason {
-        FieldErrorReason::Required => "Required value",
-        FieldErrorReason::Invalid => "Invalid value",
-        FieldErrorReason::NotSupported => "Unsupported value",
-        FieldErrorReason::Forbidden => "Forbidden",
-        FieldErrorReason::Duplicate => "Duplicate value",
-        FieldErrorReason::TooLong => "Too long",
-        FieldErrorReason::NotFound => "Not found",
-    };
-    let shows_value = !matches!(
-        error.reason,
-        FieldErrorReason::Required | FieldErrorReason::Forbidden | FieldErrorReason::TooLong
-    );
-    let mut text = what.to_owned();
-    if let (Some(value), true) = (&error.value, shows_value) {
-        text.push_str(": ");
-        text.push_str(&value.to_string());
-    }
-    if !error.detail.is_empty() {
-        text.push_str(": ");
-        text.push_str(&error.detail);
-    }
-    text
 }

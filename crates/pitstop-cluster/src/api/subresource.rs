@@ -9,7 +9,7 @@ use super::route::Target;
 use super::status::{self, Failure};
 use super::write::{Next, WriteOptions, from_decode};
 use super::{Api, Body, Call, metadata};
-use crate::stand_in::schema;
+use crate::schema;
 use crate::store::WriteError;
 
 /// Names of bodies that are no stored objects, as the schema knows them.

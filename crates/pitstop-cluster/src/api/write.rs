@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::route::Target;
 use super::status::Failure;
-use super::{Api, Body, Call, Collected, events, metadata, present};
-use crate::kinds::{Creation, Durability, FieldError, FieldErrorReason, Kind, Subresource};
-use crate::stand_in::patch::{self, PatchError, PatchType};
-use crate::stand_in::schema::{self, DecodeError, Decoded};
+use super::{Api, Body, Call, Collected, metadata, present};
+use crate::kinds::{self, Creation, Durability, FieldError, FieldErrorReason, Kind, Subresource, event};
+use crate::patch::{self, PatchError, PatchType};
+use crate::schema::{self, DecodeError, Decoded};
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
 
 /// How often a name is generated before giving up.
@@ -81,7 +81,7 @@ impl Api {
             let suffix = self.random.suffix();
             (kind.prepare_create)(&mut object, &Creation { now, suffix: &suffix });
             (kind.default)(&mut object);
-            let mut errors = metadata::validate(kind, &object);
+            let mut errors = kinds::validate_metadata(kind, &object);
             errors.extend((kind.validate)(&object));
             if !errors.is_empty() {
                 return Err(Failure::invalid(kind, &name, &errors));
@@ -241,8 +241,8 @@ impl Api {
         if new == *old {
             return Ok(Next::Same);
         }
-        let mut errors = metadata::validate(kind, &new);
-        errors.extend(metadata::validate_update(&new, old));
+        let mut errors = kinds::validate_metadata(kind, &new);
+        errors.extend(kinds::validate_metadata_update(&new, old));
         if target.subresource.is_none() {
             errors.extend((kind.validate)(&new));
             errors.extend((kind.validate_update)(&new, old));
@@ -413,7 +413,7 @@ pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
     let object = if present::stores_own_form(kind) {
         object
     } else {
-        events::to_core(object)
+        event::to_core(object)
     };
     Draft::new(&object, collected.kind.field_keys)
 }
@@ -431,6 +431,7 @@ fn from_patch(error: PatchError) -> Failure {
     match error {
         PatchError::BadRequest(message) => Failure::bad_request(message),
         PatchError::Invalid(message) => Failure::unprocessable(message),
+        PatchError::TooLarge(message) => Failure::too_much(message),
     }
 }
 

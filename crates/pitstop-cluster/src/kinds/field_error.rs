@@ -1,0 +1,152 @@
+//! Texts of validation errors. Source: embedded-cluster.md 5.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::{FieldError, FieldErrorReason};
+
+impl FieldError {
+    /// A field that has to be set is not.
+    pub(crate) fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::Required,
+            value: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// A field that may not be set, or not be changed.
+    pub(crate) fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::Forbidden,
+            value: None,
+            detail: detail.into(),
+        }
+    }
+
+    /// A value that breaks a rule.
+    pub(crate) fn invalid(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::Invalid,
+            value: Some(value.into()),
+            detail: detail.into(),
+        }
+    }
+
+    /// A value twice where it may stand once.
+    pub(crate) fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::Duplicate,
+            value: Some(value.into()),
+            detail: String::new(),
+        }
+    }
+
+    /// A value that is not one of a few.
+    pub(crate) fn not_supported(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
+        let supported: Vec<String> = supported.iter().map(|value| format!("\"{value}\"")).collect();
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::NotSupported,
+            value: Some(value.into()),
+            detail: format!("supported values: {}", supported.join(", ")),
+        }
+    }
+
+    /// The error without the field: the message of a cause.
+    pub fn message(&self) -> String {
+        let mut text = self.reason.text().to_owned();
+        if let Some(value) = &self.value {
+            text.push_str(": ");
+            text.push_str(&value.to_string());
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.field, self.message())
+    }
+}
+
+impl FieldErrorReason {
+    /// As it stands in messages, e.g. `Required value`.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Required => "Required value",
+            Self::Invalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::Duplicate => "Duplicate value",
+            Self::TooLong => "Too long",
+            Self::NotFound => "Not found",
+        }
+    }
+
+    /// As the `reason` of a cause, e.g. `FieldValueRequired`.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::TooLong => "FieldValueTooLong",
+            Self::NotFound => "FieldValueNotFound",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_read_as_upstreams() {
+        let cases = [
+            (
+                FieldError::required("spec.containers", ""),
+                "spec.containers: Required value",
+            ),
+            (
+                FieldError::invalid(
+                    "spec.selector",
+                    json!({"matchLabels": {"a": "b"}}),
+                    "field is immutable",
+                ),
+                r#"spec.selector: Invalid value: {"matchLabels":{"a":"b"}}: field is immutable"#,
+            ),
+            (
+                FieldError::not_supported("spec.restartPolicy", "Never", &["Always"]),
+                r#"spec.restartPolicy: Unsupported value: "Never": supported values: "Always""#,
+            ),
+            (
+                FieldError::duplicate("spec.containers[1].name", "a"),
+                r#"spec.containers[1].name: Duplicate value: "a""#,
+            ),
+            (FieldError::forbidden("spec", "no"), "spec: Forbidden: no"),
+        ];
+        for (error, wanted) in cases {
+            assert_eq!(error.to_string(), wanted);
+        }
+    }
+}

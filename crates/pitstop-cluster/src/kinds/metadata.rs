@@ -1,0 +1,369 @@
+//! Rules of `metadata` that hold for every kind. Source: embedded-cluster.md 6.4.
+
+use pitstop_api::keys;
+use serde_json::Value;
+
+use super::fields::{entries, flag, list, text};
+use super::{FieldError, FieldErrorReason, NameRule};
+
+/// All annotations of an object together, in bytes.
+const MAX_ANNOTATIONS: usize = 262_144;
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
+     and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
+     start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const DNS_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+     alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+     validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const NAME_PART: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
+     an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \
+     and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
+     for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+/// Rules of an object whose name follows `rule`.
+pub(super) fn validate(object: &Value, rule: NameRule) -> Vec<FieldError> {
+    let name = text(object, "/metadata/name");
+    let mut errors = Vec::new();
+    if name.is_empty() {
+        errors.push(FieldError::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
+    } else {
+        errors.extend(
+            name_problems(name, rule)
+                .into_iter()
+                .map(|why| FieldError::invalid("metadata.name", name, why)),
+        );
+    }
+    errors.extend(labels(object, "/metadata/labels", "metadata.labels"));
+    errors.extend(annotations(
+        object,
+        "/metadata/annotations",
+        "metadata.annotations",
+    ));
+    errors.extend(owners(object));
+    errors.extend(finalizers(object));
+    errors
+}
+
+/// A deleting object takes no new finalizers.
+pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    if text(old, "/metadata/deletionTimestamp").is_empty() {
+        return Vec::new();
+    }
+    let before = list(old, "/metadata/finalizers");
+    let added: Vec<String> = list(new, "/metadata/finalizers")
+        .iter()
+        .filter(|finalizer| !before.contains(finalizer))
+        .map(ToString::to_string)
+        .collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    vec![FieldError::forbidden(
+        "metadata.finalizers",
+        format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            added.join(", ")
+        ),
+    )]
+}
+
+/// What is wrong with a name.
+pub(super) fn name_problems(name: &str, rule: NameRule) -> Vec<String> {
+    let (limit, valid, wanted) = match rule {
+        NameRule::Subdomain => (253, name.split('.').all(is_label), SUBDOMAIN),
+        NameRule::Label => (63, is_label(name), LABEL),
+        NameRule::Dns1035Label => (
+            63,
+            is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
+            DNS_1035,
+        ),
+        NameRule::PathSegment => return path_segment_problems(name),
+    };
+    let mut problems = Vec::new();
+    if name.len() > limit {
+        problems.push(format!("must be no more than {limit} characters"));
+    }
+    if !valid {
+        problems.push(wanted.to_owned());
+    }
+    problems
+}
+
+fn path_segment_problems(name: &str) -> Vec<String> {
+    if name == "." || name == ".." {
+        return vec![format!("may not be '{name}'")];
+    }
+    ["/", "%"]
+        .into_iter()
+        .filter(|bad| name.contains(bad))
+        .map(|bad| format!("may not contain '{bad}'"))
+        .collect()
+}
+
+fn is_label(text: &str) -> bool {
+    framed(
+        text,
+        |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(),
+        b"-",
+    )
+}
+
+fn is_word(text: &str) -> bool {
+    framed(text, |byte| byte.is_ascii_alphanumeric(), b"-_.")
+}
+
+/// Begins and ends with an `edge` character and has nothing else but those and `inner` ones between.
+fn framed(text: &str, edge: impl Fn(u8) -> bool, inner: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let ends = bytes
+        .first()
+        .zip(bytes.last())
+        .is_some_and(|(first, last)| edge(*first) && edge(*last));
+    ends && bytes.iter().all(|byte| edge(*byte) || inner.contains(byte))
+}
+
+/// Keys and values of labels; also those of templates and selectors.
+pub(super) fn labels(object: &Value, pointer: &str, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (key, value) in entries(object, pointer) {
+        errors.extend(
+            key_problems(key)
+                .into_iter()
+                .map(|why| FieldError::invalid(field, key, why)),
+        );
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(
+            label_value_problems(value)
+                .into_iter()
+                .map(|why| FieldError::invalid(field, value, why)),
+        );
+    }
+    errors
+}
+
+/// What is wrong with the value of a label.
+pub(super) fn label_value_problems(value: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if value.len() > 63 {
+        problems.push("must be no more than 63 bytes".to_owned());
+    }
+    if !value.is_empty() && !is_word(value) {
+        problems.push(LABEL_VALUE.to_owned());
+    }
+    problems
+}
+
+/// What is wrong with a qualified name: `[prefix/]name`.
+pub(super) fn key_problems(key: &str) -> Vec<String> {
+    let (prefix, name) = match key.split_once('/') {
+        Some((_, name)) if name.contains('/') => {
+            let qualified = NAME_PART.replacen("name part", "a qualified name", 1);
+            return vec![format!(
+                "{qualified} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
+        }
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    let mut problems = Vec::new();
+    match prefix {
+        Some("") => problems.push("prefix part must be non-empty".to_owned()),
+        Some(prefix) => {
+            let wrong = name_problems(prefix, NameRule::Subdomain);
+            problems.extend(wrong.into_iter().map(|why| format!("prefix part {why}")));
+        }
+        None => {}
+    }
+    if name.is_empty() {
+        problems.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        problems.push("name part must be no more than 63 bytes".to_owned());
+    }
+    if !is_word(name) {
+        problems.push(NAME_PART.to_owned());
+    }
+    problems
+}
+
+/// Keys and total size of annotations; also those of templates.
+pub(super) fn annotations(object: &Value, pointer: &str, field: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut size = 0;
+    for (key, value) in entries(object, pointer) {
+        size += key.len() + value.as_str().map_or(0, str::len);
+        let problems = key_problems(&key.to_lowercase());
+        errors.extend(
+            problems
+                .into_iter()
+                .map(|why| FieldError::invalid(field, key, why)),
+        );
+    }
+    if size > MAX_ANNOTATIONS {
+        errors.push(FieldError {
+            field: field.to_owned(),
+            reason: FieldErrorReason::TooLong,
+            value: None,
+            detail: format!("may not be more than {MAX_ANNOTATIONS} bytes"),
+        });
+    }
+    errors
+}
+
+fn owners(object: &Value) -> Vec<FieldError> {
+    const FIELD: &str = "metadata.ownerReferences";
+    let owners = list(object, "/metadata/ownerReferences");
+    let mut errors = Vec::new();
+    for owner in owners {
+        for (name, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if text(owner, &format!("/{name}")).is_empty() {
+                errors.push(FieldError::invalid(format!("{FIELD}.{name}"), "", why));
+            }
+        }
+        if text(owner, "/apiVersion") == "v1" && text(owner, "/kind") == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(FIELD, owner.clone(), why));
+        }
+    }
+    let controllers: Vec<&Value> = owners.iter().filter(|owner| flag(owner, "/controller")).collect();
+    if let [first, second, ..] = controllers.as_slice() {
+        let (first, second) = (text(first, "/name"), text(second, "/name"));
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        errors.push(FieldError::invalid(FIELD, owners.to_vec(), why));
+    }
+    errors
+}
+
+fn finalizers(object: &Value) -> Vec<FieldError> {
+    const FIELD: &str = "metadata.finalizers";
+    let finalizers = list(object, "/metadata/finalizers");
+    let mut errors = Vec::new();
+    for finalizer in finalizers.iter().filter_map(Value::as_str) {
+        let problems = key_problems(finalizer);
+        let standard =
+            ["kubernetes", keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND].contains(&finalizer);
+        if problems.is_empty() && !finalizer.contains('/') && !standard {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(FIELD, finalizer, why));
+        }
+        errors.extend(
+            problems
+                .into_iter()
+                .map(|why| FieldError::invalid(FIELD, finalizer, why)),
+        );
+    }
+    if [keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND]
+        .iter()
+        .all(|wanted| finalizers.iter().any(|finalizer| finalizer == wanted))
+    {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(FIELD, finalizers.to_vec(), why));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn problems(metadata: &Value) -> Vec<String> {
+        validate(&json!({ "metadata": metadata }), NameRule::Subdomain)
+            .iter()
+            .map(|error| error.field.clone())
+            .collect()
+    }
+
+    /// embedded-cluster.md 6.4.
+    #[test]
+    fn names_follow_the_rule_of_their_kind() {
+        let long = "a".repeat(64);
+        let cases = [
+            ("a.b-c.1", NameRule::Subdomain, true),
+            ("a..b", NameRule::Subdomain, false),
+            ("A", NameRule::Subdomain, false),
+            ("-a", NameRule::Subdomain, false),
+            (long.as_str(), NameRule::Subdomain, true),
+            (long.as_str(), NameRule::Label, false),
+            ("a.b", NameRule::Label, false),
+            ("1a", NameRule::Label, true),
+            ("1a", NameRule::Dns1035Label, false),
+            ("a1", NameRule::Dns1035Label, true),
+            ("system:node:a", NameRule::PathSegment, true),
+            ("a/b", NameRule::PathSegment, false),
+            ("..", NameRule::PathSegment, false),
+        ];
+        for (name, rule, valid) in cases {
+            assert_eq!(name_problems(name, rule).is_empty(), valid, "{name} {rule:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_annotations_have_qualified_keys() {
+        assert!(problems(&json!({"name": "a", "labels": {"example.com/App_1": "v1.0", "x": ""}})).is_empty());
+        for labels in [
+            json!({"a b": ""}),
+            json!({"a": "-"}),
+            json!({"/a": ""}),
+            json!({"a/b/c": ""}),
+            json!({"a": "x".repeat(64)}),
+            json!({"": ""}),
+            json!({"Example.com/a": ""}),
+        ] {
+            assert!(
+                problems(&json!({"name": "a", "labels": labels})).contains(&"metadata.labels".to_owned())
+            );
+        }
+        assert!(problems(&json!({"name": "a", "annotations": {"Example.com/a": "any thing"}})).is_empty());
+        let large = json!({"name": "a", "annotations": {"a": "x".repeat(MAX_ANNOTATIONS)}});
+        assert_eq!(problems(&large), ["metadata.annotations"]);
+    }
+
+    #[test]
+    fn one_controller_owns_an_object() {
+        let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Node", "name": name, "uid": "u", "controller": true});
+        assert!(problems(&json!({"name": "a", "ownerReferences": [owner("b")]})).is_empty());
+        let both = problems(&json!({"name": "a", "ownerReferences": [owner("b"), owner("c")]}));
+        assert_eq!(both, ["metadata.ownerReferences"]);
+        let event = json!({"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"});
+        assert_eq!(
+            problems(&json!({"name": "a", "ownerReferences": [event]})),
+            ["metadata.ownerReferences"]
+        );
+        assert_eq!(problems(&json!({"name": "a", "ownerReferences": [{}]})).len(), 4);
+    }
+
+    #[test]
+    fn finalizers_are_qualified_and_not_added_while_deleting() {
+        assert!(problems(&json!({"name": "a", "finalizers": ["example.com/x", "orphan"]})).is_empty());
+        assert_eq!(
+            problems(&json!({"name": "a", "finalizers": ["x"]})),
+            ["metadata.finalizers"]
+        );
+        let both = json!({"name": "a", "finalizers": ["orphan", "foregroundDeletion"]});
+        assert_eq!(problems(&both), ["metadata.finalizers"]);
+        let deleting =
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"]}});
+        let more = json!({"metadata": {"finalizers": ["a/b", "a/c"]}});
+        assert_eq!(
+            validate_update(&more, &deleting)[0].to_string(),
+            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new \
+             finalizers []string{\"a/c\"}"
+        );
+        assert!(validate_update(&json!({"metadata": {}}), &deleting).is_empty());
+    }
+}

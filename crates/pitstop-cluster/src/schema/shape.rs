@@ -1,0 +1,278 @@
+//! Brings a tree into the form that its message describes.
+//!
+//! Unknown fields are dropped and named. Empty values that an absent field would mean as well are dropped; scalars that
+//! a message always carries are filled in. So an object has one form, and a write that changes nothing is seen as such.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::table::{Element, Field, Message, Wrap};
+use super::{quantity, time};
+
+/// How many unknown fields are named; upstream stops at 100 too.
+const MAX_UNKNOWN: usize = 100;
+
+/// A tree in canonical form.
+#[derive(Debug)]
+pub(crate) struct Shaped {
+    pub(crate) value: Value,
+    /// Paths of the fields that were dropped because the message has none of that name.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Shapes `value` as `message`. The error is the text that Go's JSON decoder would give.
+pub(crate) fn shape(message: &'static Message, value: Value) -> Result<Shaped, String> {
+    let mut shaper = Shaper {
+        owner: message,
+        names: Vec::new(),
+        path: String::new(),
+        unknown: Vec::new(),
+    };
+    match value {
+        Value::Object(fields) => {
+            let value = Value::Object(shaper.fields(message, fields)?);
+            Ok(Shaped {
+                value,
+                unknown: shaper.unknown,
+            })
+        }
+        other => Err(format!(
+            "json: cannot unmarshal {} into Go value of type {}",
+            go_kind(&other),
+            message.name.rsplit('/').next().unwrap_or(message.name)
+        )),
+    }
+}
+
+/// What Go's JSON decoder calls a value.
+pub(crate) fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+struct Shaper {
+    /// The message whose field is being read, for error texts.
+    owner: &'static Message,
+    /// JSON names of the fields on the way there.
+    names: Vec<&'static str>,
+    /// The same way with indices and map keys.
+    path: String,
+    unknown: Vec<String>,
+}
+
+impl Shaper {
+    fn fields(
+        &mut self,
+        message: &'static Message,
+        fields: Map<String, Value>,
+    ) -> Result<Map<String, Value>, String> {
+        let outer = std::mem::replace(&mut self.owner, message);
+        let length = self.path.len();
+        let mut shaped = Map::new();
+        for (name, value) in fields {
+            self.enter(&name, length);
+            match message.field(&name) {
+                Some(field) => {
+                    self.names.push(field.name);
+                    if let Some(value) = self.field(field, value)? {
+                        shaped.insert(name, value);
+                    }
+                    self.names.pop();
+                }
+                None if self.unknown.len() < MAX_UNKNOWN => self.unknown.push(self.path.clone()),
+                None => {}
+            }
+            self.path.truncate(length);
+        }
+        self.owner = outer;
+        fill(message, &mut shaped);
+        Ok(shaped)
+    }
+
+    fn enter(&mut self, name: &str, length: usize) {
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+    }
+
+    fn enter_index(&mut self, index: usize) {
+        self.path.push('[');
+        self.path.push_str(&index.to_string());
+        self.path.push(']');
+    }
+
+    fn field(&mut self, field: &Field, value: Value) -> Result<Option<Value>, String> {
+        let shaped = match (field.wrap, value) {
+            (_, Value::Null) => return Ok(None),
+            (Wrap::One, value) => self.element(field, value)?,
+            (Wrap::List, Value::Array(values)) => self.list(field, values)?,
+            (Wrap::Map, Value::Object(values)) => self.map(field, values)?,
+            (_, other) => return Err(self.mismatch(go_kind(&other), &field.go_type())),
+        };
+        let dropped = !field.pointer && (field.omit_empty || field.wrap != Wrap::One) && is_empty(&shaped);
+        Ok(Some(shaped).filter(|value| !dropped && !value.is_null()))
+    }
+
+    fn list(&mut self, field: &Field, values: Vec<Value>) -> Result<Value, String> {
+        let length = self.path.len();
+        let mut shaped = Vec::with_capacity(values.len());
+        for (index, value) in values.into_iter().enumerate() {
+            self.enter_index(index);
+            shaped.push(self.element(field, or_zero(field, value))?);
+            self.path.truncate(length);
+        }
+        Ok(Value::Array(shaped))
+    }
+
+    fn map(&mut self, field: &Field, values: Map<String, Value>) -> Result<Value, String> {
+        let length = self.path.len();
+        let mut shaped = Map::new();
+        for (key, value) in values {
+            self.enter(&key, length);
+            shaped.insert(key, self.element(field, or_zero(field, value))?);
+            self.path.truncate(length);
+        }
+        Ok(Value::Object(shaped))
+    }
+
+    fn element(&mut self, field: &Field, value: Value) -> Result<Value, String> {
+        match (field.element, value) {
+            (Element::Raw, value) => Ok(value),
+            (_, Value::Null) => Ok(Value::Null),
+            (Element::Message(_), Value::Object(fields)) => match field.message() {
+                Some(message) => self.fields(message, fields).map(Value::Object),
+                None => Ok(Value::Object(fields)),
+            },
+            (Element::Strings(_), Value::Array(values)) => {
+                match values.iter().find(|value| !value.is_string()) {
+                    Some(other) => Err(self.mismatch(go_kind(other), "string")),
+                    None => Ok(Value::Array(values)),
+                }
+            }
+            (Element::Message(_) | Element::Strings(_), other) => {
+                Err(self.mismatch(go_kind(&other), &field.go_element()))
+            }
+            (_, value) => self.scalar(field, value),
+        }
+    }
+
+    fn scalar(&self, field: &Field, value: Value) -> Result<Value, String> {
+        match (field.element, &value) {
+            (Element::String | Element::IntOrString | Element::Duration, Value::String(_))
+            | (Element::Bool, Value::Bool(_))
+            | (Element::Float64, Value::Number(_)) => Ok(value),
+            (Element::Int32, Value::Number(number))
+                if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
+            {
+                Ok(value)
+            }
+            (Element::Int64, Value::Number(number)) if number.is_i64() => Ok(value),
+            (Element::IntOrString, Value::Number(number))
+                if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
+            {
+                Ok(value)
+            }
+            (Element::IntOrString, other) => Err(format!(
+                "json: cannot unmarshal {} into Go value of type int32",
+                number_text(other)
+            )),
+            (Element::Quantity, Value::String(text)) => quantity::canonical(text).map(Value::from),
+            (Element::Quantity, Value::Number(number)) => {
+                quantity::canonical(&number.to_string()).map(Value::from)
+            }
+            (Element::Quantity, _) => quantity::canonical("?").map(Value::from),
+            (Element::Time, Value::String(text)) => time::seconds(text).map(Value::from),
+            (Element::MicroTime, Value::String(text)) => time::micros(text).map(Value::from),
+            (Element::Bytes, Value::String(text)) => base64_text(text).map(Value::from),
+            (_, other) => Err(self.mismatch(&number_text(other), &field.go_element())),
+        }
+    }
+
+    fn mismatch(&self, found: &str, wanted: &str) -> String {
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
+            self.owner.short_name(),
+            self.names.join(".")
+        )
+    }
+}
+
+/// Numbers are shown with their text, because they may have the right type and the wrong size.
+fn number_text(value: &Value) -> String {
+    match value {
+        Value::Number(number) if number.as_i64().is_none_or(|n| i32::try_from(n).is_err()) => {
+            format!("number {number}")
+        }
+        other => go_kind(other).to_owned(),
+    }
+}
+
+/// Base64 without line breaks, which decoders of the Go library skip.
+fn base64_text(text: &str) -> Result<String, String> {
+    let compact: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    match STANDARD.decode(&compact) {
+        Ok(_) => Ok(compact),
+        Err(error) => Err(format!("illegal base64 data: {error}")),
+    }
+}
+
+/// Go decodes null in a list or map to the zero value.
+fn or_zero(field: &Field, value: Value) -> Value {
+    if !value.is_null() {
+        return value;
+    }
+    match field.element {
+        Element::String | Element::Bytes => Value::from(""),
+        Element::Bool => Value::Bool(false),
+        Element::Int32 | Element::Int64 | Element::Float64 | Element::IntOrString => Value::from(0),
+        Element::Quantity => Value::from("0"),
+        Element::Message(_) => Value::Object(Map::new()),
+        Element::Strings(_) => Value::Array(Vec::new()),
+        Element::Time | Element::MicroTime | Element::Duration | Element::Raw => Value::Null,
+    }
+}
+
+/// Scalars that Go always writes, and the messages that hold such scalars.
+fn fill(message: &'static Message, fields: &mut Map<String, Value>) {
+    for field in message.fields() {
+        if field.pointer || field.wrap != Wrap::One || fields.contains_key(field.name) {
+            continue;
+        }
+        let value = match field.element {
+            Element::Message(_) => {
+                let mut inner = Map::new();
+                if let Some(message) = field.message() {
+                    fill(message, &mut inner);
+                }
+                Value::Object(inner)
+            }
+            _ if field.omit_empty => continue,
+            Element::String => Value::from(""),
+            Element::Bool => Value::Bool(false),
+            Element::Int32 | Element::Int64 | Element::Float64 => Value::from(0),
+            _ => continue,
+        };
+        if !(field.omit_empty && is_empty(&value)) {
+            fields.insert(field.name.to_owned(), value);
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
