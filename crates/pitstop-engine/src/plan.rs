@@ -1,5 +1,9 @@
 //! What a decision consists of.
 
+mod text;
+
+pub use text::{render, span};
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,1 +1,128 @@
-//! revision
+//! What a version of a workload is: its data, its hash, and which ControllerRevision holds it.
+
+use std::sync::Arc;
+
+use pitstop_api::keys;
+use pitstop_api::view::{DaemonSetView, RevisionView};
+use serde_json::{Map, Value, json};
+
+pub mod history;
+
+/// The `data` of the revision of a template: a strategic merge patch that replaces the template, and nothing else.
+///
+/// Source: daemonset.md A11.
+pub fn data_of(template: &Value) -> Value {
+    let mut template = template.as_object().cloned().unwrap_or_default();
+    template.insert("$patch".to_owned(), Value::from("replace"));
+    json!({ "spec": { "template": template } })
+}
+
+/// The hash of a template in name and label of its revision.
+///
+/// FNV-1a of 32 bits over the canonical JSON, and over the collision count where there is one; the decimal digits are
+/// written with characters that spell no words. Source: daemonset.md A11.
+pub fn hash_of(template: &Value, collision_count: Option<i32>) -> String {
+    const DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut feed = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        }
+    };
+    feed(canonical(template).to_string().as_bytes());
+    if let Some(count) = collision_count {
+        feed(&i64::from(count).to_le_bytes());
+    }
+    let digit = |c: char| {
+        c.to_digit(10)
+            .and_then(|d| DIGITS.get(usize::try_from(d).ok()?))
+            .copied()
+    };
+    hash.to_string().chars().filter_map(digit).collect()
+}
+
+/// Two templates of the same content have equal canonical forms.
+///
+/// `$patch`, `metadata.creationTimestamp` and every null are left out; keys are sorted. Source: daemonset.md C3.2.
+pub fn canonical(template: &Value) -> Value {
+    let mut value = sorted(template);
+    if let Some(map) = value.as_object_mut() {
+        map.remove("$patch");
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("creationTimestamp");
+        }
+    }
+    value
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().filter(|(_, v)| !v.is_null()).collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            Value::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, v)| (key.clone(), sorted(v)))
+                    .collect::<Map<_, _>>(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The template that a revision holds; `None` when its data is not of this form.
+pub fn template_of(revision: &RevisionView) -> Option<&Value> {
+    revision
+        .data
+        .pointer("/spec/template")
+        .filter(|template| template.is_object())
+}
+
+/// Does the revision hold exactly this (canonical) template?
+pub fn holds(revision: &RevisionView, canonical_template: &Value) -> bool {
+    template_of(revision).is_some_and(|template| canonical(template) == *canonical_template)
+}
+
+/// Which revisions hold the current template: read from the cluster, never computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    /// Hash of the newest revision that holds the template.
+    pub target: Arc<str>,
+    /// Hashes of all revisions that hold it: a pod with one of them is at the target.
+    pub accepted: Vec<Arc<str>>,
+}
+
+/// The current revision by what the cluster's own controller wrote; `None` until it wrote one.
+///
+/// Source: daemonset.md C3.
+pub fn current(daemonset: &DaemonSetView, revisions: &[&RevisionView]) -> Option<Current> {
+    let template = canonical(&daemonset.template);
+    let owned = revisions
+        .iter()
+        .filter(|r| r.controller.is_some_and(|c| c.uid == daemonset.uid));
+    let mut matching: Vec<&RevisionView> = owned.copied().filter(|r| holds(r, &template)).collect();
+    matching.sort_by(|a, b| a.revision.cmp(&b.revision).then_with(|| a.name.cmp(&b.name)));
+    let target = matching.last()?.hash().into();
+    Some(Current {
+        target,
+        accepted: matching.iter().map(|r| Arc::from(r.hash())).collect(),
+    })
+}
+
+/// The name of a revision.
+pub fn name_of(workload: &str, hash: &str) -> String {
+    format!("{workload}-{hash}")
+}
+
+/// The labels of a revision: those of the template, and its hash.
+pub fn labels_of(template: &Value, hash: &str) -> Map<String, Value> {
+    let mut labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    labels.insert(keys::REVISION_HASH.to_owned(), Value::from(hash));
+    labels
+}

@@ -1,5 +1,7 @@
 //! What a decision is made from, and nothing else.
 
+pub mod file;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

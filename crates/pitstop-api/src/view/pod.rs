@@ -227,10 +227,7 @@ impl PodWire {
             resource_version: self.metadata.version(),
             controller: self.metadata.controller(),
             node: placement.target_node().map(|name| nodes.slot(name)),
-            bound: placement
-                .node_name
-                .as_deref()
-                .is_some_and(|name| !name.is_empty()),
+            bound,
             created_at: self.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
             deleted_at: self.metadata.deletion_timestamp,
             phase: match self.status.phase.as_str() {

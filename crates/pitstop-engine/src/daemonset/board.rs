@@ -1,0 +1,156 @@
+//! Pods by node, in the order in which rules look at them.
+
+use std::sync::Arc;
+
+use pitstop_api::selector::Labels;
+use pitstop_api::view::{NodeSlot, PodView, Uid};
+
+use crate::snapshot::{CreatedPod, InFlight};
+
+/// A pod as a decision sees it: what the store shows, and what we did to it since.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    /// The pod.
+    pub(super) pod: &'a PodView,
+    /// Is it on its way out, also when only we know?
+    pub(super) is_terminating: bool,
+    /// Is it at the target revision?
+    pub(super) is_new: bool,
+}
+
+/// Rows by node slot.
+#[derive(Debug)]
+pub(super) struct Board<'a> {
+    rows: Vec<Row<'a>>,
+    /// `rows[starts[slot]..starts[slot + 1]]` are on that node.
+    starts: Vec<u32>,
+    /// Pods that we created and the store does not show, by slot.
+    created: Vec<(NodeSlot, &'a CreatedPod)>,
+}
+
+impl<'a> Board<'a> {
+    /// Sorts pods to their nodes. Pods that are done and terminating are left out: one that a finalizer holds must not
+    /// keep its node from getting another. Source: daemonset.md A7.
+    pub(super) fn new(
+        pods: &[&'a PodView],
+        n_slots: usize,
+        in_flight: &'a InFlight,
+        is_new: impl Fn(&PodView) -> bool,
+    ) -> Self {
+        let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
+        deleted.sort_unstable();
+        let mut starts = vec![0_u32; n_slots.saturating_add(2)];
+        for pod in pods {
+            if let Some(count) = pod
+                .node
+                .and_then(|slot| starts.get_mut(slot.index().saturating_add(2)))
+            {
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut total = 0_u32;
+        for start in &mut starts {
+            total = total.saturating_add(*start);
+            *start = total;
+        }
+        let Some(first) = pods.iter().find(|pod| pod.node.is_some()) else {
+            return Self {
+                rows: Vec::new(),
+                starts: vec![0; n_slots.saturating_add(1)],
+                created: Self::unseen(pods, in_flight),
+            };
+        };
+        let filler = Row {
+            pod: first,
+            is_terminating: false,
+            is_new: false,
+        };
+        let mut rows = vec![filler; usize::try_from(total).unwrap_or_default()];
+        let mut last: Option<(&Arc<Labels>, bool)> = None;
+        for pod in pods {
+            let Some(slot) = pod.node else { continue };
+            let new = match last {
+                Some((labels, new)) if Arc::ptr_eq(labels, &pod.labels) => new,
+                _ => is_new(pod),
+            };
+            last = Some((&pod.labels, new));
+            let is_terminating =
+                pod.is_terminating() || (!deleted.is_empty() && deleted.binary_search(&pod.uid).is_ok());
+            let Some(at) = starts.get_mut(slot.index().saturating_add(1)) else {
+                continue;
+            };
+            if let Some(row) = usize::try_from(*at).ok().and_then(|at| rows.get_mut(at)) {
+                *row = Row {
+                    pod,
+                    is_terminating,
+                    is_new: new,
+                };
+            }
+            *at = at.saturating_add(1);
+        }
+        let mut board = Self {
+            rows,
+            starts,
+            created: Self::unseen(pods, in_flight),
+        };
+        board.sort_shared_nodes(n_slots);
+        board
+    }
+
+    fn unseen(pods: &[&'a PodView], in_flight: &'a InFlight) -> Vec<(NodeSlot, &'a CreatedPod)> {
+        if in_flight.created.is_empty() {
+            return Vec::new();
+        }
+        let mut seen: Vec<Uid> = pods.iter().map(|pod| pod.uid).collect();
+        seen.sort_unstable();
+        let unseen = in_flight
+            .created
+            .iter()
+            .filter(|created| seen.binary_search(&created.uid).is_err());
+        let mut unseen: Vec<_> = unseen.map(|created| (created.node, created)).collect();
+        unseen.sort_unstable_by_key(|(slot, _)| *slot);
+        unseen
+    }
+
+    /// On one node: bound pods first, then by age, then by name. Source: daemonset.md A7.
+    fn sort_shared_nodes(&mut self, n_slots: usize) {
+        for slot in 0..n_slots {
+            let (Some(from), Some(to)) = (self.starts.get(slot), self.starts.get(slot.saturating_add(1)))
+            else {
+                return;
+            };
+            let (Ok(from), Ok(to)) = (usize::try_from(*from), usize::try_from(*to)) else {
+                return;
+            };
+            if to.saturating_sub(from) > 1
+                && let Some(rows) = self.rows.get_mut(from..to)
+            {
+                rows.sort_by(|a, b| {
+                    let key = |row: &Row<'a>| (!row.pod.bound, row.pod.created_at);
+                    key(a).cmp(&key(b)).then_with(|| a.pod.name.cmp(&b.pod.name))
+                });
+            }
+        }
+    }
+
+    /// The pods of a node, the one that speaks for it first.
+    pub(super) fn on(&self, slot: NodeSlot) -> impl Iterator<Item = &Row<'a>> + Clone {
+        let range = || {
+            let from = usize::try_from(*self.starts.get(slot.index())?).ok()?;
+            let to = usize::try_from(*self.starts.get(slot.index().saturating_add(1))?).ok()?;
+            self.rows.get(from..to)
+        };
+        let rows = range().unwrap_or_default();
+        rows.iter()
+            .filter(|row| !(row.pod.is_terminal() && row.is_terminating))
+    }
+
+    /// The pods that we created on a node and the store does not show yet.
+    pub(super) fn created_on(&self, slot: NodeSlot) -> impl Iterator<Item = &'a CreatedPod> + use<'_, 'a> {
+        let from = self.created.partition_point(|(s, _)| *s < slot);
+        let rest = self.created.get(from..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |(s, _)| *s == slot)
+            .map(|(_, created)| *created)
+    }
+}

@@ -1,0 +1,71 @@
+//! The pod that a DaemonSet runs on a node.
+
+use pitstop_api::keys;
+use pitstop_api::view::DaemonSetView;
+use serde_json::{Map, Value, json};
+
+use super::eligibility::tolerations;
+
+/// The pod for a node, without a name: whoever creates it chooses the suffix.
+///
+/// Everything of the template is kept; tolerations are completed, and the required node affinity is replaced by the
+/// name of the node, so that the scheduler binds it there. Source: daemonset.md A4.
+pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> Value {
+    let template = daemonset.template.as_object();
+    let part = |name: &str| {
+        template
+            .and_then(|t| t.get(name))
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (mut metadata, mut spec) = (part("metadata"), part("spec"));
+
+    metadata.remove("creationTimestamp");
+    metadata.insert("namespace".into(), Value::from(&*daemonset.namespace));
+    metadata.insert("generateName".into(), Value::from(generate_name(&daemonset.name)));
+    let labels = child(&mut metadata, "labels");
+    labels.insert(keys::REVISION_HASH.into(), Value::from(hash));
+    if let Some(generation) = daemonset.template_generation() {
+        labels.insert(
+            keys::POD_TEMPLATE_GENERATION.into(),
+            Value::from(generation.to_string()),
+        );
+    }
+    metadata.insert(
+        "ownerReferences".into(),
+        json!([{
+            "apiVersion": "apps/v1", "kind": "DaemonSet", "name": &*daemonset.name,
+            "uid": daemonset.uid.to_string(), "controller": true, "blockOwnerDeletion": true,
+        }]),
+    );
+
+    spec.insert("tolerations".into(), json!(tolerations(&daemonset.placement)));
+    let affinity = child(child(&mut spec, "affinity"), "nodeAffinity");
+    affinity.insert(
+        "requiredDuringSchedulingIgnoredDuringExecution".into(),
+        json!({ "nodeSelectorTerms": [{
+            "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node_name] }],
+        }]}),
+    );
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
+}
+
+/// The beginning of the names of a DaemonSet's pods: its name and a hyphen, without the hyphen where that would not be
+/// the beginning of a valid name.
+fn generate_name(workload: &str) -> String {
+    let with_hyphen = format!("{workload}-");
+    let valid = pitstop_api::selector::is_dns_subdomain(&format!("{with_hyphen}a"));
+    if valid { with_hyphen } else { workload.to_owned() }
+}
+
+fn child<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let value = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("it was made an object one line above"),
+    }
+}

@@ -1,0 +1,183 @@
+//! Plans and reasons in words.
+
+use std::fmt::Write as _;
+
+use jiff::{Timestamp, Unit};
+use pitstop_api::view::NodeNames;
+
+use super::{Action, Plan, Reason};
+
+impl Reason {
+    /// The word for tables, metrics and machines.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NodeNotReady { .. } => "NodeNotReady",
+            Self::MaxUnavailable { .. } => "MaxUnavailable",
+            Self::MaxSurge { .. } => "MaxSurge",
+            Self::Updating => "Updating",
+            Self::Terminating { .. } => "Terminating",
+            Self::WaitingForPod => "WaitingForPod",
+            Self::NotReady { .. } => "NotReady",
+            Self::MinReadySeconds { .. } => "MinReadySeconds",
+            Self::WaitingForSurge => "WaitingForSurge",
+            Self::OnDelete => "OnDelete",
+            Self::RevisionUnknown => "RevisionUnknown",
+            Self::NotObserved => "NotObserved",
+            Self::Invalid { .. } => "Invalid",
+            Self::DuplicatePods => "DuplicatePods",
+            Self::Burst => "Burst",
+            Self::BackOff { .. } => "BackOff",
+            Self::WaitingForOwner => "WaitingForOwner",
+            Self::WorkloadTerminating => "WorkloadTerminating",
+        }
+    }
+
+    /// A sentence for people, as seen at `now`.
+    pub fn explain(&self, now: Timestamp) -> String {
+        let since = |at: Option<Timestamp>| at.map_or(String::new(), |at| format!(" for {}", span(at, now)));
+        match self {
+            Self::NodeNotReady { since: at } => format!(
+                "its node is not ready{}; this costs no budget, and the pod is caught up when the node returns",
+                since(*at)
+            ),
+            Self::MaxUnavailable { used, limit } => {
+                format!(
+                    "{used} of {limit} pods that may be unavailable are; its turn comes when one is available again"
+                )
+            }
+            Self::MaxSurge { used, limit } => {
+                format!("{used} of {limit} surge pods are there; its turn comes")
+            }
+            Self::Updating => "it is being replaced now".to_owned(),
+            Self::Terminating { since: at } => format!(
+                "it is terminating{}; its successor comes when it is gone",
+                since(*at)
+            ),
+            Self::WaitingForPod => "the node should run a pod and has none yet".to_owned(),
+            Self::NotReady {
+                trouble: Some(trouble),
+                since: at,
+            } => {
+                format!("it is at the new revision but not ready{}: {trouble}", since(*at))
+            }
+            Self::NotReady {
+                trouble: None,
+                since: at,
+            } => {
+                format!("it is at the new revision but not ready{}", since(*at))
+            }
+            Self::MinReadySeconds { until } => {
+                format!(
+                    "it is ready, and counts as available in {} (minReadySeconds)",
+                    span(now, *until)
+                )
+            }
+            Self::WaitingForSurge => "a new pod on its node must become available first".to_owned(),
+            Self::OnDelete => {
+                "updateStrategy is OnDelete: it is replaced when somebody deletes it".to_owned()
+            }
+            Self::RevisionUnknown => {
+                "the ControllerRevision of the current template is not written yet".to_owned()
+            }
+            Self::NotObserved => {
+                "the DaemonSet's own controller has not seen the current spec yet".to_owned()
+            }
+            Self::Invalid { field } => format!("{field} is malformed; no pod is touched until it is mended"),
+            Self::DuplicatePods => {
+                "more than one pod of the DaemonSet is on its node; one goes first".to_owned()
+            }
+            Self::Burst => {
+                "as many pods as one pass touches are taken; the next pass follows at once".to_owned()
+            }
+            Self::BackOff { until } => {
+                format!(
+                    "its phase is Failed; it is replaced in {} (back-off)",
+                    span(now, *until)
+                )
+            }
+            Self::WaitingForOwner => "the model is OTA: the owner of its node decides".to_owned(),
+            Self::WorkloadTerminating => "the DaemonSet is being deleted".to_owned(),
+        }
+    }
+}
+
+/// The time between two moments in words such as `2h14m`; `0s` when the second is not later.
+///
+/// Units: as shown; seconds are left out above an hour.
+pub fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = to
+        .since((Unit::Second, from))
+        .map_or(0, |span| span.get_seconds())
+        .max(0);
+    let (hours, minutes, rest) = (seconds / 3600, seconds % 3600 / 60, seconds % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{rest}s"),
+        (0, _) => format!("{minutes}m{rest}s"),
+        _ => format!("{hours}h{minutes}m"),
+    }
+}
+
+/// A plan as lines, one for each action and each pod that waits, in a fixed order.
+pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
+    let on = |node: Option<_>| node.map_or(String::new(), |slot| format!(" on {}", nodes.name(slot)));
+    let mut lines: Vec<String> = plan
+        .actions
+        .iter()
+        .map(|action| match action {
+            Action::CreateRevision(new) => format!("create revision {} as number {}", new.name, new.revision),
+            Action::RenumberRevision { name, revision, .. } => {
+                format!("renumber revision {name} to {revision}")
+            }
+            Action::LabelRevision { name, .. } => format!("label revision {name}"),
+            Action::DeleteRevision { name, .. } => format!("delete revision {name}"),
+            Action::Adopt { object, name, .. } => format!("adopt {object:?} {name}").to_lowercase(),
+            Action::Release { object, name, .. } => format!("release {object:?} {name}").to_lowercase(),
+            Action::RelabelPod { name, hash, .. } => format!("label pod {name} with {hash}"),
+            Action::CreatePod { node, hash } => format!("create pod{} at {hash}", on(Some(*node))),
+            Action::DeletePod { name, node, why, .. } => {
+                format!("delete pod {name}{} ({})", on(*node), why.as_str())
+            }
+        })
+        .collect();
+    lines.sort();
+    let mut waiting: Vec<String> = plan
+        .waiting
+        .iter()
+        .map(|w| {
+            let pod = w
+                .pod
+                .as_ref()
+                .map_or("no pod".to_owned(), |(name, _)| format!("pod {name}"));
+            format!("{pod}{}: {}", on(w.node), w.reason.word())
+        })
+        .collect();
+    waiting.sort();
+    lines.append(&mut waiting);
+    lines.into_iter().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "{line}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_short() {
+        let start = Timestamp::UNIX_EPOCH;
+        for (seconds, want) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m0s"),
+            (125, "2m5s"),
+            (8040, "2h14m"),
+            (-5, "0s"),
+        ] {
+            let end = start
+                .checked_add(jiff::SignedDuration::from_secs(seconds))
+                .unwrap();
+            assert_eq!(span(start, end), want);
+        }
+    }
+}

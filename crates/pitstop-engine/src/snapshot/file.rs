@@ -1,0 +1,133 @@
+//! A snapshot as a file: what `pitstop snapshot` writes and `pitstop plan --snapshot` reads.
+//!
+//! The file holds objects as the API serves them, so that it can be read and written by hand, and decides with the same
+//! `plan()`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pitstop_api::view::{
+    DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView, ViewError,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{InFlight, Nodes, Snapshot};
+
+/// The format that this version writes.
+pub const VERSION: u32 = 1;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotFile {
+    /// Format. Range: 1..=[`VERSION`].
+    pub version: u32,
+    /// When the objects were read.
+    pub now: Timestamp,
+    /// The DaemonSet.
+    pub daemonset: Value,
+    /// ControllerRevisions of its namespace that it controls or that match its selector.
+    pub revisions: Vec<Value>,
+    /// Pods of its namespace that it controls or that match its selector.
+    pub pods: Vec<Value>,
+    /// Every node.
+    pub nodes: Vec<Value>,
+}
+
+/// The views of a file, which a [`Snapshot`] borrows.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// When the objects were read.
+    pub now: Timestamp,
+    /// The DaemonSet.
+    pub daemonset: DaemonSetView,
+    /// Its revisions.
+    pub revisions: Vec<RevisionView>,
+    /// Its pods.
+    pub pods: Vec<PodView>,
+    /// Names and numbers of nodes.
+    pub names: NodeNames,
+    nodes: Vec<Option<Arc<NodeView>>>,
+    by_name: Vec<NodeSlot>,
+}
+
+impl SnapshotFile {
+    /// Reads the objects of the file.
+    ///
+    /// # Errors
+    /// The format is newer than [`VERSION`], or an object is malformed.
+    pub fn load(&self) -> Result<Loaded, ViewError> {
+        if self.version == 0 || self.version > VERSION {
+            let problem = format!(
+                "{} is not a format that this version reads (1 to {VERSION})",
+                self.version
+            );
+            return Err(ViewError {
+                field: "version",
+                problem,
+            });
+        }
+        let bytes = |value: &Value| value.to_string().into_bytes();
+        let mut names = NodeNames::default();
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|node| wire::<NodeWire>("nodes", node)?.view(&mut names));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        let pods = self
+            .pods
+            .iter()
+            .map(|pod| wire::<PodWire>("pods", pod)?.view(&mut names));
+        let pods = pods.collect::<Result<Vec<_>, _>>()?;
+        let mut by_slot = vec![None; names.len()];
+        for node in nodes {
+            let slot = node.slot.index();
+            if let Some(place) = by_slot.get_mut(slot) {
+                *place = Some(Arc::new(node));
+            }
+        }
+        let mut present: Vec<&Arc<NodeView>> = by_slot.iter().flatten().collect();
+        present.sort_by(|a, b| a.name.cmp(&b.name));
+        let by_name = present.into_iter().map(|node| node.slot).collect();
+        Ok(Loaded {
+            now: self.now,
+            daemonset: DaemonSetView::from_json(&bytes(&self.daemonset))?,
+            revisions: self
+                .revisions
+                .iter()
+                .map(|r| RevisionView::from_json(&bytes(r)))
+                .collect::<Result<_, _>>()?,
+            pods,
+            names,
+            nodes: by_slot,
+            by_name,
+        })
+    }
+}
+
+fn wire<T: serde::de::DeserializeOwned>(field: &'static str, value: &Value) -> Result<T, ViewError> {
+    T::deserialize(value).map_err(|e| ViewError {
+        field,
+        problem: e.to_string(),
+    })
+}
+
+impl Loaded {
+    /// The snapshot of these objects.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            now: self.now,
+            daemonset: &self.daemonset,
+            revisions: self.revisions.iter().collect(),
+            pods: self.pods.iter().collect(),
+            nodes: Nodes {
+                names: &self.names,
+                by_slot: &self.nodes,
+                by_name: &self.by_name,
+            },
+            in_flight: InFlight::default(),
+            failed_pods: &[],
+            may_adopt: true,
+        }
+    }
+}
