@@ -1,1 +1,243 @@
 //! List and watch through a `kube::Client`, for the controllers and nodes of this crate.
+//!
+//! One watch serves all that look at a kind: it is decoded once, into the few fields that are read. A watch that ends is
+//! resumed where it stopped; one that is too old begins again with a list, and objects that vanished in between are
+//! reported as deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use http::{Method, Request};
+use kube::Client;
+use kube::core::WatchEvent;
+use pitstop_api::view::MetaWire;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+/// First and longest wait before a broken watch is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Changes that wait for a slow consumer before the watch is read no further.
+const BUFFER: usize = 4096;
+
+/// Objects asked for in one page of a list. Source: embedded-cluster.md 19, what kube-rs asks for.
+const PAGE: usize = 500;
+
+/// An object as far as somebody reads it.
+pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Its metadata.
+    fn meta(&self) -> &MetaWire;
+}
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// It is there, new or changed.
+    Applied(Arc<T>),
+    /// It is gone; this is how it was last seen.
+    Deleted(Arc<T>),
+    /// Everything that existed when the watch began was reported.
+    Synced,
+}
+
+#[derive(Deserialize)]
+struct List<T> {
+    metadata: ListMeta,
+    #[serde(default = "Vec::new", bound(deserialize = "T: Deserialize<'de>"))]
+    items: Vec<T>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ListMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+type Key = (String, String);
+
+/// Watches every object below a path such as `/api/v1/pods`. The watch ends when the receiver is dropped.
+pub fn watch<T: Object>(client: Client, path: &'static str) -> mpsc::Receiver<Change<T>> {
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    tokio::spawn(async move {
+        let mut informer = Informer {
+            client,
+            path,
+            known: BTreeMap::new(),
+            sender,
+        };
+        informer.run().await;
+    });
+    receiver
+}
+
+struct Informer<T> {
+    client: Client,
+    path: &'static str,
+    known: BTreeMap<Key, Arc<T>>,
+    sender: mpsc::Sender<Change<T>>,
+}
+
+/// Why a round ended.
+enum End {
+    /// The version to watch from is known: go on from it.
+    Resume(String),
+    /// It is too old or unknown: list again.
+    Relist,
+    /// Nobody listens any more.
+    Closed,
+}
+
+impl<T: Object> Informer<T> {
+    async fn run(&mut self) {
+        let mut from: Option<String> = None;
+        let mut wait = BACK_OFF.0;
+        while !self.sender.is_closed() {
+            let version = match from.take() {
+                Some(version) => Ok(version),
+                None => self.list().await,
+            };
+            let end = match version {
+                Ok(version) => self.follow(version).await,
+                Err(error) => Err(error),
+            };
+            match end {
+                Ok(End::Closed) => return,
+                Ok(End::Resume(version)) => {
+                    from = Some(version);
+                    wait = BACK_OFF.0;
+                }
+                Ok(End::Relist) => wait = BACK_OFF.0,
+                Err(error) => {
+                    tracing::debug!(path = self.path, %error, "watch broke");
+                    tokio::time::sleep(wait).await;
+                    wait = wait.saturating_mul(2).min(BACK_OFF.1);
+                }
+            }
+        }
+    }
+
+    /// Lists, reports what is new and what vanished, and returns the version to watch from.
+    async fn list(&mut self) -> Result<String, kube::Error> {
+        let mut seen = BTreeSet::new();
+        let mut next = String::new();
+        loop {
+            let uri = format!("{}?limit={PAGE}{next}", self.path);
+            let page: List<T> = self.client.request(get(&uri)).await?;
+            for object in page.items {
+                seen.insert(key(object.meta()));
+                self.apply(object).await;
+            }
+            match page.metadata.next.filter(|token| !token.is_empty()) {
+                Some(token) => next = format!("&continue={token}"),
+                None => {
+                    let vanished: Vec<Key> = self
+                        .known
+                        .keys()
+                        .filter(|key| !seen.contains(*key))
+                        .cloned()
+                        .collect();
+                    for key in vanished {
+                        self.delete(&key).await;
+                    }
+                    let _ = self.sender.send(Change::Synced).await;
+                    return Ok(page.metadata.resource_version);
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self, mut version: String) -> Result<End, kube::Error> {
+        let uri = format!(
+            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}",
+            self.path
+        );
+        let events = match self.client.request_events::<T>(get(&uri)).await {
+            Ok(events) => events,
+            Err(kube::Error::Api(status)) if status.code == 410 => return Ok(End::Relist),
+            Err(error) => return Err(error),
+        };
+        futures::pin_mut!(events);
+        loop {
+            let event = tokio::select! {
+                event = events.try_next() => event,
+                () = self.sender.closed() => return Ok(End::Closed),
+            };
+            match event {
+                Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                    version.clone_from(&object.meta().resource_version);
+                    self.apply(object).await;
+                }
+                Ok(Some(WatchEvent::Deleted(object))) => {
+                    version.clone_from(&object.meta().resource_version);
+                    self.delete(&key(object.meta())).await;
+                }
+                Ok(Some(WatchEvent::Bookmark(bookmark))) => version = bookmark.metadata.resource_version,
+                Ok(Some(WatchEvent::Error(status))) if status.code == 410 => return Ok(End::Relist),
+                Ok(Some(WatchEvent::Error(status))) => return Err(kube::Error::Api(status)),
+                Err(error @ kube::Error::SerdeError(_)) => return Err(error),
+                Ok(None) | Err(_) => return Ok(End::Resume(version)),
+            }
+        }
+    }
+
+    async fn apply(&mut self, object: T) {
+        let object = Arc::new(object);
+        let before = self.known.insert(key(object.meta()), Arc::clone(&object));
+        if before.is_some_and(|before| before.meta().resource_version == object.meta().resource_version) {
+            return;
+        }
+        let _ = self.sender.send(Change::Applied(object)).await;
+    }
+
+    async fn delete(&mut self, key: &Key) {
+        if let Some(object) = self.known.remove(key) {
+            let _ = self.sender.send(Change::Deleted(object)).await;
+        }
+    }
+}
+
+fn key(meta: &MetaWire) -> Key {
+    (meta.namespace.clone(), meta.name.clone())
+}
+
+#[allow(clippy::expect_used, reason = "the method and the path are ours")]
+fn get(uri: &str) -> Request<Vec<u8>> {
+    Request::get(uri)
+        .body(Vec::new())
+        .expect("paths of kinds are valid")
+}
+
+/// Sends one request and returns the object that answers it.
+///
+/// # Errors
+/// The API refuses (`kube::Error::Api`), or cannot be reached.
+pub async fn request(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content_type: Option<&str>,
+    body: Option<&Value>,
+) -> Result<Value, kube::Error> {
+    let mut request = Request::builder().method(method).uri(path);
+    if body.is_some() {
+        request = request.header(
+            http::header::CONTENT_TYPE,
+            content_type.unwrap_or("application/json"),
+        );
+    }
+    let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+    client
+        .request(request.body(body).map_err(kube::Error::HttpError)?)
+        .await
+}
+
+/// Is this the answer of an API that refused with this code?
+pub fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
