@@ -221,6 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn selectors_name_the_fields_of_their_version() {
+        for (theirs, core) in [
+            ("regarding.uid", "involvedObject.uid"),
+            ("reportingController", "reportingComponent"),
+            ("metadata.name", "metadata.name"),
+            ("type", "type"),
+        ] {
+            assert_eq!(core_field(theirs), core);
+        }
+    }
+
+    #[test]
     fn an_event_lives_beside_its_object() {
         let event = |namespace: &str, involved: &str| json!({"metadata": {"name": "e", "namespace": namespace}, "involvedObject": {"namespace": involved}});
         for (namespace, involved, valid) in [

@@ -310,4 +310,91 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn defaulting_twice_is_defaulting_once(value in any_json()) {
+        for kind in kinds::all() {
+            if let Ok(decoded) = clean(kind, value.clone()) {
+                check_default(kind, decoded.object);
+            }
+        }
+    }
+
+    #[test]
+    fn rules_and_cells_take_any_object(value in any_json(), old in any_json()) {
+        let creation = kinds::Creation { now: jiff::Timestamp::UNIX_EPOCH, suffix: "bcdfg" };
+        for kind in kinds::all() {
+            for mut object in [value.clone(), json!({"spec": value, "status": value, "metadata": value})] {
+                (kind.default)(&mut object);
+                (kind.prepare_update)(&mut object, &old);
+                (kind.prepare_create)(&mut object, &creation);
+                let _ = kinds::validate_metadata(kind, &object);
+                let _ = (kind.validate)(&object);
+                let _ = (kind.validate_update)(&object, &old);
+                prop_assert_eq!((kind.cells)(&object, creation.now).len(), kind.columns.len());
+            }
+        }
+    }
+}
+
+/// One object of each kind, encoded by the library that Kubernetes clients use. See tools/schema/samples.
+#[test]
+fn bodies_of_go_clients_mean_the_same_in_protobuf_and_json() {
+    let samples = include_str!("samples.tsv");
+    assert_eq!(samples.lines().count(), kinds::all().len());
+    for line in samples.lines() {
+        let [group, version, name, protobuf, json] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let kind = kinds::find_kind(group, version, name).unwrap();
+        let from_protobuf = decode(kind, PROTOBUF, &hex(protobuf)).unwrap();
+        let from_json = decode(kind, None, json.as_bytes()).unwrap();
+        assert_eq!(from_protobuf, from_json, "{name}");
+        assert_eq!(from_json.strict_errors, Vec::<String>::new(), "{name}");
+        let (mut kept, mut given) = (from_json.object, serde_json::from_str(json).unwrap());
+        strip_empty(&mut kept);
+        strip_empty(&mut given);
+        assert_eq!(kept, given, "{name}");
+    }
+}
+
+/// Removes everything that could stand for an absent field.
+fn strip_empty(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(strip_empty);
+            let empty = [
+                json!(null),
+                json!({}),
+                json!([]),
+                json!(""),
+                json!(0),
+                json!(false),
+                json!("0"),
+            ];
+            fields.retain(|_, value| !empty.contains(value));
+        }
+        Value::Array(values) => values.iter_mut().for_each(strip_empty),
+        _ => {}
+    }
+}
+
+/// Traps 6 and 8: a stored object is not changed by being written again.
+#[test]
+fn defaulting_again_changes_nothing() {
+    for line in include_str!("samples.tsv").lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        let kind = kinds::find_kind(columns[0], columns[1], columns[2]).unwrap();
+        check_default(kind, decode(kind, None, columns[4].as_bytes()).unwrap().object);
+    }
+}
+
+fn check_default(kind: &Kind, mut object: Value) {
+    (kind.default)(&mut object);
+    let mut again = object.clone();
+    (kind.default)(&mut again);
+    assert_eq!(again, object, "{}", kind.kind);
+    let mut cleaned = clean(kind, object.clone()).unwrap().object;
+    (kind.default)(&mut cleaned);
+    assert_eq!(cleaned, object, "{}", kind.kind);
 }
