@@ -1,0 +1,143 @@
+//! The real API server, through `kube::Client`.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use http_body_util::BodyExt;
+use kube::client::Body;
+
+use super::{Api, Call, CallError, Lines};
+
+/// How long one request may take. Watches are not bound by it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The longest line that a watch may send. An object of etcd's limit of 1.5 MiB fits many times.
+const LONGEST_LINE: usize = 64 << 20;
+
+/// Sends calls with a `kube::Client`.
+///
+/// The client should be made with `Config::default_retry = false`: the library repeats POST after 429, 503 and 504 by
+/// itself, while our back-off knows the workload. It is safe either way, as created objects have names that we choose.
+#[derive(Clone)]
+pub struct KubeApi {
+    client: kube::Client,
+}
+
+impl KubeApi {
+    /// Calls go through `client`.
+    pub fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    async fn open(&self, call: &Call) -> Result<Body, CallError> {
+        let request = call.to_http()?.map(Body::from);
+        let answer = self
+            .client
+            .send(request)
+            .await
+            .map_err(|e| CallError::Unreachable(chain(&e)))?;
+        let code = answer.status();
+        if code.is_success() {
+            return Ok(answer.into_body());
+        }
+        let body = collect(answer.into_body()).await?;
+        Err(CallError::from_answer(code.as_u16(), &body))
+    }
+}
+
+impl Api for KubeApi {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let exchange = async { collect(self.open(&call).await?).await };
+            tokio::time::timeout(ANSWER_WITHIN, exchange)
+                .await
+                .unwrap_or_else(|_| Err(unanswered()))
+        })
+    }
+
+    fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
+        Box::pin(async move {
+            let body = tokio::time::timeout(ANSWER_WITHIN, self.open(&call))
+                .await
+                .unwrap_or_else(|_| Err(unanswered()))?;
+            Ok(lines(body))
+        })
+    }
+}
+
+fn unanswered() -> CallError {
+    CallError::Unreachable(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))
+}
+
+async fn collect(body: Body) -> Result<Bytes, CallError> {
+    let collected = body
+        .collect()
+        .await
+        .map_err(|e| CallError::Unreachable(e.to_string()))?;
+    Ok(collected.to_bytes())
+}
+
+/// An error with its causes: the outermost alone often says only that the service failed.
+fn chain(error: &kube::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            let _ = write!(text, ": {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Cuts a body into lines. An unfinished last line is dropped: the watch is opened again from the last whole one.
+fn lines(body: Body) -> Lines {
+    let state = (body, BytesMut::new(), 0_usize);
+    stream::unfold(Some(state), |state| async move {
+        let (mut body, mut buffer, mut searched) = state?;
+        loop {
+            let fresh = buffer.get(searched..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|byte| *byte == b'\n') {
+                let line = buffer.split_to(searched + at + 1).freeze();
+                let line = line.slice(..line.len() - 1);
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    searched = 0;
+                    continue;
+                }
+                return Some((Ok(line), Some((body, buffer, 0))));
+            }
+            searched = buffer.len();
+            if searched > LONGEST_LINE {
+                let error = CallError::Unreadable {
+                    what: "watch event".to_owned(),
+                    problem: format!("longer than {LONGEST_LINE} bytes"),
+                };
+                return Some((Err(error), None));
+            }
+            match body.frame().await? {
+                Ok(frame) => buffer.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Err(e) => return Some((Err(CallError::Unreachable(e.to_string())), None)),
+            }
+        }
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_cut_wherever_the_frames_end() {
+        let body = Body::from(b"{\"a\":1}\n\n{\"b\":2}\n{\"unfinished\"".to_vec());
+        let got: Vec<Bytes> = lines(body).map(Result::unwrap).collect().await;
+        assert_eq!(
+            got,
+            [Bytes::from_static(b"{\"a\":1}"), Bytes::from_static(b"{\"b\":2}")]
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Which changes touch which workloads, and the loop around one reconcile.
+
+pub mod daemonset;

@@ -1,0 +1,489 @@
+//! DaemonSets: the native controller, and the one that upgrades by annotation.
+//!
+//! Both are the same loop around another `plan`: mark, gather, decide, carry out. What touches what is in
+//! [`DaemonSets::touched`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, Uid};
+use pitstop_api::{SharedClock, reasons};
+use pitstop_engine::daemonset::{advanced, native};
+use pitstop_engine::plan::{Event, Progress};
+use pitstop_engine::snapshot::{FailedPods, InFlight, Nodes};
+use pitstop_engine::{Action, Plan, Snapshot};
+use tokio::time::Instant;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use crate::api::{Api, Call, CallError, Resource, Verb};
+use crate::events::{About, Record, Recorder};
+use crate::executor::{Executor, Outcome, Work};
+use crate::metrics::Metrics;
+use crate::queue::{Done, Queue};
+use crate::snapshot::{Beside, gather, has_adoptable};
+use crate::store::{Change, Key, Listener, Overlay, State, Stores};
+
+/// Every workload is looked at this often even if nothing happens. Source: daemonset.md C5.8.
+const RESYNC: Duration = Duration::from_mins(5);
+/// How soon a workload is looked at again while the stores are not in sync.
+const UNSYNCED: Duration = Duration::from_millis(100);
+/// For how long a replaced failed pod is remembered: twice the longest back-off. Source: daemonset.md A8.
+const FAILED_PODS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(30);
+/// How many "told once" are remembered for one workload.
+const TOLD: usize = 100;
+
+/// What one controller does differently from another.
+#[derive(Debug, Clone, Copy)]
+pub struct Model {
+    /// Its name, for flags and metrics.
+    pub name: &'static str,
+    /// Its name in events.
+    pub source: &'static str,
+    /// How it decides.
+    pub plan: fn(&Snapshot<'_>) -> Plan,
+    /// Which of our writes its decisions need not hear of any more, beyond what the overlay drops by itself.
+    pub retire: fn(&mut InFlight, &[&PodView], &Nodes<'_>, Timestamp),
+    /// Which DaemonSets concern it.
+    pub concerns: fn(&DaemonSetView) -> bool,
+    /// Does it adopt orphans?
+    pub adopts: bool,
+    /// Does it matter to it when a node turns Ready or NotReady?
+    pub heeds_readiness: bool,
+}
+
+/// The native DaemonSet controller. Source: daemonset.md part A.
+pub const NATIVE: Model = Model {
+    name: "native-daemonset",
+    source: reasons::SOURCE_DAEMONSET,
+    plan: native::plan,
+    // A delete stays known while its node is away: the pod is on its way out all the same.
+    retire: |_, _, _, _| {},
+    concerns: |_| true,
+    adopts: true,
+    heeds_readiness: false,
+};
+
+/// The upgrade models of OpenYurt. Source: daemonset.md part C.
+pub const POD_UPDATER: Model = Model {
+    name: "daemon-pod-updater",
+    source: reasons::SOURCE_POD_UPDATER,
+    plan: advanced::plan,
+    retire: advanced::retire,
+    concerns: advanced::is_activated,
+    adopts: false,
+    heeds_readiness: true,
+};
+
+/// What a controller works with.
+pub struct Parts {
+    /// Where live reads go.
+    pub api: Arc<dyn Api>,
+    /// Where time comes from.
+    pub clock: SharedClock,
+    /// What is known.
+    pub stores: Arc<Stores>,
+    /// What we did that is not known yet.
+    pub overlay: Arc<Overlay>,
+    /// Carries out plans.
+    pub executor: Arc<Executor>,
+    /// Takes events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One controller of DaemonSets.
+pub struct DaemonSets {
+    model: Model,
+    parts: Parts,
+    queue: Queue<Key>,
+    memory: Mutex<BTreeMap<Key, Memory>>,
+}
+
+/// What is remembered of a workload between reconciles. Losing it costs at most a repeated event.
+#[derive(Debug, Default)]
+struct Memory {
+    uid: Uid,
+    failed_pods: Vec<FailedPods>,
+    told: BTreeSet<(&'static str, String)>,
+    waiting: BTreeMap<&'static str, usize>,
+    progress: Progress,
+    marked_at: Option<Instant>,
+}
+
+/// What came of looking at a workload.
+enum Look {
+    /// There is nothing to do with it.
+    Nothing,
+    /// Something that it depends on cannot be read.
+    Frozen,
+    /// There is something to adopt, which needs a live read first.
+    NeedsLiveRead(Arc<DaemonSetView>),
+    /// A plan.
+    Decided(Box<Work>),
+}
+
+impl DaemonSets {
+    /// A controller with this model.
+    pub fn new(model: Model, parts: Parts) -> Self {
+        Self {
+            model,
+            parts,
+            queue: Queue::new(),
+            memory: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.model.name
+    }
+
+    /// What waits to be looked at.
+    pub fn queue(&self) -> &Queue<Key> {
+        &self.queue
+    }
+
+    /// How many pods are not at the target, by reason.
+    pub fn waiting(&self) -> BTreeMap<&'static str, usize> {
+        let mut sum = BTreeMap::new();
+        for memory in self.memory().values() {
+            for (reason, n) in &memory.waiting {
+                *sum.entry(*reason).or_default() += n;
+            }
+        }
+        sum
+    }
+
+    /// What the last decision about a workload counted.
+    pub fn progress(&self, key: &Key) -> Option<Progress> {
+        Some(self.memory().get(key)?.progress.clone())
+    }
+
+    /// Works until the queue is closed. Any number of workers may run.
+    pub async fn work(self: Arc<Self>) {
+        while let Some(key) = self.queue.next().await {
+            if !self.parts.stores.is_synced() {
+                self.queue.done(&key, Done::Ok(Some(UNSYNCED)));
+                continue;
+            }
+            let span = debug_span!(
+                "reconcile",
+                controller = self.model.name,
+                namespace = &*key.namespace,
+                name = &*key.name,
+                attempt = self.queue.n_failures(&key),
+            );
+            let begun_at = Instant::now();
+            let (done, result) = self.reconcile(&key).instrument(span).await;
+            self.parts
+                .metrics
+                .count_reconcile(self.model.name, result, begun_at.elapsed());
+            self.queue.done(&key, done);
+        }
+    }
+
+    /// One reconcile: how to go on, and the word for metrics.
+    async fn reconcile(&self, key: &Key) -> (Done, &'static str) {
+        let mut look = self.look(key, false);
+        if let Look::NeedsLiveRead(daemonset) = look {
+            look = match self.is_live(&daemonset).await {
+                Ok(true) => self.look(key, true),
+                Ok(false) => return (Done::Failed(None), "stale"),
+                Err(error) => {
+                    warn!(daemonset = %key, %error, "live read before adoption failed");
+                    return (Done::Failed(error.retry_after()), "failed");
+                }
+            };
+        }
+        let work = match look {
+            Look::Nothing | Look::NeedsLiveRead(_) => return (Done::Ok(None), "nothing"),
+            Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
+            Look::Decided(work) => work,
+        };
+        for event in self.untold(key, &work.plan.events) {
+            self.parts.recorder.publish(Record {
+                source: self.model.source,
+                about: About::from(work.daemonset.as_ref()),
+                is_warning: event.is_warning,
+                reason: event.reason,
+                message: event.message.clone().into_owned(),
+            });
+        }
+        let outcome = self.parts.executor.carry_out(&work).await;
+        self.close(key, &work, &outcome)
+    }
+
+    fn close(&self, key: &Key, work: &Work, outcome: &Outcome) -> (Done, &'static str) {
+        let marked_at = self
+            .memory()
+            .get_mut(key)
+            .and_then(|memory| memory.marked_at.take());
+        if let Some(marked_at) = marked_at.filter(|_| outcome.n_written > 0) {
+            self.parts
+                .metrics
+                .observe_event_to_action(self.model.name, marked_at.elapsed());
+        }
+        match &outcome.failure {
+            Some(error) => {
+                warn!(daemonset = %key, %error, "plan not carried out");
+                (Done::Failed(outcome.retry_after()), "failed")
+            }
+            None if outcome.is_stale => {
+                debug!(daemonset = %key, "the state has changed, deciding again");
+                (Done::Failed(None), "stale")
+            }
+            None => {
+                let after = work.plan.requeue_after.unwrap_or(RESYNC).min(RESYNC);
+                let result = if outcome.n_written > 0 {
+                    "written"
+                } else {
+                    "unchanged"
+                };
+                (Done::Ok(Some(after)), result)
+            }
+        }
+    }
+
+    /// Gathers and decides, under one read lock.
+    fn look(&self, key: &Key, may_adopt: bool) -> Look {
+        let state = self.parts.stores.read();
+        let Some(daemonset) = state.daemonset(key) else {
+            drop(state);
+            self.forget(key);
+            return Look::Nothing;
+        };
+        if !(self.model.concerns)(daemonset) {
+            self.memory().remove(key);
+            return Look::Nothing;
+        }
+        if let Some(unreadable) = state.unreadable_for(daemonset.uid) {
+            warn!(
+                daemonset = %key,
+                object = unreadable.name,
+                problem = unreadable.problem,
+                "left alone: one of its objects cannot be read"
+            );
+            return Look::Frozen;
+        }
+        let now = self.parts.clock.now();
+        let failed_pods = self.failed_pods(key, daemonset.uid);
+        let mut in_flight = self.parts.overlay.in_flight(daemonset.uid, &state, now);
+        let known: Vec<&PodView> = in_flight
+            .deleted
+            .iter()
+            .filter_map(|deleted| state.pod(deleted.uid))
+            .collect();
+        (self.model.retire)(&mut in_flight, &known, &state.nodes(), now);
+        let beside = Beside {
+            now,
+            in_flight,
+            failed_pods: &failed_pods,
+            may_adopt,
+        };
+        let begun_at = Instant::now();
+        let snapshot = gather(&state, key, daemonset, beside);
+        if self.model.adopts && !may_adopt && has_adoptable(&snapshot) {
+            return Look::NeedsLiveRead(Arc::clone(daemonset));
+        }
+        let plan = (self.model.plan)(&snapshot);
+        self.parts
+            .metrics
+            .observe_plan(self.model.name, begun_at.elapsed());
+        self.remember(key, &plan, now);
+        Look::Decided(Box::new(Work {
+            controller: self.model.name,
+            source: self.model.source,
+            daemonset: Arc::clone(daemonset),
+            node_names: node_names(&state, &plan),
+            plan,
+        }))
+    }
+
+    /// Reads the DaemonSet past all caches. Source: daemonset.md A5 (d).
+    async fn is_live(&self, daemonset: &DaemonSetView) -> Result<bool, CallError> {
+        let namespace = Some(&*daemonset.namespace);
+        let call = Call::object(Verb::Get, Resource::DaemonSets, namespace, &daemonset.name);
+        let answer = match self.parts.api.send(call).await {
+            Ok(answer) => answer,
+            Err(CallError::NotFound(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let live = DaemonSetView::from_json(&answer).map_err(|e| CallError::Unreadable {
+            what: format!("DaemonSet {}", daemonset.name),
+            problem: e.to_string(),
+        })?;
+        Ok(live.uid == daemonset.uid && live.deleted_at.is_none())
+    }
+
+    /// What is remembered of this workload, made anew when another object has its name.
+    fn failed_pods(&self, key: &Key, uid: Uid) -> Vec<FailedPods> {
+        let mut memories = self.memory();
+        let memory = memories.entry(key.clone()).or_default();
+        if memory.uid != uid {
+            *memory = Memory {
+                uid,
+                marked_at: memory.marked_at,
+                ..Memory::default()
+            };
+        }
+        memory.failed_pods.clone()
+    }
+
+    fn remember(&self, key: &Key, plan: &Plan, now: Timestamp) {
+        let mut waiting = BTreeMap::new();
+        for pod in &plan.waiting {
+            *waiting.entry(pod.reason.word()).or_default() += 1;
+        }
+        if let Some(memory) = self.memory().get_mut(key) {
+            merge_failed_pods(&mut memory.failed_pods, &plan.failed_pods, now);
+            memory.progress.clone_from(&plan.progress);
+            memory.waiting = waiting;
+        }
+    }
+
+    /// The events that were not told yet, as far as they are told once only.
+    fn untold<'a>(&self, key: &Key, events: &'a [Event]) -> Vec<&'a Event> {
+        let mut memories = self.memory();
+        let Some(memory) = memories.get_mut(key) else {
+            return events.iter().collect();
+        };
+        if memory.told.len() > TOLD {
+            memory.told.clear();
+        }
+        events
+            .iter()
+            .filter(|event| match &event.once_per {
+                None => true,
+                Some(value) => memory.told.insert((event.reason, value.clone())),
+            })
+            .collect()
+    }
+
+    fn forget(&self, key: &Key) {
+        if let Some(memory) = self.memory().remove(key) {
+            self.parts.overlay.forget(memory.uid);
+        }
+    }
+
+    fn mark(&self, key: &Key) {
+        let mut memories = self.memory();
+        let memory = memories.entry(key.clone()).or_default();
+        memory.marked_at.get_or_insert_with(Instant::now);
+        drop(memories);
+        self.queue.mark(key);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The workloads that a change touches. Source: daemonset.md A3 and C5.8.
+    fn touched(&self, state: &State, change: &Change) -> BTreeSet<Key> {
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::DaemonSet(key) => {
+                touched.insert(key.clone());
+            }
+            Change::Pod(owned) | Change::Revision(owned) => {
+                let owners = [owned.controller_before, owned.controller];
+                touched.extend(
+                    owners
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|uid| state.daemonset_key(uid))
+                        .cloned(),
+                );
+                if let Some(labels) = owned.orphan_labels.as_ref().filter(|_| self.model.adopts) {
+                    touched.extend(state.daemonsets_selecting(&owned.namespace, labels).cloned());
+                }
+            }
+            Change::Node { before, after } => {
+                self.touched_by_node(state, before.as_deref(), after.as_deref(), &mut touched);
+            }
+            Change::Unreadable { controller } => {
+                touched.extend(controller.and_then(|uid| state.daemonset_key(uid)).cloned());
+            }
+        }
+        // A DaemonSet that is gone, or that does not concern us any more, is looked at once more, to forget it.
+        let is_own = matches!(change, Change::DaemonSet(_));
+        touched.retain(|key| is_own || state.daemonset(key).is_some_and(|d| (self.model.concerns)(d)));
+        touched
+    }
+
+    /// A node touches the workloads with a pod there, and those that could or did run there.
+    fn touched_by_node(
+        &self,
+        state: &State,
+        before: Option<&NodeView>,
+        after: Option<&NodeView>,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        let placement = |node: &NodeView| (node.uid, node.labels.clone(), node.taints.clone());
+        let is_placement = before.map(placement) != after.map(placement);
+        if !is_placement && !self.model.heeds_readiness {
+            return;
+        }
+        let Some(node) = after.or(before) else { return };
+        touched.extend(
+            state
+                .controllers_on(node.slot)
+                .iter()
+                .filter_map(|uid| state.daemonset_key(*uid))
+                .cloned(),
+        );
+        for (key, daemonset) in state.daemonsets() {
+            let could_run = [before, after]
+                .into_iter()
+                .flatten()
+                .any(|node| daemonset.placement.selects(&node.name, &node.labels));
+            if could_run {
+                touched.insert(key.clone());
+            }
+        }
+    }
+}
+
+impl Listener for DaemonSets {
+    fn changed(&self, state: &State, change: &Change) {
+        for key in self.touched(state, change) {
+            self.mark(&key);
+        }
+    }
+
+    fn relisted(&self, state: &State, _: Resource) {
+        let known: Vec<Key> = self.memory().keys().cloned().collect();
+        let concerned = state
+            .daemonsets()
+            .filter(|(_, daemonset)| (self.model.concerns)(daemonset))
+            .map(|(key, _)| key.clone());
+        for key in concerned.chain(known).collect::<BTreeSet<_>>() {
+            self.mark(&key);
+        }
+    }
+}
+
+/// Takes in what a decision noted about failed pods, and forgets what was idle for long enough.
+fn merge_failed_pods(known: &mut Vec<FailedPods>, noted: &[FailedPods], now: Timestamp) {
+    known.retain(|entry| {
+        let is_replaced = noted.iter().any(|new| new.node == entry.node);
+        !is_replaced && now.duration_since(entry.at) < FAILED_PODS_KEPT_FOR
+    });
+    known.extend_from_slice(noted);
+}
+
+/// The names of the nodes that the actions of a plan name.
+fn node_names(state: &State, plan: &Plan) -> BTreeMap<NodeSlot, Arc<str>> {
+    let names = state.nodes().names;
+    plan.actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::CreatePod { node, .. } => Some(*node),
+            Action::DeletePod { node, .. } => *node,
+            _ => None,
+        })
+        .map(|node| (node, Arc::from(names.name(node))))
+        .collect()
+}

@@ -1,0 +1,251 @@
+//! A plan becomes requests.
+//!
+//! * Every write carries the uid that was decided on, so an object of the same name that came later is never touched.
+//! * Revisions, adoption and labels come first, in the order of the plan; when one fails, pods are left alone and only
+//!   the status is written.
+//! * Pods are created in batches of 1, 2, 4, ...; after a failure the rest is left to the next pass. Pods are deleted
+//!   all at once. (daemonset.md A8)
+//! * Every success is noted in the overlay before anything else is decided.
+//! * A conflict or a not-found is news: look again. A denial becomes an event, and the next attempt waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use pitstop_api::SharedClock;
+use pitstop_api::view::{DaemonSetView, NodeSlot};
+use pitstop_engine::{Action, Plan};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tracing::debug;
+
+use crate::api::{Api, CallError};
+use crate::events::{About, Record, Recorder};
+use crate::metrics::Metrics;
+use crate::store::{Overlay, Stores};
+
+mod pods;
+mod revisions;
+mod status;
+
+/// How many requests of one plan are under way at once.
+const CONCURRENCY: usize = 32;
+
+/// Carries out plans.
+pub struct Executor {
+    api: Arc<dyn Api>,
+    clock: SharedClock,
+    stores: Arc<Stores>,
+    overlay: Arc<Overlay>,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    suffixes: Mutex<StdRng>,
+}
+
+/// What an executor works with.
+pub struct Parts {
+    /// Where requests go.
+    pub api: Arc<dyn Api>,
+    /// Where time comes from.
+    pub clock: SharedClock,
+    /// Where answers are taken in.
+    pub stores: Arc<Stores>,
+    /// Where writes are noted.
+    pub overlay: Arc<Overlay>,
+    /// Where events go.
+    pub recorder: Recorder,
+    /// Where actions are counted.
+    pub metrics: Arc<Metrics>,
+    /// Seed of the suffixes of pod names.
+    pub seed: u64,
+}
+
+/// A plan and what it is about.
+#[derive(Debug)]
+pub struct Work {
+    /// Who made the plan, for metrics.
+    pub controller: &'static str,
+    /// Who tells about it, for events.
+    pub source: &'static str,
+    /// The workload as it was decided on.
+    pub daemonset: Arc<DaemonSetView>,
+    /// What to do.
+    pub plan: Plan,
+    /// The names of the nodes in it.
+    pub node_names: BTreeMap<NodeSlot, Arc<str>>,
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Writes that succeeded.
+    pub n_written: usize,
+    /// Somebody changed something in the meantime, or a name was taken: decide again.
+    pub is_stale: bool,
+    /// What went wrong first.
+    pub failure: Option<CallError>,
+}
+
+impl Outcome {
+    /// Did everything that was tried succeed?
+    pub fn is_ok(&self) -> bool {
+        !self.is_stale && self.failure.is_none()
+    }
+
+    /// How long the server asked us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.failure.as_ref().and_then(CallError::retry_after)
+    }
+
+    fn add(&mut self, result: Result<(), CallError>) {
+        match result {
+            Ok(()) => self.n_written += 1,
+            Err(error) if error.is_news() => self.is_stale = true,
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.n_written += other.n_written;
+        self.is_stale |= other.is_stale;
+        if let Some(failure) = other.failure {
+            self.failure.get_or_insert(failure);
+        }
+    }
+}
+
+impl Executor {
+    /// An executor of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            api: parts.api,
+            clock: parts.clock,
+            stores: parts.stores,
+            overlay: parts.overlay,
+            recorder: parts.recorder,
+            metrics: parts.metrics,
+            suffixes: Mutex::new(StdRng::seed_from_u64(parts.seed)),
+        }
+    }
+
+    /// Does what the plan says, and then writes the status if it differs.
+    pub async fn carry_out(&self, work: &Work) -> Outcome {
+        let (pods, mut preparations): (Vec<&Action>, Vec<&Action>) = work
+            .plan
+            .actions
+            .iter()
+            .partition(|action| matches!(action, Action::CreatePod { .. } | Action::DeletePod { .. }));
+        // A revision goes only when no pod carries its label any more.
+        preparations.sort_by_key(|action| matches!(action, Action::DeleteRevision { .. }));
+        let mut outcome = self.prepare(work, &preparations).await;
+        if outcome.is_ok() {
+            let (creates, deletes): (Vec<&Action>, Vec<&Action>) = pods
+                .into_iter()
+                .partition(|action| matches!(action, Action::CreatePod { .. }));
+            let (creating, deleting) =
+                futures::join!(self.create_pods(work, &creates), self.delete_pods(work, &deletes));
+            outcome.merge(creating);
+            outcome.merge(deleting);
+        }
+        outcome.merge(self.write_status(work).await);
+        outcome
+    }
+
+    /// Everything that comes before pods, in order. Neighbours of one kind that concern pods go side by side.
+    async fn prepare(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for run in actions.chunk_by(|a, b| is_about_pods(a) && is_about_pods(b)) {
+            for result in side_by_side(run.iter().map(|action| self.prepare_one(work, action))).await {
+                outcome.add(result);
+            }
+            if !outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn prepare_one(&self, work: &Work, action: &Action) -> Result<(), CallError> {
+        let (kind, result) = match action {
+            Action::CreateRevision(revision) => {
+                ("create_revision", self.create_revision(work, revision).await)
+            }
+            Action::RenumberRevision {
+                name,
+                uid,
+                revision,
+                annotations,
+            } => (
+                "renumber_revision",
+                self.renumber_revision(work, name, *uid, *revision, annotations)
+                    .await,
+            ),
+            Action::LabelRevision { name, uid, hash } => (
+                "label_revision",
+                self.label_revision(work, name, *uid, hash).await,
+            ),
+            Action::DeleteRevision { name, uid } => {
+                ("delete_revision", self.delete_revision(work, name, *uid).await)
+            }
+            Action::Adopt { object, name, uid } => ("adopt", self.adopt(work, *object, name, *uid).await),
+            Action::Release { object, name, uid } => {
+                ("release", self.release(work, *object, name, *uid).await)
+            }
+            Action::RelabelPod { name, uid, hash } => {
+                ("relabel_pod", self.relabel_pod(work, name, *uid, hash).await)
+            }
+            Action::CreatePod { .. } | Action::DeletePod { .. } => return Ok(()),
+        };
+        self.count(work, kind, &result);
+        result
+    }
+
+    fn count(&self, work: &Work, kind: &'static str, result: &Result<(), CallError>) {
+        let ended = result.as_ref().map_or_else(CallError::as_str, |()| "ok");
+        debug!(
+            controller = work.controller,
+            namespace = &*work.daemonset.namespace,
+            name = &*work.daemonset.name,
+            kind,
+            result = ended,
+            "action"
+        );
+        self.metrics.count_action(work.controller, kind, ended);
+    }
+
+    fn tell(&self, work: &Work, is_warning: bool, reason: &'static str, message: String) {
+        self.recorder.publish(Record {
+            source: work.source,
+            about: About::from(work.daemonset.as_ref()),
+            is_warning,
+            reason,
+            message,
+        });
+    }
+}
+
+/// Runs requests side by side, within bounds, and returns their results in order.
+async fn side_by_side<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Output> {
+    // Collected first: a stream of a borrowing closure is not general enough for the compiler.
+    let requests: Vec<F> = requests.collect();
+    stream::iter(requests).buffered(CONCURRENCY).collect().await
+}
+
+fn is_about_pods(action: &Action) -> bool {
+    use pitstop_engine::plan::OwnedObject;
+    matches!(
+        action,
+        Action::RelabelPod { .. }
+            | Action::Adopt {
+                object: OwnedObject::Pod,
+                ..
+            }
+            | Action::Release {
+                object: OwnedObject::Pod,
+                ..
+            }
+    )
+}

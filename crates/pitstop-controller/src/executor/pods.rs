@@ -1,0 +1,344 @@
+//! Creating, deleting, adopting and relabelling pods.
+
+use std::sync::{Arc, PoisonError};
+
+use pitstop_api::view::{MetaWire, NodeNames, NodeSlot, PodWire, Uid};
+use pitstop_api::{keys, reasons};
+use pitstop_engine::Action;
+use pitstop_engine::daemonset::pod_for_node;
+use pitstop_engine::plan::OwnedObject;
+use pitstop_engine::snapshot::{CreatedPod, DeletedPod};
+use rand::RngExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use super::{Executor, Outcome, Work, side_by_side};
+use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
+
+/// The longest name of a pod that we create, so that it is a legal host name too.
+const LONGEST_NAME: usize = 63;
+/// How many random characters end a name.
+const SUFFIX: usize = 5;
+/// How many names are tried before the next pass tries again.
+const NAMES_TRIED: usize = 5;
+
+impl Executor {
+    /// Slow start: 1, 2, 4, ... at a time, until one fails. Source: daemonset.md A8.
+    pub(super) async fn create_pods(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut rest = actions;
+        let mut size = 1;
+        while !rest.is_empty() && outcome.failure.is_none() {
+            let (batch, later) = rest.split_at(size.min(rest.len()));
+            let requests = batch.iter().map(|action| self.create_pod(work, action));
+            for result in side_by_side(requests).await {
+                self.count(work, "create_pod", &result);
+                outcome.add(result);
+            }
+            rest = later;
+            size = size.saturating_mul(2);
+        }
+        outcome
+    }
+
+    /// All side by side: one failure does not hide the others.
+    pub(super) async fn delete_pods(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let requests = actions.iter().map(|action| self.delete_pod(work, action));
+        for result in side_by_side(requests).await {
+            self.count(work, "delete_pod", &result);
+            outcome.add(result);
+        }
+        outcome
+    }
+
+    async fn create_pod(&self, work: &Work, action: &Action) -> Result<(), CallError> {
+        let Action::CreatePod { node, hash } = action else {
+            return Ok(());
+        };
+        let (node, daemonset) = (*node, &work.daemonset);
+        let Some(node_name) = work.node_names.get(&node) else {
+            return Ok(());
+        };
+        let mut manifest = pod_for_node(daemonset, node_name, hash);
+        let result = self.post_pod(work, node, node_name, hash, &mut manifest).await;
+        match &result {
+            Ok(name) => {
+                info!(
+                    daemonset = &*daemonset.name,
+                    pod = name,
+                    node = &**node_name,
+                    "pod created"
+                );
+                self.tell(
+                    work,
+                    false,
+                    reasons::SUCCESSFUL_CREATE,
+                    format!("Created pod: {name}"),
+                );
+            }
+            // It ends by itself, when the namespace is gone.
+            Err(error) if error.is_namespace_terminating() => return Ok(()),
+            Err(CallError::LeaseLost) => {}
+            Err(error) => {
+                warn!(daemonset = &*daemonset.name, node = &**node_name, %error, "pod not created");
+                self.tell(
+                    work,
+                    true,
+                    reasons::FAILED_CREATE,
+                    format!("Error creating: {error}"),
+                );
+            }
+        }
+        result.map(drop)
+    }
+
+    /// Posts a pod under a name that is free. An attempt that was not answered is repeated under the same name, so
+    /// that there is never a second pod.
+    async fn post_pod(
+        &self,
+        work: &Work,
+        node: NodeSlot,
+        node_name: &str,
+        hash: &Arc<str>,
+        manifest: &mut Value,
+    ) -> Result<String, CallError> {
+        let daemonset = &work.daemonset;
+        let mut answer = Err(CallError::Unreachable("no name was tried".to_owned()));
+        for _ in 0..NAMES_TRIED {
+            let name = self
+                .overlay
+                .take_unanswered(daemonset.uid, node)
+                .unwrap_or_else(|| self.pod_name(&daemonset.name));
+            if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("name".to_owned(), json!(name));
+                metadata.insert("generateName".to_owned(), json!(format!("{}-", daemonset.name)));
+                metadata.insert("namespace".to_owned(), json!(daemonset.namespace));
+            }
+            let call = Call::collection(Verb::Create, Resource::Pods, Some(&daemonset.namespace))
+                .with_query("fieldManager", FIELD_MANAGER)
+                .with_body(manifest.clone());
+            answer = match self.api.send(call).await {
+                Ok(body) => Ok((name.clone(), body)),
+                Err(error @ CallError::AlreadyExists(_)) => {
+                    match self.find_own(work, &name, node_name, hash).await? {
+                        Some(body) => Ok((name.clone(), body)),
+                        None => Err(error),
+                    }
+                }
+                Err(error) => {
+                    if error.is_ambiguous() {
+                        self.overlay.unanswered(daemonset.uid, node, &name);
+                    }
+                    return Err(error);
+                }
+            };
+            if answer.is_ok() {
+                break;
+            }
+        }
+        let (name, body) = answer?;
+        let made: Made = serde_json::from_slice(&body).map_err(|e| unreadable(&name, &e))?;
+        let uid = made.metadata.uid().map_err(|e| unreadable(&name, &e))?;
+        let pod = CreatedPod {
+            uid,
+            name: name.as_str().into(),
+            node,
+            hash: Arc::clone(hash),
+            at: self.clock.now(),
+        };
+        self.overlay.created(daemonset.uid, pod, made.metadata.version());
+        Ok(name)
+    }
+
+    /// The pod of this name, if it is one that we just created without getting an answer.
+    async fn find_own(
+        &self,
+        work: &Work,
+        name: &str,
+        node_name: &str,
+        hash: &str,
+    ) -> Result<Option<bytes::Bytes>, CallError> {
+        let owner = work.daemonset.uid;
+        let call = Call::object(Verb::Get, Resource::Pods, Some(&work.daemonset.namespace), name);
+        let body = match self.api.send(call).await {
+            Ok(body) => body,
+            Err(CallError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut names = NodeNames::default();
+        let wire: PodWire = serde_json::from_slice(&body).map_err(|e| unreadable(name, &e))?;
+        let pod = wire.view(&mut names).map_err(|e| unreadable(name, &e))?;
+        let is_new = self.stores.read().pod(pod.uid).is_none() && !self.overlay.has_created(owner, pod.uid);
+        let is_meant = pod.controller.is_some_and(|controller| controller.uid == owner)
+            && pod.revision_hash() == Some(hash)
+            && pod.node.is_some_and(|slot| names.name(slot) == node_name)
+            && !pod.is_terminating();
+        Ok((is_new && is_meant).then_some(body))
+    }
+
+    async fn delete_pod(&self, work: &Work, action: &Action) -> Result<(), CallError> {
+        let Action::DeletePod {
+            name,
+            uid,
+            resource_version,
+            node,
+            why,
+        } = action
+        else {
+            return Ok(());
+        };
+        let daemonset = &work.daemonset;
+        let mut preconditions = json!({ "uid": uid.to_string() });
+        if let Some(version) = resource_version {
+            preconditions["resourceVersion"] = json!(version.to_string());
+        }
+        let call = Call::object(Verb::Delete, Resource::Pods, Some(&daemonset.namespace), name)
+            .with_body(delete_options(&preconditions));
+        let result = self.api.send(call).await;
+        match &result {
+            Ok(_) | Err(CallError::NotFound(_)) => {
+                let deleted = DeletedPod {
+                    uid: *uid,
+                    node: *node,
+                    at: self.clock.now(),
+                };
+                self.overlay.deleted(daemonset.uid, deleted);
+            }
+            Err(_) => {}
+        }
+        match result {
+            Ok(_) => {
+                info!(
+                    daemonset = &*daemonset.name,
+                    pod = &**name,
+                    why = why.as_str(),
+                    "pod deleted"
+                );
+                self.tell(
+                    work,
+                    false,
+                    reasons::SUCCESSFUL_DELETE,
+                    format!("Deleted pod: {name}"),
+                );
+                Ok(())
+            }
+            // It is gone, which is what was wanted.
+            Err(CallError::NotFound(_)) => Ok(()),
+            Err(error @ (CallError::Conflict(_) | CallError::LeaseLost)) => Err(error),
+            Err(error) => {
+                warn!(daemonset = &*daemonset.name, pod = &**name, %error, "pod not deleted");
+                self.tell(
+                    work,
+                    true,
+                    reasons::FAILED_DELETE,
+                    format!("Error deleting: {error}"),
+                );
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn adopt(
+        &self,
+        work: &Work,
+        object: OwnedObject,
+        name: &str,
+        uid: Uid,
+    ) -> Result<(), CallError> {
+        let owners = json!([super::revisions::owner_reference(&work.daemonset)]);
+        self.patch_owners(work, object, name, uid, &owners).await
+    }
+
+    pub(super) async fn release(
+        &self,
+        work: &Work,
+        object: OwnedObject,
+        name: &str,
+        uid: Uid,
+    ) -> Result<(), CallError> {
+        let owners = json!([{ "$patch": "delete", "uid": work.daemonset.uid.to_string() }]);
+        match self.patch_owners(work, object, name, uid, &owners).await {
+            Err(CallError::NotFound(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn patch_owners(
+        &self,
+        work: &Work,
+        object: OwnedObject,
+        name: &str,
+        uid: Uid,
+        owners: &Value,
+    ) -> Result<(), CallError> {
+        let resource = match object {
+            OwnedObject::Pod => Resource::Pods,
+            OwnedObject::Revision => Resource::ControllerRevisions,
+        };
+        let body = json!({ "metadata": { "uid": uid.to_string(), "ownerReferences": owners } });
+        self.patch(work, Verb::StrategicPatch, resource, name, body).await
+    }
+
+    pub(super) async fn relabel_pod(
+        &self,
+        work: &Work,
+        name: &str,
+        uid: Uid,
+        hash: &str,
+    ) -> Result<(), CallError> {
+        let body = json!({ "metadata": {
+            "uid": uid.to_string(),
+            "labels": { (keys::REVISION_HASH): hash },
+        } });
+        self.patch(work, Verb::MergePatch, Resource::Pods, name, body)
+            .await
+    }
+
+    /// Patches an object of the workload's namespace and takes in the answer.
+    pub(super) async fn patch(
+        &self,
+        work: &Work,
+        verb: Verb,
+        resource: Resource,
+        name: &str,
+        body: Value,
+    ) -> Result<(), CallError> {
+        let call = Call::object(verb, resource, Some(&work.daemonset.namespace), name)
+            .with_query("fieldManager", FIELD_MANAGER)
+            .with_body(body);
+        let answer = self.api.send(call).await?;
+        self.stores.written(resource, &answer);
+        Ok(())
+    }
+
+    /// `<workload>-` and five characters, cut so that it stays a legal host name. Source: daemonset.md A4.
+    fn pod_name(&self, daemonset: &str) -> String {
+        let mut rng = self.suffixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = (LONGEST_NAME - SUFFIX - 1).min(daemonset.len());
+        let base = daemonset.get(..room).unwrap_or(daemonset);
+        let mut name = format!("{}-", base.trim_end_matches(['-', '.']));
+        for _ in 0..SUFFIX {
+            let at = rng.random_range(0..keys::SAFE_ALPHABET.len());
+            name.push_str(keys::SAFE_ALPHABET.get(at..=at).unwrap_or_default());
+        }
+        name
+    }
+}
+
+#[derive(Deserialize)]
+struct Made {
+    metadata: MetaWire,
+}
+
+pub(super) fn delete_options(preconditions: &Value) -> Value {
+    json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions })
+}
+
+fn unreadable(pod: &str, problem: &dyn std::fmt::Display) -> CallError {
+    CallError::Unreadable {
+        what: format!("Pod {pod}"),
+        problem: problem.to_string(),
+    }
+}

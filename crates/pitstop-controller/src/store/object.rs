@@ -1,0 +1,141 @@
+//! From the wire to lean objects.
+
+use std::sync::Arc;
+
+use pitstop_api::view::{
+    DaemonSetView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid, ViewError,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::state::Key;
+use crate::api::Resource;
+
+/// An object as decoded, before the names of nodes are numbered and strings are shared. Decoding needs no lock.
+#[derive(Debug)]
+pub enum Wire {
+    /// A DaemonSet.
+    DaemonSet(Box<DaemonSetView>),
+    /// A pod.
+    Pod(Box<PodWire>),
+    /// A node.
+    Node(Box<NodeWire>),
+    /// A ControllerRevision and its namespace.
+    Revision(String, Box<RevisionView>),
+    /// It cannot be read.
+    Unreadable(Identity),
+}
+
+/// An object as stored.
+#[derive(Debug)]
+pub enum Object {
+    /// A DaemonSet.
+    DaemonSet(Arc<DaemonSetView>),
+    /// A pod.
+    Pod(Box<PodView>),
+    /// A node.
+    Node(Arc<NodeView>),
+    /// A ControllerRevision and its namespace.
+    Revision(Key, Arc<RevisionView>),
+    /// It cannot be read.
+    Unreadable(Identity),
+}
+
+/// What can be told about an object that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its kind.
+    pub resource: Resource,
+    /// Namespace, empty where there is none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: Option<Uid>,
+    /// The owner with `controller: true`.
+    pub controller: Option<Uid>,
+    /// Its version.
+    pub version: u64,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Wire {
+    /// Reads an object as the API serves it. One that cannot be read still says whose it is, as far as can be told.
+    pub fn decode(resource: Resource, json: &[u8]) -> Self {
+        let read = || -> Result<Self, ViewError> {
+            Ok(match resource {
+                Resource::DaemonSets => Self::DaemonSet(Box::new(DaemonSetView::from_json(json)?)),
+                Resource::Pods => Self::Pod(parse(json, "Pod")?),
+                Resource::Nodes => Self::Node(parse(json, "Node")?),
+                Resource::ControllerRevisions => {
+                    let Namespaced { metadata } = *parse(json, "ControllerRevision")?;
+                    Self::Revision(metadata.namespace, Box::new(RevisionView::from_json(json)?))
+                }
+                Resource::Events | Resource::Leases => {
+                    return Err(ViewError {
+                        field: "kind",
+                        problem: format!("{} are not stored", resource.plural()),
+                    });
+                }
+            })
+        };
+        read().unwrap_or_else(|e| Self::Unreadable(Identity::of(resource, json, e.to_string())))
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Namespaced {
+    metadata: MetaWire,
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], field: &'static str) -> Result<Box<T>, ViewError> {
+    serde_json::from_slice(json).map(Box::new).map_err(|e| ViewError {
+        field,
+        problem: e.to_string(),
+    })
+}
+
+impl Object {
+    /// The object's version; 0 when it cannot be told.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::DaemonSet(view) => view.resource_version,
+            Self::Pod(view) => view.resource_version,
+            Self::Node(view) => view.resource_version,
+            Self::Revision(_, view) => view.resource_version,
+            Self::Unreadable(identity) => identity.version,
+        }
+    }
+}
+
+impl Identity {
+    /// What can be told about an object that is JSON, but not what it should be.
+    pub(super) fn of(resource: Resource, json: &[u8], problem: String) -> Self {
+        let value: Value = serde_json::from_slice(json).unwrap_or_default();
+        let text = |pointer: &str| {
+            value
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let controller = value
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+            .and_then(|owner| owner.get("uid")?.as_str());
+        Self {
+            resource,
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            uid: Uid::parse(&text("/metadata/uid")),
+            controller: controller.and_then(Uid::parse),
+            version: text("/metadata/resourceVersion").parse().unwrap_or_default(),
+            problem,
+        }
+    }
+}

@@ -1,0 +1,573 @@
+//! The views and their indexes, without locks, requests or time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use pitstop_api::selector::{Labels, Selector};
+use pitstop_api::view::{
+    DaemonSetView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid, ViewError,
+};
+use pitstop_engine::snapshot::Nodes;
+
+use super::index;
+use super::intern::Interner;
+use super::object::{Identity, Object, Wire};
+use super::pods::Pods;
+use crate::api::Resource;
+
+/// Namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A key of these two.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What changed, for those who decide which workloads it touches.
+#[derive(Debug)]
+pub enum Change {
+    /// A DaemonSet came, changed or went.
+    DaemonSet(Key),
+    /// A pod came, changed or went.
+    Pod(Owned),
+    /// A ControllerRevision came, changed or went.
+    Revision(Owned),
+    /// A node came, went, or changed in what decisions look at. A heartbeat is no change.
+    Node {
+        /// As it was.
+        before: Option<Arc<NodeView>>,
+        /// As it is.
+        after: Option<Arc<NodeView>>,
+    },
+    /// An object came that cannot be read.
+    Unreadable {
+        /// The owner with `controller: true`.
+        controller: Option<Uid>,
+    },
+}
+
+/// Whose an object was and is.
+#[derive(Debug)]
+pub struct Owned {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Who controlled it before.
+    pub controller_before: Option<Uid>,
+    /// Who controls it now; `None` also when it is gone.
+    pub controller: Option<Uid>,
+    /// Its labels, when it exists and nobody controls it.
+    pub orphan_labels: Option<Arc<Labels>>,
+}
+
+/// All views.
+#[derive(Debug, Default)]
+pub struct State {
+    names: NodeNames,
+    nodes: Vec<Option<Arc<NodeView>>>,
+    nodes_by_name: Vec<NodeSlot>,
+    daemonsets: BTreeMap<Key, (Arc<DaemonSetView>, Option<Selector>)>,
+    daemonset_keys: HashMap<Uid, Key>,
+    pods: Pods,
+    revisions: BTreeMap<Key, Arc<RevisionView>>,
+    revisions_of: HashMap<Uid, BTreeSet<Key>>,
+    unreadable: BTreeMap<(Resource, Key), Identity>,
+    versions: [u64; Resource::WATCHED.len()],
+    interner: Interner,
+}
+
+impl State {
+    /// The DaemonSet of this name.
+    pub fn daemonset(&self, key: &Key) -> Option<&Arc<DaemonSetView>> {
+        self.daemonsets.get(key).map(|(view, _)| view)
+    }
+
+    /// The selector of a DaemonSet; `None` when there is no such DaemonSet or its selector is malformed or empty.
+    pub fn selector(&self, key: &Key) -> Option<&Selector> {
+        let (_, selector) = self.daemonsets.get(key)?;
+        selector.as_ref().filter(|selector| !selector.is_empty())
+    }
+
+    /// All DaemonSets, by namespace and name.
+    pub fn daemonsets(&self) -> impl Iterator<Item = (&Key, &Arc<DaemonSetView>)> {
+        self.daemonsets.iter().map(|(key, (view, _))| (key, view))
+    }
+
+    /// The DaemonSet with this uid.
+    pub fn daemonset_key(&self, uid: Uid) -> Option<&Key> {
+        self.daemonset_keys.get(&uid)
+    }
+
+    /// The DaemonSets of a namespace whose selector matches these labels.
+    pub fn daemonsets_selecting<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Key> {
+        let first = Key {
+            namespace: Arc::clone(namespace),
+            name: Arc::from(""),
+        };
+        self.daemonsets
+            .range(first..)
+            .take_while(move |(key, _)| key.namespace == *namespace)
+            .filter(|(_, (_, selector))| {
+                selector
+                    .as_ref()
+                    .is_some_and(|selector| !selector.is_empty() && selector.matches(labels))
+            })
+            .map(|(key, _)| key)
+    }
+
+    /// A pod by uid.
+    pub fn pod(&self, uid: Uid) -> Option<&PodView> {
+        self.pods.get(uid)
+    }
+
+    /// The pods that a DaemonSet controls.
+    pub fn pods_of(&self, controller: Uid) -> &[PodView] {
+        self.pods.of(controller)
+    }
+
+    /// The pods of a namespace that nobody controls.
+    pub fn orphan_pods(&self, namespace: &Arc<str>) -> &[PodView] {
+        self.pods.orphans(namespace)
+    }
+
+    /// The DaemonSets with a pod on a node, with repetitions.
+    pub fn controllers_on(&self, node: NodeSlot) -> &[Uid] {
+        self.pods.controllers_on(node)
+    }
+
+    /// The revisions that a DaemonSet controls, by name.
+    pub fn revisions_of(&self, controller: Uid) -> impl Iterator<Item = &RevisionView> {
+        self.revisions_of
+            .get(&controller)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.revisions.get(key))
+            .map(Arc::as_ref)
+    }
+
+    /// The revisions of a namespace that nobody controls, by name.
+    pub fn orphan_revisions<'a>(&'a self, namespace: &'a Arc<str>) -> impl Iterator<Item = &'a RevisionView> {
+        let first = Key {
+            namespace: Arc::clone(namespace),
+            name: Arc::from(""),
+        };
+        self.revisions
+            .range(first..)
+            .take_while(move |(key, _)| key.namespace == *namespace)
+            .map(|(_, revision)| revision.as_ref())
+            .filter(|revision| revision.controller.is_none())
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> Nodes<'_> {
+        Nodes {
+            names: &self.names,
+            by_slot: &self.nodes,
+            by_name: &self.nodes_by_name,
+        }
+    }
+
+    /// The object because of which this DaemonSet must be left alone, if there is one.
+    pub fn unreadable_for(&self, daemonset: Uid) -> Option<&Identity> {
+        self.unreadable
+            .values()
+            .find(|identity| identity.controller == Some(daemonset))
+    }
+
+    /// Up to which version the changes of a kind were seen.
+    pub fn version(&self, resource: Resource) -> u64 {
+        self.versions.get(index(resource)).copied().unwrap_or_default()
+    }
+
+    /// How many objects of a kind are kept.
+    pub fn count(&self, resource: Resource) -> usize {
+        match resource {
+            Resource::DaemonSets => self.daemonsets.len(),
+            Resource::Pods => self.pods.len(),
+            Resource::Nodes => self.nodes_by_name.len(),
+            Resource::ControllerRevisions => self.revisions.len(),
+            Resource::Events | Resource::Leases => 0,
+        }
+    }
+
+    /// How many objects cannot be read.
+    pub fn count_unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    /// Numbers the nodes in an object and shares its strings.
+    pub fn lean(&mut self, wire: Wire) -> Object {
+        match wire {
+            Wire::DaemonSet(view) => Object::DaemonSet(Arc::new(*view)),
+            Wire::Pod(wire) => {
+                let named = named(&wire.metadata);
+                match wire.view(&mut self.names) {
+                    Ok(mut pod) => {
+                        self.interner.share(&mut pod);
+                        Object::Pod(Box::new(pod))
+                    }
+                    Err(e) => named.unreadable(Resource::Pods, &e),
+                }
+            }
+            Wire::Node(wire) => {
+                let named = named(&wire.metadata);
+                match wire.view(&mut self.names) {
+                    Ok(view) => Object::Node(Arc::new(view)),
+                    Err(e) => named.unreadable(Resource::Nodes, &e),
+                }
+            }
+            Wire::Revision(namespace, view) => {
+                let key = Key {
+                    namespace: self.interner.string(&namespace),
+                    name: Arc::clone(&view.name),
+                };
+                Object::Revision(key, Arc::new(*view))
+            }
+            Wire::Unreadable(identity) => Object::Unreadable(identity),
+        }
+    }
+
+    /// Puts an object in, unless what is there is as new.
+    pub fn put(&mut self, object: Object) -> Option<Change> {
+        match object {
+            Object::DaemonSet(view) => self.put_daemonset(view),
+            Object::Pod(view) => self.put_pod(*view),
+            Object::Node(view) => self.put_node(view),
+            Object::Revision(key, view) => self.put_revision(key, view),
+            Object::Unreadable(identity) => Some(self.put_unreadable(identity)),
+        }
+    }
+
+    /// Takes an object out that the API says is gone.
+    pub fn remove(&mut self, object: &Object) -> Option<Change> {
+        match object {
+            Object::DaemonSet(view) => {
+                let key = key_of(view);
+                self.readable(Resource::DaemonSets, &key);
+                let (stored, _) = self.daemonsets.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_daemonset(&key))?
+            }
+            Object::Pod(pod) => {
+                self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
+                self.remove_pod(pod.uid)
+            }
+            Object::Node(node) => self.remove_node(node.slot),
+            Object::Revision(key, view) => {
+                self.readable(Resource::ControllerRevisions, key);
+                let stored = self.revisions.get(key)?;
+                (stored.uid == view.uid).then(|| self.remove_revision(key))?
+            }
+            Object::Unreadable(identity) => {
+                self.put_unreadable(identity.clone());
+                let key = Key::new(&identity.namespace, &identity.name);
+                self.readable(identity.resource, &key);
+                Some(Change::Unreadable {
+                    controller: identity.controller,
+                })
+            }
+        }
+    }
+
+    /// Changes up to this version were seen.
+    pub fn seen(&mut self, resource: Resource, version: u64) {
+        if let Some(seen) = self.versions.get_mut(index(resource)) {
+            *seen = version.max(*seen);
+        }
+    }
+
+    /// Makes the objects of a kind exactly these, as of `version`.
+    ///
+    /// What we wrote ourselves after `version` stays. A version that went back (a restored server) keeps nothing.
+    pub fn replace(&mut self, resource: Resource, objects: Vec<Object>, version: u64) {
+        let went_back = version < self.version(resource);
+        let newest_kept = if went_back { u64::MAX } else { version };
+        self.unreadable.retain(|(kind, _), _| *kind != resource);
+        let mut listed: HashSet<Uid> = HashSet::with_capacity(objects.len());
+        for object in &objects {
+            match object {
+                Object::DaemonSet(view) => listed.insert(view.uid),
+                Object::Pod(view) => listed.insert(view.uid),
+                Object::Node(view) => listed.insert(view.uid),
+                Object::Revision(_, view) => listed.insert(view.uid),
+                Object::Unreadable(_) => false,
+            };
+        }
+        let stays = |uid: Uid, at: u64| (!went_back && listed.contains(&uid)) || at > newest_kept;
+        self.retain(resource, stays);
+        for object in objects {
+            self.put(object);
+        }
+        if let Some(seen) = self.versions.get_mut(index(resource)) {
+            *seen = version;
+        }
+    }
+
+    fn retain(&mut self, resource: Resource, stays: impl Fn(Uid, u64) -> bool) {
+        match resource {
+            Resource::Pods => self.pods.retain(|pod| stays(pod.uid, pod.resource_version)),
+            Resource::DaemonSets => {
+                let gone = keys_of(&self.daemonsets, |(view, _)| {
+                    !stays(view.uid, view.resource_version)
+                });
+                for key in gone {
+                    self.remove_daemonset(&key);
+                }
+            }
+            Resource::ControllerRevisions => {
+                let gone = keys_of(&self.revisions, |view| !stays(view.uid, view.resource_version));
+                for key in gone {
+                    self.remove_revision(&key);
+                }
+            }
+            Resource::Nodes => {
+                let gone: Vec<NodeSlot> = self
+                    .nodes()
+                    .iter()
+                    .filter(|node| !stays(node.uid, node.resource_version))
+                    .map(|node| node.slot)
+                    .collect();
+                for slot in gone {
+                    self.remove_node(slot);
+                }
+            }
+            Resource::Events | Resource::Leases => {}
+        }
+    }
+
+    fn put_daemonset(&mut self, view: Arc<DaemonSetView>) -> Option<Change> {
+        let key = key_of(&view);
+        self.readable(Resource::DaemonSets, &key);
+        if let Some((stored, _)) = self.daemonsets.get(&key) {
+            if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
+                return None;
+            }
+            self.daemonset_keys.remove(&stored.uid);
+        }
+        self.daemonset_keys.insert(view.uid, key.clone());
+        let selector = view.selector.selector();
+        self.daemonsets.insert(key.clone(), (view, selector));
+        Some(Change::DaemonSet(key))
+    }
+
+    fn remove_daemonset(&mut self, key: &Key) -> Option<Change> {
+        let (view, _) = self.daemonsets.remove(key)?;
+        self.daemonset_keys.remove(&view.uid);
+        Some(Change::DaemonSet(key.clone()))
+    }
+
+    fn put_pod(&mut self, pod: PodView) -> Option<Change> {
+        if !self.unreadable.is_empty() {
+            self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
+        }
+        let stored = self.pods.get(pod.uid);
+        if stored.is_some_and(|stored| is_as_new(stored.resource_version, pod.resource_version)) {
+            return None;
+        }
+        if !Pods::is_kept(&pod) {
+            return self.remove_pod(pod.uid);
+        }
+        let namespace = Arc::clone(&pod.namespace);
+        let controller = pod.controller.map(|controller| controller.uid);
+        let orphan_labels = controller.is_none().then(|| Arc::clone(&pod.labels));
+        let before = self.pods.put(pod);
+        Some(Change::Pod(Owned {
+            namespace,
+            controller_before: before.and_then(|pod| Some(pod.controller?.uid)),
+            controller,
+            orphan_labels,
+        }))
+    }
+
+    fn remove_pod(&mut self, uid: Uid) -> Option<Change> {
+        let pod = self.pods.remove(uid)?;
+        Some(Change::Pod(Owned {
+            namespace: pod.namespace,
+            controller_before: pod.controller.map(|controller| controller.uid),
+            controller: None,
+            orphan_labels: None,
+        }))
+    }
+
+    fn put_node(&mut self, node: Arc<NodeView>) -> Option<Change> {
+        self.readable(Resource::Nodes, &Key::new("", &node.name));
+        let slot = node.slot;
+        if self.nodes.len() <= slot.index() {
+            self.nodes.resize(slot.index() + 1, None);
+        }
+        let place = self.nodes.get_mut(slot.index())?;
+        if let Some(stored) = place
+            && stored.uid == node.uid
+            && is_as_new(stored.resource_version, node.resource_version)
+        {
+            return None;
+        }
+        let before = place.replace(Arc::clone(&node));
+        if before.is_none() {
+            let names = &self.names;
+            let at = self
+                .nodes_by_name
+                .partition_point(|other| names.name(*other) < &*node.name);
+            self.nodes_by_name.insert(at, slot);
+        }
+        let is_heartbeat = before.as_ref().is_some_and(|before| {
+            before.uid == node.uid
+                && before.ready == node.ready
+                && before.labels == node.labels
+                && before.taints == node.taints
+                && before.unschedulable == node.unschedulable
+        });
+        (!is_heartbeat).then_some(Change::Node {
+            before,
+            after: Some(node),
+        })
+    }
+
+    fn remove_node(&mut self, slot: NodeSlot) -> Option<Change> {
+        let before = self.nodes.get_mut(slot.index())?.take()?;
+        self.nodes_by_name.retain(|other| *other != slot);
+        Some(Change::Node {
+            before: Some(before),
+            after: None,
+        })
+    }
+
+    fn put_revision(&mut self, key: Key, view: Arc<RevisionView>) -> Option<Change> {
+        self.readable(Resource::ControllerRevisions, &key);
+        let stored = self.revisions.get(&key);
+        if stored
+            .is_some_and(|old| old.uid == view.uid && is_as_new(old.resource_version, view.resource_version))
+        {
+            return None;
+        }
+        let controller_before = stored.and_then(|old| Some(old.controller?.uid));
+        let controller = view.controller.map(|controller| controller.uid);
+        self.remove_revision(&key);
+        if let Some(controller) = controller {
+            self.revisions_of
+                .entry(controller)
+                .or_default()
+                .insert(key.clone());
+        }
+        let orphan_labels = controller.is_none().then(|| Arc::clone(&view.labels));
+        self.revisions.insert(key.clone(), view);
+        Some(Change::Revision(Owned {
+            namespace: key.namespace,
+            controller_before,
+            controller,
+            orphan_labels,
+        }))
+    }
+
+    fn remove_revision(&mut self, key: &Key) -> Option<Change> {
+        let view = self.revisions.remove(key)?;
+        let controller_before = view.controller.map(|controller| controller.uid);
+        if let Some(controller) = controller_before
+            && let Some(keys) = self.revisions_of.get_mut(&controller)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.revisions_of.remove(&controller);
+            }
+        }
+        Some(Change::Revision(Owned {
+            namespace: Arc::clone(&key.namespace),
+            controller_before,
+            controller: None,
+            orphan_labels: None,
+        }))
+    }
+
+    /// Forgets the last readable form of an object, so that nobody acts on it.
+    fn put_unreadable(&mut self, identity: Identity) -> Change {
+        let key = Key::new(&identity.namespace, &identity.name);
+        let removed = match identity.resource {
+            Resource::DaemonSets => self.remove_daemonset(&key),
+            Resource::Pods => identity.uid.and_then(|uid| self.remove_pod(uid)),
+            Resource::Nodes => self
+                .names
+                .get(&identity.name)
+                .and_then(|slot| self.remove_node(slot)),
+            Resource::ControllerRevisions => self.remove_revision(&key),
+            Resource::Events | Resource::Leases => None,
+        };
+        let controller = identity.controller;
+        self.unreadable.insert((identity.resource, key), identity);
+        removed.unwrap_or(Change::Unreadable { controller })
+    }
+
+    fn readable(&mut self, resource: Resource, key: &Key) {
+        if !self.unreadable.is_empty() {
+            self.unreadable.remove(&(resource, key.clone()));
+        }
+    }
+}
+
+/// Is the stored version at least as new as the offered one? Versions of 0 cannot be compared and never are.
+fn is_as_new(stored: u64, offered: u64) -> bool {
+    offered != 0 && stored >= offered
+}
+
+fn key_of(view: &DaemonSetView) -> Key {
+    Key {
+        namespace: Arc::clone(&view.namespace),
+        name: Arc::clone(&view.name),
+    }
+}
+
+fn keys_of<V>(map: &BTreeMap<Key, V>, which: impl Fn(&V) -> bool) -> Vec<Key> {
+    map.iter()
+        .filter(|(_, value)| which(value))
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+/// What is kept of metadata in case the rest cannot be read.
+struct Named {
+    namespace: String,
+    name: String,
+    controller: Option<Uid>,
+    version: u64,
+}
+
+fn named(metadata: &MetaWire) -> Named {
+    Named {
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        controller: metadata.controller().map(|controller| controller.uid),
+        version: metadata.version(),
+    }
+}
+
+impl Named {
+    fn unreadable(self, resource: Resource, error: &ViewError) -> Object {
+        Object::Unreadable(Identity {
+            resource,
+            namespace: self.namespace,
+            name: self.name,
+            uid: None,
+            controller: self.controller,
+            version: self.version,
+            problem: error.to_string(),
+        })
+    }
+}

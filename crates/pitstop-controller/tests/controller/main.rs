@@ -1,0 +1,9 @@
+//! Requests as they go over the wire, against a scripted API server.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod executor;
+mod loops;
+mod scripted;
+mod store;
+mod triggers;

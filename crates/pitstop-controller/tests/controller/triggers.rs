@@ -1,0 +1,257 @@
+//! Which changes touch which workloads, and what a reconcile does around a decision. Sources: daemonset.md A3, C5.8.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use pitstop_api::view::Uid;
+use pitstop_controller::api::{Api, Resource};
+use pitstop_controller::controllers::daemonset::{DaemonSets, Model, Parts};
+use pitstop_controller::events::Recorder;
+use pitstop_controller::executor::{self, Executor};
+use pitstop_controller::metrics::Metrics;
+use pitstop_controller::store::{Overlay, Stores};
+use pitstop_engine::plan::{Event, Plan};
+use serde_json::{Value, json};
+
+use crate::scripted::{Scripted, clock, daemonset_json, made, node_json, pod_json, uid};
+
+const HEEDS_READINESS: Model = Model {
+    name: "test",
+    source: "test",
+    plan: |_| Plan::default(),
+    retire: |_, _, _, _| {},
+    concerns: |_| true,
+    adopts: true,
+    heeds_readiness: true,
+};
+
+struct Bench {
+    stores: Arc<Stores>,
+    controller: Arc<DaemonSets>,
+    api: Arc<Scripted>,
+}
+
+fn mk_bench(model: Model) -> Bench {
+    let api = Scripted::new(|call| Ok(made(call, 1000)));
+    let dyn_api = Arc::clone(&api) as Arc<dyn Api>;
+    let (stores, overlay, metrics) = (
+        Arc::new(Stores::new()),
+        Arc::new(Overlay::default()),
+        Arc::new(Metrics::new()),
+    );
+    let (recorder, writer) = Recorder::new(Arc::clone(&dyn_api), clock());
+    tokio::spawn(writer.run());
+    let executor = Arc::new(Executor::new(executor::Parts {
+        api: Arc::clone(&dyn_api),
+        clock: clock(),
+        stores: Arc::clone(&stores),
+        overlay: Arc::clone(&overlay),
+        recorder: recorder.clone(),
+        metrics: Arc::clone(&metrics),
+        seed: 1,
+    }));
+    let controller = Arc::new(DaemonSets::new(
+        model,
+        Parts {
+            api: dyn_api,
+            clock: clock(),
+            stores: Arc::clone(&stores),
+            overlay,
+            executor,
+            recorder,
+            metrics,
+        },
+    ));
+    stores.listen(vec![Arc::clone(&controller) as _]);
+    Bench {
+        stores,
+        controller,
+        api,
+    }
+}
+
+impl Bench {
+    fn put(&self, resource: Resource, object: &Value) {
+        self.stores.written(resource, object.to_string().as_bytes());
+    }
+
+    /// Takes what is marked off the queue and returns it.
+    async fn marked(&self) -> Vec<String> {
+        let mut marked = Vec::new();
+        while let Ok(Some(key)) =
+            tokio::time::timeout(Duration::from_millis(10), self.controller.queue().next()).await
+        {
+            marked.push(key.to_string());
+            self.controller
+                .queue()
+                .done(&key, pitstop_controller::queue::Done::Ok(None));
+        }
+        marked
+    }
+}
+
+fn other_daemonset() -> Value {
+    let mut other = daemonset_json();
+    other["metadata"]["name"] = json!("other");
+    other["metadata"]["uid"] = json!(uid(100));
+    other["spec"]["selector"] = json!({ "matchLabels": { "app": "other" } });
+    other["spec"]["template"]["spec"]["nodeSelector"] = json!({ "disk": "ssd" });
+    other
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_touches_its_owner_and_an_orphan_whoever_selects_it() {
+    let bench = mk_bench(HEEDS_READINESS);
+    bench.put(Resource::DaemonSets, &daemonset_json());
+    bench.put(Resource::DaemonSets, &other_daemonset());
+    assert_eq!(bench.marked().await, ["default/agent", "default/other"]);
+
+    bench.put(Resource::Pods, &pod_json(2, "a", 10));
+    assert_eq!(bench.marked().await, ["default/agent"]);
+
+    bench.put(Resource::Pods, &pod_json(2, "a", 10));
+    assert_eq!(bench.marked().await, [""; 0], "the same version is no news");
+
+    let mut orphan = pod_json(3, "a", 11);
+    orphan["metadata"]["ownerReferences"] = json!([]);
+    orphan["metadata"]["labels"] = json!({ "app": "other" });
+    bench.put(Resource::Pods, &orphan);
+    assert_eq!(bench.marked().await, ["default/other"]);
+
+    let mut strangers = pod_json(4, "a", 12);
+    strangers["metadata"]["ownerReferences"][0]["kind"] = json!("ReplicaSet");
+    bench.put(Resource::Pods, &strangers);
+    assert_eq!(bench.marked().await, [""; 0]);
+    assert!(
+        bench.stores.read().pod(Uid(4)).is_none(),
+        "pods of others are not kept"
+    );
+
+    let mut revision = json!({ "metadata": {
+        "name": "agent-1", "namespace": "default", "uid": uid(50), "resourceVersion": "13",
+    } });
+    revision["metadata"]["ownerReferences"] = pod_json(2, "a", 10)["metadata"]["ownerReferences"].clone();
+    bench.put(Resource::ControllerRevisions, &revision);
+    assert_eq!(bench.marked().await, ["default/agent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_touches_whoever_is_or_could_be_there() {
+    for heeds_readiness in [true, false] {
+        let bench = mk_bench(Model {
+            heeds_readiness,
+            ..HEEDS_READINESS
+        });
+        bench.put(Resource::DaemonSets, &daemonset_json());
+        bench.put(Resource::DaemonSets, &other_daemonset());
+        bench.marked().await;
+
+        bench.put(Resource::Nodes, &node_json(200, "a", 20, true));
+        assert_eq!(bench.marked().await, ["default/agent"], "a node came");
+
+        let heartbeat = node_json(200, "a", 21, true);
+        bench.put(Resource::Nodes, &heartbeat);
+        assert_eq!(bench.marked().await, [""; 0], "a heartbeat");
+
+        bench.put(Resource::Nodes, &node_json(200, "a", 22, false));
+        let want: &[&str] = if heeds_readiness { &["default/agent"] } else { &[] };
+        assert_eq!(bench.marked().await, want, "C5.8: readiness");
+
+        let mut labelled = node_json(200, "a", 23, false);
+        labelled["metadata"]["labels"] = json!({ "disk": "ssd" });
+        bench.put(Resource::Nodes, &labelled);
+        assert_eq!(bench.marked().await, ["default/agent", "default/other"], "labels");
+
+        bench.put(Resource::Nodes, &node_json(200, "a", 24, false));
+        assert_eq!(
+            bench.marked().await,
+            ["default/agent", "default/other"],
+            "it could be there before"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_concerned_is_not_marked_by_what_it_owns() {
+    let bench = mk_bench(Model {
+        concerns: |_| false,
+        ..HEEDS_READINESS
+    });
+    bench.put(Resource::DaemonSets, &daemonset_json());
+    assert_eq!(bench.marked().await, ["default/agent"], "once, to forget it");
+    bench.put(Resource::Pods, &pod_json(2, "a", 10));
+    bench.put(Resource::Nodes, &node_json(200, "a", 20, true));
+    assert_eq!(bench.marked().await, [""; 0]);
+}
+
+static N_PLANS: AtomicUsize = AtomicUsize::new(0);
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_decided_before_all_stores_are_in_sync() {
+    let bench = mk_bench(Model {
+        plan: |_| {
+            N_PLANS.fetch_add(1, Ordering::SeqCst);
+            Plan::default()
+        },
+        ..HEEDS_READINESS
+    });
+    bench.put(Resource::DaemonSets, &daemonset_json());
+    let worker = tokio::spawn(Arc::clone(&bench.controller).work());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(N_PLANS.load(Ordering::SeqCst), 0);
+    bench.controller.queue().close();
+    worker.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_told_once_is_told_once() {
+    let bench = mk_bench(Model {
+        plan: |snapshot| Plan {
+            events: vec![Event {
+                is_warning: true,
+                reason: "InvalidAnnotation",
+                message: "bad".into(),
+                once_per: Some(format!("{}", snapshot.daemonset.generation)),
+            }],
+            ..Plan::default()
+        },
+        ..HEEDS_READINESS
+    });
+    let mut daemonset = daemonset_json();
+    bench.stores_are_synced().await;
+    let worker = tokio::spawn(Arc::clone(&bench.controller).work());
+    for (version, generation) in [(30, 2), (31, 2), (32, 3), (33, 3)] {
+        daemonset["metadata"]["resourceVersion"] = json!(version.to_string());
+        daemonset["metadata"]["generation"] = json!(generation);
+        bench.put(Resource::DaemonSets, &daemonset);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(bench.api.events().len(), 1);
+    let n_told: usize = bench
+        .api
+        .calls()
+        .iter()
+        .filter(|call| call.resource == Resource::Events)
+        .count();
+    assert_eq!(n_told, 2, "the second generation raises the count");
+    bench.controller.queue().close();
+    worker.await.unwrap();
+}
+
+impl Bench {
+    /// Lists all kinds once, empty.
+    async fn stores_are_synced(&self) {
+        let empty = Scripted::new(|_| Ok(json!({ "metadata": { "resourceVersion": "1" }, "items": [] })));
+        for resource in Resource::WATCHED {
+            let reflector = pitstop_controller::store::reflector::Reflector::new(
+                Arc::clone(&empty) as Arc<dyn Api>,
+                Arc::clone(&self.stores),
+                resource,
+                1,
+            );
+            let _ = tokio::time::timeout(Duration::from_millis(1), reflector.run()).await;
+        }
+        assert!(self.stores.is_synced());
+    }
+}
