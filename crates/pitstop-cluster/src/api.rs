@@ -216,7 +216,8 @@ impl Api {
         let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                return Failure::too_large(MAX_BODY).into_response();
+                return Failure::too_large(format!("Request entity too large: limit is {MAX_BODY}"))
+                    .into_response();
             }
             Err(error) => {
                 return Failure::bad_request(format!("the request body cannot be read: {error}"))

@@ -113,7 +113,7 @@ impl Api {
             }
         }
         let list = serde_json::json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": present::api_version(kind),
+            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
             "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
         });
         Ok(super::json(StatusCode::OK, list.to_string()))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::route::Route;
 use super::status::Failure;
-use super::{Body, accept, openapi, present};
+use super::{Body, accept, openapi};
 use crate::kinds::{Kind, Subresource};
 
 /// The server speaks this version of Kubernetes.
@@ -113,10 +113,7 @@ impl Documents {
 
     /// The legacy list of a group version.
     fn resources(&self, group_version: &str) -> Option<Value> {
-        let kinds = self
-            .kinds
-            .iter()
-            .filter(|k| present::api_version(k) == group_version);
+        let kinds = self.kinds.iter().filter(|k| k.api_version() == group_version);
         let resources: Vec<Value> = kinds.flat_map(legacy_entries).collect();
         (!resources.is_empty()).then(|| {
             json!({

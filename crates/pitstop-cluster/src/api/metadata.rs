@@ -1,6 +1,6 @@
 //! Rules of `metadata`, the same for every kind.
 //!
-//! Source: embedded-cluster.md 6.1 to 6.4.
+//! Source: embedded-cluster.md 6.1 to 6.3. What is valid is for the kinds to say.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};

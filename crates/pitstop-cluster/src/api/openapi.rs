@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::discovery::fingerprint;
-use super::{Body, accept, present};
+use super::{Body, accept};
 use crate::kinds::Kind;
 
 /// With `@` instead of the second dot, as clients spell it in `Accept`, their own parser fails.
@@ -66,7 +66,7 @@ fn hash_of(document: &Value) -> String {
 /// `api/v1`, `apis/apps/v1`.
 fn group_path(kind: &Kind) -> String {
     let root = if kind.group.is_empty() { "api" } else { "apis" };
-    format!("{root}/{}", present::api_version(kind))
+    format!("{root}/{}", kind.api_version())
 }
 
 fn document(kinds: &'static [Kind], path: &str) -> Value {

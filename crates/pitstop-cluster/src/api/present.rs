@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept;
 use super::params::Params;
-use crate::kinds::{self, Kind};
+use crate::kinds::{self, Kind, event};
 use crate::store::Stored;
 
 /// How objects are shown.
@@ -62,7 +62,7 @@ pub(super) fn value(kind: &Kind, stored: &Stored) -> Value {
     if stores_own_form(kind) {
         value
     } else {
-        kinds::event::from_core(value)
+        event::from_core(value)
     }
 }
 
@@ -172,13 +172,13 @@ pub(super) fn bookmark(kind: &Kind, form: Form, version: u64, initial_events_end
         metadata.insert("annotations".to_owned(), annotations.into());
     }
     let (api_version, name) = match form {
-        Form::Whole => (api_version(kind), kind.kind),
+        Form::Whole => (kind.api_version(), kind.kind),
         Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
         Form::Table(_) => {
             // The marker is looked for in a row's object; a table without rows carries only the version.
             let rows = if initial_events_end {
                 let object = json!({
-                    "kind": kind.kind, "apiVersion": api_version(kind), "metadata": metadata,
+                    "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata,
                 });
                 let cells: Vec<Value> = kind.columns.iter().map(|_| Value::Null).collect();
                 vec![json!({"cells": cells, "object": object})]
@@ -191,12 +191,4 @@ pub(super) fn bookmark(kind: &Kind, form: Form, version: u64, initial_events_end
     json!({"kind": name, "apiVersion": api_version, "metadata": metadata})
         .to_string()
         .into()
-}
-
-/// `v1`, `apps/v1`.
-pub(super) fn api_version(kind: &Kind) -> String {
-    match kind.group {
-        "" => kind.version.to_owned(),
-        group => format!("{group}/{}", kind.version),
-    }
 }

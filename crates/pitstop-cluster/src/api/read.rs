@@ -19,7 +19,7 @@ use super::present::{self, Form};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call};
-use crate::kinds::{FieldError, FieldErrorReason, Kind, event};
+use crate::kinds::{FieldError, Kind, event};
 use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
 
 /// A list is sent in pieces of about this many bytes, so that a long one is never in memory twice.
@@ -128,7 +128,7 @@ impl Api {
                 "meta.k8s.io/v1".to_owned(),
                 "PartialObjectMetadataList".to_owned(),
             ),
-            Form::Whole | Form::Table(_) => (present::api_version(kind), format!("{}List", kind.kind)),
+            Form::Whole | Form::Table(_) => (kind.api_version(), format!("{}List", kind.kind)),
         };
         let head = format!(
             "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
@@ -214,12 +214,12 @@ fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms
                 "invalid selector: '{text}'; can't understand '{term}'"
             )));
         };
+        // An unknown key must never be ignored: `drain` would take it for the whole cluster.
         let stored_key = if present::stores_own_form(kind) {
             key.to_owned()
         } else {
             event::core_field(key)
         };
-        // An unknown key must never be ignored: `drain` would take it for the whole cluster.
         let resolved = FieldTerm::new(&stored_key, negated, value, stored_kind.field_keys)
             .ok_or_else(|| Failure::bad_request(format!("field label not supported: {key}")))?;
         terms.push(resolved);
@@ -263,7 +263,7 @@ fn split_operator(term: &str) -> Option<(&str, bool, String)> {
 /// Checks `resourceVersion` and `resourceVersionMatch` of a list.
 fn list_version(call: &Call, continued: bool) -> Result<At, Failure> {
     let refuse = |field: &str, detail: &str| {
-        Failure::invalid_options("ListOptions", &[forbidden_option(field, detail)])
+        Failure::invalid_options("ListOptions", &[FieldError::forbidden(field, detail)])
     };
     if call.params.get("sendInitialEvents").is_some() {
         return Err(refuse(
@@ -300,25 +300,10 @@ pub(super) fn parse_version(call: &Call) -> Result<Option<u64>, Failure> {
         return Ok(None);
     };
     let parsed = text.parse().map_err(|_| {
-        let error = FieldError {
-            field: "resourceVersion".to_owned(),
-            reason: FieldErrorReason::Invalid,
-            value: Some(text.into()),
-            detail: "must be a decimal number".to_owned(),
-        };
+        let error = FieldError::invalid("resourceVersion", text, "must be a decimal number");
         Failure::invalid_options("ListOptions", &[error])
     })?;
     Ok(Some(parsed))
-}
-
-/// A parameter that is not allowed beside others.
-pub(super) fn forbidden_option(field: &str, detail: &str) -> FieldError {
-    FieldError {
-        field: field.to_owned(),
-        reason: FieldErrorReason::Forbidden,
-        value: None,
-        detail: detail.to_owned(),
-    }
 }
 
 /// Where a continued list goes on: all pages show one state.

@@ -181,20 +181,12 @@ impl Failure {
     }
 
     /// 413.
-    pub(super) fn too_large(limit: usize) -> Self {
-        Self::too_much(format!("Request entity too large: limit is {limit}"))
-    }
-
-    /// 413 for something else than the size of the body.
-    pub(super) fn too_much(message: impl Into<String>) -> Self {
+    pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
     /// 415.
-    pub(super) fn unsupported_media_type(accepted: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {accepted}"
-        );
+    pub(super) fn unsupported_media_type(message: impl Into<String>) -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaType",

@@ -17,11 +17,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::present::{self, Form};
-use super::read::{filter_of, forbidden_option, parse_version};
+use super::read::{filter_of, parse_version};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call, closed};
-use crate::kinds::Kind;
+use crate::kinds::{FieldError, Kind};
 use crate::store::{Change, ChangeKind, CollectionId, Filter, Gone, ListQuery, Stored};
 
 /// Bounds of a watch's life in seconds when the client sets none.
@@ -118,7 +118,7 @@ fn watch_start(call: &Call) -> Result<Start, Failure> {
     let refuse = |field, detail| {
         Err(Failure::invalid_options(
             "ListOptions",
-            &[forbidden_option(field, detail)],
+            &[FieldError::forbidden(field, detail)],
         ))
     };
     match (call.params.get("sendInitialEvents"), matching) {

@@ -28,8 +28,8 @@ const NAME_TRIES: usize = 8;
 const CONFLICT_TRIES: usize = 5;
 
 /// Types of patches, as a 415 lists them.
-const PATCH_TYPES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
+                           application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
 /// What becomes of an object.
 #[derive(Debug)]
@@ -65,7 +65,10 @@ impl Api {
             return Err(Failure::invalid(
                 kind,
                 "",
-                &[required("metadata.name", "name or generateName is required")],
+                &[FieldError::required(
+                    "metadata.name",
+                    "name or generateName is required",
+                )],
             ));
         }
         let tries = if given.is_empty() { NAME_TRIES } else { 1 };
@@ -155,16 +158,8 @@ impl Api {
 
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
-        let media_type = call
-            .content_type()
-            .and_then(|t| t.split(';').next())
-            .unwrap_or_default();
-        let patch_type = match media_type.trim() {
-            "application/json-patch+json" => PatchType::Json,
-            "application/merge-patch+json" => PatchType::Merge,
-            "application/strategic-merge-patch+json" => PatchType::Strategic,
-            _ => return Err(Failure::unsupported_media_type(PATCH_TYPES)),
-        };
+        let patch_type = call.content_type().and_then(PatchType::of);
+        let patch_type = patch_type.ok_or_else(|| Failure::unsupported_media_type(PATCH_TYPES))?;
         if call.params.get("force").is_some() {
             let error = FieldError {
                 field: "force".to_owned(),
@@ -323,7 +318,7 @@ impl WriteOptions {
         for value in call.params.all("dryRun").filter(|v| !v.is_empty()) {
             dry_run = true;
             if value != "All" {
-                errors.push(unsupported("dryRun", value, "supported values: \"All\""));
+                errors.push(FieldError::not_supported("dryRun", value, &["All"]));
             }
         }
         let validation = match call.params.get("fieldValidation") {
@@ -331,8 +326,11 @@ impl WriteOptions {
             Some("Ignore") => FieldValidation::Ignore,
             Some("Warn") | None => FieldValidation::Warn,
             Some(other) => {
-                let accepted = "supported values: \"Ignore\", \"Strict\", \"Warn\"";
-                errors.push(unsupported("fieldValidation", other, accepted));
+                errors.push(FieldError::not_supported(
+                    "fieldValidation",
+                    other,
+                    &["Ignore", "Strict", "Warn"],
+                ));
                 FieldValidation::Warn
             }
         };
@@ -420,9 +418,7 @@ pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
 
 pub(super) fn from_decode(error: DecodeError) -> Failure {
     match error {
-        DecodeError::UnsupportedMediaType(_) => Failure::unsupported_media_type(
-            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        ),
+        DecodeError::UnsupportedMediaType(message) => Failure::unsupported_media_type(message),
         DecodeError::Malformed(message) => Failure::bad_request(message),
     }
 }
@@ -431,7 +427,7 @@ fn from_patch(error: PatchError) -> Failure {
     match error {
         PatchError::BadRequest(message) => Failure::bad_request(message),
         PatchError::Invalid(message) => Failure::unprocessable(message),
-        PatchError::TooLarge(message) => Failure::too_much(message),
+        PatchError::TooLarge(message) => Failure::too_large(message),
     }
 }
 
@@ -534,7 +530,7 @@ fn may_go(kind: &Kind, object: &Value) -> bool {
 }
 
 /// Did a node only say that it is alive? Such writes are many, and losing one to a crash costs nothing.
-fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
+pub(super) fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
     let conditions = |object: &Value| {
         object
             .pointer("/status/conditions")
@@ -558,22 +554,4 @@ fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
         object
     };
     without(new) == without(old)
-}
-
-fn required(field: &str, detail: &str) -> FieldError {
-    FieldError {
-        field: field.to_owned(),
-        reason: FieldErrorReason::Required,
-        value: None,
-        detail: detail.to_owned(),
-    }
-}
-
-fn unsupported(field: &str, value: &str, detail: &str) -> FieldError {
-    FieldError {
-        field: field.to_owned(),
-        reason: FieldErrorReason::NotSupported,
-        value: Some(value.into()),
-        detail: detail.to_owned(),
-    }
 }
