@@ -4,12 +4,15 @@
 //! and [`shape`] brings every tree into one canonical form, so that equal objects have equal bytes whatever client
 //! wrote them.
 
+mod go_json;
 mod protobuf;
 mod quantity;
 mod shape;
 pub(crate) mod table;
 mod time;
 mod tree;
+
+pub(crate) use go_json::write_json;
 
 use serde_json::{Map, Value};
 

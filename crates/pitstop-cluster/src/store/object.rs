@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::collection::ChangeKind;
 use crate::kinds::FieldKey;
+use crate::schema::write_json;
 
 /// Where an object is: namespaces order before names. The namespace of cluster-scoped objects is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -270,11 +271,6 @@ fn write_member(out: &mut Vec<u8>, name: &str, value: &Value) {
     write_json(out, name);
     out.push(b':');
     write_json(out, value);
-}
-
-fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing text and JSON values to memory cannot fail.
-    let _ = serde_json::to_writer(out, value);
 }
 
 fn header_of(object: &Value, keys: &[FieldKey]) -> Header {
