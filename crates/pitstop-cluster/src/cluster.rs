@@ -130,9 +130,8 @@ impl Cluster {
 
     /// Stops everything and brings all writes to the disk.
     pub async fn shutdown(self) {
-        let api = self.api.clone();
-        drop(self);
-        let closed = tokio::task::spawn_blocking(move || api.close()).await;
+        // The last writes go to the disk, which may take its time.
+        let closed = tokio::task::spawn_blocking(move || drop(self)).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the store could not be closed");
         }
@@ -144,7 +143,7 @@ impl Drop for Cluster {
         for task in &self.tasks {
             task.abort();
         }
-        self.api.end_watches();
+        self.api.close();
     }
 }
 

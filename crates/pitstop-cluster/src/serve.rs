@@ -236,6 +236,3 @@ impl Listen {
         Box::pin(self.api.handle(request)).await
     }
 }
-
-#[cfg(test)]
-mod tests;

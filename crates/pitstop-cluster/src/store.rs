@@ -167,6 +167,7 @@ pub(crate) struct ListQuery<'a> {
 pub(crate) struct Store {
     state: RwLock<State>,
     signals: Vec<watch::Sender<u64>>,
+    newest: watch::Sender<u64>,
     writer: Option<Writer>,
     clock: SharedClock,
 }
@@ -203,6 +204,7 @@ impl Store {
             return Ok(Self {
                 state: RwLock::new(state),
                 signals,
+                newest: watch::Sender::new(1),
                 writer: None,
                 clock,
             });
@@ -218,6 +220,7 @@ impl Store {
         Ok(Self {
             state: RwLock::new(state),
             signals,
+            newest: watch::Sender::new(recovered.version),
             writer: Some(writer),
             clock,
         })
@@ -382,6 +385,7 @@ impl Store {
         if let Some(signal) = self.signals.get(collection.0) {
             signal.send_replace(version);
         }
+        self.newest.send_replace(version);
         drop(guard);
         Ok(Commit {
             stored,
@@ -392,6 +396,13 @@ impl Store {
     /// Wakes when a collection changes.
     pub(crate) fn subscribe(&self, collection: CollectionId) -> Option<watch::Receiver<u64>> {
         self.signals.get(collection.0).map(watch::Sender::subscribe)
+    }
+
+    /// Waits until a resourceVersion is reached, which may be never.
+    pub(crate) async fn reached(&self, version: u64) {
+        let mut newest = self.newest.subscribe();
+        // An error means that the store is gone, and it is borrowed.
+        let _ = newest.wait_for(|newest| *newest >= version).await;
     }
 
     /// May a watch start after a resourceVersion?

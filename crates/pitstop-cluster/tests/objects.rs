@@ -78,3 +78,42 @@ async fn an_object_lives_from_create_to_delete_and_a_watch_sees_it() {
         ]
     );
 }
+
+/// embedded-cluster.md 8: both ways in which kube-rs fills a cache, and what it does when it is too late.
+#[tokio::test]
+async fn the_watcher_of_kube_works_in_both_modes() {
+    use kube::runtime::watcher::{self, Event};
+    for config in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+    ] {
+        let cluster = cluster().await;
+        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+        for name in ["a", "b"] {
+            maps.create(&PostParams::default(), &config_map(name))
+                .await
+                .expect("created");
+        }
+        let mut events = std::pin::pin!(watcher::watcher(maps.clone(), config));
+        let mut seen = Vec::new();
+        while let Some(event) = events.try_next().await.expect("no error") {
+            match event {
+                Event::Init => seen.push("init".to_owned()),
+                Event::InitApply(map) => seen.push(format!("init {}", map.metadata.name.unwrap_or_default())),
+                Event::InitDone => {
+                    seen.push("done".to_owned());
+                    maps.create(&PostParams::default(), &config_map("c"))
+                        .await
+                        .expect("created");
+                    maps.delete("a", &DeleteParams::default()).await.expect("deleted");
+                }
+                Event::Apply(map) => seen.push(format!("apply {}", map.metadata.name.unwrap_or_default())),
+                Event::Delete(map) => {
+                    seen.push(format!("delete {}", map.metadata.name.unwrap_or_default()));
+                    break;
+                }
+            }
+        }
+        assert_eq!(seen, ["init", "init a", "init b", "done", "apply c", "delete a"]);
+    }
+}

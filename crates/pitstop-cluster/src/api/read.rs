@@ -138,12 +138,7 @@ impl Api {
 
     /// Waits a little for a resourceVersion that a client has from elsewhere.
     async fn wait_for(&self, version: u64) -> Result<(), Failure> {
-        let reached = async {
-            while self.store.version() < version {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        };
-        let waited = tokio::time::timeout(WAIT_FOR_VERSION, reached).await;
+        let waited = tokio::time::timeout(WAIT_FOR_VERSION, self.store.reached(version)).await;
         waited.map_err(|_| Failure::version_too_large(version, self.store.version()))
     }
 }
