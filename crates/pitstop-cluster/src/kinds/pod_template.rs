@@ -3,6 +3,7 @@
 //! Templates are compared and hashed by controllers, so these defaults are set when a template is written and never
 //! afterwards. Source: embedded-cluster.md 13, 22.8.
 
+mod placement;
 mod validation;
 
 use serde_json::{Map, Value, json};

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::placement;
+
 use crate::kinds::fields::{entries, integer, list, text};
 use crate::kinds::{FieldError, FieldErrorReason, NameRule, metadata};
 
@@ -11,8 +13,6 @@ const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
 const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
-const NODE_OPERATORS: &[&str] = &["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"];
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
 /// Rules of a template; `field` is its path, e.g. `spec.template`.
@@ -92,8 +92,8 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
                 .map(|why| FieldError::invalid(&field, kind, why)),
         );
     }
-    errors.extend(validate_tolerations(spec, field));
-    errors.extend(validate_node_affinity(spec, field));
+    errors.extend(placement::validate_tolerations(spec, field));
+    errors.extend(placement::validate_node_affinity(spec, field));
     errors
 }
 
@@ -316,127 +316,6 @@ fn validate_resources(container: &Value, field: &str) -> Vec<FieldError> {
     errors
 }
 
-fn validate_tolerations(spec: &Value, field: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for (index, toleration) in list(spec, "/tolerations").iter().enumerate() {
-        let field = format!("{field}.tolerations[{index}]");
-        let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
-        let operator = text(toleration, "/operator");
-        if !key.is_empty() {
-            let problems = metadata::key_problems(key);
-            errors.extend(
-                problems
-                    .into_iter()
-                    .map(|why| FieldError::invalid(format!("{field}.key"), key, why)),
-            );
-        } else if operator != "Exists" {
-            let why =
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            errors.push(FieldError::invalid(format!("{field}.operator"), operator, why));
-        }
-        if toleration.get("tolerationSeconds").is_some() && effect != "NoExecute" {
-            let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            errors.push(FieldError::invalid(format!("{field}.effect"), effect, why));
-        }
-        match operator {
-            "" | "Equal" => {}
-            "Exists" if text(toleration, "/value").is_empty() => {}
-            "Exists" => {
-                let why = "value must be empty when `operator` is 'Exists'";
-                errors.push(FieldError::invalid(
-                    format!("{field}.operator"),
-                    toleration.clone(),
-                    why,
-                ));
-            }
-            other => errors.push(FieldError::not_supported(
-                format!("{field}.operator"),
-                other,
-                &["Equal", "Exists"],
-            )),
-        }
-        if !effect.is_empty() && !EFFECTS.contains(&effect) {
-            errors.push(FieldError::not_supported(
-                format!("{field}.effect"),
-                effect,
-                EFFECTS,
-            ));
-        }
-    }
-    errors
-}
-
-fn validate_node_affinity(spec: &Value, field: &str) -> Vec<FieldError> {
-    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-    let mut errors = Vec::new();
-    let Some(required) = spec.pointer(&format!("/affinity/nodeAffinity/{REQUIRED}")) else {
-        return errors;
-    };
-    let field = format!("{field}.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms");
-    let terms = list(required, "/nodeSelectorTerms");
-    if terms.is_empty() {
-        errors.push(FieldError::required(
-            &field,
-            "must have at least one node selector term",
-        ));
-    }
-    for (term_index, term) in terms.iter().enumerate() {
-        for (index, expression) in list(term, "/matchExpressions").iter().enumerate() {
-            let field = format!("{field}[{term_index}].matchExpressions[{index}]");
-            errors.extend(validate_expression(expression, &field));
-        }
-        for (index, expression) in list(term, "/matchFields").iter().enumerate() {
-            let field = format!("{field}[{term_index}].matchFields[{index}]");
-            let key = text(expression, "/key");
-            if key != "metadata.name" {
-                errors.push(FieldError::invalid(
-                    format!("{field}.key"),
-                    key,
-                    "not a valid field selector key",
-                ));
-            }
-        }
-    }
-    errors
-}
-
-fn validate_expression(expression: &Value, field: &str) -> Vec<FieldError> {
-    let operator = text(expression, "/operator");
-    let values = list(expression, "/values").len();
-    let field_values = format!("{field}.values");
-    let mut errors = Vec::new();
-    match operator {
-        "In" | "NotIn" if values == 0 => {
-            let why = "must be specified when `operator` is 'In' or 'NotIn'";
-            errors.push(FieldError::required(field_values, why));
-        }
-        "Exists" | "DoesNotExist" if values > 0 => {
-            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            errors.push(FieldError::forbidden(field_values, why));
-        }
-        "Gt" | "Lt" if values != 1 => {
-            let why = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-            errors.push(FieldError::required(field_values, why));
-        }
-        known if NODE_OPERATORS.contains(&known) => {}
-        other => {
-            errors.push(FieldError::invalid(
-                format!("{field}.operator"),
-                other,
-                "not a valid selector operator",
-            ));
-        }
-    }
-    let key = text(expression, "/key");
-    let problems = metadata::key_problems(key);
-    errors.extend(
-        problems
-            .into_iter()
-            .map(|why| FieldError::invalid(format!("{field}.key"), key, why)),
-    );
-    errors
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -511,61 +390,16 @@ mod tests {
                 r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1500m"#,
             ),
             (
+                json!({"containers": [{"name": "a", "image": "a:1"}], "restartPolicy": "Sometimes"}),
+                r#"spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure""#,
+            ),
+            (
                 container(json!({"imagePullPolicy": "Maybe"})),
                 r#"spec.containers[0].imagePullPolicy: Unsupported value: "Maybe": supported values: "Always", "IfNotPresent", "Never""#,
             ),
         ];
         for (spec, wanted) in cases {
             assert_eq!(errors(spec), [wanted]);
-        }
-    }
-
-    #[test]
-    fn tolerations_and_affinity_are_checked() {
-        let spec = |extra: Value| {
-            let mut spec = json!({"containers": [{"name": "a", "image": "a:1"}]});
-            spec.as_object_mut()
-                .unwrap()
-                .extend(extra.as_object().unwrap().clone());
-            spec
-        };
-        let term = |expression: Value| {
-            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [{"matchExpressions": [expression]}],
-            }}}})
-        };
-        let cases = [
-            (
-                json!({"tolerations": [{"key": ""}]}),
-                "operator must be Exists when `key` is empty",
-            ),
-            (
-                json!({"tolerations": [{"key": "a", "operator": "X"}]}),
-                "Unsupported value: \"X\"",
-            ),
-            (
-                json!({"tolerations": [{"key": "a", "tolerationSeconds": 1}]}),
-                "effect must be 'NoExecute'",
-            ),
-            (
-                term(json!({"key": "a", "operator": "In"})),
-                "must be specified when `operator` is 'In' or 'NotIn'",
-            ),
-            (
-                term(json!({"key": "a", "operator": "X"})),
-                "not a valid selector operator",
-            ),
-            (
-                json!({"restartPolicy": "Sometimes"}),
-                "spec.restartPolicy: Unsupported value: \"Sometimes\"",
-            ),
-        ];
-        for (extra, wanted) in cases {
-            let errors = errors(spec(extra));
-            assert!(
-                errors.len() == 1 && errors[0].contains(wanted),
-                "{errors:?} has no {wanted}"
-            );
         }
     }
 }
