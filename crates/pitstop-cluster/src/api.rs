@@ -1,7 +1,7 @@
 //! HTTP: verbs, lists, watches, patches, discovery, status errors.
 //!
 //! A request is routed to a kind and a verb ([`route`]), its body is decoded and runs through the write pipeline
-//! ([`write`], [`delete`], [`subresource`]), or objects are read ([`read`], [`watch`]) and shown in the form that was
+//! ([`write`], [`update`], [`delete`], [`subresource`]), or objects are read ([`read`], [`watch`]) and shown in the form that was
 //! asked for ([`present`]). What goes wrong on the way is a [`status::Failure`].
 
 mod accept;
@@ -9,6 +9,7 @@ mod delete;
 mod discovery;
 mod metadata;
 mod openapi;
+mod options;
 mod params;
 mod present;
 mod random;
@@ -16,6 +17,7 @@ mod read;
 mod route;
 mod status;
 mod subresource;
+mod update;
 mod watch;
 mod write;
 

@@ -5,9 +5,11 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::options::WriteOptions;
 use super::route::Target;
 use super::status::{self, Failure};
-use super::write::{Next, WriteOptions, from_decode};
+use super::update::Next;
+use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::schema;
 use crate::store::WriteError;

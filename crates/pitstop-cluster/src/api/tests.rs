@@ -1110,15 +1110,15 @@ async fn discovery_in_both_forms() {
 #[test]
 fn only_heartbeats_are_relaxed() {
     let node = |beat: &str, ready: &str| json!({"status": {"conditions": [{"type": "Ready", "status": ready, "lastHeartbeatTime": beat}]}});
-    assert!(write::only_heartbeats_differ(
+    assert!(update::only_heartbeats_differ(
         &node("1", "True"),
         &node("2", "True")
     ));
-    assert!(!write::only_heartbeats_differ(
+    assert!(!update::only_heartbeats_differ(
         &node("1", "True"),
         &node("2", "False")
     ));
-    assert!(!write::only_heartbeats_differ(
+    assert!(!update::only_heartbeats_differ(
         &json!({"status": {}}),
         &json!({"status": {}})
     ));

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::options::{Wanted, WriteOptions};
 use super::route::Target;
 use super::status::Failure;
+use super::update::{self, Next};
 use super::{Api, Body, Call, Collected, metadata, present};
-use crate::kinds::{self, Creation, Durability, FieldError, FieldErrorReason, Kind, Subresource, event};
+use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
 use crate::patch::{self, PatchError, PatchType};
-use crate::schema::{self, DecodeError, Decoded};
+use crate::schema::{self, DecodeError};
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
 
 /// How often a name is generated before giving up.
@@ -30,24 +32,6 @@ const CONFLICT_TRIES: usize = 5;
 /// Types of patches, as a 415 lists them.
 const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
                            application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-
-/// What becomes of an object.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Nothing has changed.
-    Same,
-    /// It is replaced.
-    Replace(Value),
-    /// Nothing holds it any more: it goes, in this last state.
-    Remove(Value),
-}
-
-/// An object as its writer wants it, with what there is to say about the request.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) object: Value,
-    pub(super) warnings: Vec<String>,
-}
 
 impl Api {
     pub(super) async fn create(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
@@ -161,12 +145,7 @@ impl Api {
         let patch_type = call.content_type().and_then(PatchType::of);
         let patch_type = patch_type.ok_or_else(|| Failure::unsupported_media_type(PATCH_TYPES))?;
         if call.params.get("force").is_some() {
-            let error = FieldError {
-                field: "force".to_owned(),
-                reason: FieldErrorReason::Forbidden,
-                value: None,
-                detail: "may not be specified for non-apply patch".to_owned(),
-            };
+            let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
             return Err(Failure::invalid_options("PatchOptions", &[error]));
         }
         let options = WriteOptions::parse(call)?;
@@ -195,8 +174,8 @@ impl Api {
                 object: new,
                 warnings,
             } = want(&old)?;
-            check_preconditions(kind, name, &new, &old)?;
-            let next = Self::next_state(target, new, &old)?;
+            update::check_preconditions(kind, name, &new, &old)?;
+            let next = update::next_state(target, new, &old)?;
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),
@@ -207,49 +186,6 @@ impl Api {
             }
         }
         Err(Failure::modified(kind, name))
-    }
-
-    /// Applies the rules of updates to what a writer wants.
-    ///
-    /// Source: embedded-cluster.md 6.2 and 6.3.
-    fn next_state(target: &Target, mut new: Value, old: &Value) -> Result<Next, Failure> {
-        let kind = target.kind;
-        let name = target.name.as_deref().unwrap_or_default();
-        metadata::keep_server_fields(&mut new, old);
-        match target.subresource {
-            Some(Subresource::Status) => keep_all_but_status(&mut new, old),
-            Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
-            Some(Subresource::Binding) | None => {
-                if kind.subresources.contains(&Subresource::Status) {
-                    keep_member(&mut new, old, "status");
-                }
-                if kind.subresources.contains(&Subresource::Finalize) {
-                    keep_spec_finalizers(&mut new, old);
-                }
-                (kind.default)(&mut new);
-                (kind.prepare_update)(&mut new, old);
-                if kind.has_generation && new.get("spec") != old.get("spec") {
-                    metadata::raise_generation(&mut new);
-                }
-            }
-        }
-        if new == *old {
-            return Ok(Next::Same);
-        }
-        let mut errors = kinds::validate_metadata(kind, &new);
-        errors.extend(kinds::validate_metadata_update(&new, old));
-        if target.subresource.is_none() {
-            errors.extend((kind.validate)(&new));
-            errors.extend((kind.validate_update)(&new, old));
-        }
-        if !errors.is_empty() {
-            return Err(Failure::invalid(kind, name, &errors));
-        }
-        Ok(if may_go(kind, &new) {
-            Next::Remove(new)
-        } else {
-            Next::Replace(new)
-        })
     }
 
     /// Brings the next state of an object into the store. `Conflict` means that it was changed in between.
@@ -270,7 +206,7 @@ impl Api {
                 return Ok(Arc::new(self.store.preview(key, draft, stored.version)));
             }
             Next::Replace(new) => {
-                let durability = if only_heartbeats_differ(&new, old) {
+                let durability = if update::only_heartbeats_differ(&new, old) {
                     Durability::Relaxed
                 } else {
                     kind.durability
@@ -291,118 +227,6 @@ impl Api {
             }
         };
         commit.durable().await
-    }
-}
-
-/// `dryRun`, `fieldValidation` and `fieldManager`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct WriteOptions {
-    pub(super) dry_run: bool,
-    validation: FieldValidation,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FieldValidation {
-    Strict,
-    Warn,
-    Ignore,
-}
-
-impl WriteOptions {
-    /// Checks the parameters of a write.
-    ///
-    /// Source: embedded-cluster.md 6.5.
-    pub(super) fn parse(call: &Call) -> Result<Self, Failure> {
-        let mut errors = Vec::new();
-        let mut dry_run = false;
-        for value in call.params.all("dryRun").filter(|v| !v.is_empty()) {
-            dry_run = true;
-            if value != "All" {
-                errors.push(FieldError::not_supported("dryRun", value, &["All"]));
-            }
-        }
-        let validation = match call.params.get("fieldValidation") {
-            Some("Strict") => FieldValidation::Strict,
-            Some("Ignore") => FieldValidation::Ignore,
-            Some("Warn") | None => FieldValidation::Warn,
-            Some(other) => {
-                errors.push(FieldError::not_supported(
-                    "fieldValidation",
-                    other,
-                    &["Ignore", "Strict", "Warn"],
-                ));
-                FieldValidation::Warn
-            }
-        };
-        if let Some(manager) = call.params.get("fieldManager") {
-            if manager.len() > 128 {
-                errors.push(FieldError {
-                    field: "fieldManager".to_owned(),
-                    reason: FieldErrorReason::TooLong,
-                    value: None,
-                    detail: "may not be more than 128 bytes".to_owned(),
-                });
-            }
-            if manager.chars().any(char::is_control) {
-                errors.push(FieldError {
-                    field: "fieldManager".to_owned(),
-                    reason: FieldErrorReason::Invalid,
-                    value: Some(manager.into()),
-                    detail: "should only contain printable characters".to_owned(),
-                });
-            }
-        }
-        if errors.is_empty() {
-            Ok(Self { dry_run, validation })
-        } else {
-            Err(Failure::invalid_options("CreateOptions", &errors))
-        }
-    }
-
-    /// Judges unknown and duplicate fields of a body.
-    pub(super) fn accept(self, kind: &Kind, decoded: Decoded) -> Result<Wanted, Failure> {
-        let Decoded {
-            object,
-            strict_errors,
-        } = decoded;
-        match self.validation {
-            FieldValidation::Strict if !strict_errors.is_empty() => Err(Failure::bad_request(format!(
-                "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {errors}",
-                kind = kind.kind,
-                version = kind.version,
-                errors = strict_errors.join(", "),
-            ))),
-            FieldValidation::Strict | FieldValidation::Ignore => Ok(Wanted {
-                object,
-                warnings: Vec::new(),
-            }),
-            FieldValidation::Warn => Ok(Wanted {
-                object,
-                warnings: strict_errors,
-            }),
-        }
-    }
-
-    /// The same for what a patch made.
-    fn accept_patch(self, decoded: Decoded) -> Result<Wanted, Failure> {
-        let Decoded {
-            object,
-            strict_errors,
-        } = decoded;
-        match self.validation {
-            FieldValidation::Strict if !strict_errors.is_empty() => Err(Failure::unprocessable(format!(
-                "\"\" is invalid: patch: Invalid value: strict decoding error: {}",
-                strict_errors.join(", ")
-            ))),
-            FieldValidation::Strict | FieldValidation::Ignore => Ok(Wanted {
-                object,
-                warnings: Vec::new(),
-            }),
-            FieldValidation::Warn => Ok(Wanted {
-                object,
-                warnings: strict_errors,
-            }),
-        }
     }
 }
 
@@ -429,129 +253,4 @@ fn from_patch(error: PatchError) -> Failure {
         PatchError::Invalid(message) => Failure::unprocessable(message),
         PatchError::TooLarge(message) => Failure::too_large(message),
     }
-}
-
-/// Name, namespace, resourceVersion and uid in a body must be those of the stored object.
-///
-/// Source: embedded-cluster.md 6.3, rules 2 to 4.
-fn check_preconditions(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(), Failure> {
-    let given = metadata::text(new, "name");
-    if !given.is_empty() && given != name {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
-    }
-    let namespace = metadata::text(new, "namespace");
-    if kind.namespaced && !namespace.is_empty() && namespace != metadata::text(old, "namespace") {
-        return Err(Failure::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    let uid = metadata::text(new, "uid");
-    let stored_uid = metadata::text(old, "uid");
-    if !uid.is_empty() && uid != stored_uid {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}");
-        return Err(Failure::conflict(kind, name, &why));
-    }
-    let version = metadata::text(new, "resourceVersion");
-    if !version.is_empty() && version != metadata::text(old, "resourceVersion") {
-        return Err(Failure::modified(kind, name));
-    }
-    Ok(())
-}
-
-/// Source: embedded-cluster.md 6.3, rule 6. Labels, annotations and finalizers of a status write do take effect.
-fn keep_all_but_status(new: &mut Value, old: &Value) {
-    if let Some(metadata) = metadata::metadata_mut(new) {
-        metadata::keep(metadata, old, "ownerReferences");
-    }
-    let (Some(map), Some(old)) = (new.as_object_mut(), old.as_object()) else {
-        return;
-    };
-    map.retain(|name, _| matches!(name.as_str(), "metadata" | "status"));
-    for (name, value) in old
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
-    {
-        map.insert(name.clone(), value.clone());
-    }
-}
-
-fn keep_all_but_finalizers(new: &mut Value, old: &Value) {
-    let finalizers = new.pointer("/spec/finalizers").cloned();
-    let mut next = old.clone();
-    if let Some(metadata) = new.get("metadata").and_then(|m| m.get("finalizers"))
-        && let Some(next) = metadata::metadata_mut(&mut next)
-    {
-        next.insert("finalizers".to_owned(), metadata.clone());
-    }
-    set_spec_finalizers(&mut next, finalizers);
-    *new = next;
-}
-
-fn keep_spec_finalizers(new: &mut Value, old: &Value) {
-    set_spec_finalizers(new, old.pointer("/spec/finalizers").cloned());
-}
-
-fn set_spec_finalizers(object: &mut Value, finalizers: Option<Value>) {
-    let Some(object) = object.as_object_mut() else {
-        return;
-    };
-    let spec = object
-        .entry("spec")
-        .or_insert_with(|| Value::Object(serde_json::Map::new()));
-    let Some(spec) = spec.as_object_mut() else { return };
-    match finalizers.filter(|f| f.as_array().is_some_and(|f| !f.is_empty())) {
-        Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers),
-        None => spec.remove("finalizers"),
-    };
-    if spec.is_empty() {
-        object.remove("spec");
-    }
-}
-
-fn keep_member(new: &mut Value, old: &Value, member: &str) {
-    let Some(new) = new.as_object_mut() else { return };
-    match old.get(member) {
-        Some(value) => new.insert(member.to_owned(), value.clone()),
-        None => new.remove(member),
-    };
-}
-
-/// Does nothing hold a deleted object any more?
-///
-/// Source: embedded-cluster.md 6.3, rule 8.
-fn may_go(kind: &Kind, object: &Value) -> bool {
-    let grace = object
-        .pointer("/metadata/deletionGracePeriodSeconds")
-        .and_then(Value::as_i64);
-    metadata::is_deleting(object) && grace.unwrap_or(0) == 0 && !metadata::is_held(kind, object)
-}
-
-/// Did a node only say that it is alive? Such writes are many, and losing one to a crash costs nothing.
-pub(super) fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
-    let conditions = |object: &Value| {
-        object
-            .pointer("/status/conditions")
-            .and_then(Value::as_array)
-            .is_some_and(|list| {
-                list.iter()
-                    .any(|condition| condition.get("lastHeartbeatTime").is_some())
-            })
-    };
-    if !conditions(new) || !conditions(old) {
-        return false;
-    }
-    let without = |object: &Value| {
-        let mut object = object.clone();
-        let list = object
-            .pointer_mut("/status/conditions")
-            .and_then(Value::as_array_mut);
-        for condition in list.into_iter().flatten().filter_map(Value::as_object_mut) {
-            condition.remove("lastHeartbeatTime");
-        }
-        object
-    };
-    without(new) == without(old)
 }

@@ -1,0 +1,189 @@
+//! What a write makes of an object that is there: which fields it may touch, and what follows.
+//!
+//! Source: embedded-cluster.md 6.2 and 6.3.
+
+use serde_json::Value;
+
+use super::metadata;
+use super::route::Target;
+use super::status::Failure;
+use crate::kinds::{self, Kind, Subresource};
+
+/// What becomes of an object.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing has changed.
+    Same,
+    /// It is replaced.
+    Replace(Value),
+    /// Nothing holds it any more: it goes, in this last state.
+    Remove(Value),
+}
+
+/// Applies the rules of updates to what a writer wants.
+///
+/// Source: embedded-cluster.md 6.2 and 6.3.
+pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result<Next, Failure> {
+    let kind = target.kind;
+    let name = target.name.as_deref().unwrap_or_default();
+    metadata::keep_server_fields(&mut new, old);
+    match target.subresource {
+        Some(Subresource::Status) => keep_all_but_status(&mut new, old),
+        Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
+        Some(Subresource::Binding) | None => {
+            if kind.subresources.contains(&Subresource::Status) {
+                keep_member(&mut new, old, "status");
+            }
+            if kind.subresources.contains(&Subresource::Finalize) {
+                keep_spec_finalizers(&mut new, old);
+            }
+            (kind.default)(&mut new);
+            (kind.prepare_update)(&mut new, old);
+            if kind.has_generation && new.get("spec") != old.get("spec") {
+                metadata::raise_generation(&mut new);
+            }
+        }
+    }
+    if new == *old {
+        return Ok(Next::Same);
+    }
+    let mut errors = kinds::validate_metadata(kind, &new);
+    errors.extend(kinds::validate_metadata_update(&new, old));
+    if target.subresource.is_none() {
+        errors.extend((kind.validate)(&new));
+        errors.extend((kind.validate_update)(&new, old));
+    }
+    if !errors.is_empty() {
+        return Err(Failure::invalid(kind, name, &errors));
+    }
+    Ok(if may_go(kind, &new) {
+        Next::Remove(new)
+    } else {
+        Next::Replace(new)
+    })
+}
+
+/// Name, namespace, resourceVersion and uid in a body must be those of the stored object.
+///
+/// Source: embedded-cluster.md 6.3, rules 2 to 4.
+pub(super) fn check_preconditions(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(), Failure> {
+    let given = metadata::text(new, "name");
+    if !given.is_empty() && given != name {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    let namespace = metadata::text(new, "namespace");
+    if kind.namespaced && !namespace.is_empty() && namespace != metadata::text(old, "namespace") {
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let uid = metadata::text(new, "uid");
+    let stored_uid = metadata::text(old, "uid");
+    if !uid.is_empty() && uid != stored_uid {
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}");
+        return Err(Failure::conflict(kind, name, &why));
+    }
+    let version = metadata::text(new, "resourceVersion");
+    if !version.is_empty() && version != metadata::text(old, "resourceVersion") {
+        return Err(Failure::modified(kind, name));
+    }
+    Ok(())
+}
+
+/// Source: embedded-cluster.md 6.3, rule 6. Labels, annotations and finalizers of a status write do take effect.
+fn keep_all_but_status(new: &mut Value, old: &Value) {
+    if let Some(metadata) = metadata::metadata_mut(new) {
+        metadata::keep(metadata, old, "ownerReferences");
+    }
+    let (Some(map), Some(old)) = (new.as_object_mut(), old.as_object()) else {
+        return;
+    };
+    map.retain(|name, _| matches!(name.as_str(), "metadata" | "status"));
+    for (name, value) in old
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
+    {
+        map.insert(name.clone(), value.clone());
+    }
+}
+
+fn keep_all_but_finalizers(new: &mut Value, old: &Value) {
+    let finalizers = new.pointer("/spec/finalizers").cloned();
+    let mut next = old.clone();
+    if let Some(metadata) = new.get("metadata").and_then(|m| m.get("finalizers"))
+        && let Some(next) = metadata::metadata_mut(&mut next)
+    {
+        next.insert("finalizers".to_owned(), metadata.clone());
+    }
+    set_spec_finalizers(&mut next, finalizers);
+    *new = next;
+}
+
+fn keep_spec_finalizers(new: &mut Value, old: &Value) {
+    set_spec_finalizers(new, old.pointer("/spec/finalizers").cloned());
+}
+
+fn set_spec_finalizers(object: &mut Value, finalizers: Option<Value>) {
+    let Some(object) = object.as_object_mut() else {
+        return;
+    };
+    let spec = object
+        .entry("spec")
+        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let Some(spec) = spec.as_object_mut() else { return };
+    match finalizers.filter(|f| f.as_array().is_some_and(|f| !f.is_empty())) {
+        Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers),
+        None => spec.remove("finalizers"),
+    };
+    if spec.is_empty() {
+        object.remove("spec");
+    }
+}
+
+fn keep_member(new: &mut Value, old: &Value, member: &str) {
+    let Some(new) = new.as_object_mut() else { return };
+    match old.get(member) {
+        Some(value) => new.insert(member.to_owned(), value.clone()),
+        None => new.remove(member),
+    };
+}
+
+/// Does nothing hold a deleted object any more?
+///
+/// Source: embedded-cluster.md 6.3, rule 8.
+fn may_go(kind: &Kind, object: &Value) -> bool {
+    let grace = object
+        .pointer("/metadata/deletionGracePeriodSeconds")
+        .and_then(Value::as_i64);
+    metadata::is_deleting(object) && grace.unwrap_or(0) == 0 && !metadata::is_held(kind, object)
+}
+
+/// Did a node only say that it is alive? Such writes are many, and losing one to a crash costs nothing.
+pub(super) fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
+    let conditions = |object: &Value| {
+        object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .is_some_and(|list| {
+                list.iter()
+                    .any(|condition| condition.get("lastHeartbeatTime").is_some())
+            })
+    };
+    if !conditions(new) || !conditions(old) {
+        return false;
+    }
+    let without = |object: &Value| {
+        let mut object = object.clone();
+        let list = object
+            .pointer_mut("/status/conditions")
+            .and_then(Value::as_array_mut);
+        for condition in list.into_iter().flatten().filter_map(Value::as_object_mut) {
+            condition.remove("lastHeartbeatTime");
+        }
+        object
+    };
+    without(new) == without(old)
+}
