@@ -187,8 +187,7 @@ fn stream_list(
 /// The selectors of a request. Fields are looked up in the table of the kind that is stored.
 pub(super) fn filter_of(kind: &Kind, stored_kind: &Kind, call: &Call) -> Result<Filter, Failure> {
     let labels = match call.params.get("labelSelector") {
-        Some(text) => Selector::parse(text)
-            .map_err(|error| Failure::bad_request(format!("unable to parse requirement: {error}")))?,
+        Some(text) => Selector::parse(text).map_err(|error| Failure::bad_request(error.to_string()))?,
         None => Selector::default(),
     };
     let fields = match call.params.get("fieldSelector") {

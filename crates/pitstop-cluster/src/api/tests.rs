@@ -835,6 +835,21 @@ async fn errors_say_what_upstream_says() {
 }
 
 #[tokio::test]
+async fn a_selector_that_does_not_parse_is_refused() {
+    let server = Server::new().await;
+    let status = server
+        .get(&format!("{PODS}?labelSelector=a%28"))
+        .await
+        .expect(400);
+    let message = status["message"].as_str().unwrap();
+    assert_eq!(
+        message.matches("unable to parse requirement: ").count(),
+        1,
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn server_side_apply_and_unknown_patches_are_415() {
     let server = Server::new().await;
     server.post(MAPS, &config_map("m")).await.expect(201);

@@ -430,3 +430,39 @@ fn a_closed_store_refuses_writes() {
         .unwrap_err();
     assert_eq!(refused, WriteError::Closed);
 }
+
+/// A disk that is full after a while.
+struct FullDisk {
+    room: usize,
+}
+
+impl writer::Log for FullDisk {
+    fn commit(&mut self, records: &[Record], _reserve: Option<u64>) -> Result<(), String> {
+        self.room = self
+            .room
+            .checked_sub(records.len())
+            .ok_or("no space left on device")?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_write_that_the_disk_refused_is_not_acknowledged_and_none_after_it() {
+    let writer = Writer::start(Box::new(FullDisk { room: 1 }), 1, 1 + writer::BLOCK);
+    let append = |version| {
+        let record = Record {
+            collection: THINGS,
+            key: key("a"),
+            version,
+            at: Timestamp::UNIX_EPOCH,
+            object: None,
+            durability: Durability::Sync,
+        };
+        let acknowledgement = writer.append(record)?.unwrap();
+        acknowledgement.blocking_recv().map_err(|_| WriteError::Closed)?
+    };
+    assert_eq!(append(2), Ok(()));
+    assert_eq!(append(3), Err(WriteError::Closed));
+    assert_eq!(append(4), Err(WriteError::Closed));
+    assert_eq!(writer.wait_until_reserved(5), Err(WriteError::Closed));
+}
