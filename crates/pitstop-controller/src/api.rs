@@ -91,8 +91,6 @@ pub enum Verb {
     Watch,
     /// Make one.
     Create,
-    /// Replace one, with `metadata.resourceVersion` as precondition. Only for objects that are wholly ours.
-    Update,
     /// Change fields (RFC 7386).
     MergePatch,
     /// Change fields, lists merged by key.
@@ -109,7 +107,6 @@ impl Verb {
             Self::List => "list",
             Self::Watch => "watch",
             Self::Create => "create",
-            Self::Update => "update",
             Self::MergePatch | Self::StrategicPatch => "patch",
             Self::Delete => "delete",
         }
@@ -124,7 +121,6 @@ impl Verb {
         match self {
             Self::Get | Self::List | Self::Watch => http::Method::GET,
             Self::Create => http::Method::POST,
-            Self::Update => http::Method::PUT,
             Self::MergePatch | Self::StrategicPatch => http::Method::PATCH,
             Self::Delete => http::Method::DELETE,
         }
@@ -134,9 +130,7 @@ impl Verb {
         match self {
             Self::MergePatch => "application/merge-patch+json",
             Self::StrategicPatch => "application/strategic-merge-patch+json",
-            Self::Get | Self::List | Self::Watch | Self::Create | Self::Update | Self::Delete => {
-                "application/json"
-            }
+            Self::Get | Self::List | Self::Watch | Self::Create | Self::Delete => "application/json",
         }
     }
 }

@@ -170,8 +170,8 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Renews the lease until it is lost, and says how.
-    pub async fn keep(&self) -> Error {
+    /// Renews the lease until it is lost, and says how it came about.
+    pub async fn keep(&self) -> String {
         let mut lost_at = Instant::now() + GIVE_UP_AFTER;
         let mut why = String::from("not renewed in time");
         loop {
@@ -182,15 +182,15 @@ impl<'a> Holder<'a> {
                     lost_at = begun_at + GIVE_UP_AFTER;
                     debug!("lease renewed");
                 }
-                Ok(Err(Failure::Held(error))) => return lost(error.to_string()),
+                Ok(Err(Failure::Held(error))) => return error.to_string(),
                 Ok(Err(Failure::Call(error))) => {
                     warn!(%error, "lease not renewed");
                     why = error.to_string();
                 }
-                Err(_) => return lost(why),
+                Err(_) => return why,
             }
             if Instant::now() >= lost_at {
-                return lost(why);
+                return why;
             }
         }
     }
@@ -270,7 +270,8 @@ fn lease_name() -> String {
     format!("{NAMESPACE}/{NAME}")
 }
 
-fn lost(why: String) -> Error {
+/// What ends the controllers when the lease is lost.
+pub(crate) fn lost(why: String) -> Error {
     Error::LeaseLost {
         lease: lease_name(),
         why,

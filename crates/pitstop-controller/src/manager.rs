@@ -1,11 +1,14 @@
 //! Everything, started and stopped.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use pitstop_api::SharedClock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -92,10 +95,10 @@ impl Config {
 
 /// Running controllers. Dropping it stops them without giving the lease back.
 pub struct Manager {
-    tasks: JoinSet<&'static str>,
-    workers: JoinSet<&'static str>,
+    tasks: JoinSet<Error>,
+    workers: JoinSet<Error>,
     lease_lost: watch::Receiver<Option<String>>,
-    writer: JoinSet<()>,
+    writer: JoinSet<Error>,
     recorder: Recorder,
     gate: Arc<Gate>,
     raw_api: Arc<dyn Api>,
@@ -203,7 +206,7 @@ impl Manager {
             metrics,
             health_addr,
         };
-        manager.writer.spawn(writer.run());
+        supervise(&mut manager.writer, "events", writer.run());
         manager.spawn_tasks(&api, &mut seeds, lost, listener);
         manager
     }
@@ -243,10 +246,10 @@ impl Manager {
             let gate = Arc::clone(&self.gate);
             let (clock, identity) = (self.config.clock.clone(), self.config.identity.clone());
             supervise(&mut self.tasks, "lease", async move {
-                let error = Holder::new(raw_api.as_ref(), clock, &identity).keep().await;
+                let why = Holder::new(raw_api.as_ref(), clock, &identity).keep().await;
                 gate.close();
                 // Nobody listens any more only when the manager itself is gone.
-                let _ = lost.send(Some(error.to_string()));
+                let _ = lost.send(Some(why));
                 std::future::pending::<()>().await;
             });
         }
@@ -285,30 +288,22 @@ impl Manager {
         let mut lease_lost = self.lease_lost.clone();
         let lost = async {
             match lease_lost.wait_for(Option::is_some).await {
-                Ok(why) => why.clone().unwrap_or_default(),
+                Ok(why) => lease::lost(why.clone().unwrap_or_default()),
                 // Without a lease the sender is gone from the start.
                 Err(_) => std::future::pending().await,
             }
         };
         let ended = tokio::select! {
-            why = lost => {
-                return Error::LeaseLost { lease: "kube-system/pitstop-controller".to_owned(), why };
-            }
+            error = lost => return error,
             Some(ended) = self.tasks.join_next() => ended,
             Some(ended) = self.workers.join_next() => ended,
-            Some(ended) = self.writer.join_next() => ended.map(|()| "events"),
+            Some(ended) = self.writer.join_next() => ended,
         };
         self.gate.close();
-        match ended {
-            Ok(task) => Error::TaskEnded {
-                task: task.to_owned(),
-                how: "returned".to_owned(),
-            },
-            Err(error) => Error::TaskEnded {
-                task: "a task".to_owned(),
-                how: error.to_string(),
-            },
-        }
+        ended.unwrap_or_else(|cancelled| Error::TaskEnded {
+            task: "a task".to_owned(),
+            how: cancelled.to_string(),
+        })
     }
 
     /// Stops cleanly: no new work, writes under way are finished, events are written, the lease is given back.
@@ -348,14 +343,50 @@ impl Manager {
     }
 }
 
-/// Runs a task that must run for ever; [`Manager::wait`] tells when it does not.
+/// Runs a task that must run for ever; [`Manager::wait`] tells when it does not, and how it ended.
 fn supervise(
-    tasks: &mut JoinSet<&'static str>,
+    tasks: &mut JoinSet<Error>,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
     tasks.spawn(async move {
-        task.await;
-        name
+        let how = match AssertUnwindSafe(task).catch_unwind().await {
+            Ok(()) => "returned".to_owned(),
+            Err(panic) => format!("panicked: {}", panic_message(panic.as_ref())),
+        };
+        Error::TaskEnded {
+            task: name.to_owned(),
+            how,
+        }
     });
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_or_panics_says_which_and_how() {
+        let mut tasks = JoinSet::new();
+        supervise(&mut tasks, "pods", async {});
+        let ended = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(
+            ended.to_string(),
+            "task \"pods\" ended (returned); this is a bug of pitstop"
+        );
+        supervise(&mut tasks, "nodes", async { panic!("no node {}", 7) });
+        let ended = tasks.join_next().await.unwrap().unwrap();
+        assert_eq!(
+            ended.to_string(),
+            "task \"nodes\" ended (panicked: no node 7); this is a bug of pitstop"
+        );
+    }
 }

@@ -24,6 +24,8 @@ const WATCH_FOR: std::ops::Range<u64> = 240..290;
 const SILENCE: Duration = Duration::from_secs(10);
 /// Waits between attempts: doubled from the first to the last, with jitter.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+/// After so many failures in a row a list is tried: perhaps it is the version that the server does not like.
+const LIST_AFTER: u32 = 5;
 /// A watch that held this long was a good one: the waits start afresh.
 const GOOD_WATCH: Duration = Duration::from_secs(5);
 
@@ -132,6 +134,9 @@ impl Reflector {
                 Ended::Failed(error) => {
                     warn!(resource = self.resource.plural(), %error, "watch failed");
                     self.back_off(error.retry_after()).await;
+                    if self.n_failures >= LIST_AFTER {
+                        return;
+                    }
                 }
             }
         }

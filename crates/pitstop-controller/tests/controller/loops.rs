@@ -331,3 +331,34 @@ async fn get(addr: std::net::SocketAddr, path: &str) -> String {
 fn the_uids_of_tests_are_uids() {
     assert_eq!(Uid::parse(&uid(7)), Some(Uid(7)));
 }
+
+#[tokio::test]
+async fn the_table_of_metrics_names_every_metric() {
+    let manager = Manager::start_on(server(Arc::default(), Arc::default()), config())
+        .await
+        .unwrap();
+    let metrics = manager.metrics();
+    metrics.count_reconcile("c", "written", Duration::ZERO);
+    metrics.observe_plan("c", Duration::ZERO);
+    metrics.observe_event_to_action("c", Duration::ZERO);
+    metrics.count_action("c", "create_pod", "ok");
+    metrics.count_write(Verb::Create, Resource::Pods, "ok");
+    let text = metrics.text();
+    let mut exposed: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    let mut documented: Vec<String> = include_str!("../../src/metrics.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | `")?.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    exposed.sort();
+    documented.sort();
+    assert_eq!(exposed, documented);
+    manager.shutdown().await;
+}

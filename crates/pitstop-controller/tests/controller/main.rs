@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod executor;
+mod fetch;
+mod kube_api;
 mod loops;
 mod scripted;
 mod store;
