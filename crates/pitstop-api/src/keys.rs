@@ -55,6 +55,16 @@ pub const FINALIZER_ORPHAN: &str = "orphan";
 
 /// Simulated nodes: cut a node off (`disconnected`) or connect it again (`connected`). embedded-cluster.md 17.6.
 pub const SIM_NETWORK: &str = "sim.pitstop.io/network";
+/// Annotation of a Node that a fleet of simulated nodes plays: `true`.
+pub const SIM_SIMULATED: &str = "sim.pitstop.io/simulated";
+/// Annotation of a Node or Pod: a JSON list of image profiles that come before the shipped ones.
+pub const SIM_IMAGE_PROFILE: &str = "sim.pitstop.io/image-profile";
+/// Annotation of a Pod: end it well after this many seconds.
+pub const SIM_RUN_FOR: &str = "sim.pitstop.io/run-for";
+/// Annotation of a Node, `true`: its kubelet reports that it is not ready.
+pub const SIM_NOT_READY: &str = "sim.pitstop.io/not-ready";
+/// Annotation of a Pod, `true`: its containers fail their readiness probes.
+pub const SIM_FAIL_READY: &str = "sim.pitstop.io/fail-ready";
 /// Simulated nodes: annotation prefix of everything a person can make a simulated node do.
 pub const SIM_PREFIX: &str = "sim.pitstop.io/";
 /// Annotation watch bookmarks carry at the end of the initial list.

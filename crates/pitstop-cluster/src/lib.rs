@@ -14,6 +14,7 @@
 
 mod api;
 pub mod builtin;
+mod clock;
 mod cluster;
 pub mod informer;
 pub mod kinds;
@@ -23,6 +24,7 @@ pub mod schema;
 mod serve;
 mod store;
 
+pub use clock::VirtualClock;
 pub use cluster::{Cluster, Config, Error};
 pub use serve::{ServeConfig, ServeError, Serving};
 pub use store::OpenError;

@@ -1,0 +1,785 @@
+//! The loop that plays all nodes of a fleet: changes and timers in, writes out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use pitstop_api::view::Uid;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::fleet::FleetConfig;
+use super::machine::{self, Health};
+use super::pod_life::{Effect, Images, PodLife, Step};
+use super::profile::{self, Profile, Rule};
+use super::requests::{Outcome, Requests, Writer};
+use super::status::{Addresses, Conditions, render};
+use super::wire::{NodeObject, PodObject};
+use crate::informer::{Change, watch};
+
+/// How often a kubelet renews its lease. Source: embedded-cluster.md 17.1.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often a kubelet reports an unchanged status. Source: embedded-cluster.md 17.1.
+const STATUS: Duration = Duration::from_secs(300);
+/// Pods of a node that returns are reported within this time. Source: embedded-cluster.md 17.6.
+const REPORT_SPREAD: Duration = Duration::from_secs(10);
+/// A failed write is tried again after this long.
+const RETRY: Duration = Duration::from_secs(1);
+/// Images that a node lists in its status at most. Source: embedded-cluster.md 17.1.
+const LISTED_IMAGES: usize = 50;
+
+/// Something whose time comes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Pod(Uid, PlannedStep),
+    Report(Uid),
+    Lease(String, u32),
+    Status(String, u32),
+}
+
+/// A step and the epoch of its container, in an order of no meaning, so that timers can be kept in a heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PlannedStep {
+    step: Step,
+    epoch: Option<u32>,
+}
+
+impl PartialOrd for PlannedStep {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PlannedStep {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+/// A node.
+struct Machine {
+    object: Arc<NodeObject>,
+    number: u32,
+    health: Health,
+    is_connected: bool,
+    rules: Arc<[Rule]>,
+    images: VecDeque<(String, u64)>,
+    pull_free_at: Instant,
+    pods: BTreeSet<Uid>,
+    addresses: BTreeSet<u8>,
+    next_address: u8,
+    /// Has its network been written?
+    has_network: bool,
+    is_dirty: bool,
+    is_writing: bool,
+    lease_in_flight: bool,
+    /// Raised when its timers are set anew.
+    epoch: u32,
+}
+
+/// A pod.
+struct Pod {
+    /// As the API server shows it.
+    object: Arc<PodObject>,
+    life: Option<PodLife>,
+    conditions: Conditions,
+    ip: String,
+    is_dirty: bool,
+    is_writing: bool,
+    is_gone: bool,
+    /// It is not reported before this moment.
+    hold_until: Option<Instant>,
+}
+
+/// The kubelets of a fleet.
+pub(super) struct Kubelets {
+    config: FleetConfig,
+    requests: Requests,
+    outcomes: mpsc::UnboundedReceiver<(Writer, Outcome)>,
+    pod_changes: mpsc::Receiver<Change<PodObject>>,
+    node_changes: mpsc::Receiver<Change<NodeObject>>,
+    machines: BTreeMap<String, Machine>,
+    pods: BTreeMap<Uid, Pod>,
+    /// Pods by the name of their node, also where the node is not (yet) ours.
+    bound: BTreeMap<String, BTreeSet<Uid>>,
+    timers: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
+    sequence: u64,
+    next_number: u32,
+    shared_rules: Vec<Rule>,
+}
+
+impl Kubelets {
+    pub(super) fn new(client: Client, config: FleetConfig) -> Self {
+        let (requests, outcomes) = Requests::new(client.clone());
+        let shared_rules = config
+            .profiles
+            .iter()
+            .cloned()
+            .chain(profile::shipped())
+            .collect();
+        Self {
+            config,
+            requests,
+            outcomes,
+            node_changes: watch(client.clone(), "/api/v1/nodes"),
+            pod_changes: watch(client, "/api/v1/pods"),
+            machines: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            timers: BinaryHeap::new(),
+            sequence: 0,
+            next_number: 0,
+            shared_rules,
+        }
+    }
+
+    /// Runs for ever.
+    pub(super) async fn run(mut self) {
+        loop {
+            let next = self.timers.peek().map(|Reverse((at, ..))| *at);
+            tokio::select! {
+                Some(change) = self.node_changes.recv() => self.on_node(change),
+                Some(change) = self.pod_changes.recv() => self.on_pod(change),
+                Some((writer, outcome)) = self.outcomes.recv() => self.on_outcome(&writer, outcome),
+                () = sleep_until(next) => self.on_timers(),
+                else => return,
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    /// A simulated duration as a real one.
+    fn scaled(&self, duration: Duration) -> Duration {
+        let scale = if self.config.time_scale > 0.0 {
+            self.config.time_scale
+        } else {
+            1.0
+        };
+        Duration::try_from_secs_f64(duration.as_secs_f64() / scale).unwrap_or(duration)
+    }
+
+    fn at(&mut self, at: Instant, timer: Timer) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timers.push(Reverse((at, self.sequence, timer)));
+    }
+
+    fn after(&mut self, duration: Duration, timer: Timer) {
+        let at = Instant::now() + self.scaled(duration);
+        self.at(at, timer);
+    }
+
+    fn on_timers(&mut self) {
+        let now = Instant::now();
+        while self.timers.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, _, timer))) = self.timers.pop() else {
+                return;
+            };
+            match timer {
+                Timer::Pod(uid, planned) => self.on_step(uid, planned),
+                Timer::Report(uid) => self.report(uid),
+                Timer::Lease(node, epoch) => self.on_lease_due(&node, epoch),
+                Timer::Status(node, epoch) => self.on_status_due(&node, epoch),
+            }
+        }
+    }
+
+    // Nodes.
+
+    fn on_node(&mut self, change: Change<NodeObject>) {
+        match change {
+            Change::Applied(node) if node.is_simulated() => self.on_simulated(node),
+            Change::Applied(node) | Change::Deleted(node) => self.forget(&node.metadata.name),
+            Change::Synced => {}
+        }
+    }
+
+    /// The node is gone, or not ours any more: its containers are, too.
+    fn forget(&mut self, name: &str) {
+        if let Some(machine) = self.machines.remove(name) {
+            for uid in machine.pods {
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.life = None;
+                }
+            }
+        }
+    }
+
+    fn on_simulated(&mut self, node: Arc<NodeObject>) {
+        let name = node.metadata.name.clone();
+        if self
+            .machines
+            .get(&name)
+            .is_some_and(|m| m.object.metadata.uid != node.metadata.uid)
+        {
+            self.forget(&name);
+        }
+        if !self.machines.contains_key(&name) {
+            self.begin_node(&name, node);
+            return;
+        }
+        let now = self.now();
+        let Some(machine) = self.machines.get_mut(&name) else {
+            return;
+        };
+        let (was_connected, is_connected) = (machine.is_connected, !node.is_disconnected());
+        if node.image_profile() != machine.object.image_profile() {
+            machine.rules = rules(&node, &self.shared_rules);
+        }
+        machine.object = node;
+        machine.is_connected = is_connected;
+        let is_ready = !machine.object.reports_not_ready();
+        if is_ready != machine.health.is_ready {
+            machine.health = Health { is_ready, since: now };
+            machine.is_dirty = true;
+        }
+        if !is_connected {
+            if was_connected {
+                tracing::info!(node = name, "cut off");
+            }
+            return;
+        }
+        if was_connected {
+            // The control plane called the node unready while it is not: it is told again.
+            let shown = machine
+                .object
+                .status
+                .conditions
+                .iter()
+                .find(|c| c.kind == "Ready")
+                .map(|c| c.status == "True");
+            if shown != Some(machine.health.is_ready) && !machine.is_writing {
+                machine.health.since = now;
+                machine.is_dirty = true;
+            }
+            self.report_node(&name);
+        } else {
+            self.reconnect(&name);
+        }
+    }
+
+    fn begin_node(&mut self, name: &str, node: Arc<NodeObject>) {
+        let taken = machine::number_of(&node.spec.pod_cidr);
+        let number = taken.unwrap_or(self.next_number);
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        let ready = node
+            .status
+            .conditions
+            .iter()
+            .find(|c| c.kind == "Ready" && c.status == "True");
+        let health = Health {
+            is_ready: !node.reports_not_ready(),
+            since: ready
+                .and_then(|c| c.last_transition_time)
+                .unwrap_or_else(|| self.now()),
+        };
+        let machine = Machine {
+            number,
+            health,
+            is_connected: !node.is_disconnected(),
+            rules: rules(&node, &self.shared_rules),
+            images: VecDeque::new(),
+            pull_free_at: Instant::now(),
+            pods: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            next_address: 2,
+            has_network: taken.is_some(),
+            is_dirty: true,
+            is_writing: false,
+            lease_in_flight: false,
+            epoch: 0,
+            object: node,
+        };
+        self.machines.insert(name.to_owned(), machine);
+        self.renew_lease(name);
+        self.report_node(name);
+        self.after(LEASE, Timer::Lease(name.to_owned(), 0));
+        self.after(STATUS, Timer::Status(name.to_owned(), 0));
+        for uid in self.bound.get(name).cloned().unwrap_or_default() {
+            self.sync_pod(uid);
+        }
+    }
+
+    /// First the node, then its pods: what the control plane did meanwhile is caught up, and everything is reported.
+    ///
+    /// Source: embedded-cluster.md 17.6.
+    fn reconnect(&mut self, name: &str) {
+        let now = self.now();
+        tracing::info!(node = name, "connected again");
+        let Some(machine) = self.machines.get_mut(name) else {
+            return;
+        };
+        machine.health.since = now;
+        machine.is_dirty = true;
+        machine.epoch = machine.epoch.wrapping_add(1);
+        let epoch = machine.epoch;
+        self.renew_lease(name);
+        self.report_node(name);
+        self.after(LEASE, Timer::Lease(name.to_owned(), epoch));
+        self.after(STATUS, Timer::Status(name.to_owned(), epoch));
+        let spread = u64::try_from(REPORT_SPREAD.as_millis()).unwrap_or(u64::MAX);
+        for uid in self.bound.get(name).cloned().unwrap_or_default() {
+            let delay = Duration::from_millis(super::hash(&uid.0.to_le_bytes()) % spread);
+            let hold = Instant::now() + self.scaled(delay);
+            if let Some(pod) = self.pods.get_mut(&uid)
+                && pod.life.is_some()
+            {
+                pod.hold_until = Some(hold);
+                pod.is_dirty = true;
+                self.at(hold, Timer::Report(uid));
+            }
+            self.sync_pod(uid);
+        }
+    }
+
+    fn on_lease_due(&mut self, name: &str, epoch: u32) {
+        if self
+            .machines
+            .get(name)
+            .is_some_and(|m| m.epoch == epoch && m.is_connected)
+        {
+            self.renew_lease(name);
+            // Nodes that started together drift apart. Source: embedded-cluster.md 16.2, 4 % jitter.
+            let jitter =
+                Duration::from_millis(super::hash(format!("{name}{}", self.sequence).as_bytes()) % 400);
+            self.after(LEASE.saturating_sub(jitter), Timer::Lease(name.to_owned(), epoch));
+        }
+    }
+
+    fn on_status_due(&mut self, name: &str, epoch: u32) {
+        if let Some(machine) = self.machines.get_mut(name)
+            && machine.epoch == epoch
+            && machine.is_connected
+        {
+            machine.is_dirty = true;
+            self.report_node(name);
+            self.after(STATUS, Timer::Status(name.to_owned(), epoch));
+        }
+    }
+
+    fn renew_lease(&mut self, name: &str) {
+        let now = self.now();
+        let Some(machine) = self.machines.get_mut(name) else {
+            return;
+        };
+        if machine.is_connected && !machine.lease_in_flight {
+            machine.lease_in_flight = true;
+            self.requests.renew_lease(name, &machine.object.metadata.uid, now);
+        }
+    }
+
+    fn report_node(&mut self, name: &str) {
+        let now = self.now();
+        let Some(machine) = self.machines.get_mut(name) else {
+            return;
+        };
+        if !machine.is_dirty || machine.is_writing || !machine.is_connected {
+            return;
+        }
+        machine.is_dirty = false;
+        machine.is_writing = true;
+        let network = (!machine.has_network).then(|| machine::pod_cidr(machine.number));
+        let listed: Vec<_> = machine.images.iter().rev().take(LISTED_IMAGES).cloned().collect();
+        let status = machine::status(name, machine.number, machine.health, &listed, now);
+        self.requests.node(name, network, status);
+    }
+
+    // Pods.
+
+    fn on_pod(&mut self, change: Change<PodObject>) {
+        match change {
+            Change::Applied(object) => {
+                let Ok(uid) = object.metadata.uid() else { return };
+                if object.spec.node_name.is_empty() {
+                    return;
+                }
+                self.bound
+                    .entry(object.spec.node_name.clone())
+                    .or_default()
+                    .insert(uid);
+                match self.pods.get_mut(&uid) {
+                    Some(pod) => pod.object = object,
+                    None => {
+                        let conditions = Conditions::resume(&object);
+                        let pod = Pod {
+                            object,
+                            life: None,
+                            conditions,
+                            ip: String::new(),
+                            is_dirty: false,
+                            is_writing: false,
+                            is_gone: false,
+                            hold_until: None,
+                        };
+                        self.pods.insert(uid, pod);
+                    }
+                }
+                self.sync_pod(uid);
+            }
+            Change::Deleted(object) => {
+                let Ok(uid) = object.metadata.uid() else { return };
+                self.remove_pod(uid, &object.spec.node_name);
+            }
+            Change::Synced => {}
+        }
+    }
+
+    fn remove_pod(&mut self, uid: Uid, node: &str) {
+        let ip = self.pods.remove(&uid).map(|pod| pod.ip).unwrap_or_default();
+        if let Some(bound) = self.bound.get_mut(node) {
+            bound.remove(&uid);
+            if bound.is_empty() {
+                self.bound.remove(node);
+            }
+        }
+        if let Some(machine) = self.machines.get_mut(node) {
+            machine.pods.remove(&uid);
+            if let Some(address) = ip.rsplit('.').next().and_then(|last| last.parse().ok()) {
+                machine.addresses.remove(&address);
+            }
+        }
+    }
+
+    /// Brings what runs on the node to what the object asks for. A node that is cut off does not see the object.
+    fn sync_pod(&mut self, uid: Uid) {
+        let now = self.now();
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
+        let Some(machine) = self.machines.get_mut(&pod.object.spec.node_name) else {
+            return;
+        };
+        if !machine.is_connected {
+            return;
+        }
+        machine.pods.insert(uid);
+        let object = Arc::clone(&pod.object);
+        let mut images = NodeImages {
+            rules: pod_rules(&object, &machine.rules),
+            cache: &mut machine.images,
+        };
+        let is_deleted = object.metadata.deletion_timestamp.is_some();
+        let effects = match &mut pod.life {
+            None => {
+                let was_reported = !object.status.container_statuses.is_empty();
+                let mut life = if was_reported {
+                    PodLife::resume(&object, uid, now)
+                } else {
+                    PodLife::new(&object, uid, now)
+                };
+                for container in life.containers.iter().filter(|c| c.was_started) {
+                    images.cache(&container.spec.image);
+                }
+                let mut effects = if is_deleted {
+                    life.stop(remaining_grace(&object, now))
+                } else {
+                    life.begin(&mut images, now)
+                };
+                pod.is_dirty |= !was_reported;
+                if life.has_sandbox && !object.spec.host_network {
+                    pod.ip.clone_from(&object.status.pod_ip);
+                    if let Some(last) = pod.ip.rsplit('.').next().and_then(|last| last.parse().ok()) {
+                        machine.addresses.insert(last);
+                    }
+                }
+                if is_deleted && life.containers.iter().all(|c| !c.was_started) {
+                    effects = vec![(None, Effect::Gone)];
+                }
+                pod.life = Some(life);
+                effects
+            }
+            Some(life) if is_deleted && !life.is_stopping => {
+                pod.is_dirty = true;
+                life.stop(remaining_grace(&object, now))
+            }
+            Some(life) if life.is_stopping => {
+                if pod.is_gone {
+                    vec![(None, Effect::Gone)]
+                } else {
+                    Vec::new()
+                }
+            }
+            Some(life) => {
+                let effects = life.update(&object, &images);
+                let shown = object.is_true("Ready") == Some(true);
+                pod.is_dirty |= !effects.is_empty() || has_drifted(life, &object, shown);
+                effects
+            }
+        };
+        self.carry_out(uid, effects);
+        self.report(uid);
+    }
+
+    fn on_step(&mut self, uid: Uid, planned: PlannedStep) {
+        let now = self.now();
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
+        let Some(machine) = self.machines.get_mut(&pod.object.spec.node_name) else {
+            return;
+        };
+        let Some(life) = pod
+            .life
+            .as_mut()
+            .filter(|life| life.is_current(planned.step, planned.epoch))
+        else {
+            return;
+        };
+        if planned.step == Step::Sandbox {
+            pod.ip = machine.take_address(pod.object.spec.host_network);
+        }
+        let n_images = machine.images.len();
+        let mut images = NodeImages {
+            rules: pod_rules(&pod.object, &machine.rules),
+            cache: &mut machine.images,
+        };
+        let effects = life.step(planned.step, &mut images, now);
+        machine.is_dirty |= machine.images.len() != n_images && machine.images.len() <= LISTED_IMAGES;
+        pod.is_dirty = true;
+        let node = pod.object.spec.node_name.clone();
+        self.carry_out(uid, effects);
+        self.report(uid);
+        self.report_node(&node);
+    }
+
+    fn carry_out(&mut self, uid: Uid, effects: Vec<(Option<u32>, Effect)>) {
+        for (epoch, effect) in effects {
+            match effect {
+                Effect::After(delay, step) => {
+                    self.after(delay, Timer::Pod(uid, PlannedStep { step, epoch }));
+                }
+                Effect::Pull(container, duration) => {
+                    let took = self.scaled(duration);
+                    let Some(pod) = self.pods.get(&uid) else { continue };
+                    let Some(machine) = self.machines.get_mut(&pod.object.spec.node_name) else {
+                        continue;
+                    };
+                    let done = machine.pull_free_at.max(Instant::now()) + took;
+                    machine.pull_free_at = done;
+                    self.at(
+                        done,
+                        Timer::Pod(
+                            uid,
+                            PlannedStep {
+                                step: Step::Pulled(container),
+                                epoch,
+                            },
+                        ),
+                    );
+                }
+                Effect::Event {
+                    is_warning,
+                    reason,
+                    message,
+                } => self.tell(uid, is_warning, reason, &message),
+                Effect::Gone => {
+                    if let Some(pod) = self.pods.get_mut(&uid) {
+                        pod.is_gone = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, uid: Uid, is_warning: bool, reason: &str, message: &str) {
+        self.sequence = self.sequence.wrapping_add(1);
+        let Some(pod) = self.pods.get(&uid) else { return };
+        if self
+            .machines
+            .get(&pod.object.spec.node_name)
+            .is_some_and(|machine| machine.is_connected)
+        {
+            let sequence = self.sequence % 0x1_0000;
+            self.requests
+                .pod_event(&pod.object, is_warning, reason, message, self.now(), sequence);
+        }
+    }
+
+    /// Writes the status of a pod, one write at a time; what changes meanwhile goes with the next one.
+    fn report(&mut self, uid: Uid) {
+        let now = self.now();
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            return;
+        };
+        let Some(machine) = self.machines.get(&pod.object.spec.node_name) else {
+            return;
+        };
+        let held = pod.hold_until.is_some_and(|until| until > Instant::now());
+        if pod.is_writing || !machine.is_connected {
+            return;
+        }
+        if pod.is_gone {
+            pod.is_writing = true;
+            self.requests.confirm_deletion(&pod.object, uid);
+            return;
+        }
+        if !pod.is_dirty || held {
+            return;
+        }
+        let Some(life) = &pod.life else { return };
+        let host = machine::host_ip(machine.number);
+        let own = if pod.object.spec.host_network {
+            &host
+        } else {
+            &pod.ip
+        };
+        let addresses = Addresses {
+            host: &host,
+            pod: own,
+        };
+        let status = render(life, &pod.object, &mut pod.conditions, &addresses, now);
+        pod.hold_until = None;
+        pod.is_dirty = false;
+        pod.is_writing = true;
+        self.requests.pod_status(&pod.object, uid, &status);
+    }
+
+    fn on_outcome(&mut self, writer: &Writer, outcome: Outcome) {
+        match writer {
+            Writer::Pod(uid) => {
+                let Some(pod) = self.pods.get_mut(uid) else { return };
+                pod.is_writing = false;
+                match outcome {
+                    Outcome::Done => self.report_again(*uid),
+                    // The watch tells what became of the pod.
+                    Outcome::Gone => pod.is_dirty = false,
+                    Outcome::Failed => {
+                        pod.is_dirty = true;
+                        let uid = *uid;
+                        self.after(RETRY, Timer::Report(uid));
+                    }
+                }
+            }
+            Writer::Node(name) => {
+                let Some(machine) = self.machines.get_mut(name) else {
+                    return;
+                };
+                machine.is_writing = false;
+                machine.has_network |= outcome == Outcome::Done;
+                if outcome == Outcome::Failed {
+                    machine.is_dirty = true;
+                    let epoch = machine.epoch;
+                    self.after(RETRY, Timer::Status(name.clone(), epoch));
+                } else {
+                    self.report_node(name);
+                }
+            }
+            Writer::Lease(name) => {
+                if let Some(machine) = self.machines.get_mut(name) {
+                    machine.lease_in_flight = false;
+                }
+            }
+        }
+    }
+
+    fn report_again(&mut self, uid: Uid) {
+        // A confirmed deletion is not sent twice: the pod goes, or a finalizer holds it and the watch tells when not.
+        if self
+            .pods
+            .get(&uid)
+            .is_some_and(|pod| !pod.is_gone || pod.is_dirty)
+        {
+            self.report(uid);
+        }
+    }
+}
+
+impl Machine {
+    /// The address of a new sandbox on this node.
+    fn take_address(&mut self, host_network: bool) -> String {
+        if host_network {
+            return machine::host_ip(self.number);
+        }
+        for _ in 0..=u8::MAX {
+            let address = self.next_address;
+            self.next_address = if address >= 254 { 2 } else { address + 1 };
+            if self.addresses.insert(address) {
+                let network = machine::pod_cidr(self.number);
+                return format!("{}.{address}", network.trim_end_matches(".0/24"));
+            }
+        }
+        String::new()
+    }
+}
+
+/// Images as one node has them.
+struct NodeImages<'a> {
+    rules: Arc<[Rule]>,
+    cache: &'a mut VecDeque<(String, u64)>,
+}
+
+impl Images for NodeImages<'_> {
+    fn profile(&self, image: &str) -> Profile {
+        profile::of_image(image, self.rules.iter())
+    }
+
+    fn is_cached(&self, image: &str) -> bool {
+        self.cache.iter().any(|(cached, _)| cached == image)
+    }
+
+    fn cache(&mut self, image: &str) {
+        if !self.is_cached(image) {
+            let size = self.profile(image).size;
+            self.cache.push_back((image.to_owned(), size));
+        }
+    }
+}
+
+/// Profiles of a node: those of its annotation before the shared ones.
+fn rules(node: &NodeObject, shared: &[Rule]) -> Arc<[Rule]> {
+    own_rules(&node.metadata.name, node.image_profile())
+        .into_iter()
+        .chain(shared.iter().cloned())
+        .collect()
+}
+
+/// Profiles of a pod: those of its annotation before those of its node.
+fn pod_rules(pod: &PodObject, of_node: &Arc<[Rule]>) -> Arc<[Rule]> {
+    match pod.metadata.annotations.get(pitstop_api::keys::SIM_IMAGE_PROFILE) {
+        None => Arc::clone(of_node),
+        Some(text) => own_rules(&pod.metadata.name, text)
+            .into_iter()
+            .chain(of_node.iter().cloned())
+            .collect(),
+    }
+}
+
+fn own_rules(object: &str, text: &str) -> Vec<Rule> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    Rule::parse_list(text).unwrap_or_else(|error| {
+        tracing::warn!(object, %error, "annotation {} is not a list of profiles", pitstop_api::keys::SIM_IMAGE_PROFILE);
+        Vec::new()
+    })
+}
+
+/// Does the API server show another readiness than the node has?
+fn has_drifted(life: &PodLife, pod: &PodObject, shown_ready: bool) -> bool {
+    let containers = life.containers.iter().filter(|c| !c.is_init).all(|c| c.is_ready);
+    let gates = pod
+        .spec
+        .readiness_gates
+        .iter()
+        .all(|gate| pod.is_true(&gate.condition_type) == Some(true));
+    let serves = !matches!(life.phase(), "Succeeded" | "Failed");
+    (containers && gates && serves) != shown_ready
+}
+
+fn remaining_grace(pod: &PodObject, now: Timestamp) -> Duration {
+    let due = pod.metadata.deletion_timestamp.map(|at| at.duration_since(now));
+    due.and_then(|due| Duration::try_from(due).ok())
+        .map_or(Duration::ZERO, |due| due.min(pod.grace()))
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,674 @@
+//! The life of a pod on its node, as a state machine: steps in, effects out. No client, no clock, no timer.
+//!
+//! Source: embedded-cluster.md 17.2-17.5.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pitstop_api::view::Uid;
+use serde_json::Value;
+
+use super::profile::{Profile, PullFailure};
+use super::wire::{ContainerSpec, PodObject};
+
+/// From bound to a sandbox with an address. Source: embedded-cluster.md 17.2 step 2.
+const SANDBOX: Duration = Duration::from_millis(500);
+/// From the wish to stop to stopped. Source: embedded-cluster.md 17.3, 17.5.
+const STOP: Duration = Duration::from_secs(1);
+/// How long an init container runs.
+const INIT: Duration = Duration::from_millis(300);
+/// What `imagePullPolicy: Always` costs where the image is there. Source: embedded-cluster.md 17.4.
+const ALWAYS: Duration = Duration::from_millis(200);
+/// First and longest back-off, of pulls and of crashes alike. Source: embedded-cluster.md 17.3, 17.4.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// A container that ran so long starts its back-off afresh. Source: embedded-cluster.md 17.4.
+const RESET: i64 = 600;
+
+/// Something that happens to a pod on its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The sandbox is there.
+    Sandbox,
+    /// The pull of a container's image is over.
+    Pulled(usize),
+    /// A container becomes ready.
+    Ready(usize),
+    /// A container ends by itself with this code.
+    Exited(usize, i32),
+    /// The error of a pull has been shown; now the back-off is.
+    BackingOff(usize),
+    /// The back-off of a container is over.
+    Retry(usize),
+    /// A container whose definition changed has stopped.
+    Killed(usize),
+    /// Every container has stopped, since the pod is deleted.
+    Stopped,
+}
+
+/// What a step leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Effect {
+    /// Another step after this long; it is dropped when the container has moved on.
+    After(Duration, Step),
+    /// Pull the image of a container, then [`Step::Pulled`]; pulls of a node wait for each other.
+    Pull(usize, Duration),
+    /// An event about the pod.
+    Event {
+        is_warning: bool,
+        reason: &'static str,
+        message: String,
+    },
+    /// The pod is stopped: confirm its deletion.
+    Gone,
+}
+
+/// The state of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    /// It does not run, for this reason.
+    Waiting { reason: &'static str, message: String },
+    /// It runs.
+    Running { since: Timestamp },
+    /// It ended and stays so.
+    Terminated(Terminated),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Terminated {
+    pub(super) code: i32,
+    pub(super) started_at: Timestamp,
+    pub(super) finished_at: Timestamp,
+    pub(super) container_id: String,
+}
+
+impl Terminated {
+    pub(super) fn reason(&self) -> &'static str {
+        if self.code == 0 { "Completed" } else { "Error" }
+    }
+}
+
+/// A container on the node.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Container {
+    pub(super) spec: ContainerSpec,
+    pub(super) is_init: bool,
+    /// The image that runs, or ran last.
+    pub(super) running_image: String,
+    pub(super) state: State,
+    pub(super) last: Option<Terminated>,
+    pub(super) is_ready: bool,
+    pub(super) restarts: u32,
+    /// Was it ever started? Then the next start is a restart.
+    pub(super) was_started: bool,
+    /// Has its start begun?
+    begun: bool,
+    back_off: Duration,
+    /// Raised when what was planned for it does not hold any more.
+    epoch: u32,
+}
+
+impl Container {
+    fn new(spec: ContainerSpec, is_init: bool) -> Self {
+        Self {
+            spec,
+            is_init,
+            running_image: String::new(),
+            state: State::Waiting {
+                reason: "ContainerCreating",
+                message: String::new(),
+            },
+            last: None,
+            is_ready: false,
+            restarts: 0,
+            was_started: false,
+            begun: false,
+            back_off: BACK_OFF.0,
+            epoch: 0,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+
+    /// Is it an init container that goes on beside the others?
+    pub(super) fn is_sidecar(&self) -> bool {
+        self.is_init && self.spec.restart_policy == "Always"
+    }
+
+    fn has_passed(&self) -> bool {
+        match &self.state {
+            State::Terminated(end) => end.code == 0,
+            State::Running { .. } => self.is_sidecar(),
+            State::Waiting { .. } => false,
+        }
+    }
+
+    /// `containerd://` and 64 hexadecimal digits that change with every start.
+    pub(super) fn id(&self, pod: Uid) -> String {
+        let seed = format!("{pod}/{}/{}", self.spec.name, self.restarts);
+        format!("containerd://{}", digest(&seed))
+    }
+}
+
+/// What the node knows about the images that it runs.
+pub(super) trait Images {
+    /// The profile of an image for this pod.
+    fn profile(&self, image: &str) -> Profile;
+    /// Is it in the node's cache?
+    fn is_cached(&self, image: &str) -> bool;
+    /// It was pulled.
+    fn cache(&mut self, image: &str);
+}
+
+/// A pod on its node.
+#[derive(Debug, Clone)]
+pub(super) struct PodLife {
+    pub(super) uid: Uid,
+    pub(super) containers: Vec<Container>,
+    pub(super) restart_policy: String,
+    pub(super) started_at: Timestamp,
+    pub(super) has_sandbox: bool,
+    pub(super) is_stopping: bool,
+    fail_ready: bool,
+    run_for: Option<Duration>,
+}
+
+type Effects = Vec<(Option<u32>, Effect)>;
+
+impl PodLife {
+    /// A pod that was just bound.
+    pub(super) fn new(pod: &PodObject, uid: Uid, now: Timestamp) -> Self {
+        let inits = pod
+            .spec
+            .init_containers
+            .iter()
+            .map(|spec| Container::new(spec.clone(), true));
+        let mains = pod
+            .spec
+            .containers
+            .iter()
+            .map(|spec| Container::new(spec.clone(), false));
+        let mut containers: Vec<Container> = inits.chain(mains).collect();
+        let has_init = containers.iter().any(|c| c.is_init);
+        for container in containers.iter_mut().filter(|c| has_init && !c.is_init) {
+            container.state = State::Waiting {
+                reason: "PodInitializing",
+                message: String::new(),
+            };
+        }
+        Self {
+            uid,
+            containers,
+            restart_policy: pod.spec.restart_policy.clone(),
+            started_at: now,
+            has_sandbox: false,
+            is_stopping: false,
+            fail_ready: pod.fails_readiness(),
+            run_for: pod.run_for(),
+        }
+    }
+
+    /// A pod that ran before this process began: it goes on with its containers as its status tells.
+    ///
+    /// Source: embedded-cluster.md 18.6.
+    pub(super) fn resume(pod: &PodObject, uid: Uid, now: Timestamp) -> Self {
+        let mut life = Self::new(pod, uid, now);
+        life.started_at = pod.status.start_time.unwrap_or(now);
+        life.has_sandbox = !pod.status.pod_ip.is_empty();
+        let statuses = pod
+            .status
+            .init_container_statuses
+            .iter()
+            .chain(&pod.status.container_statuses);
+        for status in statuses {
+            let Some(container) = life.containers.iter_mut().find(|c| c.spec.name == status.name) else {
+                continue;
+            };
+            container.restarts = status.restart_count;
+            container.was_started = !status.container_id.is_empty();
+            if let Some(since) = status.running_since() {
+                container.state = State::Running { since };
+                container.running_image.clone_from(&status.image);
+                container.is_ready = status.ready;
+                container.begun = true;
+            } else if let Some((code, started_at, finished_at)) = status.terminated() {
+                container.state = State::Terminated(Terminated {
+                    code,
+                    started_at,
+                    finished_at,
+                    container_id: status.container_id.clone(),
+                });
+                container.begun = true;
+            }
+        }
+        life
+    }
+
+    /// The first effects of a pod on its node.
+    pub(super) fn begin(&mut self, images: &mut dyn Images, now: Timestamp) -> Effects {
+        if !self.has_sandbox {
+            return vec![(None, Effect::After(SANDBOX, Step::Sandbox))];
+        }
+        let mut effects = Vec::new();
+        for i in 0..self.containers.len() {
+            let Some(container) = self.containers.get(i) else {
+                continue;
+            };
+            if container.is_running() {
+                effects.extend(self.after_start(i, &*images));
+            }
+        }
+        effects.extend(self.start_next(images, now));
+        effects
+    }
+
+    /// Does the step still hold for the container that it was planned for?
+    pub(super) fn is_current(&self, step: Step, epoch: Option<u32>) -> bool {
+        let index = match step {
+            Step::Sandbox => return !self.has_sandbox && !self.is_stopping,
+            Step::Stopped => return self.is_stopping,
+            Step::Pulled(i)
+            | Step::Ready(i)
+            | Step::Exited(i, _)
+            | Step::BackingOff(i)
+            | Step::Retry(i)
+            | Step::Killed(i) => i,
+        };
+        !self.is_stopping && self.containers.get(index).is_some_and(|c| Some(c.epoch) == epoch)
+    }
+
+    /// Takes a step.
+    pub(super) fn step(&mut self, step: Step, images: &mut dyn Images, now: Timestamp) -> Effects {
+        match step {
+            Step::Sandbox => {
+                self.has_sandbox = true;
+                self.start_next(images, now)
+            }
+            Step::Pulled(i) => self.pulled(i, images, now),
+            Step::Ready(i) => {
+                if let Some(container) = self.containers.get_mut(i) {
+                    container.is_ready = container.is_running() && !self.fail_ready;
+                }
+                Vec::new()
+            }
+            Step::Exited(i, code) => self.exited(i, code, images, now),
+            Step::BackingOff(i) => {
+                if let Some(container) = self.containers.get_mut(i) {
+                    let message = format!("Back-off pulling image \"{}\"", container.spec.image);
+                    container.state = State::Waiting {
+                        reason: "ImagePullBackOff",
+                        message,
+                    };
+                }
+                Vec::new()
+            }
+            Step::Retry(i) => self.start(i, &*images),
+            Step::Killed(i) => self.killed(i, &*images, now),
+            Step::Stopped => {
+                for container in &mut self.containers {
+                    if let State::Running { since } = container.state {
+                        container.state = State::Terminated(end(container, self.uid, 0, since, now));
+                    }
+                    container.is_ready = false;
+                }
+                vec![(None, Effect::Gone)]
+            }
+        }
+    }
+
+    /// The object changed: images, readiness switches.
+    ///
+    /// Source: embedded-cluster.md 17.3.
+    pub(super) fn update(&mut self, pod: &PodObject, images: &dyn Images) -> Effects {
+        let mut effects = Vec::new();
+        let specs = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+        let fail_ready = pod.fails_readiness();
+        let readiness_changed = fail_ready != self.fail_ready;
+        self.fail_ready = fail_ready;
+        for (i, spec) in specs.enumerate() {
+            let Some(container) = self.containers.get_mut(i) else {
+                continue;
+            };
+            let image_changed = container.spec.image != spec.image;
+            container.spec = spec.clone();
+            if image_changed && container.is_running() {
+                container.epoch = container.epoch.wrapping_add(1);
+                if container.running_image == spec.image {
+                    continue;
+                }
+                let message = format!("Container {} definition changed, will be restarted", spec.name);
+                effects.push((None, event(false, "Killing", message)));
+                effects.push((Some(container.epoch), Effect::After(STOP, Step::Killed(i))));
+            } else if image_changed && container.begun && !matches!(container.state, State::Terminated(_)) {
+                container.epoch = container.epoch.wrapping_add(1);
+                container.back_off = BACK_OFF.0;
+                effects.extend(self.start(i, images));
+            } else if readiness_changed && container.is_running() {
+                container.is_ready = !fail_ready && !images.profile(&container.spec.image).never_ready;
+            }
+        }
+        effects
+    }
+
+    /// The pod is being deleted: its containers stop within its grace.
+    pub(super) fn stop(&mut self, grace: Duration) -> Effects {
+        self.is_stopping = true;
+        let running = self.containers.iter().filter(|c| c.is_running());
+        let stopping = running.map(|c| {
+            (
+                None,
+                event(false, "Killing", format!("Stopping container {}", c.spec.name)),
+            )
+        });
+        let mut effects: Effects = stopping.collect();
+        effects.push((None, Effect::After(STOP.min(grace), Step::Stopped)));
+        effects
+    }
+
+    fn start_next(&mut self, images: &mut dyn Images, _now: Timestamp) -> Effects {
+        let next_init = self.containers.iter().position(|c| c.is_init && !c.has_passed());
+        if let Some(i) = next_init {
+            let begun = self.containers.get(i).is_some_and(|c| c.begun);
+            return if begun {
+                Vec::new()
+            } else {
+                self.start(i, &*images)
+            };
+        }
+        let waiting = self
+            .containers
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| !c.is_init && !c.begun);
+        let waiting: Vec<usize> = waiting.map(|(i, _)| i).collect();
+        waiting
+            .into_iter()
+            .flat_map(|i| self.start(i, &*images))
+            .collect()
+    }
+
+    fn start(&mut self, i: usize, images: &dyn Images) -> Effects {
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        container.begun = true;
+        let image = container.spec.image.clone();
+        let profile = images.profile(&image);
+        let waiting = matches!(
+            container.state,
+            State::Waiting {
+                reason: "ImagePullBackOff" | "ErrImagePull",
+                ..
+            }
+        );
+        if !waiting
+            && !matches!(
+                container.state,
+                State::Waiting {
+                    reason: "CrashLoopBackOff",
+                    ..
+                }
+            )
+        {
+            container.state = State::Waiting {
+                reason: "ContainerCreating",
+                message: String::new(),
+            };
+        }
+        let epoch = Some(container.epoch);
+        let cached = images.is_cached(&image) && profile.fail.is_none();
+        match (cached, container.spec.image_pull_policy.as_str()) {
+            (true, "Always") => vec![(epoch, Effect::Pull(i, ALWAYS))],
+            (true, _) => {
+                let message = format!("Container image \"{image}\" already present on machine");
+                vec![
+                    (None, event(false, "Pulled", message)),
+                    (epoch, Effect::After(Duration::ZERO, Step::Pulled(i))),
+                ]
+            }
+            (false, "Never") => {
+                let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+                container.state = State::Waiting {
+                    reason: "ErrImageNeverPull",
+                    message: message.clone(),
+                };
+                vec![(None, event(true, "ErrImageNeverPull", message))]
+            }
+            (false, _) => vec![
+                (
+                    None,
+                    event(false, "Pulling", format!("Pulling image \"{image}\"")),
+                ),
+                (epoch, Effect::Pull(i, profile.pull)),
+            ],
+        }
+    }
+
+    fn pulled(&mut self, i: usize, images: &mut dyn Images, now: Timestamp) -> Effects {
+        let uid = self.uid;
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        let image = container.spec.image.clone();
+        let profile = images.profile(&image);
+        if let Some(failure) = profile.fail {
+            return pull_failed(container, i, failure);
+        }
+        let mut effects = Vec::new();
+        if !images.is_cached(&image) {
+            images.cache(&image);
+            let took = profile.pull.as_secs_f64();
+            let message = format!(
+                "Successfully pulled image \"{image}\" in {took:.3}s ({took:.3}s including waiting). Image size: {} bytes.",
+                profile.size
+            );
+            effects.push((None, event(false, "Pulled", message)));
+        }
+        if container.was_started {
+            container.restarts = container.restarts.saturating_add(1);
+        }
+        container.was_started = true;
+        container.running_image = image;
+        container.state = State::Running { since: now };
+        container.is_ready = false;
+        let name = container.spec.name.clone();
+        tracing::trace!(pod = %uid, container = name, "started");
+        effects.push((
+            None,
+            event(false, "Created", format!("Created container: {name}")),
+        ));
+        effects.push((None, event(false, "Started", format!("Started container {name}"))));
+        effects.extend(self.after_start(i, &*images));
+        if self.containers.get(i).is_some_and(Container::is_sidecar) {
+            effects.extend(self.start_next(images, now));
+        }
+        effects
+    }
+
+    /// What follows by itself once a container runs.
+    fn after_start(&mut self, i: usize, images: &dyn Images) -> Effects {
+        let (fail_ready, run_for) = (self.fail_ready, self.run_for);
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        let epoch = Some(container.epoch);
+        if container.is_init && !container.is_sidecar() {
+            return vec![(epoch, Effect::After(INIT, Step::Exited(i, 0)))];
+        }
+        let profile = images.profile(&container.running_image);
+        let mut effects = Vec::new();
+        if let Some(crash) = profile.crash {
+            effects.push((epoch, Effect::After(crash.after, Step::Exited(i, crash.code))));
+        }
+        if let Some(run_for) = run_for.filter(|_| !container.is_init) {
+            effects.push((epoch, Effect::After(run_for, Step::Exited(i, 0))));
+        }
+        if !container.is_ready && !profile.never_ready && !fail_ready {
+            let probe = Duration::from_secs(container.spec.initial_delay());
+            let delay = profile.ready_after.max(probe);
+            if delay.is_zero() {
+                container.is_ready = true;
+            } else {
+                effects.push((epoch, Effect::After(delay, Step::Ready(i))));
+            }
+        }
+        effects
+    }
+
+    fn exited(&mut self, i: usize, code: i32, images: &mut dyn Images, now: Timestamp) -> Effects {
+        let (uid, policy) = (self.uid, self.restart_policy.clone());
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        let State::Running { since } = container.state else {
+            return Vec::new();
+        };
+        let ended = end(container, uid, code, since, now);
+        container.is_ready = false;
+        container.epoch = container.epoch.wrapping_add(1);
+        let is_done = container.is_init && !container.is_sidecar() && code == 0;
+        let stays = policy == "Never" || (policy == "OnFailure" && code == 0);
+        if is_done || (stays && !container.is_sidecar()) {
+            container.state = State::Terminated(ended);
+            return if is_done {
+                self.start_next(images, now)
+            } else {
+                Vec::new()
+            };
+        }
+        if now.duration_since(since).as_secs() >= RESET {
+            container.back_off = BACK_OFF.0;
+        }
+        let delay = container.back_off;
+        container.back_off = delay.saturating_mul(2).min(BACK_OFF.1);
+        let name = &container.spec.name;
+        let message = format!(
+            "back-off {}s restarting failed container={name} pod={uid}",
+            delay.as_secs()
+        );
+        container.last = Some(ended);
+        container.state = State::Waiting {
+            reason: "CrashLoopBackOff",
+            message,
+        };
+        let text = format!("Back-off restarting failed container {name}");
+        vec![
+            (None, event(true, "BackOff", text)),
+            (Some(container.epoch), Effect::After(delay, Step::Retry(i))),
+        ]
+    }
+
+    fn killed(&mut self, i: usize, images: &dyn Images, now: Timestamp) -> Effects {
+        let uid = self.uid;
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        if let State::Running { since } = container.state {
+            container.last = Some(end(container, uid, 0, since, now));
+        }
+        container.is_ready = false;
+        container.back_off = BACK_OFF.0;
+        container.state = State::Waiting {
+            reason: "ContainerCreating",
+            message: String::new(),
+        };
+        self.start(i, images)
+    }
+
+    /// `status.phase`.
+    pub(super) fn phase(&self) -> &'static str {
+        let mains = || self.containers.iter().filter(|c| !c.is_init);
+        if mains().all(|c| matches!(&c.state, State::Terminated(_))) {
+            let failed = mains().any(|c| matches!(&c.state, State::Terminated(end) if end.code != 0));
+            return if failed { "Failed" } else { "Succeeded" };
+        }
+        let inits_passed = self
+            .containers
+            .iter()
+            .filter(|c| c.is_init)
+            .all(Container::has_passed);
+        let all_started = mains().all(|c| c.was_started);
+        if inits_passed && all_started {
+            "Running"
+        } else {
+            "Pending"
+        }
+    }
+
+    /// Have all init containers done their work?
+    pub(super) fn is_initialized(&self) -> bool {
+        self.containers
+            .iter()
+            .filter(|c| c.is_init)
+            .all(Container::has_passed)
+    }
+}
+
+fn pull_failed(container: &mut Container, i: usize, failure: PullFailure) -> Effects {
+    let image = &container.spec.image;
+    let message = failure.message(image);
+    let delay = container.back_off;
+    container.back_off = delay.saturating_mul(2).min(BACK_OFF.1);
+    let text = format!("Failed to pull image \"{image}\": {message}");
+    container.state = State::Waiting {
+        reason: "ErrImagePull",
+        message,
+    };
+    let epoch = Some(container.epoch);
+    vec![
+        (None, event(true, "Failed", text)),
+        (None, event(true, "Failed", "Error: ErrImagePull".to_owned())),
+        (epoch, Effect::After(delay / 5, Step::BackingOff(i))),
+        (epoch, Effect::After(delay, Step::Retry(i))),
+    ]
+}
+
+fn end(
+    container: &Container,
+    pod: Uid,
+    code: i32,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+) -> Terminated {
+    Terminated {
+        code,
+        started_at,
+        finished_at,
+        container_id: container.id(pod),
+    }
+}
+
+fn event(is_warning: bool, reason: &'static str, message: String) -> Effect {
+    Effect::Event {
+        is_warning,
+        reason,
+        message,
+    }
+}
+
+/// The digest of an image reference: two references differ in it, the same one never does.
+pub(super) fn image_id(image: &str) -> String {
+    let (repository, _) = image
+        .rsplit_once(':')
+        .filter(|(_, tag)| !tag.contains('/'))
+        .unwrap_or((image, ""));
+    let registry = match repository.split_once('/') {
+        Some((first, _)) if first.contains('.') || first.contains(':') => "",
+        Some(_) => "docker.io/",
+        None => "docker.io/library/",
+    };
+    format!("{registry}{repository}@sha256:{}", digest(image))
+}
+
+/// 64 hexadecimal digits that are the same for the same text.
+fn digest(text: &str) -> String {
+    let part = |n: u8| super::hash(format!("{text}#{n}").as_bytes());
+    format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
+}
+
+/// A JSON time.
+pub(super) fn time(at: Timestamp) -> Value {
+    Value::from(Timestamp::from_second(at.as_second()).unwrap_or(at).to_string())
+}

@@ -1,0 +1,230 @@
+//! What an image does when a simulated node pulls and runs it.
+//!
+//! Source: embedded-cluster.md 17.4.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// What happens when a container of an image is started.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Profile {
+    /// How long a pull takes.
+    pub pull: Duration,
+    /// Does the pull fail, and how?
+    pub fail: Option<PullFailure>,
+    /// Does the container end by itself, and when?
+    pub crash: Option<Crash>,
+    /// From started to ready.
+    pub ready_after: Duration,
+    /// It never becomes ready.
+    pub never_ready: bool,
+    /// Size of the image. Units: bytes.
+    pub size: u64,
+}
+
+/// Why an image cannot be pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PullFailure {
+    /// There is no such image.
+    NotFound,
+    /// The registry refuses.
+    Auth,
+}
+
+impl PullFailure {
+    /// What the runtime says.
+    pub(super) fn message(self, image: &str) -> String {
+        match self {
+            Self::NotFound => {
+                format!(
+                    "rpc error: code = NotFound desc = failed to pull and unpack image \"{image}\": not found"
+                )
+            }
+            Self::Auth => format!(
+                "rpc error: code = Unknown desc = failed to pull and unpack image \"{image}\": authorization failed"
+            ),
+        }
+    }
+}
+
+/// A container that ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Crash {
+    /// How long after its start.
+    pub after: Duration,
+    /// Exit code.
+    pub code: i32,
+}
+
+/// A rule for the images that match a pattern, as annotations write it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Image references; `*` stands for any text.
+    pub image: String,
+    /// How long a pull takes. Units: seconds.
+    #[serde(default)]
+    pub pull_seconds: Option<f64>,
+    /// The pull fails.
+    #[serde(default)]
+    pub fail: Option<PullFailure>,
+    /// The container ends so long after its start. Units: seconds.
+    #[serde(default)]
+    pub crash_after_seconds: Option<f64>,
+    /// From started to ready. Units: seconds.
+    #[serde(default)]
+    pub ready_after_seconds: Option<f64>,
+    /// It never becomes ready.
+    #[serde(default)]
+    pub never_ready: bool,
+}
+
+impl Rule {
+    fn named(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            pull_seconds: None,
+            fail: None,
+            crash_after_seconds: None,
+            ready_after_seconds: None,
+            never_ready: false,
+        }
+    }
+
+    /// The rules of an annotation.
+    ///
+    /// # Errors
+    /// It is not a JSON list of rules.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+}
+
+/// The rules that ship: images by which a person can make something fail.
+pub(super) fn shipped() -> Vec<Rule> {
+    vec![
+        Rule {
+            fail: Some(PullFailure::NotFound),
+            ..Rule::named("bad/*")
+        },
+        Rule {
+            fail: Some(PullFailure::NotFound),
+            ..Rule::named("*:bad")
+        },
+        Rule {
+            fail: Some(PullFailure::Auth),
+            ..Rule::named("private/*")
+        },
+        Rule {
+            crash_after_seconds: Some(1.0),
+            ..Rule::named("crash/*")
+        },
+        Rule {
+            crash_after_seconds: Some(1.0),
+            ..Rule::named("*:crash")
+        },
+        Rule {
+            pull_seconds: Some(60.0),
+            ..Rule::named("slow/*")
+        },
+        Rule {
+            never_ready: true,
+            ..Rule::named("unready/*")
+        },
+        Rule {
+            never_ready: true,
+            ..Rule::named("*:unready")
+        },
+    ]
+}
+
+/// Bandwidth of a node. Units: bytes per second. Source: embedded-cluster.md 17.4, 100 MB/s.
+const BANDWIDTH: u64 = 100_000_000;
+
+/// The profile of an image: the first rule that matches it, on top of a size by the image's name.
+pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule>) -> Profile {
+    let size = 50_000_000 + super::hash(image.as_bytes()) % 150_000_000;
+    let pull = Duration::from_millis(size.saturating_mul(1000) / BANDWIDTH);
+    let mut profile = Profile {
+        pull,
+        fail: None,
+        crash: None,
+        ready_after: Duration::ZERO,
+        never_ready: false,
+        size,
+    };
+    if let Some(rule) = rules.into_iter().find(|rule| matches(&rule.image, image)) {
+        let seconds = |value: Option<f64>| value.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        profile.pull = seconds(rule.pull_seconds).unwrap_or(profile.pull);
+        profile.fail = rule.fail;
+        profile.crash = seconds(rule.crash_after_seconds).map(|after| Crash { after, code: 1 });
+        profile.ready_after = seconds(rule.ready_after_seconds).unwrap_or_default();
+        profile.never_ready = rule.never_ready;
+    }
+    profile
+}
+
+/// Does a pattern, in which `*` stands for any text, match?
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = rest.split('*').collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return true;
+    };
+    for part in middle {
+        let Some(at) = text.find(part) else { return false };
+        text = text.get(at + part.len()..).unwrap_or_default();
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_images() {
+        for (pattern, image, want) in [
+            ("bad/*", "bad/nginx:1", true),
+            ("bad/*", "nginx:bad", false),
+            ("*:bad", "nginx:bad", true),
+            ("*:bad", "nginx:bad1", false),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "a-c", false),
+            ("nginx", "nginx", true),
+            ("*", "anything", true),
+        ] {
+            assert_eq!(matches(pattern, image), want, "{pattern} {image}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_counts_and_sizes_are_stable() {
+        let shipped = shipped();
+        assert_eq!(of_image("bad/nginx", &shipped).fail, Some(PullFailure::NotFound));
+        assert_eq!(of_image("nginx:1.19.4", &shipped).fail, None);
+        let own = Rule::parse_list(r#"[{"image":"nginx:*","fail":"auth"}]"#).unwrap();
+        assert_eq!(
+            of_image("nginx:1.19.4", own.iter().chain(&shipped)).fail,
+            Some(PullFailure::Auth)
+        );
+        let (one, two) = (
+            of_image("nginx:1.19.4", &shipped),
+            of_image("nginx:1.19.4", &shipped),
+        );
+        assert_eq!(one, two);
+        assert!(
+            (500..=2000).contains(&u64::try_from(one.pull.as_millis()).unwrap()),
+            "{:?}",
+            one.pull
+        );
+        assert!(Rule::parse_list(r#"[{"image":"x","sleep":1}]"#).is_err());
+    }
+}

@@ -1,0 +1,219 @@
+//! What simulated nodes ask of the API server, with bounded concurrency.
+
+use std::sync::Arc;
+
+use http::Method;
+use jiff::Timestamp;
+use kube::Client;
+use pitstop_api::view::Uid;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::machine::{LEASE_NAMESPACE, lease};
+use super::wire::PodObject;
+use crate::informer::{is_status, request};
+
+/// Requests of one fleet that are under way at once.
+const CONCURRENCY: usize = 64;
+/// Events that wait to be posted; more are dropped, as kubelets do.
+const EVENTS: usize = 10_000;
+
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+
+/// Who asked for a write, so that its end can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Writer {
+    Pod(Uid),
+    Node(String),
+    Lease(String),
+}
+
+/// How a write ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    /// The object is gone or another one: there is nothing to write to.
+    Gone,
+    /// It may work later.
+    Failed,
+}
+
+/// Sends writes.
+#[derive(Clone)]
+pub(super) struct Requests {
+    client: Client,
+    permits: Arc<Semaphore>,
+    outcomes: mpsc::UnboundedSender<(Writer, Outcome)>,
+    events: mpsc::Sender<Value>,
+}
+
+impl Requests {
+    pub(super) fn new(client: Client) -> (Self, mpsc::UnboundedReceiver<(Writer, Outcome)>) {
+        let (outcomes, receiver) = mpsc::unbounded_channel();
+        let (events, queue) = mpsc::channel(EVENTS);
+        tokio::spawn(post_events(client.clone(), queue));
+        (
+            Self {
+                client,
+                permits: Arc::new(Semaphore::new(CONCURRENCY)),
+                outcomes,
+                events,
+            },
+            receiver,
+        )
+    }
+
+    fn send<F>(&self, writer: Writer, work: impl FnOnce(Client) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<(), kube::Error>> + Send,
+    {
+        let (client, permits, outcomes) = (
+            self.client.clone(),
+            Arc::clone(&self.permits),
+            self.outcomes.clone(),
+        );
+        tokio::spawn(async move {
+            let Ok(_permit) = permits.acquire().await else {
+                return;
+            };
+            let outcome = match work(client).await {
+                Ok(()) => Outcome::Done,
+                Err(error) if is_status(&error, 404) || is_status(&error, 409) => Outcome::Gone,
+                Err(error) => {
+                    tracing::debug!(%error, ?writer, "a write of a simulated node failed");
+                    Outcome::Failed
+                }
+            };
+            let _ = outcomes.send((writer, outcome));
+        });
+    }
+
+    pub(super) fn pod_status(&self, pod: &PodObject, uid: Uid, status: &Value) {
+        let path = format!("{}/status", pod_path(pod));
+        let body = json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
+        self.send(Writer::Pod(uid), async move |client: Client| {
+            request(&client, Method::PATCH, &path, Some(STRATEGIC), Some(&body))
+                .await
+                .map(drop)
+        });
+    }
+
+    /// Tells the API server that the pod is stopped, so that the object goes.
+    pub(super) fn confirm_deletion(&self, pod: &PodObject, uid: Uid) {
+        let path = pod_path(pod);
+        let body = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0, "preconditions": { "uid": pod.metadata.uid },
+        });
+        self.send(Writer::Pod(uid), async move |client: Client| {
+            request(&client, Method::DELETE, &path, None, Some(&body))
+                .await
+                .map(drop)
+        });
+    }
+
+    /// Writes the network (once) and the status of a node.
+    pub(super) fn node(&self, name: &str, pod_cidr: Option<String>, status: Value) {
+        let name = name.to_owned();
+        self.send(Writer::Node(name.clone()), async move |client: Client| {
+            let path = format!("/api/v1/nodes/{name}");
+            if let Some(cidr) = pod_cidr {
+                let body = json!({ "spec": { "podCIDR": cidr, "podCIDRs": [cidr] } });
+                request(&client, Method::PATCH, &path, Some(STRATEGIC), Some(&body)).await?;
+            }
+            let body = json!({ "status": status });
+            request(
+                &client,
+                Method::PATCH,
+                &format!("{path}/status"),
+                Some(STRATEGIC),
+                Some(&body),
+            )
+            .await
+            .map(drop)
+        });
+    }
+
+    /// Renews the lease of a node, and makes it where there is none.
+    pub(super) fn renew_lease(&self, node: &str, uid: &str, now: Timestamp) {
+        let body = lease(node, uid, now);
+        let name = node.to_owned();
+        self.send(Writer::Lease(name.clone()), async move |client: Client| {
+            let all = format!("/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases");
+            let spec = json!({ "spec": body.get("spec") });
+            match request(
+                &client,
+                Method::PATCH,
+                &format!("{all}/{name}"),
+                Some(MERGE),
+                Some(&spec),
+            )
+            .await
+            {
+                Err(error) if is_status(&error, 404) => {
+                    request(&client, Method::POST, &all, None, Some(&body))
+                        .await
+                        .map(drop)
+                }
+                other => other.map(drop),
+            }
+        });
+    }
+
+    /// Posts an event about a pod, if there is room: events never hold anything up.
+    pub(super) fn pod_event(
+        &self,
+        pod: &PodObject,
+        is_warning: bool,
+        reason: &str,
+        message: &str,
+        now: Timestamp,
+        sequence: u64,
+    ) {
+        let (meta, at) = (&pod.metadata, super::pod_life::time(now));
+        let _ = self.events.try_send(json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {
+                "name": format!("{}.{:x}{sequence:04x}", meta.name, now.as_nanosecond()),
+                "namespace": meta.namespace,
+            },
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "name": meta.name, "namespace": meta.namespace, "uid": meta.uid,
+                "resourceVersion": meta.resource_version,
+            },
+            "reason": reason, "message": message, "type": if is_warning { "Warning" } else { "Normal" },
+            "source": { "component": "kubelet", "host": pod.spec.node_name },
+            "reportingComponent": "kubelet", "reportingInstance": pod.spec.node_name,
+            "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+        }));
+    }
+}
+
+fn pod_path(pod: &PodObject) -> String {
+    format!(
+        "/api/v1/namespaces/{}/pods/{}",
+        pod.metadata.namespace, pod.metadata.name
+    )
+}
+
+async fn post_events(client: Client, mut queue: mpsc::Receiver<Value>) {
+    let permits = Arc::new(Semaphore::new(8));
+    while let Some(event) = queue.recv().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let client = client.clone();
+        tokio::spawn(async move {
+            let namespace = event
+                .pointer("/metadata/namespace")
+                .and_then(Value::as_str)
+                .unwrap_or("default");
+            let path = format!("/api/v1/namespaces/{namespace}/events");
+            if let Err(error) = request(&client, Method::POST, &path, None, Some(&event)).await {
+                tracing::trace!(%error, "an event of a simulated node was not taken");
+            }
+            drop(permit);
+        });
+    }
+}

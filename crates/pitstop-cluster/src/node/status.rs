@@ -1,0 +1,237 @@
+//! The status of a pod as its node writes it.
+//!
+//! Only conditions that a kubelet owns are written: those of others survive every write. Source: embedded-cluster.md
+//! 17.2.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::pod_life::{Container, PodLife, State, Terminated, image_id, time};
+use super::wire::PodObject;
+
+/// Conditions that a kubelet owns, with the time of their last transition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Conditions {
+    known: BTreeMap<&'static str, (bool, Timestamp)>,
+}
+
+const OWNED: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
+impl Conditions {
+    /// Takes over what an earlier process wrote.
+    pub(super) fn resume(pod: &PodObject) -> Self {
+        let mut known = BTreeMap::new();
+        for kind in OWNED {
+            let written = pod.status.conditions.iter().find(|c| c.kind == kind);
+            if let Some(at) = written.and_then(|c| c.last_transition_time) {
+                known.insert(kind, (pod.is_true(kind) == Some(true), at));
+            }
+        }
+        Self { known }
+    }
+
+    fn render(
+        &mut self,
+        kind: &'static str,
+        status: Result<(), (&'static str, String)>,
+        now: Timestamp,
+    ) -> Value {
+        let is_true = status.is_ok();
+        let entry = self.known.entry(kind).or_insert((is_true, now));
+        if entry.0 != is_true {
+            *entry = (is_true, now);
+        }
+        let mut condition = json!({
+            "type": kind,
+            "status": if is_true { "True" } else { "False" },
+            "lastProbeTime": null,
+            "lastTransitionTime": time(entry.1),
+            "reason": null,
+            "message": null,
+        });
+        if let (Err((reason, message)), Some(map)) = (status, condition.as_object_mut()) {
+            map.insert("reason".into(), Value::from(reason));
+            if !message.is_empty() {
+                map.insert("message".into(), Value::from(message));
+            }
+        }
+        condition
+    }
+}
+
+/// Addresses of a pod.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Addresses<'a> {
+    /// Of its node.
+    pub(super) host: &'a str,
+    /// Its own, once it has a sandbox.
+    pub(super) pod: &'a str,
+}
+
+/// The patch of `status` that brings the object to what the node knows.
+pub(super) fn render(
+    life: &PodLife,
+    pod: &PodObject,
+    conditions: &mut Conditions,
+    addresses: &Addresses<'_>,
+    now: Timestamp,
+) -> Value {
+    let phase = life.phase();
+    let containers_ready = containers_ready(life, phase);
+    let ready = containers_ready.clone().and_then(|()| gates(pod));
+    let initialized = if life.is_initialized() {
+        Ok(())
+    } else {
+        let names = life
+            .containers
+            .iter()
+            .filter(|c| c.is_init)
+            .filter(|c| !c.is_ready)
+            .map(|c| c.spec.name.as_str());
+        Err((
+            "ContainersNotInitialized",
+            format!("containers with incomplete status: [{}]", join(names)),
+        ))
+    };
+    let sandbox = if life.has_sandbox && !matches!(phase, "Succeeded" | "Failed") {
+        Ok(())
+    } else {
+        Err(("", String::new()))
+    };
+    let status = |init: bool| -> Vec<Value> {
+        life.containers
+            .iter()
+            .filter(|c| c.is_init == init)
+            .map(|c| container(c, life))
+            .collect()
+    };
+    let mut patch = Map::new();
+    patch.insert("phase".into(), Value::from(phase));
+    patch.insert("startTime".into(), time(life.started_at));
+    patch.insert("hostIP".into(), Value::from(addresses.host));
+    patch.insert("hostIPs".into(), json!([{ "ip": addresses.host }]));
+    if life.has_sandbox && !addresses.pod.is_empty() {
+        patch.insert("podIP".into(), Value::from(addresses.pod));
+        patch.insert("podIPs".into(), json!([{ "ip": addresses.pod }]));
+    }
+    patch.insert(
+        "conditions".into(),
+        json!([
+            conditions.render("PodReadyToStartContainers", sandbox, now),
+            conditions.render("Initialized", initialized, now),
+            conditions.render("Ready", ready, now),
+            conditions.render("ContainersReady", containers_ready, now),
+            conditions.render("PodScheduled", Ok(()), now),
+        ]),
+    );
+    patch.insert("containerStatuses".into(), Value::from(status(false)));
+    if life.containers.iter().any(|c| c.is_init) {
+        patch.insert("initContainerStatuses".into(), Value::from(status(true)));
+    }
+    Value::Object(patch)
+}
+
+fn containers_ready(life: &PodLife, phase: &str) -> Result<(), (&'static str, String)> {
+    match phase {
+        "Succeeded" => return Err(("PodCompleted", String::new())),
+        "Failed" => return Err(("PodFailed", String::new())),
+        _ => {}
+    }
+    let unready = || {
+        life.containers
+            .iter()
+            .filter(|c| !c.is_init && !c.is_ready)
+            .map(|c| c.spec.name.as_str())
+    };
+    if unready().next().is_none() {
+        return Ok(());
+    }
+    Err((
+        "ContainersNotReady",
+        format!("containers with unready status: [{}]", join(unready())),
+    ))
+}
+
+/// Readiness gates belong to their controllers; the node only reads them.
+fn gates(pod: &PodObject) -> Result<(), (&'static str, String)> {
+    let problems: Vec<String> = pod
+        .spec
+        .readiness_gates
+        .iter()
+        .filter_map(|gate| {
+            let kind = &gate.condition_type;
+            match pod.is_true(kind) {
+                Some(true) => None,
+                Some(false) => Some(format!(
+                    "the status of pod readiness gate \"{kind}\" is not \"True\", but False"
+                )),
+                None => Some(format!(
+                    "corresponding condition of pod readiness gate \"{kind}\" does not exist."
+                )),
+            }
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(("ReadinessGatesNotReady", problems.join(", ")))
+    }
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(" ")
+}
+
+fn container(container: &Container, life: &PodLife) -> Value {
+    let is_running = container.is_running();
+    let image = if container.running_image.is_empty() {
+        &container.spec.image
+    } else {
+        &container.running_image
+    };
+    let mut status = json!({
+        "name": container.spec.name,
+        "image": image,
+        "imageID": if container.was_started { image_id(image) } else { String::new() },
+        "ready": container.is_ready,
+        "started": is_running,
+        "restartCount": container.restarts,
+        "state": state(&container.state),
+        "lastState": container.last.as_ref().map_or(json!({}), |end| json!({ "terminated": terminated(end) })),
+    });
+    if container.was_started
+        && let Some(map) = status.as_object_mut()
+    {
+        map.insert("containerID".into(), Value::from(container.id(life.uid)));
+    }
+    status
+}
+
+fn state(state: &State) -> Value {
+    match state {
+        State::Waiting { reason, message } if message.is_empty() => {
+            json!({ "waiting": { "reason": reason } })
+        }
+        State::Waiting { reason, message } => json!({ "waiting": { "reason": reason, "message": message } }),
+        State::Running { since } => json!({ "running": { "startedAt": time(*since) } }),
+        State::Terminated(end) => json!({ "terminated": terminated(end) }),
+    }
+}
+
+fn terminated(end: &Terminated) -> Value {
+    json!({
+        "exitCode": end.code,
+        "reason": end.reason(),
+        "startedAt": time(end.started_at),
+        "finishedAt": time(end.finished_at),
+        "containerID": end.container_id,
+    })
+}

@@ -1,0 +1,230 @@
+//! Pods and nodes as far as simulated nodes read them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pitstop_api::keys;
+use pitstop_api::placement::Taint;
+use pitstop_api::view::MetaWire;
+use serde::Deserialize;
+
+use crate::informer::Object;
+
+/// A pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodObject {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: PodSpec,
+    pub(super) status: PodStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodSpec {
+    pub(super) node_name: String,
+    pub(super) restart_policy: String,
+    pub(super) host_network: bool,
+    pub(super) containers: Vec<ContainerSpec>,
+    pub(super) init_containers: Vec<ContainerSpec>,
+    pub(super) readiness_gates: Vec<Gate>,
+    pub(super) termination_grace_period_seconds: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ContainerSpec {
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) image_pull_policy: String,
+    pub(super) restart_policy: String,
+    readiness_probe: Option<Probe>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Probe {
+    initial_delay_seconds: u32,
+}
+
+impl ContainerSpec {
+    /// Units: seconds.
+    pub(super) fn initial_delay(&self) -> u64 {
+        self.readiness_probe
+            .as_ref()
+            .map_or(0, |probe| u64::from(probe.initial_delay_seconds))
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Gate {
+    pub(super) condition_type: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodStatus {
+    pub(super) phase: String,
+    #[serde(rename = "podIP")]
+    pub(super) pod_ip: String,
+    pub(super) start_time: Option<Timestamp>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) container_statuses: Vec<ContainerStatus>,
+    pub(super) init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Condition {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) last_transition_time: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ContainerStatus {
+    pub(super) name: String,
+    pub(super) image: String,
+    #[serde(rename = "containerID")]
+    pub(super) container_id: String,
+    pub(super) restart_count: u32,
+    pub(super) ready: bool,
+    state: ContainerState,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct ContainerState {
+    running: Option<RunningState>,
+    terminated: Option<TerminatedState>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RunningState {
+    started_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct TerminatedState {
+    exit_code: i32,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+impl ContainerStatus {
+    pub(super) fn running_since(&self) -> Option<Timestamp> {
+        self.state.running.as_ref()?.started_at
+    }
+
+    pub(super) fn terminated(&self) -> Option<(i32, Timestamp, Timestamp)> {
+        let state = self.state.terminated.as_ref()?;
+        Some((state.exit_code, state.started_at?, state.finished_at?))
+    }
+}
+
+impl PodObject {
+    /// Does an annotation make its readiness probes fail?
+    pub(super) fn fails_readiness(&self) -> bool {
+        self.metadata
+            .annotations
+            .get(keys::SIM_FAIL_READY)
+            .is_some_and(|value| value == "true")
+    }
+
+    /// How long its containers run before they end well.
+    pub(super) fn run_for(&self) -> Option<Duration> {
+        let seconds = self.metadata.annotations.get(keys::SIM_RUN_FOR)?;
+        Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
+    }
+
+    /// How long it may take to stop.
+    pub(super) fn grace(&self) -> Duration {
+        let seconds = self.spec.termination_grace_period_seconds.unwrap_or(30);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// Is this condition True?
+    pub(super) fn is_true(&self, kind: &str) -> Option<bool> {
+        self.status
+            .conditions
+            .iter()
+            .find(|c| c.kind == kind)
+            .map(|c| c.status == "True")
+    }
+}
+
+impl Object for PodObject {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeObject {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: NodeSpecObject,
+    pub(super) status: NodeStatusObject,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct NodeSpecObject {
+    #[serde(rename = "podCIDR")]
+    pub(super) pod_cidr: String,
+    pub(super) taints: Vec<Taint>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeStatusObject {
+    pub(super) conditions: Vec<Condition>,
+    pub(super) addresses: Vec<Address>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Address {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) address: String,
+}
+
+impl NodeObject {
+    fn annotation(&self, key: &str) -> &str {
+        self.metadata.annotations.get(key).map_or("", String::as_str)
+    }
+
+    /// Is it ours to play?
+    pub(super) fn is_simulated(&self) -> bool {
+        self.annotation(keys::SIM_SIMULATED) == "true"
+    }
+
+    /// Is it cut off?
+    pub(super) fn is_disconnected(&self) -> bool {
+        self.annotation(keys::SIM_NETWORK) == "disconnected"
+    }
+
+    /// Does an annotation make its kubelet report that it is not ready?
+    pub(super) fn reports_not_ready(&self) -> bool {
+        self.annotation(keys::SIM_NOT_READY) == "true"
+    }
+
+    /// Image profiles of this node, as written.
+    pub(super) fn image_profile(&self) -> &str {
+        self.annotation(keys::SIM_IMAGE_PROFILE)
+    }
+}
+
+impl Object for NodeObject {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
