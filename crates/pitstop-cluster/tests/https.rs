@@ -89,7 +89,7 @@ async fn without_the_token_only_health_and_version_answer() {
             .await;
         match refused {
             Err(kube::Error::Api(status)) => {
-                assert_eq!((status.code, status.reason.as_str()), (code, "Unauthorized"))
+                assert_eq!((status.code, status.reason.as_str()), (code, "Unauthorized"));
             }
             other => panic!("{other:?}"),
         }

@@ -1,4 +1,5 @@
 //! Simulated nodes against the embedded API server, under virtual time. Source: embedded-cluster.md 17, 20.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 struct World {
     client: Client,
     _cluster: Cluster,
-    _fleet: Fleet,
+    fleet: Fleet,
 }
 
 async fn world() -> World {
@@ -43,7 +44,7 @@ async fn world() -> World {
     World {
         client,
         _cluster: cluster,
-        _fleet: fleet,
+        fleet,
     }
 }
 
@@ -347,7 +348,7 @@ async fn a_new_fleet_goes_on_where_an_earlier_one_was() {
         clock: Arc::new(clock),
         ..FleetConfig::default()
     };
-    world._fleet = Fleet::start(client, config).await.unwrap();
+    world.fleet = Fleet::start(client, config).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let after = world.get(POD).await;
     assert_eq!(
