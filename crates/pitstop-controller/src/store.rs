@@ -10,12 +10,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+pub use change::{Change, Key, Owned};
 pub use object::{Identity, Object, Wire};
 pub use overlay::Overlay;
-pub use state::{Change, Key, State};
+pub use state::State;
 
 use crate::api::Resource;
 
+mod change;
 mod intern;
 mod object;
 mod overlay;

@@ -8,7 +8,7 @@ use pitstop_api::view::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::state::Key;
+use super::change::Key;
 use crate::api::Resource;
 
 /// An object as decoded, before the names of nodes are numbered and strings are shared. Decoding needs no lock.

@@ -1,0 +1,95 @@
+//! Which changes touch which workloads. Source: daemonset.md A3, C5.8.
+
+use std::collections::BTreeSet;
+
+use pitstop_api::view::NodeView;
+
+use super::DaemonSets;
+use crate::api::Resource;
+use crate::store::{Change, Key, Listener, State};
+
+impl Listener for DaemonSets {
+    fn changed(&self, state: &State, change: &Change) {
+        for key in self.touched(state, change) {
+            self.mark(&key);
+        }
+    }
+
+    fn relisted(&self, state: &State, _: Resource) {
+        let known: Vec<Key> = self.memory().keys().cloned().collect();
+        let concerned = state
+            .daemonsets()
+            .filter(|(_, daemonset)| (self.model.concerns)(daemonset))
+            .map(|(key, _)| key.clone());
+        for key in concerned.chain(known).collect::<BTreeSet<_>>() {
+            self.mark(&key);
+        }
+    }
+}
+
+impl DaemonSets {
+    /// The workloads that a change touches. Source: daemonset.md A3 and C5.8.
+    fn touched(&self, state: &State, change: &Change) -> BTreeSet<Key> {
+        let mut touched = BTreeSet::new();
+        match change {
+            Change::DaemonSet(key) => {
+                touched.insert(key.clone());
+            }
+            Change::Pod(owned) | Change::Revision(owned) => {
+                let owners = [owned.controller_before, owned.controller];
+                touched.extend(
+                    owners
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|uid| state.daemonset_key(uid))
+                        .cloned(),
+                );
+                if let Some(labels) = owned.orphan_labels.as_ref().filter(|_| self.model.adopts) {
+                    touched.extend(state.daemonsets_selecting(&owned.namespace, labels).cloned());
+                }
+            }
+            Change::Node { before, after } => {
+                self.touched_by_node(state, before.as_deref(), after.as_deref(), &mut touched);
+            }
+            Change::Unreadable { controller } => {
+                touched.extend(controller.and_then(|uid| state.daemonset_key(uid)).cloned());
+            }
+        }
+        // A DaemonSet that is gone, or that does not concern us any more, is looked at once more, to forget it.
+        let is_own = matches!(change, Change::DaemonSet(_));
+        touched.retain(|key| is_own || state.daemonset(key).is_some_and(|d| (self.model.concerns)(d)));
+        touched
+    }
+
+    /// A node touches the workloads with a pod there, and those that could or did run there.
+    fn touched_by_node(
+        &self,
+        state: &State,
+        before: Option<&NodeView>,
+        after: Option<&NodeView>,
+        touched: &mut BTreeSet<Key>,
+    ) {
+        let placement = |node: &NodeView| (node.uid, node.labels.clone(), node.taints.clone());
+        let is_placement = before.map(placement) != after.map(placement);
+        if !is_placement && !self.model.heeds_readiness {
+            return;
+        }
+        let Some(node) = after.or(before) else { return };
+        touched.extend(
+            state
+                .controllers_on(node.slot)
+                .iter()
+                .filter_map(|uid| state.daemonset_key(*uid))
+                .cloned(),
+        );
+        for (key, daemonset) in state.daemonsets() {
+            let could_run = [before, after]
+                .into_iter()
+                .flatten()
+                .any(|node| daemonset.placement.selects(&node.name, &node.labels));
+            if could_run {
+                touched.insert(key.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What changed in the views.
+
+use std::sync::Arc;
+
+use pitstop_api::selector::Labels;
+use pitstop_api::view::{NodeView, Uid};
+
+/// Namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// A key of these two.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What changed, for those who decide which workloads it touches.
+#[derive(Debug)]
+pub enum Change {
+    /// A DaemonSet came, changed or went.
+    DaemonSet(Key),
+    /// A pod came, changed or went.
+    Pod(Owned),
+    /// A ControllerRevision came, changed or went.
+    Revision(Owned),
+    /// A node came, went, or changed in what decisions look at. A heartbeat is no change.
+    Node {
+        /// As it was.
+        before: Option<Arc<NodeView>>,
+        /// As it is.
+        after: Option<Arc<NodeView>>,
+    },
+    /// An object came that cannot be read.
+    Unreadable {
+        /// The owner with `controller: true`.
+        controller: Option<Uid>,
+    },
+}
+
+/// Whose an object was and is.
+#[derive(Debug)]
+pub struct Owned {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Who controlled it before.
+    pub controller_before: Option<Uid>,
+    /// Who controls it now; `None` also when it is gone.
+    pub controller: Option<Uid>,
+    /// Its labels, when it exists and nobody controls it.
+    pub orphan_labels: Option<Arc<Labels>>,
+}

@@ -1,0 +1,192 @@
+//! Putting objects into the views and taking them out, kind by kind.
+
+use std::sync::Arc;
+
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, RevisionView, Uid};
+
+use super::State;
+use crate::api::Resource;
+use crate::store::change::{Change, Key, Owned};
+use crate::store::object::Identity;
+use crate::store::pods::Pods;
+
+impl State {
+    pub(super) fn put_daemonset(&mut self, view: Arc<DaemonSetView>) -> Option<Change> {
+        let key = key_of(&view);
+        self.readable(Resource::DaemonSets, &key);
+        if let Some((stored, _)) = self.daemonsets.get(&key) {
+            if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
+                return None;
+            }
+            self.daemonset_keys.remove(&stored.uid);
+        }
+        self.daemonset_keys.insert(view.uid, key.clone());
+        let selector = view.selector.selector();
+        self.daemonsets.insert(key.clone(), (view, selector));
+        Some(Change::DaemonSet(key))
+    }
+
+    pub(super) fn remove_daemonset(&mut self, key: &Key) -> Option<Change> {
+        let (view, _) = self.daemonsets.remove(key)?;
+        self.daemonset_keys.remove(&view.uid);
+        Some(Change::DaemonSet(key.clone()))
+    }
+
+    pub(super) fn put_pod(&mut self, pod: PodView) -> Option<Change> {
+        if !self.unreadable.is_empty() {
+            self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
+        }
+        let stored = self.pods.get(pod.uid);
+        if stored.is_some_and(|stored| is_as_new(stored.resource_version, pod.resource_version)) {
+            return None;
+        }
+        if !Pods::is_kept(&pod) {
+            return self.remove_pod(pod.uid);
+        }
+        let namespace = Arc::clone(&pod.namespace);
+        let controller = pod.controller.map(|controller| controller.uid);
+        let orphan_labels = controller.is_none().then(|| Arc::clone(&pod.labels));
+        let before = self.pods.put(pod);
+        Some(Change::Pod(Owned {
+            namespace,
+            controller_before: before.and_then(|pod| Some(pod.controller?.uid)),
+            controller,
+            orphan_labels,
+        }))
+    }
+
+    pub(super) fn remove_pod(&mut self, uid: Uid) -> Option<Change> {
+        let pod = self.pods.remove(uid)?;
+        Some(Change::Pod(Owned {
+            namespace: pod.namespace,
+            controller_before: pod.controller.map(|controller| controller.uid),
+            controller: None,
+            orphan_labels: None,
+        }))
+    }
+
+    pub(super) fn put_node(&mut self, node: Arc<NodeView>) -> Option<Change> {
+        self.readable(Resource::Nodes, &Key::new("", &node.name));
+        let slot = node.slot;
+        if self.nodes.len() <= slot.index() {
+            self.nodes.resize(slot.index() + 1, None);
+        }
+        let place = self.nodes.get_mut(slot.index())?;
+        if let Some(stored) = place
+            && stored.uid == node.uid
+            && is_as_new(stored.resource_version, node.resource_version)
+        {
+            return None;
+        }
+        let before = place.replace(Arc::clone(&node));
+        if before.is_none() {
+            let names = &self.names;
+            let at = self
+                .nodes_by_name
+                .partition_point(|other| names.name(*other) < &*node.name);
+            self.nodes_by_name.insert(at, slot);
+        }
+        let is_heartbeat = before.as_ref().is_some_and(|before| {
+            before.uid == node.uid
+                && before.ready == node.ready
+                && before.labels == node.labels
+                && before.taints == node.taints
+                && before.unschedulable == node.unschedulable
+        });
+        (!is_heartbeat).then_some(Change::Node {
+            before,
+            after: Some(node),
+        })
+    }
+
+    pub(super) fn remove_node(&mut self, slot: NodeSlot) -> Option<Change> {
+        let before = self.nodes.get_mut(slot.index())?.take()?;
+        self.nodes_by_name.retain(|other| *other != slot);
+        Some(Change::Node {
+            before: Some(before),
+            after: None,
+        })
+    }
+
+    pub(super) fn put_revision(&mut self, key: Key, view: Arc<RevisionView>) -> Option<Change> {
+        self.readable(Resource::ControllerRevisions, &key);
+        let stored = self.revisions.get(&key);
+        if stored
+            .is_some_and(|old| old.uid == view.uid && is_as_new(old.resource_version, view.resource_version))
+        {
+            return None;
+        }
+        let controller_before = stored.and_then(|old| Some(old.controller?.uid));
+        let controller = view.controller.map(|controller| controller.uid);
+        self.remove_revision(&key);
+        if let Some(controller) = controller {
+            self.revisions_of
+                .entry(controller)
+                .or_default()
+                .insert(key.clone());
+        }
+        let orphan_labels = controller.is_none().then(|| Arc::clone(&view.labels));
+        self.revisions.insert(key.clone(), view);
+        Some(Change::Revision(Owned {
+            namespace: key.namespace,
+            controller_before,
+            controller,
+            orphan_labels,
+        }))
+    }
+
+    pub(super) fn remove_revision(&mut self, key: &Key) -> Option<Change> {
+        let view = self.revisions.remove(key)?;
+        let controller_before = view.controller.map(|controller| controller.uid);
+        if let Some(controller) = controller_before
+            && let Some(keys) = self.revisions_of.get_mut(&controller)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.revisions_of.remove(&controller);
+            }
+        }
+        Some(Change::Revision(Owned {
+            namespace: Arc::clone(&key.namespace),
+            controller_before,
+            controller: None,
+            orphan_labels: None,
+        }))
+    }
+
+    /// Forgets the last readable form of an object, so that nobody acts on it.
+    pub(super) fn put_unreadable(&mut self, identity: Identity) -> Change {
+        let key = Key::new(&identity.namespace, &identity.name);
+        let removed = match identity.resource {
+            Resource::DaemonSets => self.remove_daemonset(&key),
+            Resource::Pods => identity.uid.and_then(|uid| self.remove_pod(uid)),
+            Resource::Nodes => self
+                .names
+                .get(&identity.name)
+                .and_then(|slot| self.remove_node(slot)),
+            Resource::ControllerRevisions => self.remove_revision(&key),
+            Resource::Events | Resource::Leases => None,
+        };
+        let controller = identity.controller;
+        self.unreadable.insert((identity.resource, key), identity);
+        removed.unwrap_or(Change::Unreadable { controller })
+    }
+
+    pub(super) fn readable(&mut self, resource: Resource, key: &Key) {
+        if !self.unreadable.is_empty() {
+            self.unreadable.remove(&(resource, key.clone()));
+        }
+    }
+}
+
+/// Is the stored version at least as new as the offered one? Versions of 0 cannot be compared and never are.
+fn is_as_new(stored: u64, offered: u64) -> bool {
+    offered != 0 && stored >= offered
+}
+
+pub(super) fn key_of(view: &DaemonSetView) -> Key {
+    Key {
+        namespace: Arc::clone(&view.namespace),
+        name: Arc::clone(&view.name),
+    }
+}
