@@ -197,12 +197,17 @@ fn in_folder(file: &Path, folder: &str) -> bool {
     file.components().any(|part| part.as_os_str() == folder)
 }
 
-/// `lib.rs`, `main.rs`, and every file directly in `tests`, `benches` or `examples` begins a crate of its own.
+/// `lib.rs`, `main.rs`, and every file directly in `tests`, `benches` or `examples` begins a crate of its own; so does
+/// `main.rs` in a folder of `tests`.
 fn is_crate_root(file: &Path) -> bool {
     let folder = file.parent().and_then(Path::file_name).unwrap_or_default();
     let name = file.file_name().unwrap_or_default();
     (folder == "src" && (name == "lib.rs" || name == "main.rs"))
         || folder == "tests" && parent_is_package(file)
+        || name == "main.rs"
+            && file
+                .parent()
+                .is_some_and(|of| of.parent().is_some_and(|f| f.ends_with("tests")) && parent_is_package(of))
         || (folder == "benches" || folder == "examples") && parent_is_package(file)
         || (folder == "bin" && in_folder(file, "src"))
 }
