@@ -1,0 +1,180 @@
+//! `pitstop why`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::target::{ScopeArgs, Target};
+use crate::connect::ConnectArgs;
+use crate::output::{self, Format, Report};
+use crate::rollout::{self, PodRow, Rollout};
+
+/// Why pods are not at the target revision
+///
+/// Names the reason of each pod that waits: its node is not ready, the budget is used, a new pod is not ready yet. The
+/// reasons come from the same decision that the controller makes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pitstop why                         every DaemonSet of the namespace\n  pitstop why \
+                  ds/nginx-daemonset      one of them\n  pitstop why pod/nginx-daemonset-bv5jg"
+)]
+pub struct Why {
+    /// ds/NAME or pod/NAME [default: every DaemonSet]
+    #[arg(value_name = "KIND/NAME")]
+    pub target: Option<Target>,
+    /// Where to look.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
+    /// Which API server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Form of the answer
+    #[arg(
+        short,
+        long,
+        value_name = "json|yaml|wide",
+        env = "PITSTOP_OUTPUT",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub output: Option<Format>,
+}
+
+/// The answer of `why`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyReport {
+    /// One for each DaemonSet.
+    pub items: Vec<WhyItem>,
+}
+
+/// What one DaemonSet, or one pod of it, waits for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhyItem {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the DaemonSet.
+    pub daemonset: String,
+    /// Where it stands, in a sentence.
+    pub summary: String,
+    /// Hash of the target revision.
+    pub target: Option<String>,
+    /// The one pod that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// What waits.
+    pub waiting: Vec<PodRow>,
+}
+
+impl WhyItem {
+    /// Everything of a DaemonSet that waits.
+    pub fn of(rollout: &Rollout) -> Self {
+        Self {
+            namespace: rollout.namespace.clone(),
+            daemonset: rollout.name.clone(),
+            summary: rollout.sentence(),
+            target: rollout.target.clone(),
+            pod: None,
+            waiting: rollout.waiting().map(|(row, _)| row.clone()).collect(),
+        }
+    }
+
+    /// One pod.
+    pub fn of_pod(rollout: &Rollout, pod: &str) -> Self {
+        let mut item = Self::of(rollout);
+        item.waiting.retain(|row| row.pod.as_deref() == Some(pod));
+        item.pod = Some(pod.to_owned());
+        item
+    }
+
+    fn text(&self, wide: bool) -> String {
+        match &self.pod {
+            Some(pod) => self.pod_text(pod),
+            None => self.workload_text(wide),
+        }
+    }
+
+    fn pod_text(&self, pod: &str) -> String {
+        let target = self.target.as_deref().unwrap_or("<unknown>");
+        let Some((row, waiting)) = self
+            .waiting
+            .first()
+            .and_then(|row| row.waiting.as_ref().map(|waiting| (row, waiting)))
+        else {
+            return format!("pod/{pod} is at the target revision {target} and available");
+        };
+        format!(
+            "pod/{pod} waits ({}): {}\n  node      {}{}\n  revision  {} of target {target}\n  workload  daemonset.apps/{}: {}",
+            waiting.reason,
+            waiting.explanation,
+            row.node.as_deref().unwrap_or("<none>"),
+            if row.node_ready { "" } else { " (not ready)" },
+            row.revision.as_deref().unwrap_or("<none>"),
+            self.daemonset,
+            self.summary,
+        )
+    }
+
+    fn workload_text(&self, wide: bool) -> String {
+        let head = format!("daemonset.apps/{}: {}", self.daemonset, self.summary);
+        if self.waiting.is_empty() {
+            return head;
+        }
+        let mut headers = vec!["NODE", "POD", "REVISION", "STATE", "REASON", "EXPLANATION"];
+        if wide {
+            headers.push("IMAGES");
+        }
+        let mut table = output::table(&headers);
+        for row in &self.waiting {
+            let Some(waiting) = &row.waiting else { continue };
+            let mut cells = vec![
+                row.node.clone().unwrap_or_else(|| "<none>".to_owned()),
+                row.pod.clone().unwrap_or_else(|| "<none>".to_owned()),
+                row.revision.clone().unwrap_or_else(|| "<none>".to_owned()),
+                row.state.clone(),
+                waiting.reason.clone(),
+                waiting.explanation.clone(),
+            ];
+            if wide {
+                cells.push(row.images.join(","));
+            }
+            table.add_row(cells);
+        }
+        format!("{head}\n{}", output::table_text(&table))
+    }
+}
+
+impl Report for WhyReport {
+    fn text(&self, wide: bool) -> String {
+        let parts: Vec<String> = self.items.iter().map(|item| item.text(wide)).collect();
+        parts.join("\n\n")
+    }
+}
+
+impl Why {
+    /// Answers.
+    ///
+    /// # Errors
+    /// Nothing of that name is there, or the API server does not answer.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let connection = self.connect.connect().await?;
+        let items = match &self.target {
+            Some(Target::Pod(pod)) => {
+                let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
+                let owner = rollout::owner_of_pod(&connection.client, namespace, pod).await?;
+                let rollout = rollout::fetch(&connection.client, namespace, &owner).await?;
+                vec![WhyItem::of_pod(&rollout, pod)]
+            }
+            Some(Target::DaemonSet(name)) => {
+                let names = [name.clone()];
+                let rollouts = rollout::fetch_all(&connection, &self.scope, &names).await?;
+                rollouts.iter().map(WhyItem::of).collect()
+            }
+            None => {
+                let rollouts = rollout::fetch_all(&connection, &self.scope, &[]).await?;
+                rollouts.iter().map(WhyItem::of).collect()
+            }
+        };
+        output::show(&WhyReport { items }, self.output)
+    }
+}

@@ -1,0 +1,338 @@
+//! Cluster, nodes and controllers in one process: what `up`, `demo` and the end-to-end tests run.
+//!
+//! Nodes and controllers are ordinary clients of the API; the same parts attach to any other API server.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use pitstop_api::SystemClock;
+use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
+use pitstop_cluster::{Cluster, Config, Error as ClusterError, OpenError, ServeConfig, ServeError, Serving};
+use pitstop_controller::{Controller, Manager};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+use crate::failure;
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder of the cluster; `None`: in memory only.
+    pub data: Option<PathBuf>,
+    /// Where to serve; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// How long a node may be silent before it is NotReady.
+    pub node_grace: Duration,
+    /// Simulated durations run this many times faster.
+    pub time_scale: f64,
+    /// Run pitstop's controllers inside?
+    pub controllers: bool,
+    /// The nodes to add.
+    pub nodes: NodeNames,
+    /// Name of a control-plane node to add.
+    pub control_plane: Option<String>,
+}
+
+/// Which nodes to add.
+#[derive(Debug, Clone)]
+pub enum NodeNames {
+    /// Those that are not there yet.
+    Given(Vec<String>),
+    /// All, but only if the cluster has no node: one that was removed does not come back at the next start.
+    IfEmpty(Vec<String>),
+}
+
+/// A running cluster with all that belongs to it.
+pub struct Embedded {
+    cluster: Cluster,
+    serving: Serving,
+    nodes: Nodes,
+    controllers: Option<Controllers>,
+    node_names: Vec<String>,
+}
+
+impl Embedded {
+    /// Starts it. When this returns the API answers and the nodes are registered; they turn Ready in a moment.
+    ///
+    /// # Errors
+    /// The data folder or the address are in use, or cannot be used.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let config = Config {
+            data: options.data.clone(),
+            node_grace: options.node_grace,
+            time_scale: options.time_scale,
+            ..Config::default()
+        };
+        let cluster = Cluster::start(config)
+            .await
+            .map_err(|error| start_failure(&error))?;
+        let serve = ServeConfig {
+            addr: options.addr,
+            kubeconfig: None,
+        };
+        let serving = match cluster.serve(serve).await {
+            Ok(serving) => serving,
+            Err(error) => {
+                cluster.shutdown().await;
+                return Err(serve_failure(&error));
+            }
+        };
+        let client = cluster.client();
+        let nodes = Nodes::start(cluster.client_as("system:nodes"), options.time_scale).await?;
+        let present = node_names(&client).await?;
+        let wanted = match &options.nodes {
+            NodeNames::Given(names) => names.as_slice(),
+            NodeNames::IfEmpty(names) if present.is_empty() => names.as_slice(),
+            NodeNames::IfEmpty(_) => &[],
+        };
+        let missing: Vec<String> = wanted
+            .iter()
+            .filter(|name| !present.contains(*name))
+            .cloned()
+            .collect();
+        let control_plane = options
+            .control_plane
+            .as_deref()
+            .filter(|name| !present.contains(*name));
+        nodes.add(&missing, control_plane).await?;
+        let controllers = if options.controllers {
+            Some(Controllers::start_all(cluster.client_as("system:pitstop")).await?)
+        } else {
+            None
+        };
+        let node_names = node_names(&client).await?.into_iter().collect();
+        Ok(Self {
+            cluster,
+            serving,
+            nodes,
+            controllers,
+            node_names,
+        })
+    }
+
+    /// A client that needs no socket, as an administrator.
+    pub fn client(&self) -> Client {
+        self.cluster.client()
+    }
+
+    /// Where it serves.
+    pub fn addr(&self) -> SocketAddr {
+        self.serving.addr
+    }
+
+    /// A kubeconfig for it, as YAML.
+    pub fn kubeconfig(&self) -> &str {
+        &self.serving.kubeconfig
+    }
+
+    /// Names of the nodes that were there at the start, in order.
+    pub fn node_names(&self) -> &[String] {
+        &self.node_names
+    }
+
+    /// Waits until something ends that must not.
+    ///
+    /// # Errors
+    /// Always: it does not end otherwise.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        match &mut self.controllers {
+            Some(controllers) => controllers.ended().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops pitstop's controllers, so that the state of workloads stands still.
+    pub async fn stop_controllers(&mut self) {
+        if let Some(controllers) = self.controllers.take() {
+            controllers.stop().await;
+        }
+    }
+
+    /// Stops everything: no new work, nothing is lost.
+    pub async fn stop(mut self) {
+        self.stop_controllers().await;
+        self.nodes.stop().await;
+        self.serving.shutdown().await;
+        self.cluster.shutdown().await;
+    }
+}
+
+async fn node_names(client: &Client) -> anyhow::Result<BTreeSet<String>> {
+    let list = Api::<Node>::all(client.clone())
+        .list(&ListParams::default())
+        .await
+        .context("listing nodes")?;
+    Ok(list.iter().map(ResourceExt::name_any).collect())
+}
+
+fn start_failure(error: &ClusterError) -> anyhow::Error {
+    let advice = match error {
+        ClusterError::Open(OpenError::InUse { .. }) => {
+            "stop the other one, or keep this one elsewhere with --data DIR and --port PORT"
+        }
+        ClusterError::Open(OpenError::Newer { .. }) => "use a newer pitstop, or start afresh with --data DIR",
+        ClusterError::Open(OpenError::Unusable { .. }) => {
+            "look at the folder's permissions and disk, or choose another with --data DIR"
+        }
+        ClusterError::Bootstrap { .. } => {
+            "start afresh with --data DIR; --log info shows what the server did"
+        }
+    };
+    failure::failed(error.to_string(), advice)
+}
+
+fn serve_failure(error: &ServeError) -> anyhow::Error {
+    let advice = match error {
+        ServeError::AddressInUse { .. } => {
+            "is another `pitstop up` running? stop it, or choose another port with --port (0 takes a free one)"
+        }
+        ServeError::Listen { .. } => "choose another port with --port (0 takes a free one)",
+        ServeError::Certificate(_) | ServeError::File { .. } => {
+            "look at the folder `pki` in the data folder; removed, it is made anew at the next start"
+        }
+    };
+    failure::failed(error.to_string(), advice)
+}
+
+/// The simulated nodes of this process.
+pub struct Nodes {
+    fleet: Fleet,
+}
+
+impl Nodes {
+    /// Starts to simulate: the nodes of the API server that are marked as simulated, and those that are added.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn start(client: Client, time_scale: f64) -> anyhow::Result<Self> {
+        let config = FleetConfig {
+            time_scale,
+            ..FleetConfig::default()
+        };
+        let fleet = Fleet::start(client, config)
+            .await
+            .context("starting the simulated nodes")?;
+        Ok(Self { fleet })
+    }
+
+    /// Registers nodes, and perhaps a control-plane node.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub async fn add(&self, names: &[String], control_plane: Option<&str>) -> anyhow::Result<()> {
+        if let Some(name) = control_plane {
+            let spec = NodeSpec::control_plane(name);
+            self.fleet
+                .add(spec)
+                .await
+                .with_context(|| format!("adding node \"{name}\""))?;
+        }
+        for name in names {
+            self.fleet
+                .add(NodeSpec::new(name))
+                .await
+                .with_context(|| format!("adding node \"{name}\""))?;
+        }
+        Ok(())
+    }
+
+    /// Stops simulating; the objects stay.
+    pub async fn stop(self) {
+        self.fleet.stop().await;
+    }
+}
+
+/// Pitstop's controllers in this process.
+pub struct Controllers {
+    manager: Manager,
+}
+
+impl Controllers {
+    /// All of them, for an API server that has no DaemonSet controller of its own.
+    ///
+    /// # Errors
+    /// Others are at work on this cluster, or the API server does not answer.
+    pub async fn start_all(client: Client) -> anyhow::Result<Self> {
+        let all = BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]);
+        Self::start(client, config(all)?).await
+    }
+
+    /// Those that work beside the cluster's own controllers.
+    ///
+    /// # Errors
+    /// Others are at work on this cluster, or the API server does not answer.
+    pub async fn start_upgrades(client: Client) -> anyhow::Result<Self> {
+        Self::start(client, config(BTreeSet::from([Controller::DaemonPodUpdater]))?).await
+    }
+
+    /// These.
+    ///
+    /// # Errors
+    /// Others are at work on this cluster, or the API server does not answer.
+    pub async fn start(client: Client, config: pitstop_controller::Config) -> anyhow::Result<Self> {
+        let manager = Manager::start(client, config)
+            .await
+            .map_err(|error| controller_failure(&error))?;
+        Ok(Self { manager })
+    }
+
+    /// Where health and metrics are served.
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.manager.health_addr()
+    }
+
+    /// Waits until they cannot go on.
+    ///
+    /// # Errors
+    /// Always: they do not end otherwise.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        Err(controller_failure(&self.manager.wait().await))
+    }
+
+    /// Stops them; writes under way are finished and the lease is given back.
+    pub async fn stop(self) {
+        self.manager.shutdown().await;
+    }
+}
+
+/// How these controllers run: with a lease of this process, without health endpoints.
+///
+/// # Errors
+/// The operating system gives no random numbers.
+pub fn config(controllers: BTreeSet<Controller>) -> anyhow::Result<pitstop_controller::Config> {
+    let random = || {
+        SysRng
+            .try_next_u64()
+            .context("asking the operating system for random numbers")
+    };
+    let identity = format!("pitstop-{}-{:016x}", std::process::id(), random()?);
+    let mut config = pitstop_controller::Config::new(Arc::new(SystemClock), identity, random()?);
+    config.controllers = controllers;
+    Ok(config)
+}
+
+fn controller_failure(error: &pitstop_controller::Error) -> anyhow::Error {
+    use pitstop_controller::Error;
+    let advice = match error {
+        Error::LeaseHeld { .. } => {
+            "stop the other one (`pitstop up --controllers=off` leaves them to `pitstop controller`), or wait for its lease"
+        }
+        Error::LeaseLost { .. } => "start it again; whoever took the lease goes on meanwhile",
+        Error::NativeConflict(_) => {
+            "leave out --controllers native-daemonset, or use --force where the lease is a relic"
+        }
+        Error::Listen { .. } => "choose another address with --metrics-addr",
+        Error::Api { .. } => {
+            "is the cluster running, and may this user read and write DaemonSets, pods and leases?"
+        }
+        _ => "run again with --log debug to see each step",
+    };
+    failure::failed(error.to_string(), advice)
+}

@@ -1,0 +1,57 @@
+//! The command line: where cluster, controllers and engine meet.
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`cli`] | the commands, one module each |
+//! | [`config`] | flags, `PITSTOP_*` variables and the config file; where things are kept |
+//! | [`connect`] | from a kubeconfig to a client |
+//! | [`embedded`] | cluster, nodes and controllers in one process |
+//! | [`failure`] | exit codes, and the last line that says what to do |
+//! | [`hypothesis`] | the state that applying a manifest would lead to |
+//! | [`kubeconfig_file`] | the kubeconfig that `up` writes |
+//! | [`output`] | tables, JSON, YAML |
+//! | [`rollout`] | how far a DaemonSet is and why each pod waits, from the engine's plan |
+//! | [`story`] | what `demo` plays |
+
+pub mod cli;
+pub mod config;
+pub mod connect;
+pub mod embedded;
+pub mod failure;
+pub mod hypothesis;
+pub mod kubeconfig_file;
+pub mod output;
+pub mod rollout;
+pub mod story;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::FromArgMatches as _;
+
+/// Runs the command that the arguments name and reports what went wrong on stderr.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match config::command_with_file() {
+        Ok(command) => command,
+        Err(error) => return failure::report(&error),
+    };
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| cli::Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        // clap prints help and version to stdout with code 0, mistakes to stderr with code 2.
+        Err(error) => error.exit(),
+    };
+    if let Err(error) = cli.global.start_logging() {
+        return failure::report(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&error.into()),
+    };
+    match runtime.block_on(cli.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

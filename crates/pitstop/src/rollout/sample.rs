@@ -1,0 +1,95 @@
+//! States for tests: what a cluster would answer.
+
+use pitstop_api::keys;
+use pitstop_engine::revision;
+use pitstop_engine::snapshot::file::SnapshotFile;
+use serde_json::{Value, json};
+
+const UID: &str = "11111111-0000-4000-8000-000000000001";
+const BEFORE: &str = "2026-01-01T00:00:00Z";
+
+/// `agent` in namespace `edge` under AdvancedRollingUpdate, at revision `one` (`app:1`) on ready nodes, one hour later.
+pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
+    SnapshotFile {
+        version: 1,
+        now: "2026-01-01T01:00:00Z".parse().unwrap(),
+        daemonset: daemonset("app:1", 1),
+        revisions: vec![revision("one", 1, "app:1")],
+        pods: nodes.iter().map(|node| pod(node, "one", "app:1")).collect(),
+        nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
+    }
+}
+
+/// The same while `app:2` rolls out: the first node is done, the last one lost its network five minutes ago.
+pub(crate) fn half_way(nodes: &[&str]) -> SnapshotFile {
+    let mut file = settled(nodes);
+    file.daemonset = daemonset("app:2", 2);
+    file.daemonset["status"]["observedGeneration"] = json!(2);
+    file.revisions.push(revision("two", 2, "app:2"));
+    file.pods[0] = pod(nodes[0], "two", "app:2");
+    let last = nodes.len() - 1;
+    file.nodes[last] = node(nodes[last], "Unknown");
+    file.nodes[last]["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:55:00Z");
+    file
+}
+
+/// The object with this image, not yet observed beyond generation 1.
+pub(crate) fn daemonset(image: &str, generation: i64) -> Value {
+    json!({
+        "metadata": {
+            "name": "agent", "namespace": "edge", "uid": UID, "generation": generation, "resourceVersion": "7",
+            "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate"},
+        },
+        "spec": {
+            "selector": {"matchLabels": {"app": "agent"}},
+            "updateStrategy": {"type": "OnDelete"},
+            "template": template(image),
+        },
+        "status": {"observedGeneration": 1, "numberAvailable": 3, "desiredNumberScheduled": 3},
+    })
+}
+
+fn template(image: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "agent"}},
+        "spec": {"containers": [{"name": "app", "image": image}]},
+    })
+}
+
+fn owner() -> Value {
+    json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": UID, "controller": true}])
+}
+
+fn revision(hash: &str, number: i64, image: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("agent-{hash}"),
+            "uid": format!("44444444-0000-4000-8000-00000000000{number}"),
+            "labels": {(keys::REVISION_HASH): hash},
+            "annotations": {(keys::CHANGE_CAUSE): format!("use {image}")},
+            "ownerReferences": owner(),
+        },
+        "revision": number,
+        "data": revision::data_of(&template(image)),
+    })
+}
+
+fn pod(node: &str, hash: &str, image: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("agent-{node}"), "namespace": "edge",
+            "uid": format!("22222222-0000-4000-8000-00000000000{node}"),
+            "labels": {"app": "agent", (keys::REVISION_HASH): hash}, "ownerReferences": owner(),
+        },
+        "spec": {"nodeName": node, "containers": [{"name": "app", "image": image}]},
+        "status": {"phase": "Running", "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": BEFORE}]},
+    })
+}
+
+fn node(name: &str, ready: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "uid": format!("33333333-0000-4000-8000-00000000000{name}")},
+        "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": BEFORE}]},
+    })
+}

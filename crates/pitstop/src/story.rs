@@ -1,0 +1,178 @@
+//! What `demo` plays: the stories of seeds 001 and 003 with their names, as data.
+
+use serde_json::{Value, json};
+
+use pitstop_api::keys;
+
+pub mod player;
+pub mod view;
+
+/// Which story.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plot {
+    /// Two nodes lose their network during an upgrade with AdvancedRollingUpdate and catch up when they return
+    Auto,
+    /// A native rolling update, one node at a time
+    Rolling,
+}
+
+/// One story, ready to be played.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// Which one.
+    pub plot: Plot,
+    /// The control-plane node, where no pod of the workload runs.
+    pub control_plane: Option<String>,
+    /// The nodes where the pods run.
+    pub nodes: Vec<String>,
+    /// Those that lose their network.
+    pub cut_off: Vec<String>,
+    /// Name of the DaemonSet.
+    pub name: &'static str,
+    /// Name of its container.
+    pub container: &'static str,
+    /// The image that the story begins with.
+    pub old_image: &'static str,
+    /// The image that it is upgraded to.
+    pub new_image: String,
+}
+
+impl Story {
+    /// The story with these parameters; `None`: those of the seed.
+    ///
+    /// Range of `n_nodes`: at least 2, so that one node can be away while another is upgraded.
+    pub fn new(plot: Plot, n_nodes: Option<u32>, image: Option<String>) -> Self {
+        match plot {
+            Plot::Auto => Self::auto(n_nodes.unwrap_or(3), image),
+            Plot::Rolling => Self::rolling(n_nodes.unwrap_or(5), image),
+        }
+    }
+
+    /// Seed 001, first half.
+    fn auto(n_nodes: u32, image: Option<String>) -> Self {
+        let nodes: Vec<String> = (1..=n_nodes)
+            .map(|i| match i {
+                1 => "openyurt-e2e-test-worker".to_owned(),
+                i => format!("openyurt-e2e-test-worker{i}"),
+            })
+            .collect();
+        let n_cut_off = 2.min(nodes.len().saturating_sub(1));
+        Self {
+            plot: Plot::Auto,
+            control_plane: Some("openyurt-e2e-test-control-plane".to_owned()),
+            cut_off: nodes.iter().skip(nodes.len() - n_cut_off).cloned().collect(),
+            nodes,
+            name: "nginx-daemonset",
+            container: "nginx",
+            old_image: "nginx:1.19.4",
+            new_image: image.unwrap_or_else(|| "nginx:1.19.5".to_owned()),
+        }
+    }
+
+    /// Seed 003.
+    fn rolling(n_nodes: u32, image: Option<String>) -> Self {
+        Self {
+            plot: Plot::Rolling,
+            control_plane: None,
+            nodes: (1..=n_nodes).map(|i| format!("node-{i}")).collect(),
+            cut_off: Vec::new(),
+            name: "filebeat-ds",
+            container: "filebeat",
+            old_image: "ikubernetes/filebeat:5.6.5-alpine",
+            new_image: image.unwrap_or_else(|| "ikubernetes/filebeat:5.6.6-alpine".to_owned()),
+        }
+    }
+
+    /// The manifest of the seed.
+    pub fn manifest(&self) -> Value {
+        match self.plot {
+            Plot::Auto => json!({
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "metadata": {"name": self.name, "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): "auto"}},
+                "spec": {
+                    "selector": {"matchLabels": {"app": "nginx"}},
+                    "updateStrategy": {"type": "OnDelete"},
+                    "template": {
+                        "metadata": {"labels": {"app": "nginx"}},
+                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
+                    },
+                },
+            }),
+            Plot::Rolling => json!({
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "metadata": {"name": self.name, "labels": {"app": "filebeat"}},
+                "spec": {
+                    "selector": {"matchLabels": {"app": "filebeat"}},
+                    "template": {
+                        "metadata": {"labels": {"app": "filebeat"}},
+                        "spec": {"containers": [{
+                            "name": self.container,
+                            "image": self.old_image,
+                            "env": [
+                                {"name": "REDIS_HOST", "value": "db.ilinux.io:6379"},
+                                {"name": "LOG_LEVEL", "value": "info"},
+                            ],
+                        }]},
+                    },
+                },
+            }),
+        }
+    }
+
+    /// How much faster than life it is played, so that it is over within half a minute and still can be followed.
+    pub fn time_scale(&self) -> f64 {
+        match self.plot {
+            // Leases and the grace time of nodes take most of it.
+            Plot::Auto => 8.0,
+            Plot::Rolling => 2.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seeds_stories_have_the_seeds_names() {
+        let auto = Story::new(Plot::Auto, None, None);
+        assert_eq!(
+            auto.control_plane.as_deref(),
+            Some("openyurt-e2e-test-control-plane")
+        );
+        assert_eq!(
+            auto.nodes,
+            [
+                "openyurt-e2e-test-worker",
+                "openyurt-e2e-test-worker2",
+                "openyurt-e2e-test-worker3"
+            ]
+        );
+        assert_eq!(
+            auto.cut_off,
+            ["openyurt-e2e-test-worker2", "openyurt-e2e-test-worker3"]
+        );
+        assert_eq!(auto.new_image, "nginx:1.19.5");
+        let rolling = Story::new(Plot::Rolling, None, None);
+        assert_eq!(rolling.nodes.len(), 5);
+        assert_eq!(rolling.new_image, "ikubernetes/filebeat:5.6.6-alpine");
+        assert!(rolling.cut_off.is_empty());
+    }
+
+    #[test]
+    fn its_parameters_can_be_changed() {
+        let story = Story::new(Plot::Auto, Some(6), Some("nginx:1.25".to_owned()));
+        assert_eq!(story.nodes.len(), 6);
+        assert_eq!(
+            story.cut_off,
+            ["openyurt-e2e-test-worker5", "openyurt-e2e-test-worker6"]
+        );
+        assert_eq!(story.new_image, "nginx:1.25");
+        assert_eq!(
+            Story::new(Plot::Auto, Some(2), None).cut_off,
+            ["openyurt-e2e-test-worker2"]
+        );
+    }
+}
