@@ -5,7 +5,8 @@ use pitstop_api::view::PodView;
 
 /// Is the pod available: ready, and for longer than `minReadySeconds`?
 ///
-/// Exactly at the boundary it is not available yet. A transition in the future counts as now.
+/// Exactly at the boundary it is not available yet. A transition in the future, as another
+/// clock may write it, is waited for.
 ///
 /// Units: seconds. Source: daemonset.md, preamble; example N20.
 pub fn is_available(pod: &PodView, min_ready_seconds: u32, now: Timestamp) -> bool {

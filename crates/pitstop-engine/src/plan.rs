@@ -28,7 +28,8 @@ pub struct Plan {
     pub requeue_after: Option<Duration>,
     /// For every pod (and every node that lacks its pod) that is not at the target: why.
     pub waiting: Vec<Waiting>,
-    /// Back-off of failed pods to remember in place of what was given.
+    /// Back-off of failed pods to remember in place of what was given: everything of it that still counts, and what this
+    /// decision adds.
     pub failed_pods: Vec<FailedPods>,
     /// What the decision counted, for people and metrics.
     pub progress: Progress,

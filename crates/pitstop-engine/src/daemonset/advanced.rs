@@ -41,9 +41,12 @@ const LEDGER_SECONDS: i64 = 300;
 /// **A NotReady node costs no budget**, and its pod is not touched, whatever state the pod is in: old, new, terminating
 /// or missing. When the node returns it is looked at like any other, and caught up. This is invariant S3.
 ///
-/// Source: daemonset.md C5.3.
-fn is_passed_over(node: &NodeView) -> bool {
-    !node.is_ready()
+/// A node whose condition is True already, but whose taint of a node that is away still keeps a successor from it, is not
+/// back yet: its pod would go, nothing would come, and nothing would count. The taint goes within seconds.
+///
+/// Source: daemonset.md C5.3, A2.
+fn is_passed_over(spot: Spot<'_>) -> bool {
+    !spot.node.is_ready() || spot.is_returning
 }
 
 /// Decides which pods of a DaemonSet under AdvancedRollingUpdate are replaced now.
@@ -104,6 +107,14 @@ fn is_stale(pod: &PodView, node: &NodeView) -> bool {
         .is_some_and(|(pod, node)| pod <= node)
 }
 
+/// Does an unavailable pod serve all the same? It is ready and merely inside `minReadySeconds`, or its state is stale.
+///
+/// A second template soon after the first must not take down every pod that has just started: users.md W3, W4. Differs
+/// from upstream, which replaces them at once.
+fn serves(pod: &PodView, node: &NodeView) -> bool {
+    pod.is_ready() || is_stale(pod, node)
+}
+
 /// What is on a node counts for, or against, the rollout.
 enum Class<'s> {
     /// Nothing to do and nothing that counts.
@@ -131,6 +142,8 @@ struct Turn<'s, 'a> {
 struct Spot<'a> {
     node: &'a NodeView,
     should_run: bool,
+    /// Does nothing but a taint of a node that is away keep a pod from it?
+    is_returning: bool,
 }
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
@@ -143,6 +156,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let spots = snapshot.nodes.iter().map(|node| Spot {
             node,
             should_run: eligibility.of_node(node).should_run,
+            is_returning: eligibility.is_returning(node),
         });
         let spots = spots
             .filter(|spot| spot.should_run || board.on(spot.node.slot).next().is_some())
@@ -157,7 +171,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn classify(&self, spot: Spot<'a>) -> Class<'s> {
-        if is_passed_over(spot.node) {
+        if is_passed_over(spot) {
             return Class::Frozen;
         }
         let rows = self.board.on(spot.node.slot);
@@ -178,7 +192,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     (true, true) => Class::Fine,
                     (true, false) => Class::Unavailable,
                     (false, true) => Class::Candidate(row),
-                    (false, false) if is_stale(row.pod, spot.node) => Class::Candidate(row),
+                    (false, false) if serves(row.pod, spot.node) => Class::Candidate(row),
                     (false, false) => Class::Replace(row),
                 }
             }
@@ -264,7 +278,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             unavailable,
             limit,
         };
-        plan.events.extend(self.progress_event(model, &plan.progress));
+        if blocked.is_none() {
+            plan.events.extend(self.progress_event(&plan.progress));
+        }
         plan.requeue_after = self.wake_at.map(|at| until(self.snapshot.now, at));
         plan
     }
@@ -290,7 +306,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             .board
             .on(spot.node.slot)
             .find(|row| row.is_new && !row.is_terminating);
-        if let Some(at) = new.and_then(|row| available_at(row.pod, min_ready)) {
+        let at = new.and_then(|row| available_at(row.pod, min_ready));
+        if let Some(at) = at.filter(|at| *at >= self.snapshot.now) {
             self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
         }
     }
@@ -319,7 +336,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             for row in rows {
                 let reason = if deleted.binary_search(&row.pod.uid).is_ok() {
                     Some(Reason::Updating)
-                } else if n_live > 1 && !row.is_terminating && !is_passed_over(spot.node) {
+                } else if n_live > 1 && !row.is_terminating && !is_passed_over(*spot) {
                     Some(Reason::DuplicatePods)
                 } else {
                     self.reason_of(*spot, row, blocked, used, limit, burst)
@@ -351,7 +368,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if done {
             return None;
         }
-        if is_passed_over(spot.node) {
+        if is_passed_over(spot) {
             return Some(Reason::NodeNotReady {
                 since: spot.node.ready_changed_at(),
             });
@@ -379,9 +396,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     /// A rollout is said to begin and to end, once for each revision. Source: daemonset.md, Better than upstream 3.
-    fn progress_event(&self, model: Model, progress: &Progress) -> Option<Event> {
+    fn progress_event(&self, progress: &Progress) -> Option<Event> {
         let is_first = self.snapshot.revisions.len() < 2;
-        if model != Model::AdvancedRollingUpdate || is_first {
+        if is_first {
             return None;
         }
         let target = &self.current.target;

@@ -3,7 +3,7 @@
 //! Source: daemonset.md A2.
 
 use pitstop_api::keys;
-use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, NodeConstraints, Toleration, untolerated};
+use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, NodeConstraints, Taint, Toleration, untolerated};
 use pitstop_api::view::{DaemonSetView, NodeView};
 
 /// Tolerations that every pod of a DaemonSet has: `(key, effect)`; the last one only with `hostNetwork`.
@@ -65,6 +65,20 @@ impl Eligibility {
             should_run,
             should_continue,
         }
+    }
+
+    /// Is the node Ready, and does nothing keep a pod from it but a taint that says it is away?
+    ///
+    /// The condition and the taints are written one after the other, so for a moment a node that returns has both.
+    pub fn is_returning(&self, node: &NodeView) -> bool {
+        let is_away =
+            |taint: &Taint| taint.key == keys::TAINT_NOT_READY || taint.key == keys::TAINT_UNREACHABLE;
+        if !node.is_ready() || !node.taints.iter().any(is_away) || self.of_node(node).should_run {
+            return false;
+        }
+        let mut back = node.clone();
+        back.taints.retain(|taint| !is_away(taint));
+        self.of_node(&back).should_run
     }
 }
 

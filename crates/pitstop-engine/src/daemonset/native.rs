@@ -31,6 +31,8 @@ mod rolling;
 const FIRST_BACK_OFF: u32 = 1;
 /// Longest delay before a failed pod is replaced again. Units: seconds. Source: daemonset.md A8.
 const LONGEST_BACK_OFF: u32 = 900;
+/// A back-off that was idle for this long is forgotten. Units: seconds. Source: daemonset.md A8.
+const BACK_OFF_KEPT: i64 = 1800;
 
 /// Decides about a DaemonSet as its own controller.
 pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
@@ -58,16 +60,15 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let board = Board::new(&pods, snapshot.nodes.names.len(), &snapshot.in_flight, is_new);
     let mut turn = Turn::new(snapshot, &history, board);
     turn.manage(&pods);
-    let managed = turn.creates.len() + turn.deletes.len();
-    if managed == 0 {
+    if turn.creates.is_empty() && turn.deletes.is_empty() {
         turn.update();
-        let surplus = history::surplus(daemonset, &snapshot.revisions, &pods);
-        let prune = surplus.iter().map(|r| Action::DeleteRevision {
-            name: Arc::clone(&r.name),
-            uid: r.uid,
-        });
-        plan.actions.extend(prune);
     }
+    let surplus = history::surplus(daemonset, &snapshot.revisions, &pods);
+    let prune = surplus.iter().map(|r| Action::DeleteRevision {
+        name: Arc::clone(&r.name),
+        uid: r.uid,
+    });
+    plan.actions.extend(prune);
     turn.finish(plan)
 }
 
@@ -251,10 +252,15 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             return;
         }
         let mut running = Vec::new();
+        let mut ended = false;
         for row in live {
             match row.pod.phase {
-                Phase::Failed => self.replace_failed(spot.node, row),
+                Phase::Failed => {
+                    ended = true;
+                    self.replace_failed(spot.node, row);
+                }
                 Phase::Succeeded => {
+                    ended = true;
                     let text = format!(
                         "Found succeeded daemon pod {}/{} on node {}, will try to delete it",
                         row.pod.namespace, row.pod.name, spot.node.name
@@ -266,15 +272,12 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             }
         }
         if self.surge() == 0 {
-            let surplus = running.into_iter().skip(usize::from(n_created == 0));
+            let surplus = running.into_iter().skip(1);
             self.deletes
                 .extend(surplus.map(|row| (row, DeleteReason::Duplicate)));
         } else if running.is_empty() && n_created == 0 {
-            let nothing_failed = self
-                .deletes
-                .last()
-                .is_none_or(|(row, _)| row.pod.node != Some(slot));
-            if eligible.should_run && nothing_failed {
+            // A pod that ended is deleted first, at the pace of its back-off: else they would pile up.
+            if eligible.should_run && !ended {
                 self.creates.push(slot);
             }
         } else {
@@ -306,11 +309,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     /// A failed pod is deleted unless one was deleted on this node too recently. Source: daemonset.md A8.
     fn replace_failed(&mut self, node: &NodeView, row: Row<'s>) {
         let generation = self.snapshot.daemonset.status.observed_generation;
-        let before = self
-            .snapshot
-            .failed_pods
-            .iter()
-            .find(|f| f.node == node.slot && f.generation == generation);
+        let before = self.back_off(node.slot);
         let now = self.snapshot.now;
         if let Some(before) = before {
             let until = after(before.at, before.delay_seconds);
@@ -334,6 +333,30 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         );
         self.tell(true, reasons::FAILED_DAEMON_POD, text);
         self.deletes.push((row, DeleteReason::Failed));
+    }
+
+    /// The back-off of a node, unless it is of another generation or was idle for long.
+    fn back_off(&self, slot: NodeSlot) -> Option<&'a FailedPods> {
+        let known = self.snapshot.failed_pods.iter();
+        known
+            .rev()
+            .find(|failed| failed.node == slot && self.is_remembered(failed))
+    }
+
+    fn is_remembered(&self, failed: &FailedPods) -> bool {
+        let idle = self.snapshot.now.duration_since(failed.at);
+        failed.generation == self.snapshot.daemonset.status.observed_generation
+            && idle < SignedDuration::from_secs(BACK_OFF_KEPT)
+    }
+
+    /// What to remember of failed pods: what this decision noted, and of what was given the rest.
+    fn remembered(&self) -> Vec<FailedPods> {
+        let mut noted: Vec<NodeSlot> = self.failed_pods.iter().map(|failed| failed.node).collect();
+        noted.sort_unstable();
+        let is_rest =
+            |failed: &&FailedPods| noted.binary_search(&failed.node).is_err() && self.is_remembered(failed);
+        let rest = self.snapshot.failed_pods.iter().filter(is_rest);
+        rest.chain(&self.failed_pods).copied().collect()
     }
 
     fn tell(&mut self, is_warning: bool, reason: &'static str, message: String) {
@@ -401,18 +424,30 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         plan.actions
             .extend(self.deletes.iter().map(|(row, why)| delete(row.pod, *why)));
         plan.events.append(&mut self.events);
-        plan.failed_pods = self.failed_pods;
+        plan.failed_pods = self.remembered();
         plan.requeue_after = self.wake_at.map(|at| until(self.snapshot.now, at));
         plan
     }
 }
 
 /// The action that deletes a pod.
+///
+/// Where the pod's own state is the reason, the version that was looked at is a precondition: a store may lag, and a pod
+/// that came back meanwhile serves somebody. Upholds S1 and S7; source: daemonset.md C5.6.
 pub(super) fn delete(pod: &PodView, why: DeleteReason) -> Action {
     Action::DeletePod {
         name: Arc::clone(&pod.name),
         uid: pod.uid,
-        resource_version: None,
+        resource_version: match why {
+            DeleteReason::Outdated | DeleteReason::OutdatedAndUnavailable | DeleteReason::Surged => {
+                Some(pod.resource_version)
+            }
+            DeleteReason::Duplicate
+            | DeleteReason::NodeNotEligible
+            | DeleteReason::NodeGone
+            | DeleteReason::Failed
+            | DeleteReason::Succeeded => None,
+        },
         node: pod.node,
         why,
     }

@@ -65,20 +65,23 @@ pub fn read(daemonset: &DaemonSetView) -> Reading {
     } else if is("OTA") {
         Model::Ota
     } else {
+        let is_on_delete = daemonset.strategy.kind == StrategyType::OnDelete;
+        let (model, consequence) = if is_on_delete {
+            (Model::Invalid, "no pod is touched")
+        } else {
+            (Model::Native, "the native strategy decides")
+        };
         events.push(warning(
             daemonset,
             reasons::INVALID_UPDATE_STRATEGY,
             written,
             format!(
                 "annotation {}: {written:?} is not an upgrade model; accepted are AdvancedRollingUpdate, auto and OTA; \
-                 no pod is touched",
+                 {consequence}",
                 keys::OPENYURT_UPDATE_STRATEGY
             ),
         ));
-        return Reading {
-            model: Model::Invalid,
-            events,
-        };
+        return Reading { model, events };
     };
     if daemonset.strategy.kind != StrategyType::OnDelete {
         events.push(warning(

@@ -139,7 +139,7 @@ pub fn surplus<'a>(
         .iter()
         .copied()
         .filter(owned)
-        .filter(|r| !holds(r, &template))
+        .filter(|r| !r.is_terminating && !holds(r, &template))
         .collect();
     let limit = usize::try_from(daemonset.revision_history_limit).unwrap_or(usize::MAX);
     let n_surplus = old.len().saturating_sub(limit);

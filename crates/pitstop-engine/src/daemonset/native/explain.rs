@@ -64,12 +64,7 @@ fn reason_of(
         });
     }
     if row.pod.phase == Phase::Failed {
-        let generation = turn.snapshot.daemonset.status.observed_generation;
-        let before = turn
-            .snapshot
-            .failed_pods
-            .iter()
-            .rfind(|f| f.node == spot.node.slot && f.generation == generation)?;
+        let before = turn.back_off(spot.node.slot)?;
         return Some(Reason::BackOff {
             until: after(before.at, before.delay_seconds),
         });

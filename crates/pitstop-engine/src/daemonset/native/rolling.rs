@@ -13,6 +13,7 @@ use crate::plan::DeleteReason;
 struct OnNode<'s> {
     old: Option<Row<'s>>,
     new: Option<Row<'s>>,
+    /// Old pods, those that only we know included.
     n_old: usize,
     /// New pods, those that only we know included.
     n_new: usize,
@@ -36,14 +37,21 @@ impl<'s> Turn<'s, '_> {
     }
 
     fn on_node(&self, slot: pitstop_api::view::NodeSlot) -> OnNode<'s> {
-        let created = self.board.created_on(slot).count();
         let mut found = OnNode {
             old: None,
             new: None,
             n_old: 0,
-            n_new: created,
-            anything: created > 0,
+            n_new: 0,
+            anything: false,
         };
+        for created in self.board.created_on(slot) {
+            found.anything = true;
+            if created.hash == self.history.target {
+                found.n_new += 1;
+            } else {
+                found.n_old += 1;
+            }
+        }
         for row in self.board.on(slot) {
             found.anything = true;
             if row.is_terminating {

@@ -1,0 +1,15 @@
+//! The rules of DaemonSet upgrades: the worked examples of daemonset.md, and what holds for every snapshot.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop at the first surprise"
+)]
+
+#[path = "rules/advanced.rs"]
+mod advanced;
+#[path = "rules/cluster.rs"]
+mod cluster;
+#[path = "rules/history.rs"]
+mod history;
+#[path = "rules/native.rs"]
+mod native;
