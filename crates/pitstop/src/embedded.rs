@@ -201,6 +201,11 @@ fn serve_failure(error: &ServeError) -> anyhow::Error {
     failure::failed(error.to_string(), advice)
 }
 
+/// The time between two heartbeats of a simulated node. Source: embedded-cluster.md 16.2, 10 s.
+pub fn heartbeat(time_scale: f64) -> Duration {
+    Duration::from_secs(10).div_f64(time_scale)
+}
+
 /// The simulated nodes of this process.
 pub struct Nodes {
     fleet: Fleet,

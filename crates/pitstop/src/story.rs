@@ -1,5 +1,7 @@
 //! What `demo` plays: the stories of seeds 001 and 003 with their names, as data.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use pitstop_api::keys;
@@ -121,12 +123,21 @@ impl Story {
         }
     }
 
-    /// How much faster than life it is played, so that it is over within half a minute and still can be followed.
+    /// How much faster than life it is played: slow enough to be followed, and over within half a minute.
     pub fn time_scale(&self) -> f64 {
         match self.plot {
-            // Leases and the grace time of nodes take most of it.
-            Plot::Auto => 8.0,
-            Plot::Rolling => 2.0,
+            // Heartbeats come every ten seconds in life, and the network of two nodes is cut.
+            Plot::Auto => 2.0,
+            // One node after the other, about three seconds each in life.
+            Plot::Rolling => f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0,
+        }
+    }
+
+    /// How long a node may be silent before it is NotReady: well above the time between two heartbeats.
+    pub fn node_grace(&self) -> Duration {
+        match self.plot {
+            Plot::Auto => Duration::from_secs(8),
+            Plot::Rolling => Duration::from_secs(40),
         }
     }
 }
@@ -134,6 +145,7 @@ impl Story {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded;
 
     #[test]
     fn the_seeds_stories_have_the_seeds_names() {
@@ -159,6 +171,20 @@ mod tests {
         assert_eq!(rolling.nodes.len(), 5);
         assert_eq!(rolling.new_image, "ikubernetes/filebeat:5.6.6-alpine");
         assert!(rolling.cut_off.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_answers_is_never_silent_for_too_long() {
+        for n_nodes in [2, 5, 20] {
+            for plot in [Plot::Auto, Plot::Rolling] {
+                let story = Story::new(plot, Some(n_nodes), None);
+                let between_heartbeats = embedded::heartbeat(story.time_scale());
+                assert!(
+                    story.node_grace() > between_heartbeats.mul_f64(1.5),
+                    "{plot:?} {n_nodes}"
+                );
+            }
+        }
     }
 
     #[test]

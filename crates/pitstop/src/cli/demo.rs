@@ -1,7 +1,6 @@
 //! `pitstop demo`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -48,7 +47,7 @@ impl Demo {
         let embedded = Embedded::start(Options {
             data: None,
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            node_grace: node_grace(),
+            node_grace: story.node_grace(),
             time_scale: story.time_scale(),
             controllers: true,
             nodes: NodeNames::Given(story.nodes.clone()),
@@ -72,9 +71,4 @@ impl Demo {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         played
     }
-}
-
-/// Long enough for heartbeats on a busy machine, short enough to be waited for.
-fn node_grace() -> Duration {
-    Duration::from_secs(4)
 }

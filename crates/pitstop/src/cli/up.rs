@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::span;
-use crate::embedded::{Embedded, NodeNames, Options};
+use crate::embedded::{Embedded, NodeNames, Options, heartbeat};
 use crate::output::{self, talk};
 use crate::{config, failure, kubeconfig_file};
 
@@ -114,6 +114,7 @@ impl Up {
     /// # Errors
     /// The data or port are in use, a file of the user is in the way, or the cluster ended by a fault.
     pub async fn run(self) -> anyhow::Result<()> {
+        self.check_grace()?;
         let data = self.data_folder()?;
         let kubeconfig_path = match &data {
             Some(data) => Some(data.join("kubeconfig")),
@@ -154,6 +155,23 @@ impl Up {
             talk("stopped; `pitstop up` goes on where it was");
         }
         ended
+    }
+
+    /// A node that answers must not be taken for a silent one between two heartbeats.
+    fn check_grace(&self) -> anyhow::Result<()> {
+        let least = heartbeat(self.time_scale).mul_f64(1.5);
+        if self.node_grace >= least {
+            return Ok(());
+        }
+        let between = heartbeat(self.time_scale);
+        Err(failure::usage(
+            format!(
+                "--node-grace {:?} is too short: simulated nodes report every {between:?}, so they would turn NotReady \
+                 by themselves",
+                self.node_grace
+            ),
+            format!("give at least {least:?}, or make time run faster with --time-scale"),
+        ))
     }
 
     fn data_folder(&self) -> anyhow::Result<Option<PathBuf>> {

@@ -136,8 +136,9 @@ impl<'a> Player<'a> {
 
     async fn cut_off(&mut self) -> anyhow::Result<()> {
         let names = self.story.cut_off.clone();
-        self.switch("Cut the network of", &names, Network::Disconnected)
-            .await
+        let grace = self.story.node_grace().as_secs();
+        let title = format!("The cluster notices after {grace}s of silence. Cut the network of");
+        self.switch(&title, &names, Network::Disconnected).await
     }
 
     async fn reconnect(&mut self) -> anyhow::Result<()> {
@@ -161,7 +162,16 @@ impl<'a> Player<'a> {
                 .await
                 .with_context(|| format!("annotating node {name}"))?;
         }
-        self.wait_for_nodes(names, network == Network::Connected).await
+        self.wait_for_nodes(names, network == Network::Connected).await?;
+        if network == Network::Disconnected {
+            // The last look was before the change.
+            self.watch_until("nodes are shown as they are", |now| {
+                let shown = now.pods.iter().filter(|row| !row.node_ready).count();
+                shown >= names.len()
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn wait_for_nodes(&mut self, names: &[String], want_ready: bool) -> anyhow::Result<()> {
@@ -262,10 +272,10 @@ impl<'a> Player<'a> {
     }
 
     fn tell(&mut self, summary: &Summary) {
+        self.view.finish();
         for line in summary.lines(self.story) {
             self.view.say(&line);
         }
-        self.view.finish();
     }
 }
 

@@ -72,11 +72,14 @@ impl View {
         }
     }
 
-    /// Leaves the last table standing.
+    /// Leaves the last table standing; what is said from now on comes below it.
     pub fn finish(&mut self) {
         if let Screen::Live { bar, .. } = &self.screen {
             bar.abandon();
         }
+        self.screen = Screen::Plain {
+            shown: BTreeMap::new(),
+        };
     }
 }
 
