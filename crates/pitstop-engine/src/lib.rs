@@ -12,6 +12,15 @@
 //! | [`plan`] | what a decision consists of |
 //! | [`snapshot`] | what a decision is made from |
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
+)]
+
 pub mod availability;
 pub mod budget;
 pub mod daemonset;

@@ -13,3 +13,7 @@ mod cluster;
 mod history;
 #[path = "rules/native.rs"]
 mod native;
+#[path = "rules/properties.rs"]
+mod properties;
+#[path = "rules/walk.rs"]
+mod walk;

@@ -129,6 +129,16 @@ enum Class<'s> {
     Candidate(Row<'s>),
 }
 
+/// The nodes of a DaemonSet, counted and sorted by what is on them.
+#[derive(Default)]
+struct Tally<'s> {
+    now: Vec<Row<'s>>,
+    candidates: Vec<Row<'s>>,
+    unavailable: u32,
+    frozen: u32,
+    updated: u32,
+}
+
 struct Turn<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
     current: &'s Current,
@@ -199,6 +209,30 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         }
     }
 
+    fn tally(&mut self) -> Tally<'s> {
+        let mut tally = Tally::default();
+        let add = |number: &mut u32, n: u32| *number = number.saturating_add(n);
+        for spot in self.spots.clone() {
+            let is_updated = |row: &Row<'_>| row.is_new && !row.is_terminating;
+            let updated = self.board.on(spot.node.slot).any(is_updated);
+            add(&mut tally.updated, u32::from(updated));
+            match self.classify(spot) {
+                Class::Fine => {}
+                Class::Frozen => add(&mut tally.frozen, 1),
+                Class::Unavailable => {
+                    add(&mut tally.unavailable, 1);
+                    self.wake_when_available(spot);
+                }
+                Class::Replace(row) => {
+                    add(&mut tally.unavailable, 1);
+                    tally.now.push(row);
+                }
+                Class::Candidate(row) => tally.candidates.push(row),
+            }
+        }
+        tally
+    }
+
     fn decide(mut self, model: Model, mut plan: Plan) -> Plan {
         let daemonset = self.snapshot.daemonset;
         let n = super::native::count(self.spots.iter());
@@ -217,28 +251,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 budget.max_unavailable,
             ));
         }
-        let (mut now, mut candidates) = (Vec::new(), Vec::new());
-        let (mut unavailable, mut frozen, mut updated) = (0_u32, 0_u32, 0_u32);
-        for spot in self.spots.clone() {
-            updated += u32::from(
-                self.board
-                    .on(spot.node.slot)
-                    .any(|row| row.is_new && !row.is_terminating),
-            );
-            match self.classify(spot) {
-                Class::Fine => {}
-                Class::Frozen => frozen += 1,
-                Class::Unavailable => {
-                    unavailable += 1;
-                    self.wake_when_available(spot);
-                }
-                Class::Replace(row) => {
-                    unavailable += 1;
-                    now.push(row);
-                }
-                Class::Candidate(row) => candidates.push(row),
-            }
-        }
+        let Tally {
+            now,
+            candidates,
+            unavailable,
+            frozen,
+            updated,
+        } = self.tally();
         let limit = budget.as_ref().map_or(0, |budget| budget.max_unavailable);
         let blocked = self.what_blocks(model, budget.is_err());
         let mut deletes: Vec<(Row<'s>, DeleteReason)> = Vec::new();
@@ -408,21 +427,19 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             frozen,
             ..
         } = *progress;
+        let n_left = nodes.saturating_sub(updated);
         let (stage, message) = if updated == nodes {
             ("end", format!("revision {target}: all {nodes} nodes updated"))
         } else if frozen > 0 {
             let rest = format!("{frozen} not ready, passed over and caught up when they return");
             (
                 "begin",
-                format!(
-                    "revision {target}: updating {} of {nodes} nodes, {rest}",
-                    nodes - updated
-                ),
+                format!("revision {target}: updating {n_left} of {nodes} nodes, {rest}"),
             )
         } else {
             (
                 "begin",
-                format!("revision {target}: updating {} of {nodes} nodes", nodes - updated),
+                format!("revision {target}: updating {n_left} of {nodes} nodes"),
             )
         };
         Some(Event {
@@ -436,8 +453,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
 
 /// Forgets writes of ours that need no remembering any more.
 ///
-/// A delete is kept until its pod is seen terminating or gone; it also ends when its node is not ready or gone, and after
-/// five minutes. A creation is kept until its pod is seen, and for five minutes at most. Source: daemonset.md C5.7.
+/// A delete is kept until its pod is seen terminating or gone; it also ends when its node is gone, and after five minutes.
+/// It is kept while its node is not ready: it holds nobody up then, since the node is passed over, and a node that flaps
+/// must not make the delete forgotten (S1). A creation is kept until its pod is seen, and for five minutes at most.
+/// Source: daemonset.md C5.7.
 pub fn retire(in_flight: &mut InFlight, pods: &[&PodView], nodes: &Nodes<'_>, now: Timestamp) {
     if in_flight.deleted.is_empty() && in_flight.created.is_empty() {
         return;
@@ -453,11 +472,8 @@ pub fn retire(in_flight: &mut InFlight, pods: &[&PodView], nodes: &Nodes<'_>, no
     };
     in_flight.deleted.retain(|deleted| {
         let unseen = state(deleted.uid) == Some(false);
-        let reachable = deleted
-            .node
-            .and_then(|slot| nodes.get(slot))
-            .is_some_and(NodeView::is_ready);
-        unseen && reachable && fresh(deleted.at)
+        let has_node = deleted.node.and_then(|slot| nodes.get(slot)).is_some();
+        unseen && has_node && fresh(deleted.at)
     });
     in_flight
         .created

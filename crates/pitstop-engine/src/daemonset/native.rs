@@ -378,24 +378,28 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         };
         let mut wake = None;
         for spot in &self.spots {
-            let Some(first) = self.board.on(spot.node.slot).next() else {
+            let mut rows = self.board.on(spot.node.slot);
+            let Some(first) = rows.next() else {
                 continue;
             };
+            // A surge pod speaks for nobody yet, but the rollout waits for it.
+            for row in std::iter::once(first)
+                .chain(rows)
+                .filter(|row| !row.is_terminating)
+            {
+                let at = available_at(row.pod, self.snapshot.daemonset.min_ready_seconds);
+                let ahead = at.filter(|_| !self.is_available(row.pod));
+                wake = [wake, ahead].into_iter().flatten().min();
+            }
             if !spot.eligible.should_run {
-                status.number_misscheduled += 1;
+                status.number_misscheduled = status.number_misscheduled.saturating_add(1);
                 continue;
             }
-            status.current_number_scheduled += 1;
-            status.updated_number_scheduled += u32::from(first.is_new);
-            if first.pod.is_ready() {
-                status.number_ready += 1;
-                if self.is_available(first.pod) {
-                    status.number_available += 1;
-                } else {
-                    let at = available_at(first.pod, self.snapshot.daemonset.min_ready_seconds);
-                    wake = [wake, at].into_iter().flatten().min();
-                }
-            }
+            let add = |number: &mut u32, is_so: bool| *number = number.saturating_add(u32::from(is_so));
+            add(&mut status.current_number_scheduled, true);
+            add(&mut status.updated_number_scheduled, first.is_new);
+            add(&mut status.number_ready, first.pod.is_ready());
+            add(&mut status.number_available, self.is_available(first.pod));
         }
         status.number_unavailable = self.desired.saturating_sub(status.number_available);
         if let Some(at) = wake {

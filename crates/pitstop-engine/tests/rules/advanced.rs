@@ -388,7 +388,7 @@ fn the_ledger_forgets() {
             false,
         ),
         ("seen gone", |c| c.pods.clear(), false),
-        ("its node is not ready", |c| c.set_ready("n1", false), false),
+        ("its node is not ready", |c| c.set_ready("n1", false), true),
         ("its node is gone", |c| c.remove_node("n1"), false),
         ("five minutes later", |c| c.now = at(300), false),
     ];

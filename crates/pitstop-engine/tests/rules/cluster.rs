@@ -461,7 +461,8 @@ impl Cluster {
         }
     }
 
-    /// The kubelet of a node: terminating pods go, others become ready. One that is cut off does nothing.
+    /// The kubelet of a node: terminating pods go, others become ready unless something ails them. One that is cut off
+    /// does nothing.
     pub(crate) fn kubelet(&mut self, slot: NodeSlot) {
         let node = self.nodes.get(slot.index()).and_then(Option::as_ref);
         if !node.is_some_and(|node| node.is_ready()) {
@@ -470,7 +471,9 @@ impl Cluster {
         let now = self.now;
         self.pods
             .retain(|pod| pod.node != Some(slot) || pod.deleted_at.is_none());
-        let waiting = |pod: &&mut PodView| pod.node == Some(slot) && !pod.is_ready() && !pod.is_terminal();
+        let waiting = |pod: &&mut PodView| {
+            pod.node == Some(slot) && !pod.is_ready() && !pod.is_terminal() && pod.trouble.is_none()
+        };
         for pod in self.pods.iter_mut().filter(waiting) {
             pod.phase = Phase::Running;
             pod.bound = true;
@@ -482,14 +485,16 @@ impl Cluster {
         }
     }
 
-    /// Every kubelet, and the collector of pods on nodes that do not exist.
-    pub(crate) fn kubelets(&mut self) {
+    /// Every kubelet, and the collector of pods on nodes that do not exist. Did any of them do anything?
+    pub(crate) fn kubelets(&mut self) -> bool {
+        let before = self.pods.clone();
         for slot in self.by_name.clone() {
             self.kubelet(slot);
         }
         let nodes = &self.nodes;
         let exists = |slot: NodeSlot| nodes.get(slot.index()).is_some_and(Option::is_some);
         self.pods.retain(|pod| pod.node.is_none_or(exists));
+        self.pods != before
     }
 
     /// The stores catch up: nothing of ours is unseen.
@@ -517,7 +522,7 @@ impl Cluster {
                 self.apply(&plan);
                 self.stores_catch_up();
             }
-            self.kubelets();
+            acted |= self.kubelets();
             self.pass(1);
             if !acted {
                 return lines;

@@ -243,7 +243,7 @@ fn a_surge_rollout_with_min_ready_seconds_second_by_second() {
     assert_eq!(cluster.words(&plan), "del n3 n4", "N19");
     cluster.apply(&plan);
     cluster.stores_catch_up();
-    cluster.kubelets();
+    assert!(cluster.kubelets());
     cluster = cluster.at(350);
     let status = cluster.plan_native().status;
     cluster.daemonset.status = status.unwrap();
@@ -478,4 +478,41 @@ fn failed_pods_do_not_pile_up_under_surge() {
     cluster.pod_on("n1").phase = Phase::Failed;
     cluster.failed_pods = cluster.plan_native().failed_pods;
     assert_eq!(cluster.native_does(), "nothing");
+}
+
+/// A12: a surge pod inside minReadySeconds is waited for, though the old pod still speaks for the node.
+#[test]
+fn a_surge_pod_is_waited_for() {
+    let mut cluster = Cluster::native("n1R old+ new+")
+        .max_surge(1)
+        .min_ready_seconds(10)
+        .at(5);
+    cluster.pods[1].ready = ready(true, 0);
+    let plan = cluster.plan_native();
+    assert_eq!(cluster.words(&plan), "nothing");
+    assert_eq!(plan.requeue_after.map(|d| d.as_millis()), Some(5001));
+}
+
+/// A7, S2: a pod that runs does not go for one that we created and do not see yet.
+#[test]
+fn of_two_pods_the_one_that_is_there_stays() {
+    let mut cluster = Cluster::native("n1R .");
+    let plan = cluster.plan_native();
+    cluster.apply(&plan);
+    cluster.pods.clear();
+    cluster.add_pod("n1", "new+");
+    assert_eq!(cluster.native_does(), "nothing");
+}
+
+/// A9.3: a pod that we created is judged by the version we created it at.
+#[test]
+fn a_pod_created_before_the_edit_is_old() {
+    let mut cluster = Cluster::native("n1R ., n2R old+").max_unavailable(2);
+    let plan = cluster.plan_native();
+    cluster.apply(&plan);
+    let unseen = cluster.pods.pop();
+    cluster.edit_template("v3");
+    assert_eq!(cluster.native_does(), "del n2", "n1 counts until its pod is seen");
+    cluster.pods.extend(unseen);
+    assert_eq!(cluster.native_does(), "del n1 n2");
 }

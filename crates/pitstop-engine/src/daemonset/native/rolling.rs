@@ -47,9 +47,9 @@ impl<'s> Turn<'s, '_> {
         for created in self.board.created_on(slot) {
             found.anything = true;
             if created.hash == self.history.target {
-                found.n_new += 1;
+                found.n_new = found.n_new.saturating_add(1);
             } else {
-                found.n_old += 1;
+                found.n_old = found.n_old.saturating_add(1);
             }
         }
         for row in self.board.on(slot) {
@@ -58,10 +58,10 @@ impl<'s> Turn<'s, '_> {
                 continue;
             }
             if row.is_new {
-                found.n_new += 1;
+                found.n_new = found.n_new.saturating_add(1);
                 found.new = found.new.or(Some(*row));
             } else {
-                found.n_old += 1;
+                found.n_old = found.n_old.saturating_add(1);
                 found.old = found.old.or(Some(*row));
             }
         }
@@ -93,7 +93,7 @@ impl<'s> Turn<'s, '_> {
                 (0, 1) => !found.new.is_some_and(|new| self.is_available(new.pod)),
                 _ => true,
             };
-            unavailable += u32::from(counts);
+            unavailable = unavailable.saturating_add(u32::from(counts));
         }
         self.unavailable = unavailable;
         let free = usize::try_from(max_unavailable.saturating_sub(unavailable)).unwrap_or_default();
@@ -117,7 +117,7 @@ impl<'s> Turn<'s, '_> {
         for spot in &self.spots {
             let found = self.on_node(spot.node.slot);
             if found.n_old > 1 || found.n_new > 1 {
-                surged += 1;
+                surged = surged.saturating_add(1);
                 continue;
             }
             let Some(old) = found.old else { continue };
@@ -125,7 +125,7 @@ impl<'s> Turn<'s, '_> {
                 if found.new.is_some_and(|new| self.is_available(new.pod)) {
                     self.deletes.push((old, DeleteReason::Surged));
                 } else {
-                    surged += 1;
+                    surged = surged.saturating_add(1);
                 }
             } else if !self.is_available(old.pod) {
                 if spot.eligible.should_run {
