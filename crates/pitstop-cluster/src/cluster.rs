@@ -10,6 +10,7 @@ use pitstop_api::{SharedClock, SystemClock};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Body, Setup, User};
+use crate::builtin;
 use crate::serve::{self, ServeConfig, ServeError, Serving};
 use crate::store::OpenError;
 
@@ -20,6 +21,9 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 
 /// Who asks through [`Cluster::client`] and through the kubeconfig of [`Cluster::serve`].
 pub(crate) const ADMIN: &str = "kubernetes-admin";
+
+/// Who the controllers inside the process are.
+const CONTROLLERS: &str = "system:kube-controller-manager";
 
 /// How a cluster is made. [`Config::default`] is a memory-only cluster without nodes, for tests.
 #[derive(Debug, Clone)]
@@ -77,6 +81,7 @@ pub struct Cluster {
     api: Arc<Api>,
     config: Config,
     tasks: Vec<JoinHandle<()>>,
+    builtin: Option<builtin::Handle>,
 }
 
 impl Cluster {
@@ -92,7 +97,22 @@ impl Cluster {
             make_namespace(&api, namespace).await?;
         }
         let tasks = vec![tokio::spawn(api.clone().expire_events())];
-        Ok(Self { api, config, tasks })
+        let mut cluster = Self {
+            api,
+            config,
+            tasks,
+            builtin: None,
+        };
+        if cluster.config.builtin_controllers {
+            let config = builtin::Config {
+                clock: cluster.config.clock.clone(),
+                node_grace: cluster.config.node_grace,
+                time_scale: cluster.config.time_scale,
+                ca_certificate: None,
+            };
+            cluster.builtin = Some(builtin::spawn(cluster.client_as(CONTROLLERS), config));
+        }
+        Ok(cluster)
     }
 
     /// A client without sockets, as an administrator.

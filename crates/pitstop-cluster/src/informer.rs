@@ -62,7 +62,8 @@ struct ListMeta {
 type Key = (String, String);
 
 /// Watches every object below a path such as `/api/v1/pods`. The watch ends when the receiver is dropped.
-pub fn watch<T: Object>(client: Client, path: &'static str) -> mpsc::Receiver<Change<T>> {
+pub fn watch<T: Object>(client: Client, path: impl Into<String>) -> mpsc::Receiver<Change<T>> {
+    let path = path.into();
     let (sender, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
         let mut informer = Informer {
@@ -78,7 +79,7 @@ pub fn watch<T: Object>(client: Client, path: &'static str) -> mpsc::Receiver<Ch
 
 struct Informer<T> {
     client: Client,
-    path: &'static str,
+    path: String,
     known: BTreeMap<Key, Arc<T>>,
     sender: mpsc::Sender<Change<T>>,
 }
@@ -98,7 +99,8 @@ impl<T: Object> Informer<T> {
         let mut from: Option<String> = None;
         let mut wait = BACK_OFF.0;
         while !self.sender.is_closed() {
-            let version = match from.take() {
+            let before = from.take();
+            let version = match before.clone() {
                 Some(version) => Ok(version),
                 None => self.list().await,
             };
@@ -106,18 +108,25 @@ impl<T: Object> Informer<T> {
                 Ok(version) => self.follow(version).await,
                 Err(error) => Err(error),
             };
-            match end {
+            let progressed = match end {
                 Ok(End::Closed) => return,
                 Ok(End::Resume(version)) => {
+                    let progressed = before.as_ref() != Some(&version);
                     from = Some(version);
-                    wait = BACK_OFF.0;
+                    progressed
                 }
-                Ok(End::Relist) => wait = BACK_OFF.0,
+                Ok(End::Relist) => before.is_some(),
                 Err(error) => {
                     tracing::debug!(path = self.path, %error, "watch broke");
-                    tokio::time::sleep(wait).await;
-                    wait = wait.saturating_mul(2).min(BACK_OFF.1);
+                    false
                 }
+            };
+            // A server that ends every watch at once is not asked in a circle.
+            if progressed {
+                wait = BACK_OFF.0;
+            } else {
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(BACK_OFF.1);
             }
         }
     }

@@ -21,7 +21,7 @@ pub use machine::{KUBELET_VERSION, NodeSpec};
 pub use profile::{Crash, Profile, PullFailure, Rule};
 
 /// A number that is the same for the same bytes in every run, and spreads well.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in bytes {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

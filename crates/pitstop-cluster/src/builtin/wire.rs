@@ -1,0 +1,221 @@
+//! Objects as far as the built-in controllers read them.
+
+use jiff::Timestamp;
+use pitstop_api::placement::{Affinity, NodeConstraints, Taint, Toleration};
+use pitstop_api::selector::Labels;
+use pitstop_api::view::MetaWire;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::informer::Object;
+
+/// Only what every object has.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Meta {
+    pub(super) metadata: MetaAndFinalizers,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MetaAndFinalizers {
+    #[serde(flatten)]
+    pub(super) common: MetaWire,
+    pub(super) finalizers: Vec<String>,
+    #[serde(rename = "ownerReferences")]
+    pub(super) owners: Vec<Owner>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Owner {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) block_owner_deletion: bool,
+}
+
+impl Object for Meta {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata.common
+    }
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Pod {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: PodSpec,
+    pub(super) status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct PodSpec {
+    pub(super) node_name: String,
+    pub(super) scheduler_name: String,
+    pub(super) scheduling_gates: Vec<Value>,
+    pub(super) node_selector: Labels,
+    pub(super) affinity: Option<Affinity>,
+    pub(super) tolerations: Vec<Toleration>,
+    pub(super) containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Container {
+    pub(super) resources: Resources,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) requests: Quantities,
+}
+
+/// Amounts by name, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Quantities {
+    pub(super) cpu: String,
+    pub(super) memory: String,
+    pub(super) pods: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) phase: String,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) allocatable: Quantities,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Condition {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) last_heartbeat_time: Option<Timestamp>,
+}
+
+impl Status {
+    /// The status of a condition, if it is there.
+    pub(super) fn condition(&self, kind: &str) -> Option<&str> {
+        self.conditions
+            .iter()
+            .find(|c| c.kind == kind)
+            .map(|c| c.status.as_str())
+    }
+}
+
+impl Pod {
+    /// Where it may run.
+    pub(super) fn placement(&self) -> NodeConstraints {
+        NodeConstraints {
+            node_name: None,
+            node_selector: self.spec.node_selector.clone(),
+            affinity: self.spec.affinity.clone(),
+            tolerations: self.spec.tolerations.clone(),
+            host_network: false,
+        }
+    }
+
+    /// Has it come to its end?
+    pub(super) fn is_terminal(&self) -> bool {
+        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// `namespace/name`.
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+
+    /// Its URL.
+    pub(super) fn path(&self) -> String {
+        format!(
+            "/api/v1/namespaces/{}/pods/{}",
+            self.metadata.namespace, self.metadata.name
+        )
+    }
+}
+
+impl Object for Pod {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Node {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: NodeSpec,
+    pub(super) status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeSpec {
+    pub(super) taints: Vec<TaintAt>,
+    pub(super) unschedulable: bool,
+}
+
+/// A taint that is written back as it was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct TaintAt {
+    #[serde(flatten)]
+    pub(super) taint: Taint,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time_added: Option<Timestamp>,
+}
+
+impl Object for Node {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// A Lease of a node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Lease {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: LeaseSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct LeaseSpec {
+    pub(super) renew_time: String,
+}
+
+impl Object for Lease {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// A namespace.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Namespace {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: NamespaceSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NamespaceSpec {
+    pub(super) finalizers: Vec<String>,
+}
+
+impl Object for Namespace {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}

@@ -1,0 +1,316 @@
+//! The built-in controllers, with simulated nodes, under virtual time. Source: embedded-cluster.md 11, 16, 20.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use kube::Client;
+use pitstop_api::keys;
+use pitstop_cluster::informer::{is_status, request};
+use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
+use pitstop_cluster::{Cluster, Config, VirtualClock};
+use serde_json::{Value, json};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
+
+struct World {
+    client: Client,
+    _cluster: Cluster,
+    _fleet: Fleet,
+}
+
+async fn world(nodes: &[&str]) -> World {
+    let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let config = Config {
+        clock: clock.clone(),
+        seed: Some(7),
+        ..Config::default()
+    };
+    let cluster = Cluster::start(config).await.unwrap();
+    let client = cluster.client();
+    let fleet = Fleet::start(
+        client.clone(),
+        FleetConfig {
+            clock,
+            ..FleetConfig::default()
+        },
+    )
+    .await
+    .unwrap();
+    for name in nodes {
+        fleet.add(NodeSpec::new(name)).await.unwrap();
+    }
+    World {
+        client,
+        _cluster: cluster,
+        _fleet: fleet,
+    }
+}
+
+impl World {
+    async fn get(&self, path: &str) -> Option<Value> {
+        match request(&self.client, Method::GET, path, None, None).await {
+            Err(error) if is_status(&error, 404) => None,
+            other => Some(other.unwrap()),
+        }
+    }
+
+    async fn post(&self, path: &str, object: Value) -> Value {
+        request(&self.client, Method::POST, path, None, Some(&object))
+            .await
+            .unwrap()
+    }
+
+    async fn delete(&self, path: &str, policy: &str) {
+        let options = json!({"propagationPolicy": policy});
+        request(&self.client, Method::DELETE, path, None, Some(&options))
+            .await
+            .unwrap();
+    }
+
+    async fn set_network(&self, node: &str, state: &str) {
+        let patch = json!({"metadata": {"annotations": {keys::SIM_NETWORK: state}}});
+        let merge = Some("application/merge-patch+json");
+        request(
+            &self.client,
+            Method::PATCH,
+            &format!("/api/v1/nodes/{node}"),
+            merge,
+            Some(&patch),
+        )
+        .await
+        .unwrap();
+    }
+
+    /// Waits, in virtual time, until the object (or its absence) satisfies the condition.
+    async fn until(&self, path: &str, what: &str, holds: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
+        for _ in 0..20_000 {
+            let object = self.get(path).await;
+            if holds(object.as_ref()) {
+                return object;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what} never came true: {:#?}", self.get(path).await);
+    }
+
+    async fn until_ready(&self, path: &str) -> Value {
+        self.until(path, "ready", |object| {
+            object.is_some_and(|o| condition(o, "Ready") == "True")
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn until_gone(&self, path: &str) {
+        self.until(path, "gone", |object| object.is_none()).await;
+    }
+}
+
+fn condition(object: &Value, kind: &str) -> String {
+    let conditions = object
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let found = conditions.iter().find(|c| c["type"] == kind);
+    found
+        .and_then(|c| c["status"].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn taints(node: &Value) -> Vec<String> {
+    let taints = node
+        .pointer("/spec/taints")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let mut taints: Vec<String> = taints
+        .iter()
+        .map(|t| format!("{}:{}", t["key"].as_str().unwrap(), t["effect"].as_str().unwrap()))
+        .collect();
+    taints.sort();
+    taints
+}
+
+fn pod(name: &str, owner: Option<&Value>) -> Value {
+    let owners = owner.map(|owner| {
+        json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true}])
+    });
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": "x"}, "ownerReferences": owners},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1"}]},
+    })
+}
+
+fn daemonset() -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "x"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "x"}},
+            "template": {
+                "metadata": {"labels": {"app": "x"}},
+                "spec": {"containers": [{"name": "c", "image": "nginx:1"}]},
+            },
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_given_to_a_node_that_is_ready_and_runs_there() {
+    let world = world(&["n1"]).await;
+    world.post(PODS, pod("web", None)).await;
+    let pod = world.until_ready(&format!("{PODS}/web")).await;
+    assert_eq!(pod["spec"]["nodeName"], "n1");
+    let node = world
+        .until("/api/v1/nodes/n1", "untainted", |n| {
+            n.is_some_and(|n| taints(n).is_empty())
+        })
+        .await;
+    assert_eq!(condition(&node.unwrap(), "Ready"), "True");
+}
+
+/// Example 19.
+#[tokio::test(start_paused = true)]
+async fn a_silent_node_is_marked_and_what_does_not_tolerate_it_goes() {
+    let world = world(&["n1", "n2"]).await;
+    world.until_ready("/api/v1/nodes/n1").await;
+    world.until_ready("/api/v1/nodes/n2").await;
+    let mut bare = pod("bare", None);
+    bare["spec"]["nodeName"] = json!("n1");
+    world.post(PODS, bare).await;
+    let mut daemon = pod("daemon", None);
+    daemon["spec"]["nodeName"] = json!("n1");
+    daemon["spec"]["tolerations"] =
+        json!([{"key": keys::TAINT_UNREACHABLE, "operator": "Exists", "effect": "NoExecute"}]);
+    world.post(PODS, daemon).await;
+    world.until_ready(&format!("{PODS}/bare")).await;
+    world.until_ready(&format!("{PODS}/daemon")).await;
+
+    world.set_network("n1", "disconnected").await;
+    let start = tokio::time::Instant::now();
+    let node = world
+        .until("/api/v1/nodes/n1", "unknown", |n| {
+            n.is_some_and(|n| condition(n, "Ready") == "Unknown")
+        })
+        .await
+        .unwrap();
+    let passed = start.elapsed().as_secs();
+    assert!(
+        (30..=46).contains(&passed),
+        "after {passed} s; the last lease may be 10 s old"
+    );
+    let ready = node["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["type"] == "Ready")
+        .unwrap();
+    assert_eq!(ready["reason"], "NodeStatusUnknown");
+    assert_eq!(ready["message"], "Kubelet stopped posting node status.");
+    let both = [
+        format!("{}:NoExecute", keys::TAINT_UNREACHABLE),
+        format!("{}:NoSchedule", keys::TAINT_UNREACHABLE),
+    ];
+    world
+        .until("/api/v1/nodes/n1", "both taints", |n| {
+            n.is_some_and(|n| taints(n) == both)
+        })
+        .await;
+    let unready = |p: Option<&Value>| p.is_some_and(|p| condition(p, "Ready") == "False");
+    world
+        .until(&format!("{PODS}/daemon"), "pod not ready", unready)
+        .await;
+
+    let gone = |p: Option<&Value>| p.is_some_and(|p| p["metadata"]["deletionTimestamp"].is_string());
+    world.until(&format!("{PODS}/bare"), "evicted", gone).await;
+    let passed = start.elapsed().as_secs();
+    assert!((330..=360).contains(&passed), "evicted after {passed} s");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(
+        world.get(&format!("{PODS}/bare")).await.is_some(),
+        "nobody confirms while the node is cut off"
+    );
+    let daemon = world.get(&format!("{PODS}/daemon")).await.unwrap();
+    assert!(daemon["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!(daemon["status"]["phase"], "Running");
+
+    world.set_network("n1", "connected").await;
+    world.until_ready("/api/v1/nodes/n1").await;
+    world
+        .until("/api/v1/nodes/n1", "untainted", |n| {
+            n.is_some_and(|n| taints(n).is_empty())
+        })
+        .await;
+    world.until_gone(&format!("{PODS}/bare")).await;
+    world.until_ready(&format!("{PODS}/daemon")).await;
+}
+
+/// Example 9.
+#[tokio::test(start_paused = true)]
+async fn dependents_follow_their_owner_as_the_policy_says() {
+    for policy in ["Background", "Orphan", "Foreground"] {
+        let world = world(&["n1"]).await;
+        let owner = world.post(SETS, daemonset()).await;
+        world.post(PODS, pod("web", Some(&owner))).await;
+        world.until_ready(&format!("{PODS}/web")).await;
+        world.delete(&format!("{SETS}/x"), policy).await;
+        match policy {
+            "Orphan" => {
+                world.until_gone(&format!("{SETS}/x")).await;
+                let pod = world.get(&format!("{PODS}/web")).await.unwrap();
+                assert!(pod["metadata"]["ownerReferences"].is_null(), "{pod:#}");
+                assert!(pod["metadata"]["deletionTimestamp"].is_null());
+            }
+            "Foreground" => {
+                let set = world.get(&format!("{SETS}/x")).await.unwrap();
+                assert_eq!(set["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+                world.until_gone(&format!("{SETS}/x")).await;
+                assert!(
+                    world.get(&format!("{PODS}/web")).await.is_none(),
+                    "the pod goes first"
+                );
+            }
+            _ => {
+                world.until_gone(&format!("{SETS}/x")).await;
+                world.until_gone(&format!("{PODS}/web")).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_owner_never_was_is_collected() {
+    let world = world(&["n1"]).await;
+    let owner = json!({"metadata": {"name": "ghost", "uid": "00000000-0000-4000-8000-000000000001"}});
+    world.post(PODS, pod("web", Some(&owner))).await;
+    world.until_gone(&format!("{PODS}/web")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_has_an_account_and_goes_with_all_that_is_in_it() {
+    let world = world(&["n1"]).await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    world.post("/api/v1/namespaces", namespace).await;
+    let account = "/api/v1/namespaces/team/serviceaccounts/default";
+    world.until(account, "account", |a| a.is_some()).await;
+    world.post("/api/v1/namespaces/team/pods", pod("web", None)).await;
+    world.until_ready("/api/v1/namespaces/team/pods/web").await;
+    world.delete("/api/v1/namespaces/team", "Background").await;
+    world.until_gone("/api/v1/namespaces/team").await;
+    assert!(world.get("/api/v1/namespaces/team/pods/web").await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_node_that_was_removed_are_collected() {
+    let world = world(&["n1"]).await;
+    world.post(PODS, pod("web", None)).await;
+    world.until_ready(&format!("{PODS}/web")).await;
+    world.delete("/api/v1/nodes/n1", "Background").await;
+    world.until_gone(&format!("{PODS}/web")).await;
+}
