@@ -16,7 +16,7 @@ use pitstop_api::view::{NodeView, PodView, StrategyType};
 use pitstop_api::{keys, reasons};
 
 use super::BURST;
-use super::board::{Board, Row};
+use super::board::{Board, Going, Row};
 use super::eligibility::Eligibility;
 use super::native::{delete, until};
 use super::strategy::{self, Model};
@@ -161,7 +161,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let owned = |pod: &&PodView| pod.controller.is_some_and(|c| c.uid == snapshot.daemonset.uid);
         let pods: Vec<&'s PodView> = snapshot.pods.iter().copied().filter(owned).collect();
         let is_new = |pod: &PodView| is_at_target(snapshot, current, pod);
-        let board = Board::new(&pods, snapshot.nodes.names.len(), &snapshot.in_flight, is_new);
+        let min_ready = snapshot.daemonset.min_ready_seconds;
+        let available = |pod: &PodView| is_available(pod, min_ready, snapshot.now);
+        let n_slots = snapshot.nodes.names.len();
+        let board = Board::new(&pods, n_slots, &snapshot.in_flight, is_new, available);
         let eligibility = Eligibility::of(snapshot.daemonset);
         let spots = snapshot.nodes.iter().map(|node| Spot {
             node,
@@ -192,20 +195,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 if counts { Class::Unavailable } else { Class::Fine }
             }
             (Some(_), Some(_)) => Class::Unavailable,
-            (Some(row), None) => {
-                let available = is_available(
-                    row.pod,
-                    self.snapshot.daemonset.min_ready_seconds,
-                    self.snapshot.now,
-                );
-                match (row.is_new, available) {
-                    (true, true) => Class::Fine,
-                    (true, false) => Class::Unavailable,
-                    (false, true) => Class::Candidate(row),
-                    (false, false) if serves(row.pod, spot.node) => Class::Candidate(row),
-                    (false, false) => Class::Replace(row),
-                }
-            }
+            (Some(row), None) => match (row.is_new, row.is_available) {
+                (true, true) => Class::Fine,
+                (true, false) => Class::Unavailable,
+                (false, true) => Class::Candidate(row),
+                (false, false) if serves(row.pod, spot.node) => Class::Candidate(row),
+                (false, false) => Class::Replace(row),
+            },
         }
     }
 
@@ -339,8 +335,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         limit: u32,
         burst: bool,
     ) -> Vec<Waiting> {
-        let mut deleted: Vec<_> = deletes.iter().map(|(row, _)| row.pod.uid).collect();
-        deleted.sort_unstable();
+        let n_slots = self.snapshot.nodes.names.len();
+        let going = Going::new(n_slots, deletes.iter().map(|(row, _)| row));
         let mut waiting = Vec::new();
         for spot in &self.spots {
             let rows = self.board.on(spot.node.slot);
@@ -353,7 +349,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 });
             }
             for row in rows {
-                let reason = if deleted.binary_search(&row.pod.uid).is_ok() {
+                let reason = if going.has(spot.node.slot, row.pod) {
                     Some(Reason::Updating)
                 } else if n_live > 1 && !row.is_terminating && !is_passed_over(*spot) {
                     Some(Reason::DuplicatePods)
@@ -383,7 +379,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         burst: bool,
     ) -> Option<Reason> {
         let min_ready = self.snapshot.daemonset.min_ready_seconds;
-        let done = row.is_new && !row.is_terminating && is_available(row.pod, min_ready, self.snapshot.now);
+        let done = row.is_new && !row.is_terminating && row.is_available;
         if done {
             return None;
         }

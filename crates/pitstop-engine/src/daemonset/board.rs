@@ -16,9 +16,13 @@ pub(super) struct Row<'a> {
     pub(super) is_terminating: bool,
     /// Is it at the target revision?
     pub(super) is_new: bool,
+    /// Is it available?
+    pub(super) is_available: bool,
+    /// Has it come to its end?
+    pub(super) is_terminal: bool,
 }
 
-/// Rows by node slot.
+/// Rows by node slot. Each pod is looked at once, here: later passes over 100,000 of them read rows only.
 #[derive(Debug)]
 pub(super) struct Board<'a> {
     rows: Vec<Row<'a>>,
@@ -36,6 +40,7 @@ impl<'a> Board<'a> {
         n_slots: usize,
         in_flight: &'a InFlight,
         is_new: impl Fn(&PodView) -> bool,
+        is_available: impl Fn(&PodView) -> bool,
     ) -> Self {
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
@@ -64,6 +69,8 @@ impl<'a> Board<'a> {
             pod: first,
             is_terminating: false,
             is_new: false,
+            is_available: false,
+            is_terminal: false,
         };
         let mut rows = vec![filler; usize::try_from(total).unwrap_or_default()];
         let mut last: Option<(&Arc<Labels>, bool)> = None;
@@ -84,6 +91,8 @@ impl<'a> Board<'a> {
                     pod,
                     is_terminating,
                     is_new: new,
+                    is_available: is_available(pod),
+                    is_terminal: pod.is_terminal(),
                 };
             }
             *at = at.saturating_add(1);
@@ -141,8 +150,7 @@ impl<'a> Board<'a> {
             self.rows.get(from..to)
         };
         let rows = range().unwrap_or_default();
-        rows.iter()
-            .filter(|row| !(row.pod.is_terminal() && row.is_terminating))
+        rows.iter().filter(|row| !(row.is_terminal && row.is_terminating))
     }
 
     /// The pods that we created on a node and the store does not show yet.
@@ -152,5 +160,34 @@ impl<'a> Board<'a> {
         rest.iter()
             .take_while(move |(s, _)| *s == slot)
             .map(|(_, created)| *created)
+    }
+}
+
+/// The pods that a plan deletes: a few, looked for among very many that it does not.
+pub(super) struct Going {
+    /// By slot: is there one on the node?
+    on: Vec<bool>,
+    uids: Vec<Uid>,
+}
+
+impl Going {
+    pub(super) fn new<'a>(n_slots: usize, rows: impl Iterator<Item = &'a Row<'a>>) -> Self {
+        let mut going = Self {
+            on: vec![false; n_slots],
+            uids: Vec::new(),
+        };
+        for row in rows {
+            if let Some(on) = row.pod.node.and_then(|slot| going.on.get_mut(slot.index())) {
+                *on = true;
+            }
+            going.uids.push(row.pod.uid);
+        }
+        going.uids.sort_unstable();
+        going
+    }
+
+    /// Does this pod of this node go?
+    pub(super) fn has(&self, slot: NodeSlot, pod: &PodView) -> bool {
+        self.on.get(slot.index()) == Some(&true) && self.uids.binary_search(&pod.uid).is_ok()
     }
 }

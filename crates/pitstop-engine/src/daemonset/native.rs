@@ -57,7 +57,9 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     plan.actions.clone_from(&history.actions);
     let pods = claim(snapshot, &history, &mut plan.actions);
     let is_new = |pod: &PodView| is_at_target(daemonset, &history, pod);
-    let board = Board::new(&pods, snapshot.nodes.names.len(), &snapshot.in_flight, is_new);
+    let available = |pod: &PodView| is_available(pod, daemonset.min_ready_seconds, snapshot.now);
+    let n_slots = snapshot.nodes.names.len();
+    let board = Board::new(&pods, n_slots, &snapshot.in_flight, is_new, available);
     let mut turn = Turn::new(snapshot, &history, board);
     turn.manage(&pods);
     if turn.creates.is_empty() && turn.deletes.is_empty() {
@@ -116,10 +118,8 @@ fn claim<'a>(snapshot: &Snapshot<'a>, history: &History, actions: &mut Vec<Actio
             }
             None => continue,
         }
-        if pod
-            .revision_hash()
-            .is_some_and(|hash| history.merged.iter().any(|merged| **merged == *hash))
-        {
+        let is_merged = |hash: &str| history.merged.iter().any(|merged| **merged == *hash);
+        if !history.merged.is_empty() && pod.revision_hash().is_some_and(is_merged) {
             actions.push(Action::RelabelPod {
                 name: name(),
                 uid,
@@ -200,10 +200,6 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         self.budget.map_or(0, |budget| budget.max_surge)
     }
 
-    fn is_available(&self, pod: &PodView) -> bool {
-        is_available(pod, self.snapshot.daemonset.min_ready_seconds, self.snapshot.now)
-    }
-
     fn wake(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
@@ -226,6 +222,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     pod,
                     is_terminating: false,
                     is_new: false,
+                    is_available: false,
+                    is_terminal: pod.is_terminal(),
                 };
                 self.deletes.push((row, DeleteReason::NodeGone));
             }
@@ -237,8 +235,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     fn manage_node(&mut self, spot: Spot<'a>) {
         let slot = spot.node.slot;
         let n_created = self.board.created_on(slot).count();
-        let rows: Vec<Row<'s>> = self.board.on(slot).copied().collect();
         let eligible = spot.eligible;
+        if eligible.should_continue && self.is_in_order(slot) {
+            return;
+        }
+        let rows: Vec<Row<'s>> = self.board.on(slot).copied().collect();
         if rows.is_empty() && n_created == 0 {
             if eligible.should_run {
                 self.creates.push(slot);
@@ -285,6 +286,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         }
     }
 
+    /// Is there exactly one pod on the node, and it lives? This is so almost everywhere, and costs no allocation.
+    fn is_in_order(&self, slot: NodeSlot) -> bool {
+        let mut rows = self.board.on(slot);
+        let first = rows.next();
+        first.is_some_and(|row| !row.is_terminating && !row.is_terminal) && rows.next().is_none()
+    }
+
     /// Of the pods on a node under surge, the oldest new and the oldest old one stay; the old one goes when it does not
     /// serve, or when the new one does.
     fn settle_surge(&mut self, running: &[Row<'s>]) {
@@ -300,7 +308,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             }
         }
         if let (Some(new), Some(old)) = (new, old)
-            && (!old.pod.is_ready() || self.is_available(new.pod))
+            && (!old.pod.is_ready() || new.is_available)
         {
             self.deletes.push((old, DeleteReason::Surged));
         }
@@ -383,13 +391,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 continue;
             };
             // A surge pod speaks for nobody yet, but the rollout waits for it.
-            for row in std::iter::once(first)
-                .chain(rows)
-                .filter(|row| !row.is_terminating)
-            {
+            let is_awaited = |row: &&Row<'_>| !row.is_available && !row.is_terminating;
+            for row in std::iter::once(first).chain(rows).filter(is_awaited) {
                 let at = available_at(row.pod, self.snapshot.daemonset.min_ready_seconds);
-                let ahead = at.filter(|_| !self.is_available(row.pod));
-                wake = [wake, ahead].into_iter().flatten().min();
+                wake = [wake, at].into_iter().flatten().min();
             }
             if !spot.eligible.should_run {
                 status.number_misscheduled = status.number_misscheduled.saturating_add(1);
@@ -398,8 +403,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             let add = |number: &mut u32, is_so: bool| *number = number.saturating_add(u32::from(is_so));
             add(&mut status.current_number_scheduled, true);
             add(&mut status.updated_number_scheduled, first.is_new);
-            add(&mut status.number_ready, first.pod.is_ready());
-            add(&mut status.number_available, self.is_available(first.pod));
+            add(
+                &mut status.number_ready,
+                first.is_available || first.pod.is_ready(),
+            );
+            add(&mut status.number_available, first.is_available);
         }
         status.number_unavailable = self.desired.saturating_sub(status.number_available);
         if let Some(at) = wake {

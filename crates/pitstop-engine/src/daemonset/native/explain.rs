@@ -6,13 +6,13 @@ use pitstop_api::view::{Phase, StrategyType};
 
 use super::{Spot, Turn, after};
 use crate::availability::available_at;
-use crate::daemonset::board::Row;
+use crate::daemonset::board::{Going, Row};
 use crate::plan::{Reason, Waiting};
 
 /// A reason for every pod, and every node without its pod, that is not at the target.
 pub(super) fn waiting(turn: &Turn<'_, '_>) -> Vec<Waiting> {
-    let mut deleted: Vec<_> = turn.deletes.iter().map(|(row, _)| row.pod.uid).collect();
-    deleted.sort_unstable();
+    let n_slots = turn.snapshot.nodes.names.len();
+    let going = Going::new(n_slots, turn.deletes.iter().map(|(row, _)| row));
     let mut waiting = Vec::new();
     for spot in &turn.spots {
         let mut rows = turn.board.on(spot.node.slot).peekable();
@@ -28,7 +28,7 @@ pub(super) fn waiting(turn: &Turn<'_, '_>) -> Vec<Waiting> {
         }
         let n_live = rows.clone().filter(|row| !row.is_terminating).count();
         for row in rows {
-            let goes = deleted.binary_search(&row.pod.uid).is_ok();
+            let goes = going.has(spot.node.slot, row.pod);
             if let Some(reason) = reason_of(turn, spot, row, goes, n_live) {
                 let pod = Some((Arc::clone(&row.pod.name), row.pod.uid));
                 waiting.push(Waiting {
@@ -106,7 +106,7 @@ fn pending(turn: &Turn<'_, '_>) -> u32 {
 
 /// Why a pod at the target does not serve yet; `None` when it does.
 fn not_available(turn: &Turn<'_, '_>, spot: &Spot<'_>, row: &Row<'_>) -> Option<Reason> {
-    if turn.is_available(row.pod) {
+    if row.is_available {
         return None;
     }
     if !spot.node.is_ready() {

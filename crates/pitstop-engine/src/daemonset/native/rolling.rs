@@ -80,7 +80,7 @@ impl<'s> Turn<'s, '_> {
             }
             let counts = match (found.n_old, found.n_new) {
                 (1, 0) => match found.old {
-                    Some(old) if self.is_available(old.pod) => {
+                    Some(old) if old.is_available => {
                         candidates.push(old);
                         false
                     }
@@ -90,7 +90,7 @@ impl<'s> Turn<'s, '_> {
                     }
                     None => true,
                 },
-                (0, 1) => !found.new.is_some_and(|new| self.is_available(new.pod)),
+                (0, 1) => !found.new.is_some_and(|new| new.is_available),
                 _ => true,
             };
             unavailable = unavailable.saturating_add(u32::from(counts));
@@ -122,12 +122,12 @@ impl<'s> Turn<'s, '_> {
             }
             let Some(old) = found.old else { continue };
             if found.n_new == 1 {
-                if found.new.is_some_and(|new| self.is_available(new.pod)) {
+                if found.new.is_some_and(|new| new.is_available) {
                     self.deletes.push((old, DeleteReason::Surged));
                 } else {
                     surged = surged.saturating_add(1);
                 }
-            } else if !self.is_available(old.pod) {
+            } else if !old.is_available {
                 if spot.eligible.should_run {
                     now.push(spot.node.slot);
                 } else {
@@ -145,7 +145,7 @@ impl<'s> Turn<'s, '_> {
         self.creates.extend(candidates.into_iter().take(free));
         let available = count(self.spots.iter().filter(|spot| {
             let mut live = self.board.on(spot.node.slot).filter(|row| !row.is_terminating);
-            live.any(|row| self.is_available(row.pod))
+            live.any(|row| row.is_available)
         }));
         let beyond = usize::try_from(available.saturating_sub(self.desired)).unwrap_or_default();
         self.deletes.extend(
