@@ -15,5 +15,7 @@ mod history;
 mod native;
 #[path = "rules/properties.rs"]
 mod properties;
+#[path = "rules/tables.rs"]
+mod tables;
 #[path = "rules/walk.rs"]
 mod walk;
