@@ -1,6 +1,7 @@
 //! How many pods may be unavailable, or surplus, at once. One implementation for all kinds.
 
 use pitstop_api::IntOrPercent;
+use pitstop_api::int_or_percent::ParseIntOrPercentError;
 use serde_json::Value;
 
 /// `rollingUpdate.maxUnavailable` and `maxSurge`, scaled for `desired` nodes.
@@ -12,8 +13,8 @@ pub struct RollingBudget {
     pub max_surge: u32,
 }
 
-/// The budget of a native rolling update. Absent fields are 1 and 0; percentages are rounded up; where both end at
-/// zero, one pod may be unavailable.
+/// The budget of a native rolling update; percentages are rounded up, and where both numbers end at zero, one pod may
+/// be unavailable. `maxUnavailable` that is absent is 1, or 0 beside a `maxSurge`; `maxSurge` that is absent is 0.
 ///
 /// Units: pods. Source: daemonset.md A1, A9.2.
 ///
@@ -60,10 +61,7 @@ pub struct Annotated {
 ///
 /// # Errors
 /// The text is neither a number nor a percentage.
-pub fn annotated(
-    raw: Option<&str>,
-    n: u32,
-) -> Result<Annotated, pitstop_api::int_or_percent::ParseIntOrPercentError> {
+pub fn annotated(raw: Option<&str>, n: u32) -> Result<Annotated, ParseIntOrPercentError> {
     let written = raw.map(IntOrPercent::parse).transpose()?;
     let zero_ignored = written.is_some_and(IntOrPercent::is_zero);
     let value = written
@@ -73,4 +71,30 @@ pub fn annotated(
         max_unavailable: value.scaled_up(n).min(n),
         zero_ignored,
     })
+}
+
+/// How many outdated pods that run well may be taken down now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Of those that are ready, but only inside `minReadySeconds`. Units: pods.
+    pub settling: usize,
+    /// Of those that are available. Units: pods.
+    pub available: usize,
+}
+
+/// The room that a limit leaves.
+///
+/// `unavailable` pods are counted without the `settling` ones: outdated, ready, but not for `minReadySeconds` yet. A
+/// settling pod counts as unavailable already, so taking it down makes nothing worse on paper; but it runs, so no more of
+/// them go at once than the limit says. They go before available ones, which have only what is left beside them.
+///
+/// Units: pods. Source: daemonset.md A9.5, C5.5. Differs from upstream, which takes all settling pods at once: a second
+/// change shortly after the first would stop every pod of the workload (S1).
+pub fn room(limit: u32, unavailable: u32, settling: u32) -> Room {
+    let free = limit.saturating_sub(unavailable);
+    let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    Room {
+        settling: size(free.min(settling)),
+        available: size(free.saturating_sub(settling)),
+    }
 }

@@ -1,13 +1,18 @@
 //! DaemonSets: the native rolling update, OnDelete, and AdvancedRollingUpdate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::plan::{Plan, Reason, Waiting};
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::view::PodView;
+
+use crate::plan::{Action, DeleteReason, Plan, Reason, Waiting};
 use crate::snapshot::Snapshot;
 
 pub mod advanced;
 mod board;
 pub mod eligibility;
+mod explain;
 pub mod native;
 mod pod;
 pub mod strategy;
@@ -30,15 +35,66 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
 
 /// The same reason for every pod of the DaemonSet.
 fn all_pods(snapshot: &Snapshot<'_>, reason: &Reason) -> Vec<Waiting> {
-    let owned = snapshot
-        .pods
-        .iter()
-        .filter(|pod| pod.controller.is_some_and(|c| c.uid == snapshot.daemonset.uid));
-    owned
+    owned_pods(snapshot)
         .map(|pod| Waiting {
             pod: Some((Arc::clone(&pod.name), pod.uid)),
             node: pod.node,
             reason: reason.clone(),
         })
         .collect()
+}
+
+/// The pods that the DaemonSet controls. Upholds S7.
+fn owned_pods<'a>(snapshot: &Snapshot<'a>) -> impl Iterator<Item = &'a PodView> {
+    let owner = snapshot.daemonset.uid;
+    let pods = snapshot.pods.iter().copied();
+    pods.filter(move |pod| pod.controller.is_some_and(|c| c.uid == owner))
+}
+
+/// The action that deletes a pod.
+///
+/// Where the pod's own state is the reason, the version that was looked at is a precondition: a store may lag, and a pod
+/// that came back meanwhile serves somebody. Upholds S1 and S7; source: daemonset.md C5.6.
+fn delete(pod: &PodView, why: DeleteReason) -> Action {
+    let must_be_unchanged = match why {
+        DeleteReason::Outdated | DeleteReason::OutdatedAndUnavailable | DeleteReason::Surged => true,
+        DeleteReason::Duplicate
+        | DeleteReason::NodeNotEligible
+        | DeleteReason::NodeGone
+        | DeleteReason::Failed
+        | DeleteReason::Succeeded => false,
+    };
+    Action::DeletePod {
+        name: Arc::clone(&pod.name),
+        uid: pod.uid,
+        resource_version: must_be_unchanged.then_some(pod.resource_version),
+        node: pod.node,
+        why,
+    }
+}
+
+/// The moment so many seconds later.
+fn after(at: Timestamp, seconds: u32) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// How long to wait for a moment to have passed: a millisecond beyond it, since availability is strict.
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    wait.saturating_add(Duration::from_millis(1))
+}
+
+/// The earlier of two moments, where both are known.
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    [a, b].into_iter().flatten().min()
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+/// One more, or as before.
+fn add(count: &mut u32, is_one_more: bool) {
+    *count = count.saturating_add(u32::from(is_one_more));
 }

@@ -267,6 +267,8 @@ pub enum Reason {
     },
     /// The OTA model: the owner of the node decides.
     WaitingForOwner,
+    /// Its node does not exist any more. Nothing waits for it, and whoever cleans up pods removes it.
+    NodeGone,
     /// The workload is being deleted.
     WorkloadTerminating,
 }

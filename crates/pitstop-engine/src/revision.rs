@@ -12,9 +12,11 @@ pub mod history;
 ///
 /// Source: daemonset.md A11.
 pub fn data_of(template: &Value) -> Value {
-    let mut template = template.as_object().cloned().unwrap_or_default();
-    template.insert("$patch".to_owned(), Value::from("replace"));
-    json!({ "spec": { "template": template } })
+    let mut template = canonical(template);
+    if let Some(map) = template.as_object_mut() {
+        map.insert("$patch".to_owned(), Value::from("replace"));
+    }
+    json!({ "spec": { "template": sorted(&template) } })
 }
 
 /// The hash of a template in name and label of its revision.

@@ -153,6 +153,13 @@ impl<'a> Board<'a> {
         rows.iter().filter(|row| !(row.is_terminal && row.is_terminating))
     }
 
+    /// The pods of all nodes, those of vanished ones included.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Row<'a>> + Clone {
+        self.rows
+            .iter()
+            .filter(|row| !(row.is_terminal && row.is_terminating))
+    }
+
     /// The pods that we created on a node and the store does not show yet.
     pub(super) fn created_on(&self, slot: NodeSlot) -> impl Iterator<Item = &'a CreatedPod> + use<'_, 'a> {
         let from = self.created.partition_point(|(s, _)| *s < slot);

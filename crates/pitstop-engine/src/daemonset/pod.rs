@@ -24,14 +24,13 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
     metadata.remove("creationTimestamp");
     metadata.insert("namespace".into(), Value::from(&*daemonset.namespace));
     metadata.insert("generateName".into(), Value::from(generate_name(&daemonset.name)));
-    let labels = child(&mut metadata, "labels");
-    labels.insert(keys::REVISION_HASH.into(), Value::from(hash));
-    if let Some(generation) = daemonset.template_generation() {
-        labels.insert(
-            keys::POD_TEMPLATE_GENERATION.into(),
-            Value::from(generation.to_string()),
-        );
-    }
+    change(&mut metadata, "labels", |labels| {
+        labels.insert(keys::REVISION_HASH.into(), Value::from(hash));
+        if let Some(generation) = daemonset.template_generation() {
+            let generation = Value::from(generation.to_string());
+            labels.insert(keys::POD_TEMPLATE_GENERATION.into(), generation);
+        }
+    });
     metadata.insert(
         "ownerReferences".into(),
         json!([{
@@ -41,13 +40,14 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
     );
 
     spec.insert("tolerations".into(), json!(tolerations(&daemonset.placement)));
-    let affinity = child(child(&mut spec, "affinity"), "nodeAffinity");
-    affinity.insert(
-        "requiredDuringSchedulingIgnoredDuringExecution".into(),
-        json!({ "nodeSelectorTerms": [{
-            "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node_name] }],
-        }]}),
-    );
+    let this_node = json!({ "nodeSelectorTerms": [{
+        "matchFields": [{ "key": "metadata.name", "operator": "In", "values": [node_name] }],
+    }]});
+    change(&mut spec, "affinity", |affinity| {
+        change(affinity, "nodeAffinity", |affinity| {
+            affinity.insert("requiredDuringSchedulingIgnoredDuringExecution".into(), this_node);
+        });
+    });
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
 }
 
@@ -59,13 +59,12 @@ fn generate_name(workload: &str) -> String {
     if valid { with_hyphen } else { workload.to_owned() }
 }
 
-fn child<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let value = map.entry(key).or_insert_with(|| Value::Object(Map::new()));
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object one line above"),
-    }
+/// Changes the object under a key, made first where there is none.
+fn change(map: &mut Map<String, Value>, key: &str, change: impl FnOnce(&mut Map<String, Value>)) {
+    let mut child = match map.remove(key) {
+        Some(Value::Object(child)) => child,
+        _ => Map::new(),
+    };
+    change(&mut child);
+    map.insert(key.to_owned(), Value::Object(child));
 }

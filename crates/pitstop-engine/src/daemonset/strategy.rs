@@ -34,7 +34,7 @@ pub struct Reading {
 /// Reads the annotations of a DaemonSet.
 ///
 /// Both must hold for a model: `spec.updateStrategy.type` is OnDelete, and the annotation names one. Case and blanks
-/// around it do not matter, and `auto` is `AdvancedRollingUpdate`.
+/// around it do not matter, and `auto` is `AdvancedRollingUpdate`. Source: daemonset.md C1.
 pub fn read(daemonset: &DaemonSetView) -> Reading {
     let mut events = Vec::new();
     if daemonset
@@ -60,39 +60,22 @@ pub fn read(daemonset: &DaemonSetView) -> Reading {
     };
     let value = written.trim();
     let is = |name: &str| value.eq_ignore_ascii_case(name);
+    let is_on_delete = daemonset.strategy.kind == StrategyType::OnDelete;
     let named = if is("AdvancedRollingUpdate") || is("auto") {
         Model::AdvancedRollingUpdate
     } else if is("OTA") {
         Model::Ota
     } else {
-        let is_on_delete = daemonset.strategy.kind == StrategyType::OnDelete;
-        let (model, consequence) = if is_on_delete {
-            (Model::Invalid, "no pod is touched")
+        events.push(unknown(daemonset, written, is_on_delete));
+        let model = if is_on_delete {
+            Model::Invalid
         } else {
-            (Model::Native, "the native strategy decides")
+            Model::Native
         };
-        events.push(warning(
-            daemonset,
-            reasons::INVALID_UPDATE_STRATEGY,
-            written,
-            format!(
-                "annotation {}: {written:?} is not an upgrade model; accepted are AdvancedRollingUpdate, auto and OTA; \
-                 {consequence}",
-                keys::OPENYURT_UPDATE_STRATEGY
-            ),
-        ));
         return Reading { model, events };
     };
-    if daemonset.strategy.kind != StrategyType::OnDelete {
-        events.push(warning(
-            daemonset,
-            reasons::UPDATE_STRATEGY_NOT_ON_DELETE,
-            written,
-            format!(
-                "annotation {}: {written:?} needs spec.updateStrategy.type OnDelete; without it the native strategy decides",
-                keys::OPENYURT_UPDATE_STRATEGY
-            ),
-        ));
+    if !is_on_delete {
+        events.push(not_on_delete(daemonset, written));
         return Reading {
             model: Model::Native,
             events,
@@ -107,6 +90,32 @@ pub fn read(daemonset: &DaemonSetView) -> Reading {
         });
     }
     Reading { model: named, events }
+}
+
+fn unknown(daemonset: &DaemonSetView, written: &str, is_on_delete: bool) -> Event {
+    let consequence = if is_on_delete {
+        "no pod is touched"
+    } else {
+        "the native strategy decides"
+    };
+    let message = format!(
+        "annotation {}: {written:?} is not an upgrade model; accepted are AdvancedRollingUpdate, auto and OTA; {consequence}",
+        keys::OPENYURT_UPDATE_STRATEGY
+    );
+    warning(daemonset, reasons::INVALID_UPDATE_STRATEGY, written, message)
+}
+
+fn not_on_delete(daemonset: &DaemonSetView, written: &str) -> Event {
+    let message = format!(
+        "annotation {}: {written:?} needs spec.updateStrategy.type OnDelete; without it the native strategy decides",
+        keys::OPENYURT_UPDATE_STRATEGY
+    );
+    warning(
+        daemonset,
+        reasons::UPDATE_STRATEGY_NOT_ON_DELETE,
+        written,
+        message,
+    )
 }
 
 /// The warning for a `max-unavailable` that does not parse.

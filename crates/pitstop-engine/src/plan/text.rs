@@ -28,6 +28,7 @@ impl Reason {
             Self::Burst => "Burst",
             Self::BackOff { .. } => "BackOff",
             Self::WaitingForOwner => "WaitingForOwner",
+            Self::NodeGone => "NodeGone",
             Self::WorkloadTerminating => "WorkloadTerminating",
         }
     }
@@ -46,7 +47,7 @@ impl Reason {
                 )
             }
             Self::MaxSurge { used, limit } => {
-                format!("{used} of {limit} surge pods are there; its turn comes")
+                format!("{used} of {limit} surge pods are there; its turn comes when one has taken over")
             }
             Self::Updating => "it is being replaced now".to_owned(),
             Self::Terminating { since: at } => format!(
@@ -96,6 +97,7 @@ impl Reason {
                 )
             }
             Self::WaitingForOwner => "the model is OTA: the owner of its node decides".to_owned(),
+            Self::NodeGone => "its node does not exist any more; nothing waits for it".to_owned(),
             Self::WorkloadTerminating => "the DaemonSet is being deleted".to_owned(),
         }
     }

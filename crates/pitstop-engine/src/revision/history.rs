@@ -18,7 +18,13 @@ pub struct History {
     /// Writes, in order.
     pub actions: Vec<Action>,
     /// Hashes of duplicates that go away: their pods are relabelled to the target.
+    ///
+    /// Differs from upstream, which relabels every pod of another hash: a duplicate made by hand would pass outdated pods
+    /// off as current.
     pub merged: Vec<Arc<str>>,
+    /// Deletes of the duplicates, which come after the relabelling: with a duplicate gone and its pods not relabelled,
+    /// they would count as outdated.
+    pub duplicates: Vec<Action>,
 }
 
 /// Builds the history from the revisions that the DaemonSet owns or adopts.
@@ -56,16 +62,16 @@ pub fn build(daemonset: &DaemonSetView, revisions: &[&RevisionView], may_adopt: 
             target: hash,
             actions,
             merged: Vec::new(),
+            duplicates: Vec::new(),
         };
     };
     let merged = current
         .iter()
-        .map(|duplicate| Arc::from(duplicate.hash()))
+        .map(|duplicate| duplicate.hash())
+        .filter(|hash| *hash != kept.hash())
+        .map(Arc::from)
         .collect();
-    actions.extend(current.iter().map(|r| Action::DeleteRevision {
-        name: Arc::clone(&r.name),
-        uid: r.uid,
-    }));
+    let duplicates = current.iter().map(|r| delete(r)).collect();
     if kept.revision < next {
         actions.push(Action::RenumberRevision {
             name: Arc::clone(&kept.name),
@@ -78,6 +84,15 @@ pub fn build(daemonset: &DaemonSetView, revisions: &[&RevisionView], may_adopt: 
         target: kept.hash().into(),
         actions,
         merged,
+        duplicates,
+    }
+}
+
+/// The action that deletes a revision.
+pub fn delete(revision: &RevisionView) -> Action {
+    Action::DeleteRevision {
+        name: Arc::clone(&revision.name),
+        uid: revision.uid,
     }
 }
 

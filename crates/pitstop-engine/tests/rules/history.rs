@@ -241,7 +241,8 @@ fn of_equal_revisions_the_highest_stays_and_only_pods_of_the_others_are_relabell
     let plan = cluster.plan_native();
     assert_eq!(
         revision_actions(&cluster, &plan),
-        ["delete 2", "relabel pod twin"]
+        ["relabel pod twin", "delete 2"],
+        "were it the other way round, a failure between them would leave pods that look outdated"
     );
     let relabelled = cluster.pod_on("n1").uid;
     assert!(

@@ -2,11 +2,12 @@
 //!
 //! Source: daemonset.md A9, A10.
 
-use pitstop_api::view::StrategyType;
+use pitstop_api::view::{NodeSlot, StrategyType};
 
-use super::{Turn, count};
-use crate::daemonset::BURST;
+use super::Turn;
+use crate::budget;
 use crate::daemonset::board::Row;
+use crate::daemonset::{add, count};
 use crate::plan::DeleteReason;
 
 /// What is on a node, terminating pods aside.
@@ -14,29 +15,43 @@ struct OnNode<'s> {
     old: Option<Row<'s>>,
     new: Option<Row<'s>>,
     /// Old pods, those that only we know included.
-    n_old: usize,
+    n_old: u32,
     /// New pods, those that only we know included.
-    n_new: usize,
+    n_new: u32,
     anything: bool,
+}
+
+/// What the next step of a rollout takes and brings.
+#[derive(Default)]
+struct Step<'s> {
+    deletes: Vec<(Row<'s>, DeleteReason)>,
+    creates: Vec<NodeSlot>,
 }
 
 impl<'s> Turn<'s, '_> {
     /// Takes the next step of the rollout, if the strategy makes any.
+    ///
+    /// It is counted in any case, for people, but taken only when every node has what it should have: nothing was
+    /// created or deleted before in this pass. Source: daemonset.md A6.5.
     pub(super) fn update(&mut self) {
         let Ok(budget) = self.budget else { return };
         if self.snapshot.daemonset.strategy.kind != StrategyType::RollingUpdate {
             return;
         }
-        if budget.max_surge == 0 {
-            self.replace_in_budget(budget.max_unavailable);
+        let may_act = self.creates.is_empty() && self.deletes.is_empty();
+        let step = if budget.max_surge == 0 {
+            self.replace_in_budget(budget.max_unavailable, may_act)
         } else {
-            self.surge_in_budget(budget.max_surge);
+            self.surge_in_budget(budget.max_surge, may_act)
+        };
+        if may_act {
+            self.creates = step.creates;
+            self.deletes = step.deletes;
+            self.cut_short();
         }
-        self.creates.truncate(BURST);
-        self.deletes.truncate(BURST);
     }
 
-    fn on_node(&self, slot: pitstop_api::view::NodeSlot) -> OnNode<'s> {
+    fn on_node(&self, slot: NodeSlot) -> OnNode<'s> {
         let mut found = OnNode {
             old: None,
             new: None,
@@ -46,11 +61,9 @@ impl<'s> Turn<'s, '_> {
         };
         for created in self.board.created_on(slot) {
             found.anything = true;
-            if created.hash == self.history.target {
-                found.n_new = found.n_new.saturating_add(1);
-            } else {
-                found.n_old = found.n_old.saturating_add(1);
-            }
+            let is_new = created.hash == self.history.target;
+            add(&mut found.n_new, is_new);
+            add(&mut found.n_old, !is_new);
         }
         for row in self.board.on(slot) {
             found.anything = true;
@@ -58,10 +71,10 @@ impl<'s> Turn<'s, '_> {
                 continue;
             }
             if row.is_new {
-                found.n_new = found.n_new.saturating_add(1);
+                add(&mut found.n_new, true);
                 found.new = found.new.or(Some(*row));
             } else {
-                found.n_old = found.n_old.saturating_add(1);
+                add(&mut found.n_old, true);
                 found.old = found.old.or(Some(*row));
             }
         }
@@ -70,89 +83,98 @@ impl<'s> Turn<'s, '_> {
 
     /// Without surge: old pods that serve nobody go at once and count; of the others as many as the budget still has.
     /// Source: daemonset.md A9.
-    fn replace_in_budget(&mut self, max_unavailable: u32) {
-        let (mut now, mut candidates) = (Vec::new(), Vec::new());
-        let mut unavailable = 0_u32;
+    fn replace_in_budget(&mut self, max_unavailable: u32, may_act: bool) -> Step<'s> {
+        let (mut broken, mut settling, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unavailable = 0;
         for spot in &self.spots {
             let found = self.on_node(spot.node.slot);
             if !found.anything && !spot.eligible.should_run {
                 continue;
             }
-            let counts = match (found.n_old, found.n_new) {
-                (1, 0) => match found.old {
-                    Some(old) if old.is_available => {
-                        candidates.push(old);
-                        false
-                    }
-                    Some(old) => {
-                        now.push(old);
-                        true
-                    }
-                    None => true,
-                },
-                (0, 1) => !found.new.is_some_and(|new| new.is_available),
-                _ => true,
-            };
-            unavailable = unavailable.saturating_add(u32::from(counts));
+            match (found.n_old, found.old, found.n_new, found.new) {
+                (1, Some(old), 0, None) if old.is_available => candidates.push(old),
+                (1, Some(old), 0, None) if old.pod.is_ready() => settling.push(old),
+                (1, Some(old), 0, None) => {
+                    add(&mut unavailable, true);
+                    broken.push(old);
+                }
+                (0, None, 1, Some(new)) => add(&mut unavailable, !new.is_available),
+                _ => add(&mut unavailable, true),
+            }
         }
-        self.unavailable = unavailable;
-        let free = usize::try_from(max_unavailable.saturating_sub(unavailable)).unwrap_or_default();
-        self.deletes.extend(
-            now.into_iter()
-                .map(|row| (row, DeleteReason::OutdatedAndUnavailable)),
-        );
-        self.deletes.extend(
-            candidates
-                .into_iter()
-                .take(free)
-                .map(|row| (row, DeleteReason::Outdated)),
-        );
+        let n_settling = count(settling.iter());
+        let room = budget::room(max_unavailable, unavailable, n_settling);
+        candidates.truncate(room.available);
+        self.unavailable = unavailable.saturating_add(n_settling);
+        if may_act {
+            self.unavailable = self.unavailable.saturating_add(count(candidates.iter()));
+        }
+        let broken = broken
+            .into_iter()
+            .map(|row| (row, DeleteReason::OutdatedAndUnavailable));
+        let running = settling.into_iter().take(room.settling).chain(candidates);
+        let running = running.map(|row| (row, DeleteReason::Outdated));
+        Step {
+            deletes: broken.chain(running).collect(),
+            creates: Vec::new(),
+        }
     }
 
     /// With surge: a new pod comes beside the old one, and the old one goes when the new one is available.
     /// Source: daemonset.md A10.
-    fn surge_in_budget(&mut self, max_surge: u32) {
-        let (mut now, mut candidates, mut set_aside) = (Vec::new(), Vec::new(), Vec::new());
-        let mut surged = 0_u32;
+    fn surge_in_budget(&mut self, max_surge: u32, may_act: bool) -> Step<'s> {
+        let mut step = Step::default();
+        let (mut candidates, mut set_aside) = (Vec::new(), Vec::new());
+        let mut surged = 0;
         for spot in &self.spots {
-            let found = self.on_node(spot.node.slot);
+            let slot = spot.node.slot;
+            let found = self.on_node(slot);
             if found.n_old > 1 || found.n_new > 1 {
-                surged = surged.saturating_add(1);
+                add(&mut surged, true);
                 continue;
             }
             let Some(old) = found.old else { continue };
+            let should_run = spot.eligible.should_run;
             if found.n_new == 1 {
                 if found.new.is_some_and(|new| new.is_available) {
-                    self.deletes.push((old, DeleteReason::Surged));
+                    step.deletes.push((old, DeleteReason::Surged));
                 } else {
-                    surged = surged.saturating_add(1);
+                    add(&mut surged, true);
                 }
-            } else if !old.is_available {
-                if spot.eligible.should_run {
-                    now.push(spot.node.slot);
-                } else {
-                    self.deletes.push((old, DeleteReason::OutdatedAndUnavailable));
-                }
-            } else if spot.eligible.should_run {
-                candidates.push(spot.node.slot);
-            } else {
+            } else if old.is_available && should_run {
+                candidates.push(slot);
+            } else if old.is_available {
                 set_aside.push(old);
+            } else if should_run {
+                step.creates.push(slot);
+            } else {
+                step.deletes.push((old, DeleteReason::OutdatedAndUnavailable));
             }
         }
+        let free = usize::try_from(max_surge.saturating_sub(surged)).unwrap_or(usize::MAX);
+        candidates.truncate(free);
         self.surged = surged;
-        let free = usize::try_from(max_surge.saturating_sub(surged)).unwrap_or_default();
-        self.creates.extend(now);
-        self.creates.extend(candidates.into_iter().take(free));
-        let available = count(self.spots.iter().filter(|spot| {
-            let mut live = self.board.on(spot.node.slot).filter(|row| !row.is_terminating);
-            live.any(|row| row.is_available)
-        }));
-        let beyond = usize::try_from(available.saturating_sub(self.desired)).unwrap_or_default();
-        self.deletes.extend(
+        if may_act {
+            self.surged = surged.saturating_add(count(candidates.iter()));
+        }
+        step.creates.extend(candidates);
+        step.deletes.extend(
             set_aside
                 .into_iter()
-                .take(beyond)
+                .take(self.n_available_beyond_desired())
                 .map(|row| (row, DeleteReason::Outdated)),
         );
+        step
+    }
+
+    /// How many nodes have an available pod beyond the number that should: so many pods may move away from nodes that
+    /// should no longer run one.
+    fn n_available_beyond_desired(&self) -> usize {
+        let serves = |slot: NodeSlot| {
+            let mut live = self.board.on(slot).filter(|row| !row.is_terminating);
+            live.any(|row| row.is_available)
+        };
+        let available = count(self.spots.iter().filter(|spot| serves(spot.node.slot)));
+        usize::try_from(available.saturating_sub(self.desired)).unwrap_or(usize::MAX)
     }
 }

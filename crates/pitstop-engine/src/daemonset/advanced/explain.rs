@@ -1,0 +1,64 @@
+//! Why each pod that is not at the target waits.
+
+use super::{Outcome, Spot, Turn, is_passed_over};
+use crate::daemonset::board::{Going, Row};
+use crate::daemonset::explain::{
+    node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
+};
+use crate::plan::{Reason, Waiting};
+
+impl<'s, 'a: 's> Turn<'s, 'a> {
+    /// A reason for every pod, and every node without its pod, that is not at the target.
+    pub(super) fn explain(&self, outcome: &Outcome<'s>) -> Vec<Waiting> {
+        let n_slots = self.snapshot.nodes.names.len();
+        let going = Going::new(n_slots, outcome.deletes.iter().map(|(row, _)| row));
+        let mut list = on_vanished_nodes(self.board.all(), self.snapshot);
+        for spot in &self.spots {
+            let rows = self.board.on(spot.node.slot);
+            if rows.clone().next().is_none() {
+                list.push(without_pod(spot.node, is_passed_over(*spot)));
+            }
+            let n_live = rows.clone().filter(|row| !row.is_terminating).count();
+            for row in rows {
+                let reason = if going.has(spot.node.slot, row.pod) {
+                    Some(Reason::Updating)
+                } else {
+                    self.reason_of(*spot, row, outcome, n_live)
+                };
+                list.extend(reason.map(|reason| waiting(row, reason)));
+            }
+        }
+        list
+    }
+
+    fn reason_of(
+        &self,
+        spot: Spot<'a>,
+        row: &Row<'_>,
+        outcome: &Outcome<'_>,
+        n_live: usize,
+    ) -> Option<Reason> {
+        let is_away = is_passed_over(spot);
+        if row.is_terminating {
+            return Some(terminating(row, spot.node, is_away));
+        }
+        if row.is_new {
+            let min_ready = self.snapshot.daemonset.min_ready_seconds;
+            return not_available(row, spot.node, is_away, min_ready);
+        }
+        if let Some(blocked) = &outcome.blocked {
+            return Some(blocked.clone());
+        }
+        if is_away {
+            return Some(node_not_ready(spot.node));
+        }
+        if n_live > 1 {
+            return Some(Reason::DuplicatePods);
+        }
+        if outcome.is_cut_short {
+            return Some(Reason::Burst);
+        }
+        let (used, limit) = (outcome.used, outcome.limit);
+        Some(Reason::MaxUnavailable { used, limit })
+    }
+}

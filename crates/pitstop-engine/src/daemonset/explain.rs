@@ -1,0 +1,89 @@
+//! Why a pod waits, as far as both models see it alike.
+
+use std::sync::Arc;
+
+use pitstop_api::view::NodeView;
+
+use super::board::Row;
+use crate::availability::available_at;
+use crate::plan::{Reason, Waiting};
+use crate::snapshot::Snapshot;
+
+/// A pod of the plan that waits.
+pub(super) fn waiting(row: &Row<'_>, reason: Reason) -> Waiting {
+    Waiting {
+        pod: Some((Arc::clone(&row.pod.name), row.pod.uid)),
+        node: row.pod.node,
+        reason,
+    }
+}
+
+/// A node that should have a pod and has none.
+pub(super) fn without_pod(node: &NodeView, is_away: bool) -> Waiting {
+    let reason = if is_away {
+        node_not_ready(node)
+    } else {
+        Reason::WaitingForPod
+    };
+    Waiting {
+        pod: None,
+        node: Some(node.slot),
+        reason,
+    }
+}
+
+pub(super) fn node_not_ready(node: &NodeView) -> Reason {
+    Reason::NodeNotReady {
+        since: node.ready_changed_at(),
+    }
+}
+
+/// Why a pod that is on its way out is still there.
+pub(super) fn terminating(row: &Row<'_>, node: &NodeView, is_away: bool) -> Reason {
+    if is_away {
+        node_not_ready(node)
+    } else {
+        Reason::Terminating {
+            since: row.pod.deleted_at,
+        }
+    }
+}
+
+/// Why a pod at the target does not serve yet; `None` when it does.
+pub(super) fn not_available(
+    row: &Row<'_>,
+    node: &NodeView,
+    is_away: bool,
+    min_ready_seconds: u32,
+) -> Option<Reason> {
+    if row.is_available {
+        return None;
+    }
+    if is_away {
+        return Some(node_not_ready(node));
+    }
+    Some(match available_at(row.pod, min_ready_seconds) {
+        Some(until) => Reason::MinReadySeconds { until },
+        None => Reason::NotReady {
+            trouble: row.pod.trouble.clone(),
+            since: row.pod.ready.and_then(|ready| ready.since),
+        },
+    })
+}
+
+/// Pods whose node does not exist: nothing is decided about them here, and nothing waits for them.
+///
+/// Source: daemonset.md C5.2, A7.
+pub(super) fn on_vanished_nodes<'s>(
+    rows: impl Iterator<Item = &'s Row<'s>>,
+    snapshot: &Snapshot<'_>,
+) -> Vec<Waiting> {
+    let gone = |row: &&Row<'s>| {
+        row.pod
+            .node
+            .is_some_and(|slot| snapshot.nodes.get(slot).is_none())
+    };
+    rows.filter(gone)
+        .map(|row| waiting(row, Reason::NodeGone))
+        .collect()
+}
