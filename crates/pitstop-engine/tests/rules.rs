@@ -15,6 +15,10 @@ mod history;
 mod native;
 #[path = "rules/properties.rs"]
 mod properties;
+#[path = "rules/reasons.rs"]
+mod reasons;
+#[path = "rules/snapshot_file.rs"]
+mod snapshot_file;
 #[path = "rules/tables.rs"]
 mod tables;
 #[path = "rules/walk.rs"]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitstop_api::view::{DaemonSetView, NodeView, PodView, StrategyType};
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType};
 use pitstop_api::{keys, reasons};
 
 use super::board::{Board, Row};
@@ -44,8 +44,8 @@ const REVISION_RETRY: Duration = Duration::from_secs(5);
 /// back yet: its pod would go, nothing would come, and nothing would count. The taint goes within seconds.
 ///
 /// Source: daemonset.md C5.3, A2.
-fn is_passed_over(spot: Spot<'_>) -> bool {
-    !spot.node.is_ready() || spot.is_returning
+fn is_passed_over(node: &NodeView, eligibility: &Eligibility) -> bool {
+    !node.is_ready() || eligibility.is_returning(node)
 }
 
 /// Does this DaemonSet concern this controller at all?
@@ -127,9 +127,9 @@ enum Class<'s> {
 #[derive(Clone, Copy)]
 struct Spot<'a> {
     node: &'a NodeView,
+    slot: NodeSlot,
     should_run: bool,
-    /// Does nothing but a taint of a node that is away keep a pod from it?
-    is_returning: bool,
+    is_passed_over: bool,
 }
 
 /// All nodes, sorted by what they mean.
@@ -165,20 +165,21 @@ struct Outcome<'s> {
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
     fn new(snapshot: &'s Snapshot<'a>, current: &'s Current, model: Model) -> Self {
-        let pods: Vec<&'s PodView> = super::owned_pods(snapshot).collect();
+        let pods = super::owned_pods(snapshot);
         let is_new = |pod: &PodView| is_at_target(snapshot, current, pod);
         let min_ready = snapshot.daemonset.min_ready_seconds;
         let available = |pod: &PodView| is_available(pod, min_ready, snapshot.now);
         let n_slots = snapshot.nodes.names.len();
-        let board = Board::new(&pods, n_slots, &snapshot.in_flight, is_new, available);
+        let board = Board::new(pods, n_slots, &snapshot.in_flight, is_new, available);
         let eligibility = Eligibility::of(snapshot.daemonset);
         let spots = snapshot.nodes.iter().map(|node| Spot {
             node,
+            slot: node.slot,
             should_run: eligibility.of_node(node).should_run,
-            is_returning: eligibility.is_returning(node),
+            is_passed_over: is_passed_over(node, &eligibility),
         });
         let spots = spots
-            .filter(|spot| spot.should_run || board.on(spot.node.slot).next().is_some())
+            .filter(|spot| spot.should_run || board.on(spot.slot).next().is_some())
             .collect();
         Self {
             snapshot,
@@ -190,10 +191,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn classify(&self, spot: Spot<'a>) -> Class<'s> {
-        if is_passed_over(spot) {
+        if spot.is_passed_over {
             return Class::Frozen;
         }
-        let slot = spot.node.slot;
+        let slot = spot.slot;
         let mut live = self.board.on(slot).filter(|row| !row.is_terminating).copied();
         let is_created = self.board.created_on(slot).next().is_some();
         let row = match (live.next(), live.next(), is_created) {
@@ -218,7 +219,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     fn tally(&self) -> Tally<'s> {
         let mut tally = Tally::default();
         for spot in &self.spots {
-            let mut rows = self.board.on(spot.node.slot);
+            let mut rows = self.board.on(spot.slot);
             add(
                 &mut tally.updated,
                 rows.any(|row| row.is_new && !row.is_terminating),

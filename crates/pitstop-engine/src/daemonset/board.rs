@@ -36,7 +36,7 @@ impl<'a> Board<'a> {
     /// Sorts pods to their nodes. Pods that are done and terminating are left out: one that a finalizer holds must not
     /// keep its node from getting another. Source: daemonset.md A7.
     pub(super) fn new(
-        pods: &[&'a PodView],
+        pods: impl Iterator<Item = &'a PodView> + Clone,
         n_slots: usize,
         in_flight: &'a InFlight,
         is_new: impl Fn(&PodView) -> bool,
@@ -44,59 +44,25 @@ impl<'a> Board<'a> {
     ) -> Self {
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
-        let mut starts = vec![0_u32; n_slots.saturating_add(2)];
-        for pod in pods {
-            if let Some(count) = pod
-                .node
-                .and_then(|slot| starts.get_mut(slot.index().saturating_add(2)))
-            {
-                *count = count.saturating_add(1);
-            }
-        }
-        let mut total = 0_u32;
-        for start in &mut starts {
-            total = total.saturating_add(*start);
-            *start = total;
-        }
-        let Some(first) = pods.iter().find(|pod| pod.node.is_some()) else {
-            return Self {
-                rows: Vec::new(),
-                starts: vec![0; n_slots.saturating_add(1)],
-                created: Self::unseen(pods, in_flight),
-            };
-        };
-        let filler = Row {
-            pod: first,
-            is_terminating: false,
-            is_new: false,
-            is_available: false,
-            is_terminal: false,
-        };
-        let mut rows = vec![filler; usize::try_from(total).unwrap_or_default()];
         let mut last: Option<(&Arc<Labels>, bool)> = None;
-        for pod in pods {
-            let Some(slot) = pod.node else { continue };
-            let new = match last {
-                Some((labels, new)) if Arc::ptr_eq(labels, &pod.labels) => new,
+        let judged = pods.clone().filter_map(|pod| {
+            let slot = pod.node.filter(|slot| slot.index() < n_slots)?;
+            let is_new = match last {
+                Some((labels, is_new)) if Arc::ptr_eq(labels, &pod.labels) => is_new,
                 _ => is_new(pod),
             };
-            last = Some((&pod.labels, new));
-            let is_terminating =
-                pod.is_terminating() || (!deleted.is_empty() && deleted.binary_search(&pod.uid).is_ok());
-            let Some(at) = starts.get_mut(slot.index().saturating_add(1)) else {
-                continue;
+            last = Some((&pod.labels, is_new));
+            let row = Row {
+                pod,
+                is_terminating: pod.is_terminating()
+                    || (!deleted.is_empty() && deleted.binary_search(&pod.uid).is_ok()),
+                is_new,
+                is_available: is_available(pod),
+                is_terminal: pod.is_terminal(),
             };
-            if let Some(row) = usize::try_from(*at).ok().and_then(|at| rows.get_mut(at)) {
-                *row = Row {
-                    pod,
-                    is_terminating,
-                    is_new: new,
-                    is_available: is_available(pod),
-                    is_terminal: pod.is_terminal(),
-                };
-            }
-            *at = at.saturating_add(1);
-        }
+            Some((slot, row))
+        });
+        let (rows, starts) = by_slot(judged.collect(), n_slots);
         let mut board = Self {
             rows,
             starts,
@@ -106,11 +72,14 @@ impl<'a> Board<'a> {
         board
     }
 
-    fn unseen(pods: &[&'a PodView], in_flight: &'a InFlight) -> Vec<(NodeSlot, &'a CreatedPod)> {
+    fn unseen(
+        pods: impl Iterator<Item = &'a PodView>,
+        in_flight: &'a InFlight,
+    ) -> Vec<(NodeSlot, &'a CreatedPod)> {
         if in_flight.created.is_empty() {
             return Vec::new();
         }
-        let mut seen: Vec<Uid> = pods.iter().map(|pod| pod.uid).collect();
+        let mut seen: Vec<Uid> = pods.map(|pod| pod.uid).collect();
         seen.sort_unstable();
         let unseen = in_flight
             .created
@@ -153,6 +122,14 @@ impl<'a> Board<'a> {
         rows.iter().filter(|row| !(row.is_terminal && row.is_terminating))
     }
 
+    /// Is there exactly one pod on the node, and it serves at the target? This is so almost everywhere, almost always.
+    pub(super) fn is_finished(&self, slot: NodeSlot) -> bool {
+        let mut rows = self.on(slot);
+        let first = rows.next();
+        let serves = |row: &Row<'_>| row.is_available && !row.is_terminating && !row.is_terminal;
+        first.is_some_and(|row| row.is_new && serves(row)) && rows.next().is_none()
+    }
+
     /// The pods of all nodes, those of vanished ones included.
     pub(super) fn all(&self) -> impl Iterator<Item = &Row<'a>> + Clone {
         self.rows
@@ -168,6 +145,35 @@ impl<'a> Board<'a> {
             .take_while(move |(s, _)| *s == slot)
             .map(|(_, created)| *created)
     }
+}
+
+/// Rows in the order of their slots, and where those of each slot start. A counting sort: no comparison, no hashing.
+fn by_slot(loose: Vec<(NodeSlot, Row<'_>)>, n_slots: usize) -> (Vec<Row<'_>>, Vec<u32>) {
+    let mut starts = vec![0_u32; n_slots.saturating_add(2)];
+    for (slot, _) in &loose {
+        if let Some(count) = starts.get_mut(slot.index().saturating_add(2)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    let mut total = 0_u32;
+    for start in &mut starts {
+        total = total.saturating_add(*start);
+        *start = total;
+    }
+    let Some((_, filler)) = loose.first() else {
+        return (Vec::new(), starts);
+    };
+    let mut rows = vec![*filler; loose.len()];
+    for (slot, row) in loose {
+        let Some(at) = starts.get_mut(slot.index().saturating_add(1)) else {
+            continue;
+        };
+        if let Some(place) = usize::try_from(*at).ok().and_then(|at| rows.get_mut(at)) {
+            *place = row;
+        }
+        *at = at.saturating_add(1);
+    }
+    (rows, starts)
 }
 
 /// The pods that a plan deletes: a few, looked for among very many that it does not.

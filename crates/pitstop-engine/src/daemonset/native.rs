@@ -49,7 +49,13 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let is_new = |pod: &PodView| is_at_target(daemonset, &history, pod);
     let available = |pod: &PodView| is_available(pod, daemonset.min_ready_seconds, snapshot.now);
     let n_slots = snapshot.nodes.names.len();
-    let board = Board::new(&pods, n_slots, &snapshot.in_flight, is_new, available);
+    let board = Board::new(
+        pods.iter().copied(),
+        n_slots,
+        &snapshot.in_flight,
+        is_new,
+        available,
+    );
     let mut turn = Turn::new(snapshot, &history, board);
     turn.manage();
     turn.update();
@@ -156,6 +162,7 @@ struct Turn<'s, 'a> {
 #[derive(Clone, Copy)]
 struct Spot<'a> {
     node: &'a NodeView,
+    slot: NodeSlot,
     eligible: Eligible,
 }
 
@@ -167,6 +174,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             .iter()
             .map(|node| Spot {
                 node,
+                slot: node.slot,
                 eligible: eligibility.of_node(node),
             })
             .collect();

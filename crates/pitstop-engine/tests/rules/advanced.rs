@@ -481,6 +481,36 @@ fn a_second_template_soon_after_the_first_does_not_take_all_pods_down() {
     );
 }
 
+/// S1, C5.5: such pods count, and go before available ones, within what the limit leaves.
+#[test]
+fn pods_inside_min_ready_seconds_count_and_go_first() {
+    for (picture, max_unavailable, want) in [
+        ("n1R v1+, n2R v2+, n3R v1+", 1, "del n2"),
+        ("n1R v1+, n2R v2+, n3R v1+", 2, "del n1 n2"),
+        ("n1R v1-, n2R v2+, n3R v1+", 1, "del n1"),
+        ("n1R v3-, n2R v2+, n3R v1+", 1, "nothing"),
+        ("n1R v2+, n2R v2+, n3R v2+", 2, "del n1 n2"),
+    ] {
+        let mut cluster = Cluster::advanced(picture)
+            .now_at_version("v3")
+            .max_unavailable(max_unavailable)
+            .min_ready_seconds(60);
+        let just_started = crate::cluster::hash("v2");
+        for pod in &mut cluster.pods {
+            if pod.revision_hash() == Some(&*just_started) {
+                pod.ready = ready(true, -30);
+            }
+        }
+        assert_eq!(cluster.advanced_does(), want, "{picture}, {max_unavailable}");
+        let wake = cluster.plan_advanced().requeue_after;
+        assert_eq!(
+            wake.map(|d| d.as_secs()),
+            Some(30),
+            "{picture}: when they have become available"
+        );
+    }
+}
+
 /// users.md W13: the budget holds when everything returns at once.
 #[test]
 fn five_hundred_nodes_that_return_together_share_the_budget() {

@@ -516,3 +516,39 @@ fn a_pod_created_before_the_edit_is_old() {
     cluster.pods.extend(unseen);
     assert_eq!(cluster.native_does(), "del n1 n2");
 }
+
+/// S1, A9.5: pods that are ready, but not for minReadySeconds yet, go within the budget. Upstream takes all at once.
+#[test]
+fn a_second_template_soon_after_the_first_does_not_take_all_pods_down() {
+    let mut cluster = Cluster::native_on(10, "old+").min_ready_seconds(60).at(30);
+    for pod in &mut cluster.pods {
+        pod.ready = ready(true, 0);
+    }
+    let mut n_down_at_most = 0;
+    for _ in 0..2000 {
+        let plan = cluster.plan_native();
+        cluster.apply(&plan);
+        cluster.stores_catch_up();
+        let serving = cluster
+            .pods
+            .iter()
+            .filter(|pod| pod.is_ready() && !pod.is_terminating());
+        n_down_at_most = n_down_at_most.max(10 - serving.count());
+        cluster.kubelets();
+        cluster.pass(1);
+    }
+    assert_eq!(n_down_at_most, 1);
+    assert_eq!(cluster.daemonset.status.updated_number_scheduled, 10);
+}
+
+/// A selector that cannot be read matches nothing: to act on that would release every pod.
+#[test]
+fn a_selector_that_cannot_be_read_stops_everything() {
+    let mut cluster = Cluster::native("n1R old+, n2R .");
+    let expression =
+        json!({ "matchExpressions": [{ "key": "app", "operator": "Like", "values": ["agent"] }] });
+    cluster.daemonset.selector = serde_json::from_value(expression).unwrap();
+    let plan = cluster.plan_native();
+    assert_eq!((plan.actions.as_slice(), &plan.status), ([].as_slice(), &None));
+    assert_eq!(cluster.reason(&plan, "n1").unwrap().word(), "Invalid");
+}

@@ -1,6 +1,6 @@
 //! Why each pod that is not at the target waits.
 
-use super::{Outcome, Spot, Turn, is_passed_over};
+use super::{Outcome, Spot, Turn};
 use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{
     node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
@@ -13,14 +13,16 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let n_slots = self.snapshot.nodes.names.len();
         let going = Going::new(n_slots, outcome.deletes.iter().map(|(row, _)| row));
         let mut list = on_vanished_nodes(self.board.all(), self.snapshot);
-        for spot in &self.spots {
-            let rows = self.board.on(spot.node.slot);
+        let unfinished = |spot: &&Spot<'_>| !self.board.is_finished(spot.slot);
+        list.reserve(self.spots.iter().filter(unfinished).count());
+        for spot in self.spots.iter().filter(unfinished) {
+            let rows = self.board.on(spot.slot);
             if rows.clone().next().is_none() {
-                list.push(without_pod(spot.node, is_passed_over(*spot)));
+                list.push(without_pod(spot.node, spot.is_passed_over));
             }
             let n_live = rows.clone().filter(|row| !row.is_terminating).count();
             for row in rows {
-                let reason = if going.has(spot.node.slot, row.pod) {
+                let reason = if going.has(spot.slot, row.pod) {
                     Some(Reason::Updating)
                 } else {
                     self.reason_of(*spot, row, outcome, n_live)
@@ -38,7 +40,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         outcome: &Outcome<'_>,
         n_live: usize,
     ) -> Option<Reason> {
-        let is_away = is_passed_over(spot);
+        let is_away = spot.is_passed_over;
         if row.is_terminating {
             return Some(terminating(row, spot.node, is_away));
         }

@@ -18,14 +18,16 @@ impl Turn<'_, '_> {
         let mut creates = self.creates.clone();
         creates.sort_unstable();
         let mut list = on_vanished_nodes(self.board.all(), self.snapshot);
-        for spot in &self.spots {
-            let rows = self.board.on(spot.node.slot);
+        let unfinished = |spot: &&Spot<'_>| !self.board.is_finished(spot.slot);
+        list.reserve(self.spots.iter().filter(unfinished).count());
+        for spot in self.spots.iter().filter(unfinished) {
+            let rows = self.board.on(spot.slot);
             if rows.clone().next().is_none() && spot.eligible.should_run {
                 list.push(without_pod(spot.node, !spot.node.is_ready()));
             }
             let n_live = rows.clone().filter(|row| !row.is_terminating).count();
             for row in rows {
-                let reason = if going.has(spot.node.slot, row.pod) {
+                let reason = if going.has(spot.slot, row.pod) {
                     Some(Reason::Updating)
                 } else {
                     self.reason_of(spot, row, &creates, n_live)
@@ -51,14 +53,14 @@ impl Turn<'_, '_> {
             return Some(self.reason_of_failed(spot));
         }
         if !row.is_new {
-            return Some(self.reason_of_old(spot.node.slot, creates, n_live));
+            return Some(self.reason_of_old(spot.slot, creates, n_live));
         }
         let min_ready = self.snapshot.daemonset.min_ready_seconds;
         not_available(row, spot.node, is_away, min_ready)
     }
 
     fn reason_of_failed(&self, spot: &Spot<'_>) -> Reason {
-        match self.failed_on(spot.node.slot) {
+        match self.failed_on(spot.slot) {
             Some(before) if !self.is_cut_short => Reason::BackOff {
                 until: after(before.at, before.delay_seconds),
             },

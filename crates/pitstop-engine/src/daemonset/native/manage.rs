@@ -56,7 +56,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn manage_node(&mut self, spot: Spot<'a>) {
-        let slot = spot.node.slot;
+        let slot = spot.slot;
         let first_two = {
             let mut rows = self.board.on(slot).copied();
             (rows.next(), rows.next())
@@ -78,7 +78,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn manage_pods(&mut self, spot: Spot<'a>) {
-        let slot = spot.node.slot;
+        let slot = spot.slot;
         let rows = self.board.on(slot).copied();
         let live: Vec<Row<'s>> = rows.filter(|row| !row.is_terminating).collect();
         if !spot.eligible.should_continue {

@@ -87,7 +87,7 @@ impl<'s> Turn<'s, '_> {
         let (mut broken, mut settling, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
         let mut unavailable = 0;
         for spot in &self.spots {
-            let found = self.on_node(spot.node.slot);
+            let found = self.on_node(spot.slot);
             if !found.anything && !spot.eligible.should_run {
                 continue;
             }
@@ -127,7 +127,7 @@ impl<'s> Turn<'s, '_> {
         let (mut candidates, mut set_aside) = (Vec::new(), Vec::new());
         let mut surged = 0;
         for spot in &self.spots {
-            let slot = spot.node.slot;
+            let slot = spot.slot;
             let found = self.on_node(slot);
             if found.n_old > 1 || found.n_new > 1 {
                 add(&mut surged, true);
@@ -174,7 +174,7 @@ impl<'s> Turn<'s, '_> {
             let mut live = self.board.on(slot).filter(|row| !row.is_terminating);
             live.any(|row| row.is_available)
         };
-        let available = count(self.spots.iter().filter(|spot| serves(spot.node.slot)));
+        let available = count(self.spots.iter().filter(|spot| serves(spot.slot)));
         usize::try_from(available.saturating_sub(self.desired)).unwrap_or(usize::MAX)
     }
 }

@@ -18,7 +18,7 @@ impl Turn<'_, '_> {
         };
         let mut wake_at = self.wake_at;
         for spot in &self.spots {
-            let rows = self.board.on(spot.node.slot);
+            let rows = self.board.on(spot.slot);
             let Some(first) = rows.clone().next() else {
                 continue;
             };

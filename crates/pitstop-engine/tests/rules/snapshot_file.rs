@@ -1,0 +1,106 @@
+//! A snapshot in a file decides like one from the stores.
+
+use pitstop_engine::daemonset::plan;
+use pitstop_engine::plan::render;
+use pitstop_engine::snapshot::file::{SnapshotFile, VERSION};
+use serde_json::{Value, json};
+
+fn pod(node: &str, hash: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("agent-{node}"), "namespace": "default", "resourceVersion": "7",
+            "uid": format!("00000000-0000-0000-0000-0000000000{node}"),
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "app": "agent", "controller-revision-hash": hash },
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent",
+                "uid": "00000000-0000-0000-0000-0000000000d5", "controller": true }],
+        },
+        "spec": { "nodeName": node, "containers": [{ "name": "agent", "image": "agent:1" }] },
+        "status": { "phase": "Running", "conditions": [
+            { "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
+    })
+}
+
+fn node(name: &str, ready: &str) -> Value {
+    json!({
+        "metadata": { "name": name, "uid": format!("00000000-0000-0000-0000-0000000001{name}") },
+        "status": { "conditions": [
+            { "type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
+    })
+}
+
+fn file() -> SnapshotFile {
+    let template = json!({
+        "metadata": { "labels": { "app": "agent" } },
+        "spec": { "containers": [{ "name": "agent", "image": "agent:2" }] },
+    });
+    let mut data = template.clone();
+    data["$patch"] = json!("replace");
+    SnapshotFile {
+        version: VERSION,
+        now: "2026-01-01T01:00:00Z".parse().unwrap(),
+        daemonset: json!({
+            "metadata": {
+                "name": "agent", "namespace": "default", "uid": "00000000-0000-0000-0000-0000000000d5",
+                "generation": 2,
+                "annotations": {
+                    "apps.openyurt.io/update-strategy": "auto", "apps.openyurt.io/max-unavailable": "1",
+                },
+            },
+            "spec": {
+                "selector": { "matchLabels": { "app": "agent" } }, "template": template,
+                "updateStrategy": { "type": "OnDelete" },
+            },
+            "status": { "observedGeneration": 2 },
+        }),
+        revisions: vec![json!({
+            "metadata": {
+                "name": "agent-h2", "uid": "00000000-0000-0000-0000-0000000002e5",
+                "labels": { "app": "agent", "controller-revision-hash": "h2" },
+                "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent",
+                    "uid": "00000000-0000-0000-0000-0000000000d5", "controller": true }],
+            },
+            "revision": 2, "data": { "spec": { "template": data } },
+        })],
+        pods: vec![pod("c1", "h1"), pod("c2", "h1"), pod("c3", "h1"), pod("c4", "h2")],
+        nodes: vec![
+            node("c4", "True"),
+            node("c2", "True"),
+            node("c1", "False"),
+            node("c3", "True"),
+        ],
+    }
+}
+
+#[test]
+fn a_file_is_decided_on_by_the_same_plan() {
+    let text = serde_json::to_string(&file()).unwrap();
+    let read: SnapshotFile = serde_json::from_str(&text).unwrap();
+    let loaded = read.load().unwrap();
+    let plan = plan(&loaded.snapshot());
+    assert_eq!(
+        render(&plan, &loaded.names),
+        "delete pod agent-c2 on c2 (Outdated)\n\
+         pod agent-c1 on c1: NodeNotReady\n\
+         pod agent-c2 on c2: Updating\n\
+         pod agent-c3 on c3: MaxUnavailable\n"
+    );
+}
+
+#[test]
+fn a_file_of_a_newer_format_or_with_a_malformed_object_says_so() {
+    let newer = SnapshotFile {
+        version: VERSION + 1,
+        ..file()
+    };
+    assert_eq!(
+        newer.load().unwrap_err().to_string(),
+        "version: 2 is not a format that this version reads (1 to 1)"
+    );
+    let mut malformed = file();
+    malformed.pods[0]["metadata"]["uid"] = json!("x");
+    assert_eq!(
+        malformed.load().unwrap_err().to_string(),
+        "metadata.uid: \"x\" is not a uid"
+    );
+}
