@@ -149,8 +149,13 @@ async fn until(
 
 async fn until_updated(api: &Api<DaemonSet>, name: &str, wanted: i32) {
     loop {
-        let status = api.get(name).await.unwrap().status.unwrap_or_default();
-        if status.updated_number_scheduled == Some(wanted) && status.number_available == Some(wanted) {
+        let object = api.get(name).await.unwrap();
+        let status = object.status.unwrap_or_default();
+        let is_observed = status.observed_generation >= object.metadata.generation;
+        if is_observed
+            && status.updated_number_scheduled == Some(wanted)
+            && status.number_available == Some(wanted)
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -266,7 +266,10 @@ impl Controllers {
     /// Others are at work on this cluster, or the API server does not answer.
     pub async fn start_all(client: Client) -> anyhow::Result<Self> {
         let all = BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]);
-        Self::start(client, config(all)?).await
+        let mut config = config(all)?;
+        // One process at a time has the data of this cluster open: after a crash it takes its lease back at once.
+        "pitstop-up".clone_into(&mut config.identity);
+        Self::start(client, config).await
     }
 
     /// Those that work beside the cluster's own controllers.
