@@ -45,9 +45,7 @@ fn all_pods(snapshot: &Snapshot<'_>, reason: &Reason) -> Vec<Waiting> {
 }
 
 /// The pods that the DaemonSet controls. Upholds S7.
-fn owned_pods<'s, 'a: 's>(
-    snapshot: &'s Snapshot<'a>,
-) -> impl Iterator<Item = &'a PodView> + Clone + use<'s, 'a> {
+fn owned_pods<'s, 'a: 's>(snapshot: &'s Snapshot<'a>) -> impl Iterator<Item = &'a PodView> + use<'s, 'a> {
     let owner = snapshot.daemonset.uid;
     let pods = snapshot.pods.iter().copied();
     pods.filter(move |pod| pod.controller.is_some_and(|c| c.uid == owner))

@@ -19,7 +19,7 @@ use super::board::{Board, Row};
 use super::eligibility::Eligibility;
 use super::strategy::{self, Model};
 use super::{BURST, add, count, delete, earlier, until};
-use crate::availability::{available_at, is_available};
+use crate::availability::available_at;
 use crate::budget::{self, Annotated};
 use crate::plan::{DeleteReason, Event, Plan, Progress, Reason};
 use crate::revision::{self, Current};
@@ -165,12 +165,8 @@ struct Outcome<'s> {
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
     fn new(snapshot: &'s Snapshot<'a>, current: &'s Current, model: Model) -> Self {
-        let pods = super::owned_pods(snapshot);
         let is_new = |pod: &PodView| is_at_target(snapshot, current, pod);
-        let min_ready = snapshot.daemonset.min_ready_seconds;
-        let available = |pod: &PodView| is_available(pod, min_ready, snapshot.now);
-        let n_slots = snapshot.nodes.names.len();
-        let board = Board::new(pods, n_slots, &snapshot.in_flight, is_new, available);
+        let board = Board::new(snapshot, super::owned_pods(snapshot), is_new);
         let eligibility = Eligibility::of(snapshot.daemonset);
         let spots = snapshot.nodes.iter().map(|node| Spot {
             node,

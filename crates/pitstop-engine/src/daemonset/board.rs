@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pitstop_api::selector::Labels;
 use pitstop_api::view::{NodeSlot, PodView, Uid};
 
-use crate::snapshot::{CreatedPod, InFlight};
+use crate::availability::is_available;
+use crate::snapshot::{CreatedPod, Nodes, Snapshot};
 
 /// A pod as a decision sees it: what the store shows, and what we did to it since.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,7 @@ pub(super) struct Board<'a> {
     rows: Vec<Row<'a>>,
     /// `rows[starts[slot]..starts[slot + 1]]` are on that node.
     starts: Vec<u32>,
+    n_slots: usize,
     /// Pods that we created and the store does not show, by slot.
     created: Vec<(NodeSlot, &'a CreatedPod)>,
 }
@@ -36,16 +38,16 @@ impl<'a> Board<'a> {
     /// Sorts pods to their nodes. Pods that are done and terminating are left out: one that a finalizer holds must not
     /// keep its node from getting another. Source: daemonset.md A7.
     pub(super) fn new(
-        pods: impl Iterator<Item = &'a PodView> + Clone,
-        n_slots: usize,
-        in_flight: &'a InFlight,
+        snapshot: &'a Snapshot<'_>,
+        pods: impl Iterator<Item = &'a PodView>,
         is_new: impl Fn(&PodView) -> bool,
-        is_available: impl Fn(&PodView) -> bool,
     ) -> Self {
+        let (n_slots, in_flight) = (snapshot.nodes.names.len(), &snapshot.in_flight);
+        let min_ready = snapshot.daemonset.min_ready_seconds;
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
         let mut last: Option<(&Arc<Labels>, bool)> = None;
-        let judged = pods.clone().filter_map(|pod| {
+        let judged = pods.filter_map(|pod| {
             let slot = pod.node.filter(|slot| slot.index() < n_slots)?;
             let is_new = match last {
                 Some((labels, is_new)) if Arc::ptr_eq(labels, &pod.labels) => is_new,
@@ -57,7 +59,7 @@ impl<'a> Board<'a> {
                 is_terminating: pod.is_terminating()
                     || (!deleted.is_empty() && deleted.binary_search(&pod.uid).is_ok()),
                 is_new,
-                is_available: is_available(pod),
+                is_available: is_available(pod, min_ready, snapshot.now),
                 is_terminal: pod.is_terminal(),
             };
             Some((slot, row))
@@ -66,33 +68,16 @@ impl<'a> Board<'a> {
         let mut board = Self {
             rows,
             starts,
-            created: Self::unseen(pods, in_flight),
+            n_slots,
+            created: unseen(snapshot),
         };
-        board.sort_shared_nodes(n_slots);
+        board.sort_shared_nodes();
         board
     }
 
-    fn unseen(
-        pods: impl Iterator<Item = &'a PodView>,
-        in_flight: &'a InFlight,
-    ) -> Vec<(NodeSlot, &'a CreatedPod)> {
-        if in_flight.created.is_empty() {
-            return Vec::new();
-        }
-        let mut seen: Vec<Uid> = pods.map(|pod| pod.uid).collect();
-        seen.sort_unstable();
-        let unseen = in_flight
-            .created
-            .iter()
-            .filter(|created| seen.binary_search(&created.uid).is_err());
-        let mut unseen: Vec<_> = unseen.map(|created| (created.node, created)).collect();
-        unseen.sort_unstable_by_key(|(slot, _)| *slot);
-        unseen
-    }
-
     /// On one node: bound pods first, then by age, then by name. Source: daemonset.md A7.
-    fn sort_shared_nodes(&mut self, n_slots: usize) {
-        for slot in 0..n_slots {
+    fn sort_shared_nodes(&mut self) {
+        for slot in 0..self.n_slots {
             let (Some(from), Some(to)) = (self.starts.get(slot), self.starts.get(slot.saturating_add(1)))
             else {
                 return;
@@ -130,11 +115,11 @@ impl<'a> Board<'a> {
         first.is_some_and(|row| row.is_new && serves(row)) && rows.next().is_none()
     }
 
-    /// The pods of all nodes, those of vanished ones included.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Row<'a>> + Clone {
-        self.rows
-            .iter()
-            .filter(|row| !(row.is_terminal && row.is_terminating))
+    /// The pods on, or meant for, nodes that do not exist.
+    pub(super) fn off_nodes(&self, nodes: &Nodes<'_>) -> impl Iterator<Item = &Row<'a>> {
+        let slots = (0..u32::try_from(self.n_slots).unwrap_or(u32::MAX)).map(NodeSlot);
+        let gone = slots.filter(|slot| nodes.get(*slot).is_none());
+        gone.flat_map(|slot| self.on(slot))
     }
 
     /// The pods that we created on a node and the store does not show yet.
@@ -145,6 +130,22 @@ impl<'a> Board<'a> {
             .take_while(move |(s, _)| *s == slot)
             .map(|(_, created)| *created)
     }
+}
+
+/// What we created and the stores do not show yet, by slot.
+fn unseen<'a>(snapshot: &'a Snapshot<'_>) -> Vec<(NodeSlot, &'a CreatedPod)> {
+    let created = &snapshot.in_flight.created;
+    if created.is_empty() {
+        return Vec::new();
+    }
+    let mut seen: Vec<Uid> = snapshot.pods.iter().map(|pod| pod.uid).collect();
+    seen.sort_unstable();
+    let unseen = created
+        .iter()
+        .filter(|created| seen.binary_search(&created.uid).is_err());
+    let mut unseen: Vec<_> = unseen.map(|created| (created.node, created)).collect();
+    unseen.sort_unstable_by_key(|(slot, _)| *slot);
+    unseen
 }
 
 /// Rows in the order of their slots, and where those of each slot start. A counting sort: no comparison, no hashing.

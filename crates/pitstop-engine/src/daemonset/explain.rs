@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pitstop_api::view::NodeView;
 
-use super::board::Row;
+use super::board::{Board, Row};
 use crate::availability::available_at;
 use crate::plan::{Reason, Waiting};
 use crate::snapshot::Snapshot;
@@ -74,16 +74,9 @@ pub(super) fn not_available(
 /// Pods whose node does not exist: nothing is decided about them here, and nothing waits for them.
 ///
 /// Source: daemonset.md C5.2, A7.
-pub(super) fn on_vanished_nodes<'s>(
-    rows: impl Iterator<Item = &'s Row<'s>>,
-    snapshot: &Snapshot<'_>,
-) -> Vec<Waiting> {
-    let gone = |row: &&Row<'s>| {
-        row.pod
-            .node
-            .is_some_and(|slot| snapshot.nodes.get(slot).is_none())
-    };
-    rows.filter(gone)
+pub(super) fn on_vanished_nodes(board: &Board<'_>, snapshot: &Snapshot<'_>) -> Vec<Waiting> {
+    board
+        .off_nodes(&snapshot.nodes)
         .map(|row| waiting(row, Reason::NodeGone))
         .collect()
 }

@@ -17,7 +17,6 @@ use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType
 use super::board::{Board, Row};
 use super::eligibility::{Eligibility, Eligible};
 use super::{BURST, count, delete, earlier, until};
-use crate::availability::is_available;
 use crate::budget::{self, RollingBudget};
 use crate::plan::{Action, DeleteReason, Event, OwnedObject, Plan, Progress, Reason};
 use crate::revision::history::{self, History};
@@ -43,23 +42,17 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     };
     let mut plan = Plan::default();
     let history = history::build(daemonset, &snapshot.revisions, snapshot.may_adopt);
-    plan.actions.clone_from(&history.actions);
-    let pods = claim(snapshot, &selector, &history, &mut plan.actions);
-    plan.actions.extend_from_slice(&history.duplicates);
+    let mut claim = Claim::new(snapshot, &selector, &history);
     let is_new = |pod: &PodView| is_at_target(daemonset, &history, pod);
-    let available = |pod: &PodView| is_available(pod, daemonset.min_ready_seconds, snapshot.now);
-    let n_slots = snapshot.nodes.names.len();
-    let board = Board::new(
-        pods.iter().copied(),
-        n_slots,
-        &snapshot.in_flight,
-        is_new,
-        available,
-    );
+    let pods = snapshot.pods.iter().copied().filter(|pod| claim.takes(pod));
+    let board = Board::new(snapshot, pods, is_new);
+    plan.actions.clone_from(&history.actions);
+    plan.actions.append(&mut claim.actions);
+    plan.actions.extend_from_slice(&history.duplicates);
     let mut turn = Turn::new(snapshot, &history, board);
     turn.manage();
     turn.update();
-    let surplus = history::surplus(daemonset, &snapshot.revisions, &pods);
+    let surplus = history::surplus(daemonset, &snapshot.revisions, &snapshot.pods);
     plan.actions.extend(surplus.into_iter().map(history::delete));
     turn.finish(plan)
 }
@@ -96,43 +89,55 @@ fn is_at_target(daemonset: &DaemonSetView, history: &History, pod: &PodView) -> 
 /// The pods of the DaemonSet: those that it controls and, once adopted, orphans that its selector matches.
 ///
 /// Source: daemonset.md A5. Upholds S7.
-fn claim<'a>(
-    snapshot: &Snapshot<'a>,
-    selector: &Selector,
-    history: &History,
-    actions: &mut Vec<Action>,
-) -> Vec<&'a PodView> {
-    let mut last: Option<(&Arc<Labels>, bool)> = None;
-    let mut pods = Vec::with_capacity(snapshot.pods.len());
-    for pod in &snapshot.pods {
-        let matches = match last {
+struct Claim<'s, 'a> {
+    snapshot: &'s Snapshot<'a>,
+    selector: &'s Selector,
+    history: &'s History,
+    /// Labels of the pod before, and whether the selector matches them: most pods share them.
+    last: Option<(&'a Arc<Labels>, bool)>,
+    actions: Vec<Action>,
+}
+
+impl<'s, 'a> Claim<'s, 'a> {
+    fn new(snapshot: &'s Snapshot<'a>, selector: &'s Selector, history: &'s History) -> Self {
+        Self {
+            snapshot,
+            selector,
+            history,
+            last: None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Is the pod ours, or ours from now on? Notes what has to be written about it.
+    fn takes(&mut self, pod: &'a PodView) -> bool {
+        let matches = match self.last {
             Some((labels, matches)) if Arc::ptr_eq(labels, &pod.labels) => matches,
-            _ => selector.matches(&pod.labels),
+            _ => self.selector.matches(&pod.labels),
         };
-        last = Some((&pod.labels, matches));
+        self.last = Some((&pod.labels, matches));
         let (name, uid, object) = (|| Arc::clone(&pod.name), pod.uid, OwnedObject::Pod);
         match pod.controller {
-            Some(controller) if controller.uid != snapshot.daemonset.uid => continue,
+            Some(controller) if controller.uid != self.snapshot.daemonset.uid => return false,
             Some(_) if matches => {}
             Some(_) => {
                 let name = name();
-                actions.push(Action::Release { object, name, uid });
-                continue;
+                self.actions.push(Action::Release { object, name, uid });
+                return false;
             }
-            None if matches && snapshot.may_adopt && !pod.is_terminating() => {
+            None if matches && self.snapshot.may_adopt && !pod.is_terminating() => {
                 let name = name();
-                actions.push(Action::Adopt { object, name, uid });
+                self.actions.push(Action::Adopt { object, name, uid });
             }
-            None => continue,
+            None => return false,
         }
-        let is_merged = |hash: &str| history.merged.iter().any(|merged| **merged == *hash);
-        if !history.merged.is_empty() && pod.revision_hash().is_some_and(is_merged) {
-            let (name, hash) = (name(), Arc::clone(&history.target));
-            actions.push(Action::RelabelPod { name, uid, hash });
+        let is_merged = |hash: &str| self.history.merged.iter().any(|merged| **merged == *hash);
+        if !self.history.merged.is_empty() && pod.revision_hash().is_some_and(is_merged) {
+            let (name, hash) = (name(), Arc::clone(&self.history.target));
+            self.actions.push(Action::RelabelPod { name, uid, hash });
         }
-        pods.push(*pod);
+        true
     }
-    pods
 }
 
 /// One decision under way.

@@ -140,7 +140,7 @@ fn claim<'a>(
     owned
 }
 
-/// The revisions beyond the limit, oldest first; one that a live pod still has is kept.
+/// The revisions beyond the limit, oldest first; one that a pod of the snapshot still has is kept.
 ///
 /// The current one is never counted.
 pub fn surplus<'a>(

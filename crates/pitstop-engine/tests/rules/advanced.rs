@@ -239,7 +239,7 @@ fn a_pod_that_is_not_bound_yet_is_on_the_node_it_is_meant_for() {
     assert_eq!(cluster.advanced_does(), "del n1");
 }
 
-/// Y25-Y27; users.md W8
+/// Y25, Y26, Y27; users.md W8
 #[test]
 fn the_model_is_read_from_the_annotation() {
     use Model::{AdvancedRollingUpdate, Invalid, Native, Ota};

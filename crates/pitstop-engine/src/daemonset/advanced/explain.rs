@@ -12,7 +12,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     pub(super) fn explain(&self, outcome: &Outcome<'s>) -> Vec<Waiting> {
         let n_slots = self.snapshot.nodes.names.len();
         let going = Going::new(n_slots, outcome.deletes.iter().map(|(row, _)| row));
-        let mut list = on_vanished_nodes(self.board.all(), self.snapshot);
+        let mut list = on_vanished_nodes(&self.board, self.snapshot);
         let unfinished = |spot: &&Spot<'_>| !self.board.is_finished(spot.slot);
         list.reserve(self.spots.iter().filter(unfinished).count());
         for spot in self.spots.iter().filter(unfinished) {

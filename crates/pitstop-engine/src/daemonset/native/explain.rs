@@ -17,7 +17,7 @@ impl Turn<'_, '_> {
         let going = Going::new(n_slots, self.deletes.iter().map(|(row, _)| row));
         let mut creates = self.creates.clone();
         creates.sort_unstable();
-        let mut list = on_vanished_nodes(self.board.all(), self.snapshot);
+        let mut list = on_vanished_nodes(&self.board, self.snapshot);
         let unfinished = |spot: &&Spot<'_>| !self.board.is_finished(spot.slot);
         list.reserve(self.spots.iter().filter(unfinished).count());
         for spot in self.spots.iter().filter(unfinished) {

@@ -42,14 +42,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             self.manage_node(*spot);
         }
         self.spots = spots;
-        let snapshot = self.snapshot;
-        let meant_for_no_node = self.board.all().filter(|row| {
-            let has_no_node = row
-                .pod
-                .node
-                .is_some_and(|slot| snapshot.nodes.get(slot).is_none());
-            has_no_node && !row.pod.bound && !row.is_terminating
-        });
+        let off_nodes = self.board.off_nodes(&self.snapshot.nodes);
+        let meant_for_no_node = off_nodes.filter(|row| !row.pod.bound && !row.is_terminating);
         self.deletes
             .extend(meant_for_no_node.map(|row| (*row, DeleteReason::NodeGone)));
         self.cut_short();
