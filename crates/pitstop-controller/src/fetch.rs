@@ -75,6 +75,7 @@ pub async fn snapshot_file_at(
         revisions,
         pods: lean::<PodWire>("Pod", pods)?,
         nodes: lean::<NodeWire>("Node", nodes)?,
+        failed_pods: Vec::new(),
     })
 }
 

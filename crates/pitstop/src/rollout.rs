@@ -8,6 +8,7 @@ use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::{Plan, Reason, Snapshot};
 use serde::Serialize;
 
+mod back_off;
 mod fetch;
 #[cfg(test)]
 pub(crate) mod sample;

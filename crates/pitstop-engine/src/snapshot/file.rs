@@ -12,7 +12,7 @@ use pitstop_api::view::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{InFlight, Nodes, Snapshot};
+use super::{FailedPods, InFlight, Nodes, Snapshot};
 
 /// The format that this version writes.
 pub const VERSION: u32 = 1;
@@ -32,6 +32,23 @@ pub struct SnapshotFile {
     pub pods: Vec<Value>,
     /// Every node.
     pub nodes: Vec<Value>,
+    /// When pods of phase Failed were replaced, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "failedPods")]
+    pub failed_pods: Vec<FailedPodsOf>,
+}
+
+/// How often a pod of phase Failed was replaced on a node; see [`FailedPods`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedPodsOf {
+    /// Name of the node.
+    pub node: String,
+    /// `status.observedGeneration` when it was recorded.
+    pub generation: i64,
+    /// The current delay. Units: seconds. Range: 1..=900.
+    pub delay_seconds: u32,
+    /// When the last replacement was made.
+    pub at: Timestamp,
 }
 
 /// The views of a file, which a [`Snapshot`] borrows.
@@ -47,6 +64,8 @@ pub struct Loaded {
     pub pods: Vec<PodView>,
     /// Names and numbers of nodes.
     pub names: NodeNames,
+    /// When pods of phase Failed were replaced.
+    pub failed_pods: Vec<FailedPods>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
 }
@@ -79,6 +98,13 @@ impl SnapshotFile {
             .iter()
             .map(|pod| wire::<PodWire>("pods", pod)?.view(&mut names));
         let pods = pods.collect::<Result<Vec<_>, _>>()?;
+        let failed_pods = self.failed_pods.iter().map(|failed| FailedPods {
+            node: names.slot(&failed.node),
+            generation: failed.generation,
+            delay_seconds: failed.delay_seconds,
+            at: failed.at,
+        });
+        let failed_pods = failed_pods.collect();
         let mut by_slot = vec![None; names.len()];
         for node in nodes {
             let slot = node.slot.index();
@@ -99,6 +125,7 @@ impl SnapshotFile {
                 .collect::<Result<_, _>>()?,
             pods,
             names,
+            failed_pods,
             nodes: by_slot,
             by_name,
         })
@@ -126,7 +153,7 @@ impl Loaded {
                 by_name: &self.by_name,
             },
             in_flight: InFlight::default(),
-            failed_pods: &[],
+            failed_pods: &self.failed_pods,
             may_adopt: true,
         }
     }

@@ -2,13 +2,14 @@
 
 use anyhow::Context as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
+use pitstop_api::reasons;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use pitstop_engine::{Plan, Snapshot};
 
-use super::Rollout;
+use super::{Rollout, back_off};
 use crate::cli::target::ScopeArgs;
 use crate::connect::Connection;
 use crate::failure;
@@ -30,9 +31,19 @@ pub async fn fetch_file(client: &Client, namespace: &str, name: &str) -> anyhow:
             "see what is there with `pitstop status -A`",
         ));
     }
-    pitstop_controller::fetch::snapshot_file(client, namespace, name)
+    let mut file = pitstop_controller::fetch::snapshot_file(client, namespace, name)
         .await
-        .with_context(|| format!("reading what belongs to ds/{name}"))
+        .with_context(|| format!("reading what belongs to ds/{name}"))?;
+    if back_off::has_failed_pod(&file) {
+        let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+        let fields = format!("involvedObject.name={name},reason={}", reasons::FAILED_DAEMON_POD);
+        let events = events
+            .list(&ListParams::default().fields(&fields))
+            .await
+            .context("listing events")?;
+        file.failed_pods = back_off::from_events(&file, &events.items);
+    }
+    Ok(file)
 }
 
 /// Looks at the snapshot of a file and at what is decided from it.

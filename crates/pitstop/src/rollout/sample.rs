@@ -5,7 +5,8 @@ use pitstop_engine::revision;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
 
-const UID: &str = "11111111-0000-4000-8000-000000000001";
+/// Uid of the DaemonSet.
+pub(crate) const UID: &str = "11111111-0000-4000-8000-000000000001";
 const BEFORE: &str = "2026-01-01T00:00:00Z";
 
 /// `agent` in namespace `edge` under AdvancedRollingUpdate, at revision `one` (`app:1`) on ready nodes, one hour later.
@@ -17,6 +18,7 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
         revisions: vec![revision("one", 1, "app:1")],
         pods: nodes.iter().map(|node| pod(node, "one", "app:1")).collect(),
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
+        failed_pods: Vec::new(),
     }
 }
 
@@ -65,7 +67,7 @@ fn revision(hash: &str, number: i64, image: &str) -> Value {
         "metadata": {
             "name": format!("agent-{hash}"),
             "uid": format!("44444444-0000-4000-8000-00000000000{number}"),
-            "labels": {(keys::REVISION_HASH): hash},
+            "labels": {"app": "agent", (keys::REVISION_HASH): hash},
             "annotations": {(keys::CHANGE_CAUSE): format!("use {image}")},
             "ownerReferences": owner(),
         },
