@@ -1,0 +1,82 @@
+//! `pitstop demo`: the stories, told in plain lines when piped.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+async fn demo(arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pitstop"))
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("TMPDIR", folder.path())
+        .arg("demo")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(100), output)
+        .await
+        .expect("the demo ends within its time")
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}\n{stdout}\n{stderr}");
+    assert!(
+        !stdout.contains('\u{1b}'),
+        "no colours and no cursor movements when piped:\n{stdout}"
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+    stdout
+}
+
+#[tokio::test]
+async fn the_auto_story_passes_over_nodes_that_are_away() {
+    let said = demo(&["auto"]).await;
+    for want in [
+        "$ kubectl set image ds/nginx-daemonset nginx=nginx:1.19.5",
+        "waits: NodeNotReady",
+        "$ pitstop why ds/nginx-daemonset",
+        ": 3 of 3 pods run nginx:1.19.5",
+        "at most 1 of 1 allowed pods unavailable at once",
+        "2 nodes were away: they cost no budget",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+    assert!(said.contains("openyurt-e2e-test-worker3"), "{said}");
+}
+
+#[tokio::test]
+async fn its_parameters_change_the_story() {
+    let said = demo(&["auto", "--nodes", "5", "--image", "nginx:1.25"]).await;
+    assert!(said.contains(": 5 of 5 pods run nginx:1.25"), "{said}");
+    assert!(
+        said.contains("Cut the network of openyurt-e2e-test-worker4 and openyurt-e2e-test-worker5"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn the_rolling_story_goes_node_by_node() {
+    let said = demo(&[
+        "rolling",
+        "--nodes",
+        "3",
+        "--image",
+        "ikubernetes/filebeat:5.6.7-alpine",
+    ])
+    .await;
+    assert!(
+        said.contains(": 3 of 3 pods run ikubernetes/filebeat:5.6.7-alpine"),
+        "{said}"
+    );
+    assert!(
+        said.contains("at most 1 of 1 allowed pods unavailable at once"),
+        "{said}"
+    );
+    assert!(said.contains("waits: MaxUnavailable"), "{said}");
+}

@@ -1,0 +1,19 @@
+//! What a user sees, from outside: the real kubectl and the real `pitstop` against a cluster that is served over TLS.
+//!
+//! `PITSTOP_E2E_KUBECONFIG=FILE` runs the stories of the seeds against that API server, with simulated nodes and
+//! pitstop's controllers attached, one at a time: `cargo test --test e2e seed_ -- --test-threads 1`. Without kubectl the
+//! suite says that it did not run; `PITSTOP_REQUIRE_KUBECTL=1` makes that a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod auto;
+mod demo;
+mod nodes;
+mod plan;
+mod reasons;
+mod rolling;
+mod up;
+mod world;
