@@ -69,6 +69,7 @@ fn file() -> SnapshotFile {
             node("c1", "False"),
             node("c3", "True"),
         ],
+        failed_pods: Vec::new(),
     }
 }
 
@@ -103,4 +104,22 @@ fn a_file_of_a_newer_format_or_with_a_malformed_object_says_so() {
         malformed.load().unwrap_err().to_string(),
         "metadata.uid: \"x\" is not a uid"
     );
+}
+
+#[test]
+fn a_file_can_say_when_failed_pods_were_replaced() {
+    let mut failing = file();
+    failing.daemonset["spec"]["updateStrategy"] = json!({ "type": "RollingUpdate" });
+    failing.daemonset["metadata"]["annotations"] = json!({});
+    failing.pods = vec![pod("c2", "h2")];
+    failing.pods[0]["status"]["phase"] = json!("Failed");
+    failing.nodes.truncate(2);
+    failing.nodes.remove(0);
+    let mut text = serde_json::to_value(&failing).unwrap();
+    text["failedPods"] =
+        json!([{ "node": "c2", "generation": 2, "delaySeconds": 60, "at": "2026-01-01T00:59:30Z" }]);
+    let read: SnapshotFile = serde_json::from_value(text).unwrap();
+    let loaded = read.load().unwrap();
+    let plan = plan(&loaded.snapshot());
+    assert_eq!(render(&plan, &loaded.names), "pod agent-c2 on c2: BackOff\n");
 }
