@@ -5,17 +5,15 @@
 //!
 //! Source: embedded-cluster.md 11, 16.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
 use pitstop_api::SharedClock;
-use pitstop_api::view::Uid;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::informer::{Change, watch};
 use crate::kinds::{self, Kind};
@@ -23,21 +21,23 @@ use crate::kinds::{self, Kind};
 mod garbage;
 mod lifecycle;
 mod namespaces;
+mod pod_gc;
 mod scheduler;
 mod wire;
 mod writes;
 
-use garbage::{Garbage, path_of};
+use garbage::{Garbage, collection_path};
 use lifecycle::Lifecycle;
-use namespaces::{Namespaces, is_watched};
+use namespaces::Namespaces;
+use pod_gc::PodGc;
 use scheduler::Scheduler;
 use wire::{Lease, Meta, Namespace, Node, Pod};
 use writes::{Answer, Asked, Write, Writer};
 
 /// Pods that wait for a node are looked at again after this long. Source: embedded-cluster.md 16.1.
 const RETRY: Duration = Duration::from_secs(60);
-/// Pods on a node that is gone are deleted after this long. Source: embedded-cluster.md 16.
-const QUARANTINE: Duration = Duration::from_secs(40);
+/// Namespaces that end are looked at again after this long, besides when their last object goes.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How the controllers run.
 #[derive(Debug, Clone)]
@@ -86,15 +86,19 @@ struct Keeper {
     lifecycle: Lifecycle,
     garbage: Garbage,
     namespace_lifecycle: Namespaces,
-    node_names: BTreeSet<String>,
-    nodes_synced: bool,
-    bound: BTreeMap<String, BTreeMap<Uid, Arc<Pod>>>,
-    /// Nodes that are gone while pods say that they run there.
-    lost: BTreeMap<String, Instant>,
+    pod_gc: PodGc,
 }
 
 impl Keeper {
     fn new(client: Client, config: Config) -> Self {
+        let config = Config {
+            time_scale: if config.time_scale > 0.0 {
+                config.time_scale
+            } else {
+                1.0
+            },
+            ..config
+        };
         let (writer, answers) = Writer::new(client.clone());
         let (unsynced, objects) = watch_all(&client);
         Self {
@@ -113,10 +117,7 @@ impl Keeper {
             lifecycle: Lifecycle::new(config.node_grace, config.time_scale),
             garbage: Garbage::default(),
             namespace_lifecycle: Namespaces::new(config.ca_certificate.clone()),
-            node_names: BTreeSet::new(),
-            nodes_synced: false,
-            bound: BTreeMap::new(),
-            lost: BTreeMap::new(),
+            pod_gc: PodGc::new(config.time_scale),
             config,
         }
     }
@@ -126,6 +127,8 @@ impl Keeper {
         let mut retry = interval(RETRY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_again = interval(LOOK_AGAIN);
+        look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let writes = tokio::select! {
                 Some(change) = self.nodes.recv() => self.on_node(change),
@@ -136,6 +139,7 @@ impl Keeper {
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
                 _ = tick.tick() => self.on_tick(),
                 _ = retry.tick() => self.scheduler.retry_all(self.now()),
+                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 else => return,
             };
             for write in writes {
@@ -154,24 +158,11 @@ impl Keeper {
             Change::Applied(node) => (node, false),
             Change::Deleted(node) => (node, true),
             Change::Synced => {
-                self.nodes_synced = true;
-                let lost = self
-                    .bound
-                    .keys()
-                    .filter(|name| !self.node_names.contains(*name))
-                    .cloned();
-                self.lost.extend(lost.map(|name| (name, Instant::now())));
+                self.pod_gc.on_nodes_synced(now);
                 return Vec::new();
             }
         };
-        let name = node.metadata.name.clone();
-        if is_gone {
-            self.node_names.remove(&name);
-            self.lost.insert(name, Instant::now());
-        } else {
-            self.lost.remove(&name);
-            self.node_names.insert(name);
-        }
+        self.pod_gc.on_node(&node.metadata.name, is_gone, now);
         let mut writes = self.lifecycle.on_node(&node, is_gone, now);
         writes.extend(self.scheduler.on_node(&node, is_gone, now));
         writes
@@ -187,45 +178,29 @@ impl Keeper {
         let Ok(uid) = pod.metadata.uid() else {
             return Vec::new();
         };
-        let node = &pod.spec.node_name;
-        if !node.is_empty() {
-            let on_node = self.bound.entry(node.clone()).or_default();
-            if is_gone {
-                on_node.remove(&uid);
-            } else {
-                on_node.insert(uid, Arc::clone(&pod));
-            }
-            if on_node.is_empty() {
-                self.bound.remove(node);
-            }
-            if self.nodes_synced && !self.node_names.contains(node) {
-                self.lost.entry(node.clone()).or_insert_with(Instant::now);
-            }
-        }
+        self.pod_gc.on_pod(&pod, uid, is_gone, now);
         let mut writes = self.scheduler.on_pod(&pod, uid, is_gone, now);
         writes.extend(self.lifecycle.on_pod(&pod, uid, is_gone, now));
         writes
     }
 
     fn on_lease(&mut self, change: Change<Lease>) -> Vec<Write> {
-        if let Change::Applied(lease) = change {
-            self.lifecycle
-                .on_lease(&lease.metadata.name, &lease.spec.renew_time, self.now());
+        let now = self.now();
+        match change {
+            Change::Applied(lease) => {
+                self.lifecycle
+                    .on_lease(&lease.metadata.name, Some(&lease.spec.renew_time), now);
+            }
+            Change::Deleted(lease) => self.lifecycle.on_lease(&lease.metadata.name, None, now),
+            Change::Synced => {}
         }
         Vec::new()
     }
 
     fn on_namespace(&mut self, change: Change<Namespace>) -> Vec<Write> {
-        let now = self.now();
         match change {
-            Change::Applied(namespace) => {
-                self.namespace_lifecycle
-                    .on_namespace(&namespace, false, &self.garbage, now)
-            }
-            Change::Deleted(namespace) => {
-                self.namespace_lifecycle
-                    .on_namespace(&namespace, true, &self.garbage, now)
-            }
+            Change::Applied(namespace) => self.namespace_lifecycle.on_namespace(&namespace, false),
+            Change::Deleted(namespace) => self.namespace_lifecycle.on_namespace(&namespace, true),
             Change::Synced => Vec::new(),
         }
     }
@@ -233,29 +208,22 @@ impl Keeper {
     fn on_object(&mut self, kind: &'static Kind, change: Change<Meta>) -> Vec<Write> {
         let now = self.now();
         match change {
-            Change::Applied(meta) => {
-                let Ok(uid) = meta.metadata.common.uid() else {
-                    return Vec::new();
-                };
-                let namespace = meta.metadata.common.namespace.clone();
-                let mut writes = self.garbage.on_applied(kind, meta, uid, self.unsynced.is_empty());
-                if self.unsynced.is_empty() {
-                    writes.extend(self.namespace_lifecycle.on_object(&namespace, &self.garbage, now));
-                }
-                writes
-            }
+            Change::Applied(meta) => match meta.metadata.common.uid() {
+                Ok(uid) => self.garbage.on_applied(kind, meta, uid, now),
+                Err(_) => Vec::new(),
+            },
             Change::Deleted(meta) => {
-                let Ok(uid) = meta.metadata.common.uid() else {
+                let common = &meta.metadata.common;
+                let Ok(uid) = common.uid() else {
                     return Vec::new();
                 };
-                let mut writes = self.garbage.on_deleted(&meta, uid);
-                let common = &meta.metadata.common;
+                let mut writes = self.garbage.on_deleted(uid);
+                let is_empty = self.garbage.is_empty(&common.namespace);
                 writes.extend(self.namespace_lifecycle.on_object_gone(
                     &common.namespace,
                     kind.kind,
                     &common.name,
-                    &self.garbage,
-                    now,
+                    is_empty,
                 ));
                 writes
             }
@@ -272,30 +240,28 @@ impl Keeper {
 
     fn on_answer(&mut self, answer: Answer) -> Vec<Write> {
         let now = self.now();
-        match answer.asked {
-            Asked::Bind(uid) => self.scheduler.on_bound(uid, answer.result.is_ok(), now),
-            Asked::Owner { dependent, owner } => self.garbage.on_owner(dependent, owner, &answer.result),
-            Asked::Namespace(name) => self.namespace_lifecycle.on_finalized(&name, &self.garbage, now),
+        let Answer { asked, result } = answer;
+        match asked {
+            Asked::Bind(uid) => self.scheduler.on_bound(uid, result.is_ok(), now),
+            Asked::Owner { owner, path } => self.garbage.on_owner(owner, path, &result),
+            Asked::Cleared { namespace } => {
+                self.namespace_lifecycle.on_cleared(&namespace, result.is_err());
+                Vec::new()
+            }
+            Asked::Remains { namespace, kind } => self
+                .namespace_lifecycle
+                .on_remains(&namespace, kind, &result, now),
+            Asked::Finalized(namespace) => {
+                self.namespace_lifecycle.on_finalized(&namespace, result.is_err());
+                Vec::new()
+            }
         }
     }
 
     fn on_tick(&mut self) -> Vec<Write> {
-        let mut writes = self.lifecycle.tick(self.now());
-        let quarantine =
-            Duration::try_from_secs_f64(QUARANTINE.as_secs_f64() / self.config.time_scale.max(f64::EPSILON));
-        let quarantine = quarantine.unwrap_or(QUARANTINE);
-        let over: Vec<String> = self
-            .lost
-            .iter()
-            .filter(|(_, since)| since.elapsed() >= quarantine)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in over {
-            self.lost.remove(&name);
-            for pod in self.bound.get(&name).into_iter().flat_map(BTreeMap::values) {
-                writes.push(Write::delete(pod.path(), &pod.metadata.uid, Some(0), None));
-            }
-        }
+        let now = self.now();
+        let mut writes = self.lifecycle.tick(now);
+        writes.extend(self.pod_gc.tick(now));
         writes
     }
 }
@@ -312,7 +278,7 @@ fn watch_all(client: &Client) -> Everything {
     let mut unsynced = BTreeSet::new();
     for kind in kinds::all().iter().filter(|kind| is_watched(kind)) {
         unsynced.insert((kind.group, kind.plural));
-        let mut changes = watch::<Meta>(client.clone(), list_path(kind));
+        let mut changes = watch::<Meta>(client.clone(), collection_path(kind, ""));
         let sender = sender.clone();
         tokio::spawn(async move {
             loop {
@@ -331,11 +297,7 @@ fn watch_all(client: &Client) -> Everything {
     (unsynced, receiver)
 }
 
-/// The URL of all objects of a kind, in all namespaces.
-fn list_path(kind: &Kind) -> String {
-    let cluster_wide = Kind {
-        namespaced: false,
-        ..*kind
-    };
-    path_of(&cluster_wide, "", "").trim_end_matches('/').to_owned()
+/// Does the graph hold objects of this kind? Events own nothing, are owned by nothing, and come too fast to be worth it.
+fn is_watched(kind: &Kind) -> bool {
+    kind.plural != "events"
 }

@@ -197,9 +197,13 @@ impl<T: Object> Informer<T> {
 
     async fn apply(&mut self, object: T) {
         let object = Arc::new(object);
-        let before = self.known.insert(key(object.meta()), Arc::clone(&object));
-        if before.is_some_and(|before| before.meta().resource_version == object.meta().resource_version) {
-            return;
+        match self.known.insert(key(object.meta()), Arc::clone(&object)) {
+            Some(before) if before.meta().resource_version == object.meta().resource_version => return,
+            // It was made again under its name while nobody watched.
+            Some(before) if before.meta().uid != object.meta().uid => {
+                let _ = self.sender.send(Change::Deleted(before)).await;
+            }
+            _ => {}
         }
         let _ = self.sender.send(Change::Applied(object)).await;
     }

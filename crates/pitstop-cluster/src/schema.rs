@@ -13,6 +13,7 @@ mod time;
 mod tree;
 
 pub(crate) use go_json::write_json;
+pub(crate) use quantity::value as quantity_value;
 
 use serde_json::{Map, Value};
 

@@ -57,6 +57,12 @@ impl World {
         }
     }
 
+    /// The newest version of all objects.
+    async fn version(&self) -> Value {
+        let list = self.get("/api/v1/namespaces").await.unwrap();
+        list["metadata"]["resourceVersion"].clone()
+    }
+
     async fn post(&self, path: &str, object: Value) -> Value {
         request(&self.client, Method::POST, path, None, Some(&object))
             .await
@@ -313,4 +319,105 @@ async fn pods_of_a_node_that_was_removed_are_collected() {
     world.until_ready(&format!("{PODS}/web")).await;
     world.delete("/api/v1/nodes/n1", "Background").await;
     world.until_gone(&format!("{PODS}/web")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_node_goes_with_the_node() {
+    let world = world(&["n1"]).await;
+    world.until_ready("/api/v1/nodes/n1").await;
+    let node = world.get("/api/v1/nodes/n1").await.unwrap();
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"]});
+    let object = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "held", "ownerReferences": [owner]}, "spec": {},
+    });
+    world.post(lease, object).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(world.get(&format!("{lease}/held")).await.is_some());
+    world.delete("/api/v1/nodes/n1", "Background").await;
+    world.until_gone(&format!("{lease}/held")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_two_owners_never_were_is_collected() {
+    let world = world(&[]).await;
+    let mut orphan = pod("web", None);
+    let owner = |n: u32| {
+        json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": format!("ghost{n}"),
+            "uid": format!("00000000-0000-4000-8000-00000000000{n}")})
+    };
+    orphan["metadata"]["ownerReferences"] = json!([owner(1), owner(2)]);
+    world.post(PODS, orphan).await;
+    world.until_gone(&format!("{PODS}/web")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_waits_for_what_a_finalizer_holds_and_says_so() {
+    let world = world(&[]).await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
+    world.post("/api/v1/namespaces", namespace).await;
+    let held = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "held", "finalizers": ["example.com/hold"]}});
+    let maps = "/api/v1/namespaces/team/configmaps";
+    world.post(maps, held).await;
+    world.delete("/api/v1/namespaces/team", "Background").await;
+    let namespace = "/api/v1/namespaces/team";
+    let told = |n: Option<&Value>| n.is_some_and(|n| condition(n, "NamespaceFinalizersRemaining") == "True");
+    world.until(namespace, "told", told).await;
+    let before = world.version().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.version().await, before, "waiting writes nothing");
+    let free = json!({"metadata": {"finalizers": null}});
+    let merge = Some("application/merge-patch+json");
+    let path = format!("{maps}/held");
+    request(&world.client, Method::PATCH, &path, merge, Some(&free))
+        .await
+        .unwrap();
+    world.until_gone(namespace).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_others_hold_too_goes_when_they_let_go() {
+    let world = world(&[]).await;
+    let path = "/api/v1/namespaces/team";
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "team", "finalizers": ["example.com/hold"]}});
+    world.post("/api/v1/namespaces", namespace).await;
+    world.delete(path, "Background").await;
+    let finalized = |n: Option<&Value>| n.is_some_and(|n| n.pointer("/spec/finalizers").is_none());
+    world.until(path, "finalized", finalized).await;
+    let free = json!({"metadata": {"finalizers": null}});
+    let merge = Some("application/merge-patch+json");
+    request(&world.client, Method::PATCH, path, merge, Some(&free))
+        .await
+        .unwrap();
+    world.until_gone(path).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordoned_node_says_so_in_its_taints() {
+    let world = world(&["n1"]).await;
+    world.until_ready("/api/v1/nodes/n1").await;
+    for (unschedulable, want) in [
+        (true, vec![format!("{}:NoSchedule", keys::TAINT_UNSCHEDULABLE)]),
+        (false, vec![]),
+    ] {
+        let patch = json!({"spec": {"unschedulable": unschedulable}});
+        let merge = Some("application/merge-patch+json");
+        request(
+            &world.client,
+            Method::PATCH,
+            "/api/v1/nodes/n1",
+            merge,
+            Some(&patch),
+        )
+        .await
+        .unwrap();
+        world
+            .until("/api/v1/nodes/n1", "taints", |n| {
+                n.is_some_and(|n| taints(n) == want)
+            })
+            .await;
+    }
 }

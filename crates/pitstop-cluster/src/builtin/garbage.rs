@@ -2,305 +2,320 @@
 //!
 //! Source: embedded-cluster.md 11. Owners are known by uid: one that was made again under its old name is another.
 
-use std::collections::{BTreeSet, HashMap};
+mod graph;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pitstop_api::keys;
+use pitstop_api::view::Uid;
 use serde_json::{Value, json};
 
 use super::wire::{Meta, Owner};
-use super::writes::{Asked, Write};
+use super::writes::{Asked, Event, Write};
 use crate::kinds::{self, Kind};
-use pitstop_api::view::Uid;
+pub(super) use graph::collection_path;
+use graph::{Graph, Known, has_finalizer, path_of};
 
-/// One object, by what the collector needs of it.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) kind: &'static Kind,
-    pub(super) meta: Arc<Meta>,
-}
+/// Event source of the collector.
+const SOURCE: &str = "garbage-collector-controller";
 
-/// The graph of owners and dependents.
+/// The collector's view.
 #[derive(Debug, Default)]
 pub(super) struct Garbage {
-    objects: HashMap<Uid, Known>,
-    dependents: HashMap<Uid, BTreeSet<Uid>>,
-    by_namespace: HashMap<String, BTreeSet<Uid>>,
+    graph: Graph,
+    /// Owners whose existence the server is being asked about, by uid and URL.
+    asking: BTreeSet<(Uid, String)>,
+    is_synced: bool,
+}
+
+/// What one owner is to a dependent.
+enum Bond {
+    /// It is there and holds the object.
+    Solid,
+    /// It is being deleted and waits for the object to go.
+    Waiting,
+    /// It is being deleted and lets go of the object.
+    Orphaning,
+    /// It is not there.
+    Absent,
+    /// The graph does not have it, and the server was not asked at this URL yet.
+    Unknown(String),
 }
 
 impl Garbage {
-    /// The objects of a namespace.
-    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Known> {
-        let uids = self.by_namespace.get(namespace).into_iter().flatten();
-        uids.filter_map(|uid| self.objects.get(uid))
+    /// Is a namespace empty, as far as objects are watched?
+    pub(super) fn is_empty(&self, namespace: &str) -> bool {
+        !self.graph.has_objects_in(namespace)
     }
 
+    /// An object is there, new or changed.
     pub(super) fn on_applied(
         &mut self,
         kind: &'static Kind,
         meta: Arc<Meta>,
         uid: Uid,
-        is_synced: bool,
+        now: Timestamp,
     ) -> Vec<Write> {
-        self.forget_edges(uid);
-        for owner in owners(&meta) {
-            self.dependents.entry(owner).or_default().insert(uid);
-        }
-        let namespace = meta.metadata.common.namespace.clone();
-        self.by_namespace.entry(namespace).or_default().insert(uid);
-        self.objects.insert(uid, Known { kind, meta });
-        if !is_synced {
+        let before = self.graph.insert(uid, Known { kind, meta });
+        if !self.is_synced {
             return Vec::new();
         }
-        let mut writes = self.look_at(uid);
-        writes.extend(self.release_owners(uid));
-        writes
+        let Some(known) = self.graph.get(uid) else {
+            return Vec::new();
+        };
+        let mut writes = Vec::new();
+        let meta = &known.meta.metadata;
+        if before
+            .as_ref()
+            .is_none_or(|b| b.meta.metadata.owners != meta.owners)
+        {
+            writes.extend(self.strangers(known, now));
+        }
+        let was_finishing = before
+            .as_ref()
+            .is_some_and(|b| is_finishing(b) && b.meta.metadata.finalizers == meta.finalizers);
+        writes.extend(if is_finishing(known) && was_finishing {
+            self.settle(uid).into_iter().collect()
+        } else {
+            self.look_at(uid)
+        });
+        let let_go = before.filter(|b| b.meta.metadata.owners != meta.owners);
+        for owner in let_go.iter().flat_map(Known::owners) {
+            writes.extend(self.settle(owner));
+        }
+        self.ask(writes)
     }
 
-    pub(super) fn on_deleted(&mut self, meta: &Meta, uid: Uid) -> Vec<Write> {
-        self.forget_edges(uid);
-        let owners = owners(meta);
-        self.objects.remove(&uid);
-        if let Some(all) = self.by_namespace.get_mut(&meta.metadata.common.namespace) {
-            all.remove(&uid);
+    /// An object is gone.
+    pub(super) fn on_deleted(&mut self, uid: Uid) -> Vec<Write> {
+        let Some(known) = self.graph.remove(uid) else {
+            return Vec::new();
+        };
+        if !self.is_synced {
+            return Vec::new();
         }
-        let orphans: Vec<Uid> = self.dependents.get(&uid).into_iter().flatten().copied().collect();
-        let mut writes: Vec<Write> = orphans
-            .into_iter()
-            .flat_map(|dependent| self.look_at(dependent))
-            .collect();
-        writes.extend(owners.into_iter().flat_map(|owner| self.look_at(owner)));
-        writes
+        let mut writes = Vec::new();
+        for dependent in self.graph.dependents(uid) {
+            writes.extend(self.look_at(dependent));
+        }
+        for owner in known.owners() {
+            writes.extend(self.settle(owner));
+        }
+        self.ask(writes)
     }
 
     /// Everything was listed: what waited for that is looked at.
     pub(super) fn on_synced(&mut self) -> Vec<Write> {
-        let mut all: Vec<Uid> = self.objects.keys().copied().collect();
-        all.sort_unstable();
-        all.into_iter().flat_map(|uid| self.look_at(uid)).collect()
+        self.is_synced = true;
+        let writes = self
+            .graph
+            .uids()
+            .into_iter()
+            .flat_map(|uid| self.look_at(uid))
+            .collect();
+        self.ask(writes)
     }
 
     /// The server was asked for an owner that the graph does not have.
-    pub(super) fn on_owner(&mut self, dependent: Uid, owner: Uid, answer: &Result<Value, u16>) -> Vec<Write> {
-        let exists = match answer {
+    pub(super) fn on_owner(&mut self, owner: Uid, path: String, answer: &Result<Value, u16>) -> Vec<Write> {
+        let is_absent = match answer {
             Ok(object) => {
-                object
-                    .pointer("/metadata/uid")
-                    .and_then(Value::as_str)
-                    .and_then(Uid::parse)
-                    == Some(owner)
+                let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
+                uid.and_then(Uid::parse) != Some(owner)
             }
-            Err(code) => *code != 404,
+            Err(code) => *code == 404,
         };
-        if exists || self.objects.contains_key(&owner) {
+        self.asking.remove(&(owner, path.clone()));
+        if !is_absent || self.graph.get(owner).is_some() {
             return Vec::new();
         }
-        let Some(known) = self.objects.get(&dependent) else {
-            return Vec::new();
+        self.graph.set_absent(owner, path);
+        let dependents = self.graph.dependents(owner);
+        let writes = dependents.into_iter().flat_map(|uid| self.look_at(uid)).collect();
+        self.ask(writes)
+    }
+
+    /// Leaves out questions that are asked already.
+    fn ask(&mut self, writes: Vec<Write>) -> Vec<Write> {
+        let is_new = |write: &Write| match &write.asked_by {
+            Some(Asked::Owner { owner, path }) => self.asking.insert((*owner, path.clone())),
+            _ => true,
         };
-        let meta = &known.meta.metadata;
-        let (gone, left): (Vec<&Owner>, Vec<&Owner>) = meta
-            .owners
-            .iter()
-            .partition(|o| Uid::parse(&o.uid) == Some(owner));
-        let path = path_of(known.kind, &meta.common.namespace, &meta.common.name);
-        if left.is_empty() {
-            if meta.common.deletion_timestamp.is_some() {
-                return Vec::new();
-            }
-            return vec![Write::delete(path, &meta.common.uid, None, Some("Background"))];
-        }
-        let others_gone = left
-            .iter()
-            .all(|o| Uid::parse(&o.uid).is_some_and(|uid| !self.objects.contains_key(&uid)));
-        if others_gone {
-            return Vec::new();
-        }
-        gone.into_iter()
-            .map(|owner| release(&path, &meta.common.uid, &owner.uid))
-            .collect()
+        writes.into_iter().filter(is_new).collect()
     }
 
     /// Decides about one object.
     fn look_at(&self, uid: Uid) -> Vec<Write> {
-        let Some(known) = self.objects.get(&uid) else {
+        let Some(known) = self.graph.get(uid) else {
             return Vec::new();
         };
         let meta = &known.meta.metadata;
         if meta.common.deletion_timestamp.is_some() {
             return self.finish(uid, known);
         }
-        let mut writes = Vec::new();
+        let (mut solid, mut is_awaited) = (0_usize, false);
+        let (mut loose, mut questions) = (Vec::new(), Vec::new());
         for owner in &meta.owners {
-            let Some(owner_uid) = Uid::parse(&owner.uid) else {
-                continue;
-            };
-            match self.objects.get(&owner_uid) {
-                Some(found) if is_deleting_foreground(found) => {
-                    let path = path_of(known.kind, &meta.common.namespace, &meta.common.name);
-                    let has_dependents = self.dependents.get(&uid).is_some_and(|all| !all.is_empty());
-                    let policy = if has_dependents {
-                        "Foreground"
-                    } else {
-                        "Background"
-                    };
-                    writes.push(Write::delete(path, &meta.common.uid, None, Some(policy)));
-                    break;
+            match self.bond(known, owner) {
+                Bond::Solid => solid += 1,
+                Bond::Orphaning => return vec![known.release(&[&owner.uid])],
+                Bond::Absent => loose.push(owner.uid.as_str()),
+                Bond::Waiting => {
+                    is_awaited = true;
+                    loose.push(&owner.uid);
                 }
-                Some(_) => {}
-                // The graph may be behind: the server knows.
-                None => writes.extend(ask(owner, &meta.common.namespace).map(|write| {
-                    write.asked_by(Asked::Owner {
-                        dependent: uid,
-                        owner: owner_uid,
-                    })
-                })),
+                Bond::Unknown(path) => {
+                    if let Some(owner) = Uid::parse(&owner.uid) {
+                        questions.push(Write::get(path.clone()).asked_by(Asked::Owner { owner, path }));
+                    }
+                }
             }
         }
+        if !questions.is_empty() {
+            return questions;
+        }
+        if loose.is_empty() {
+            return Vec::new();
+        }
+        if solid > 0 {
+            return vec![known.release(&loose)];
+        }
+        let policy = (is_awaited && self.graph.has_dependents(uid)).then_some("Foreground");
+        vec![known.delete(policy)]
+    }
+
+    fn bond(&self, known: &Known, owner: &Owner) -> Bond {
+        let Some(uid) = Uid::parse(&owner.uid) else {
+            return Bond::Solid;
+        };
+        // A kind that is not served cannot be judged: its objects are left in peace.
+        let Some(kind) = kind_of(owner) else {
+            return Bond::Solid;
+        };
+        let namespace = &known.meta.metadata.common.namespace;
+        let path = path_of(kind, namespace, &owner.name);
+        match self.graph.get(uid) {
+            Some(found) if found.path() != path => Bond::Absent,
+            Some(found) if found.is_deleting_with(keys::FINALIZER_ORPHAN) => Bond::Orphaning,
+            Some(found) if found.is_deleting_with(keys::FINALIZER_FOREGROUND) => Bond::Waiting,
+            Some(_) => Bond::Solid,
+            None if kind.namespaced && namespace.is_empty() => Bond::Absent,
+            None if self.graph.is_absent(uid, &path) => Bond::Absent,
+            // The graph may be behind: the server knows.
+            None => Bond::Unknown(path),
+        }
+    }
+
+    /// An object that waits for its dependents: they are released, or deleted, and then its finalizer goes.
+    fn finish(&self, uid: Uid, known: &Known) -> Vec<Write> {
+        if !is_finishing(known) {
+            return Vec::new();
+        }
+        let is_orphaning = has_finalizer(known, keys::FINALIZER_ORPHAN);
+        let mut writes = Vec::new();
+        for uid in self.graph.dependents(uid) {
+            let Some(dependent) = self.graph.get(uid) else {
+                continue;
+            };
+            if is_orphaning {
+                writes.push(dependent.release(&[&known.meta.metadata.common.uid]));
+            } else if dependent.meta.metadata.common.deletion_timestamp.is_none() {
+                writes.extend(self.look_at(uid));
+            }
+        }
+        writes.extend(self.settle(uid));
         writes
     }
 
-    /// An object that waits for its dependents: they are deleted, or released, and then its finalizer goes.
-    fn finish(&self, uid: Uid, known: &Known) -> Vec<Write> {
-        let meta = &known.meta.metadata;
-        let has = |finalizer: &str| meta.finalizers.iter().any(|f| f == finalizer);
-        let dependents = || {
-            let uids = self.dependents.get(&uid).into_iter().flatten();
-            uids.filter_map(|dependent| Some((*dependent, self.objects.get(dependent)?)))
-        };
-        if has(keys::FINALIZER_ORPHAN) {
-            let releases: Vec<Write> = dependents()
-                .map(|(_, known)| {
-                    let dependent = &known.meta.metadata.common;
-                    release(
-                        &path_of(known.kind, &dependent.namespace, &dependent.name),
-                        &dependent.uid,
-                        &meta.common.uid,
-                    )
-                })
-                .collect();
-            return if releases.is_empty() {
-                vec![drop_finalizer(known, keys::FINALIZER_ORPHAN)]
-            } else {
-                releases
-            };
+    /// Lets an object go that waits for its dependents, when none keeps it any more.
+    fn settle(&self, uid: Uid) -> Option<Write> {
+        let known = self.graph.get(uid)?;
+        if known.is_deleting_with(keys::FINALIZER_ORPHAN) {
+            return (!self.graph.has_dependents(uid)).then(|| known.drop_finalizer(keys::FINALIZER_ORPHAN));
         }
-        if has(keys::FINALIZER_FOREGROUND) {
-            let blocks = |known: &Known| {
-                let owners = &known.meta.metadata.owners;
-                owners
-                    .iter()
-                    .any(|o| o.block_owner_deletion && Uid::parse(&o.uid) == Some(uid))
-            };
-            let writes: Vec<Write> = dependents()
-                .filter(|(_, known)| known.meta.metadata.common.deletion_timestamp.is_none())
-                .flat_map(|(dependent, _)| self.look_at(dependent))
-                .collect();
-            if dependents().any(|(_, known)| blocks(known)) {
-                return writes;
-            }
-            return vec![drop_finalizer(known, keys::FINALIZER_FOREGROUND)];
+        if known.is_deleting_with(keys::FINALIZER_FOREGROUND) {
+            return (!self.graph.is_blocked(uid)).then(|| known.drop_finalizer(keys::FINALIZER_FOREGROUND));
         }
-        Vec::new()
+        None
     }
 
-    /// A dependent that let go of its owner may have been the last that the owner waited for.
-    fn release_owners(&self, uid: Uid) -> Vec<Write> {
-        let Some(known) = self.objects.get(&uid) else {
-            return Vec::new();
-        };
-        let waiting = self
-            .by_namespace
-            .get(&known.meta.metadata.common.namespace)
-            .into_iter()
-            .flatten();
-        if !known.meta.metadata.owners.is_empty() {
-            return Vec::new();
-        }
-        let is_orphaning = |uid: &&Uid| {
-            let finalizers = self.objects.get(*uid).map(|known| &known.meta.metadata);
-            finalizers.is_some_and(|meta| {
-                meta.common.deletion_timestamp.is_some()
-                    && meta.finalizers.iter().any(|f| f == keys::FINALIZER_ORPHAN)
+    /// Says which owners live in another namespace, where they cannot own this object.
+    fn strangers(&self, known: &Known, now: Timestamp) -> Vec<Write> {
+        let common = &known.meta.metadata.common;
+        let is_stranger = |owner: &&Owner| {
+            let found = Uid::parse(&owner.uid).and_then(|uid| self.graph.get(uid));
+            found.is_some_and(|found| {
+                found.kind.namespaced && found.meta.metadata.common.namespace != common.namespace
             })
         };
-        let waiting: Vec<Uid> = waiting.filter(is_orphaning).copied().collect();
-        waiting
-            .into_iter()
-            .flat_map(|owner| self.look_at(owner))
+        let owners = known.meta.metadata.owners.iter().filter(is_stranger);
+        owners
+            .map(|owner| {
+                let message = format!(
+                    "ownerRef [{}/{}, namespace: {}, name: {}, uid: {}] does not exist in namespace \"{}\"",
+                    owner.api_version, owner.kind, common.namespace, owner.name, owner.uid, common.namespace
+                );
+                Event {
+                    source: SOURCE,
+                    kind: known.kind.kind,
+                    meta: common,
+                    uid: &common.uid,
+                    is_warning: true,
+                    reason: "OwnerRefInvalidNamespace",
+                    message,
+                    now,
+                }
+                .write()
+            })
             .collect()
     }
-
-    fn forget_edges(&mut self, uid: Uid) {
-        let Some(known) = self.objects.get(&uid) else {
-            return;
-        };
-        for owner in owners(&known.meta) {
-            if let Some(dependents) = self.dependents.get_mut(&owner) {
-                dependents.remove(&uid);
-                if dependents.is_empty() {
-                    self.dependents.remove(&owner);
-                }
-            }
-        }
-    }
 }
 
-fn owners(meta: &Meta) -> Vec<Uid> {
-    meta.metadata
-        .owners
-        .iter()
-        .filter_map(|owner| Uid::parse(&owner.uid))
-        .collect()
+/// Is it being deleted, with dependents to be seen to first?
+fn is_finishing(known: &Known) -> bool {
+    known.is_deleting_with(keys::FINALIZER_ORPHAN) || known.is_deleting_with(keys::FINALIZER_FOREGROUND)
 }
 
-fn is_deleting_foreground(known: &Known) -> bool {
-    let meta = &known.meta.metadata;
-    meta.common.deletion_timestamp.is_some()
-        && meta.finalizers.iter().any(|f| f == keys::FINALIZER_FOREGROUND)
-}
-
-/// The URL of an object.
-pub(super) fn path_of(kind: &Kind, namespace: &str, name: &str) -> String {
-    let root = if kind.group.is_empty() {
-        format!("/api/{}", kind.version)
-    } else {
-        format!("/apis/{}/{}", kind.group, kind.version)
-    };
-    if kind.namespaced {
-        format!("{root}/namespaces/{namespace}/{}/{name}", kind.plural)
-    } else {
-        format!("{root}/{}/{name}", kind.plural)
-    }
-}
-
-/// The question for an owner; none for a kind that is not served: such an owner is left in peace.
-fn ask(owner: &Owner, namespace: &str) -> Option<Write> {
+fn kind_of(owner: &Owner) -> Option<&'static Kind> {
     let (group, version) = owner
         .api_version
         .split_once('/')
         .unwrap_or(("", &owner.api_version));
-    let kind = kinds::find_kind(group, version, &owner.kind)?;
-    Some(Write::get(path_of(kind, namespace, &owner.name)))
+    kinds::find_kind(group, version, &owner.kind)
 }
 
-fn release(path: &str, uid: &str, owner: &str) -> Write {
-    let body = json!({
-        "metadata": { "uid": uid, "ownerReferences": [{ "$patch": "delete", "uid": owner }] },
-    });
-    Write::strategic(path.to_owned(), body)
+impl Known {
+    fn delete(&self, policy: Option<&str>) -> Write {
+        let common = &self.meta.metadata.common;
+        // The version too: an owner may have let go of the object in a change that is still on its way.
+        Write::delete(self.path(), &common.uid, None, policy).at_version(&common.resource_version)
+    }
+
+    /// Takes owners away from it.
+    fn release(&self, owners: &[&str]) -> Write {
+        let gone: Vec<Value> = owners
+            .iter()
+            .map(|uid| json!({ "$patch": "delete", "uid": uid }))
+            .collect();
+        let body = json!({
+            "metadata": { "uid": self.meta.metadata.common.uid, "ownerReferences": gone },
+        });
+        Write::strategic(self.path(), body)
+    }
+
+    fn drop_finalizer(&self, finalizer: &str) -> Write {
+        let meta = &self.meta.metadata;
+        let left: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
+        let body = json!({
+            "metadata": {
+                "uid": meta.common.uid, "resourceVersion": meta.common.resource_version, "finalizers": left,
+            },
+        });
+        Write::merge(self.path(), body)
+    }
 }
 
-fn drop_finalizer(known: &Known, finalizer: &str) -> Write {
-    let meta = &known.meta.metadata;
-    let left: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
-    let body = json!({
-        "metadata": {
-            "uid": meta.common.uid, "resourceVersion": meta.common.resource_version, "finalizers": left,
-        },
-    });
-    Write::merge(
-        path_of(known.kind, &meta.common.namespace, &meta.common.name),
-        body,
-    )
-}
+#[cfg(test)]
+mod tests;

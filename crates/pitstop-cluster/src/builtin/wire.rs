@@ -26,7 +26,7 @@ pub(super) struct MetaAndFinalizers {
     pub(super) owners: Vec<Owner>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Owner {
     pub(super) api_version: String,
@@ -61,12 +61,26 @@ pub(super) struct PodSpec {
     pub(super) affinity: Option<Affinity>,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) containers: Vec<Container>,
+    pub(super) init_containers: Vec<Container>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
     pub(super) resources: Resources,
+    pub(super) ports: Vec<Port>,
+    pub(super) restart_policy: String,
+}
+
+/// A port of a container; it matters when it is a port of the node as well.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Port {
+    #[serde(rename = "hostPort")]
+    pub(super) number: i64,
+    #[serde(rename = "hostIP")]
+    pub(super) host_ip: String,
+    pub(super) protocol: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -9,16 +9,20 @@ use kube::Client;
 use pitstop_api::view::{MetaWire, Uid};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 use crate::informer::request;
+use crate::kinds::Kind;
 
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
+/// Events under way at once, besides those requests.
+const EVENTS: usize = 8;
 /// How often a request that the server could not take is tried again.
 const TRIES: u32 = 6;
 
-/// One write.
-#[derive(Debug, Clone, PartialEq)]
+/// One write, and those that follow it.
+#[derive(Debug, Clone)]
 pub(super) struct Write {
     pub(super) method: Method,
     pub(super) path: String,
@@ -26,17 +30,25 @@ pub(super) struct Write {
     pub(super) body: Option<Value>,
     /// Who wants to know how it ended.
     pub(super) asked_by: Option<Asked>,
+    /// Nothing waits for it: it must not hold up what matters.
+    is_event: bool,
+    /// What is asked once this has ended, whatever came of it.
+    next: Option<Box<Write>>,
 }
 
 /// A question that is answered when its write has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Asked {
     /// The scheduler, about this pod.
     Bind(Uid),
-    /// The garbage collector: does the owner of this object exist?
-    Owner { dependent: Uid, owner: Uid },
+    /// The garbage collector: is there an object with this uid at this URL?
+    Owner { owner: Uid, path: String },
+    /// The namespace controller: could all objects of a kind be deleted?
+    Cleared { namespace: String },
+    /// The namespace controller: what is left of a kind?
+    Remains { namespace: String, kind: &'static Kind },
     /// The namespace controller, about the end of a namespace.
-    Namespace(String),
+    Finalized(String),
 }
 
 /// How a write ended.
@@ -55,6 +67,8 @@ impl Write {
             content_type: None,
             body,
             asked_by: None,
+            is_event: false,
+            next: None,
         }
     }
 
@@ -99,6 +113,30 @@ impl Write {
             }
         }
         Self::new(Method::DELETE, path, Some(options))
+    }
+
+    /// Deletes all objects of a collection.
+    pub(super) fn delete_all(path: String) -> Self {
+        let options =
+            json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background" });
+        Self::new(Method::DELETE, path, Some(options))
+    }
+
+    /// A deletion of the object as it was at this version and no other.
+    pub(super) fn at_version(mut self, version: &str) -> Self {
+        let preconditions = self.body.as_mut().and_then(|body| body.get_mut("preconditions"));
+        if let Some(preconditions) = preconditions.and_then(Value::as_object_mut) {
+            preconditions.insert("resourceVersion".into(), version.into());
+        }
+        self
+    }
+
+    /// Begins `next` when this has ended.
+    pub(super) fn then(self, next: Self) -> Self {
+        Self {
+            next: Some(Box::new(next)),
+            ..self
+        }
     }
 
     pub(super) fn asked_by(self, asked: Asked) -> Self {
@@ -146,7 +184,10 @@ impl Event<'_> {
             "source": { "component": self.source }, "reportingComponent": self.source,
             "firstTimestamp": at, "lastTimestamp": at, "count": 1,
         });
-        Write::post(format!("/api/v1/namespaces/{namespace}/events"), body)
+        Write {
+            is_event: true,
+            ..Write::post(format!("/api/v1/namespaces/{namespace}/events"), body)
+        }
     }
 }
 
@@ -155,70 +196,85 @@ pub(super) fn seconds(at: Timestamp) -> Value {
     Value::from(Timestamp::from_second(at.as_second()).unwrap_or(at).to_string())
 }
 
-/// Carries out writes.
-#[derive(Clone)]
+/// Carries out writes. Dropped, it stops those under way.
 pub(super) struct Writer {
+    asker: Asker,
+    events: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+/// What a task needs to ask the server and to pass on what it says.
+#[derive(Clone)]
+struct Asker {
     client: Client,
-    permits: Arc<Semaphore>,
     answers: mpsc::UnboundedSender<Answer>,
 }
 
 impl Writer {
     pub(super) fn new(client: Client) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (answers, receiver) = mpsc::unbounded_channel();
-        (
-            Self {
-                client,
-                permits: Arc::new(Semaphore::new(CONCURRENCY)),
-                answers,
-            },
-            receiver,
-        )
+        let writer = Self {
+            asker: Asker { client, answers },
+            events: Arc::new(Semaphore::new(EVENTS)),
+            requests: Arc::new(Semaphore::new(CONCURRENCY)),
+            tasks: JoinSet::new(),
+        };
+        (writer, receiver)
     }
 
-    /// Begins a write. A refusal is news that a watch tells too; only a server that cannot take it is asked again.
-    pub(super) fn begin(&self, write: Write) {
-        let writer = self.clone();
-        tokio::spawn(async move {
-            let Ok(_permit) = writer.permits.acquire().await else {
+    /// Begins a write and those that follow it.
+    pub(super) fn begin(&mut self, write: Write) {
+        while self.tasks.try_join_next().is_some() {}
+        let permits = if write.is_event {
+            &self.events
+        } else {
+            &self.requests
+        };
+        let (asker, permits) = (self.asker.clone(), Arc::clone(permits));
+        self.tasks.spawn(async move {
+            let Ok(_permit) = permits.acquire().await else {
                 return;
             };
-            let mut wait = Duration::from_millis(50);
-            for tried in 1..=TRIES {
-                let Write {
-                    method,
-                    path,
-                    content_type,
-                    body,
-                    ..
-                } = &write;
-                let result =
-                    request(&writer.client, method.clone(), path, *content_type, body.as_ref()).await;
-                let code = match result {
-                    Ok(value) => return writer.answer(&write, Ok(value)),
-                    Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
-                        return writer.answer(&write, Err(status.code));
-                    }
-                    Err(kube::Error::Api(status)) => status.code,
-                    Err(error) => {
-                        tracing::debug!(%error, path, "a request of a built-in controller failed");
-                        503
-                    }
-                };
-                if tried == TRIES {
-                    return writer.answer(&write, Err(code));
-                }
-                tokio::time::sleep(wait).await;
-                wait = wait.saturating_mul(2);
+            let mut next = Some(write);
+            while let Some(mut write) = next {
+                next = write.next.take().map(|next| *next);
+                let result = asker.ask(&write).await;
+                asker.answer(write, result);
             }
         });
     }
+}
 
-    fn answer(&self, write: &Write, result: Result<Value, u16>) {
+impl Asker {
+    /// Sends a request. A refusal is news that a watch tells too; only a server that cannot take it is asked again.
+    async fn ask(&self, write: &Write) -> Result<Value, u16> {
+        let mut wait = Duration::from_millis(50);
+        let mut tried = 1;
+        loop {
+            let (method, body) = (write.method.clone(), write.body.as_ref());
+            let code = match request(&self.client, method, &write.path, write.content_type, body).await {
+                Ok(value) => return Ok(value),
+                Err(kube::Error::Api(status)) => status.code,
+                Err(error) => {
+                    tracing::debug!(%error, path = write.path, "a request of a built-in controller failed");
+                    503
+                }
+            };
+            if tried == TRIES || (code < 500 && code != 429) {
+                return Err(code);
+            }
+            tried += 1;
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2);
+        }
+    }
+
+    fn answer(&self, write: Write, result: Result<Value, u16>) {
         if let Err(code) = result {
             tracing::debug!(method = %write.method, path = write.path, code, "refused");
         }
-        if let Some(asked) = write.asked_by.clone() {
+        if let Some(asked) = write.asked_by {
             let _ = self.answers.send(Answer { asked, result });
         }
     }
