@@ -113,6 +113,37 @@ fn no_more_pods_are_down_than_allowed() {
     holds_and_catches(&courses(), property, ADVANCED, blind_to_missing_pods);
 }
 
+/// S1 once more; the fault: an outdated pod that is ready counts as available, however short it has been ready.
+#[test]
+fn no_more_pods_are_down_than_allowed_inside_min_ready_seconds() {
+    fn trusting(snapshot: &Snapshot<'_>) -> Plan {
+        let target = pitstop_engine::revision::hash_of(&snapshot.daemonset.template, None);
+        on_changed_pods(snapshot, advanced::plan, |pod| {
+            let is_old = pod.revision_hash() != Some(&target);
+            if let Some(ready) = pod.ready.as_mut().filter(|ready| ready.is_true && is_old) {
+                ready.since = Some(Timestamp::MIN);
+            }
+        })
+    }
+    // Two nodes are through, the second one only just, when the template changes again.
+    let kubelets = || (0..6).map(Step::Kubelet);
+    let replace = || {
+        let delete = [Step::Act, Step::Sync].into_iter().chain(kubelets());
+        let create = [Step::Native].into_iter().chain(kubelets());
+        delete.chain(create).chain([Step::Sync, Step::Native])
+    };
+    let beginning: Vec<Step> = replace()
+        .chain([Step::Pass(11)])
+        .chain(replace())
+        .chain([Step::Edit(5), Step::Native])
+        .collect();
+    let property = |(start, steps): &Course, planner| {
+        let cluster = start.advanced().min_ready_seconds(10);
+        Walk::advanced(cluster, planner).go(&[&beginning[..], steps].concat(), within_budget)
+    };
+    holds_and_catches(&courses(), property, ADVANCED, trusting);
+}
+
 /// S1 under a native rolling update; the fault: every pod is taken to serve.
 #[test]
 fn no_more_pods_are_down_than_allowed_natively() {

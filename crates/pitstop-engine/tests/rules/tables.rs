@@ -1,8 +1,10 @@
 //! Tables of daemonset.md: A2 (eligibility), A4 (pods), A12 (status), C2 (budgets).
 
+use std::sync::Arc;
+
 use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, Taint, Toleration};
-use pitstop_engine::budget::{annotated, rolling};
+use pitstop_engine::budget::{annotated, rolling, room};
 use pitstop_engine::daemonset::eligibility::{Eligibility, Eligible};
 use pitstop_engine::daemonset::pod_for_node;
 use serde_json::json;
@@ -162,6 +164,64 @@ fn the_pod_of_a_node_is_bound_to_it_by_affinity() {
     );
 }
 
+/// A2, A4: default tolerations come last, in their order; one that is there already loses its time limit.
+#[test]
+fn default_tolerations_complete_those_of_the_template() {
+    let toleration = |key: &str, effect: &str, seconds| Toleration {
+        key: key.into(),
+        operator: "Exists".into(),
+        effect: effect.into(),
+        toleration_seconds: seconds,
+        ..Toleration::default()
+    };
+    let mut cluster = Cluster::native("n1R .");
+    cluster.daemonset.placement.tolerations = vec![
+        toleration("mine", "", Some(7)),
+        toleration(keys::TAINT_UNREACHABLE, NO_EXECUTE, Some(30)),
+    ];
+    let without_network = [
+        toleration("mine", "", Some(7)),
+        toleration(keys::TAINT_UNREACHABLE, NO_EXECUTE, None),
+        toleration(keys::TAINT_NOT_READY, NO_EXECUTE, None),
+        toleration(keys::TAINT_DISK_PRESSURE, NO_SCHEDULE, None),
+        toleration(keys::TAINT_MEMORY_PRESSURE, NO_SCHEDULE, None),
+        toleration(keys::TAINT_PID_PRESSURE, NO_SCHEDULE, None),
+        toleration(keys::TAINT_UNSCHEDULABLE, NO_SCHEDULE, None),
+    ];
+    let tolerations = |cluster: &Cluster| {
+        let pod = pod_for_node(&cluster.daemonset, "n1", "abc");
+        serde_json::from_value::<Vec<Toleration>>(pod["spec"]["tolerations"].clone()).unwrap()
+    };
+    assert_eq!(tolerations(&cluster), without_network);
+    cluster.daemonset.placement.host_network = true;
+    let network = toleration(keys::TAINT_NETWORK_UNAVAILABLE, NO_SCHEDULE, None);
+    assert_eq!(tolerations(&cluster).last(), Some(&network));
+}
+
+/// A4: other affinity of the template stays, and a name that no hyphen may follow gets none.
+#[test]
+fn the_rest_of_the_template_is_kept() {
+    let mut cluster = Cluster::native("n1R .");
+    cluster.daemonset.template = Arc::new(json!({
+        "metadata": { "creationTimestamp": null, "annotations": { "a": "b" } },
+        "spec": { "nodeSelector": { "x": "y" }, "affinity": {
+            "podAffinity": { "p": 1 }, "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [] },
+        }},
+    }));
+    let pod = pod_for_node(&cluster.daemonset, "n1", "abc");
+    assert_eq!(pod["metadata"]["annotations"], json!({ "a": "b" }));
+    assert_eq!(pod["metadata"].get("creationTimestamp"), None);
+    assert_eq!(pod["spec"]["nodeSelector"], json!({ "x": "y" }));
+    assert_eq!(pod["spec"]["affinity"]["podAffinity"], json!({ "p": 1 }));
+    let node_affinity = pod["spec"]["affinity"]["nodeAffinity"].as_object().unwrap();
+    assert_eq!(node_affinity.len(), 2);
+
+    let long = "a".repeat(252);
+    cluster.daemonset.name = long.as_str().into();
+    let pod = pod_for_node(&cluster.daemonset, "n1", "abc");
+    assert_eq!(pod["metadata"]["generateName"], json!(long));
+}
+
 /// A12: the oldest pod speaks for its node, terminating or not.
 #[test]
 fn the_status_counts_nodes() {
@@ -175,4 +235,27 @@ fn the_status_counts_nodes() {
     assert_eq!(status.updated_number_scheduled, 2);
     assert_eq!(status.number_unavailable, 2);
     assert_eq!(status.observed_generation, 2);
+}
+
+/// S1: what a limit leaves for outdated pods that run, those inside minReadySeconds first.
+#[test]
+fn settling_pods_count_and_have_the_first_call_on_the_budget() {
+    for (limit, unavailable, settling, want) in [
+        (1, 0, 0, (0, 1)),
+        (1, 0, 1, (1, 0)),
+        (1, 0, 10, (1, 0)),
+        (3, 0, 1, (1, 2)),
+        (3, 1, 1, (1, 1)),
+        (3, 3, 1, (0, 0)),
+        (3, 9, 9, (0, 0)),
+        (0, 0, 5, (0, 0)),
+        (u32::MAX, 0, u32::MAX, (usize::try_from(u32::MAX).unwrap(), 0)),
+    ] {
+        let room = room(limit, unavailable, settling);
+        assert_eq!(
+            (room.settling, room.available),
+            want,
+            "{limit}, {unavailable}, {settling}"
+        );
+    }
 }

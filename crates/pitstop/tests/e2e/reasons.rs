@@ -364,6 +364,31 @@ async fn two_pods_on_one_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pod_of_a_node_that_does_not_exist() {
+    let mut stage = Stage::new(&["a"], advanced()).await;
+    stage.world.stop_controllers().await;
+    let owner = stage.daemonset().await;
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "agent-lost", "labels": {"app": "agent"}, "ownerReferences": [{
+            "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent",
+            "uid": owner.metadata.uid, "controller": true, "blockOwnerDeletion": true,
+        }]},
+        "spec": {
+            "containers": [{"name": "app", "image": "app:1"}],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [
+                    {"key": "metadata.name", "operator": "In", "values": ["gone"]},
+                ]}],
+            }}},
+        },
+    }))
+    .unwrap();
+    stage.pods.create(&PostParams::default(), &pod).await.unwrap();
+    stage.expect("gone", "NodeGone").await;
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_pods_than_one_pass_touches() {
     let annotations = json!({
         "apps.openyurt.io/update-strategy": "AdvancedRollingUpdate",
