@@ -11,11 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 use pitstop_api::SharedClock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::informer::{Change, watch};
+use crate::informer::{self, Change};
 use crate::kinds::{self, Kind};
 
 mod garbage;
@@ -48,7 +48,7 @@ pub struct Config {
     pub node_grace: Duration,
     /// Simulated durations run this many times faster; the node grace does not. Range: above 0.
     pub time_scale: f64,
-    /// Certificate that every namespace carries in its `kube-root-ca.crt`.
+    /// Certificate that every namespace carries in its `kube-root-ca.crt`, as PEM, when it is known already.
     pub ca_certificate: Option<String>,
 }
 
@@ -56,6 +56,14 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Handle {
     task: JoinHandle<()>,
+    ca_certificate: watch::Sender<Option<String>>,
+}
+
+impl Handle {
+    /// Names the certificate that every namespace carries in its `kube-root-ca.crt`, as PEM.
+    pub fn set_ca_certificate(&self, pem: String) {
+        self.ca_certificate.send_replace(Some(pem));
+    }
 }
 
 impl Drop for Handle {
@@ -66,9 +74,11 @@ impl Drop for Handle {
 
 /// Starts the controllers. Must be called within a tokio runtime.
 pub fn spawn(client: Client, config: Config) -> Handle {
-    let keeper = Keeper::new(client, config);
+    let ca_certificate = watch::Sender::new(config.ca_certificate.clone());
+    let keeper = Keeper::new(client, config, ca_certificate.subscribe());
     Handle {
         task: tokio::spawn(keeper.run()),
+        ca_certificate,
     }
 }
 
@@ -87,10 +97,11 @@ struct Keeper {
     garbage: Garbage,
     namespace_lifecycle: Namespaces,
     pod_gc: PodGc,
+    ca_certificate: watch::Receiver<Option<String>>,
 }
 
 impl Keeper {
-    fn new(client: Client, config: Config) -> Self {
+    fn new(client: Client, config: Config, ca_certificate: watch::Receiver<Option<String>>) -> Self {
         let config = Config {
             time_scale: if config.time_scale > 0.0 {
                 config.time_scale
@@ -104,13 +115,13 @@ impl Keeper {
         Self {
             writer,
             answers,
-            pods: watch(client.clone(), "/api/v1/pods"),
-            nodes: watch(client.clone(), "/api/v1/nodes"),
-            leases: watch(
+            pods: informer::watch(client.clone(), "/api/v1/pods"),
+            nodes: informer::watch(client.clone(), "/api/v1/nodes"),
+            leases: informer::watch(
                 client.clone(),
                 "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
             ),
-            namespaces: watch(client, "/api/v1/namespaces"),
+            namespaces: informer::watch(client, "/api/v1/namespaces"),
             objects,
             unsynced,
             scheduler: Scheduler::default(),
@@ -118,6 +129,7 @@ impl Keeper {
             garbage: Garbage::default(),
             namespace_lifecycle: Namespaces::new(config.ca_certificate.clone()),
             pod_gc: PodGc::new(config.time_scale),
+            ca_certificate,
             config,
         }
     }
@@ -139,6 +151,7 @@ impl Keeper {
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
                 _ = tick.tick() => self.on_tick(),
                 _ = retry.tick() => self.scheduler.retry_all(self.now()),
+                Ok(()) = self.ca_certificate.changed() => self.on_certificate(),
                 _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 else => return,
             };
@@ -258,6 +271,11 @@ impl Keeper {
         }
     }
 
+    fn on_certificate(&mut self) -> Vec<Write> {
+        let certificate = self.ca_certificate.borrow_and_update().clone();
+        self.namespace_lifecycle.on_certificate(certificate)
+    }
+
     fn on_tick(&mut self) -> Vec<Write> {
         let now = self.now();
         let mut writes = self.lifecycle.tick(now);
@@ -278,7 +296,7 @@ fn watch_all(client: &Client) -> Everything {
     let mut unsynced = BTreeSet::new();
     for kind in kinds::all().iter().filter(|kind| is_watched(kind)) {
         unsynced.insert((kind.group, kind.plural));
-        let mut changes = watch::<Meta>(client.clone(), collection_path(kind, ""));
+        let mut changes = informer::watch::<Meta>(client.clone(), collection_path(kind, ""));
         let sender = sender.clone();
         tokio::spawn(async move {
             loop {

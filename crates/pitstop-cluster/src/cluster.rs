@@ -134,13 +134,12 @@ impl Cluster {
 
     /// Serves HTTPS for kubectl and other clients.
     pub async fn serve(&self, config: ServeConfig) -> Result<Serving, ServeError> {
-        serve::start(
-            self.api.clone(),
-            config,
-            self.config.data.as_deref(),
-            self.config.clock.now(),
-        )
-        .await
+        let (data, now) = (self.config.data.as_deref(), self.config.clock.now());
+        let serving = serve::start(self.api.clone(), config, data, now).await?;
+        if let Some(builtin) = &self.builtin {
+            builtin.set_ca_certificate(serving.ca_certificate.clone());
+        }
+        Ok(serving)
     }
 
     /// The newest resourceVersion: it grows by one with each write.

@@ -81,6 +81,8 @@ pub struct Serving {
     pub kubeconfig: String,
     /// Where that was written.
     pub kubeconfig_path: Option<PathBuf>,
+    /// The authority that signed the server's certificate, as PEM.
+    pub ca_certificate: String,
     closing: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -129,6 +131,7 @@ pub(crate) async fn start(
     if let Some(path) = &kubeconfig_path {
         access::write_private(path, &kubeconfig)?;
     }
+    let ca_certificate = access.ca_certificate().to_owned();
     let closing = watch::Sender::new(false);
     let listen = Listen {
         api,
@@ -141,6 +144,7 @@ pub(crate) async fn start(
         addr,
         kubeconfig,
         kubeconfig_path,
+        ca_certificate,
         closing,
         task: Some(task),
     })

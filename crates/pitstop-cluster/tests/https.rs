@@ -198,3 +198,25 @@ async fn a_shutdown_ends_watches_and_frees_the_port() {
         .await
         .expect("a free port");
 }
+
+/// Source: embedded-cluster.md 16, the row about service accounts.
+#[tokio::test]
+async fn every_namespace_has_the_certificate_of_the_authority_that_serves_now() {
+    let cluster = Cluster::start(Config::default()).await.expect("a cluster");
+    for _ in 0..2 {
+        // In memory, each listener has an authority of its own.
+        let serving = serve(&cluster).await;
+        for namespace in ["default", "kube-system"] {
+            let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), namespace);
+            let holds = |map: Option<&ConfigMap>| {
+                let data = map.and_then(|map| map.data.as_ref());
+                data.and_then(|data| data.get("ca.crt")) == Some(&serving.ca_certificate)
+            };
+            let found = kube::runtime::wait::await_condition(maps, "kube-root-ca.crt", holds);
+            tokio::time::timeout(std::time::Duration::from_secs(10), found)
+                .await
+                .expect("in time")
+                .expect("a watch");
+        }
+    }
+}

@@ -63,6 +63,12 @@ impl Namespaces {
         }
     }
 
+    /// The certificate of the cluster is known, or is another one.
+    pub(super) fn on_certificate(&mut self, certificate: Option<String>) -> Vec<Write> {
+        self.ca_certificate = certificate;
+        self.active.iter().flat_map(|name| self.furnish(name)).collect()
+    }
+
     pub(super) fn on_namespace(&mut self, namespace: &Arc<Namespace>, is_gone: bool) -> Vec<Write> {
         let name = &namespace.metadata.name;
         if is_gone {
@@ -182,10 +188,11 @@ impl Namespaces {
                 "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "kube-root-ca.crt" },
                 "data": { "ca.crt": certificate },
             });
-            writes.push(Write::post(
-                format!("/api/v1/namespaces/{namespace}/configmaps"),
-                map,
-            ));
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+            // One that is there already may be of an earlier authority; the same data changes nothing.
+            let data = json!({ "data": { "ca.crt": certificate } });
+            let current = Write::merge(format!("{path}/kube-root-ca.crt"), data);
+            writes.push(Write::post(path, map).then(current));
         }
         writes
     }

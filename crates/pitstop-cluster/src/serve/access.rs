@@ -64,6 +64,11 @@ impl Access {
         })
     }
 
+    /// The authority that signed the server's certificate, as PEM.
+    pub(super) fn ca_certificate(&self) -> &str {
+        &self.ca_pem
+    }
+
     /// The TLS side: HTTP/2 and HTTP/1.1 by ALPN.
     pub(super) fn tls(&self) -> Result<Arc<rustls::ServerConfig>, ServeError> {
         let failed = |error: rustls::Error| ServeError::Certificate(error.to_string());
