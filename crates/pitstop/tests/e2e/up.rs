@@ -211,3 +211,36 @@ async fn controllers_outside_and_inside_refuse_each_other() {
     child.kill().await.unwrap();
     up.stop().await;
 }
+
+#[tokio::test]
+async fn simulated_nodes_attach_from_another_process() {
+    let home = tempfile::tempdir().unwrap();
+    let up = Up::start(home.path(), &["--nodes", "0", "--control-plane-node"]).await;
+    let mut simulate = pitstop(home.path())
+        .args(["simulate", "--nodes", "2", "--time-scale", "10"])
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(simulate.stdout.take().unwrap()).lines();
+    let first = tokio::time::timeout(LIMIT, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(first.as_deref(), Some("simulating 2 nodes: sim-1 sim-2"));
+    let arguments = [
+        "node",
+        "reconnect",
+        "sim-1",
+        "sim-2",
+        "--wait",
+        "--timeout",
+        "30s",
+    ];
+    let (code, _, stderr) = said(home.path(), &arguments).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    // Without the process that plays them, they fall silent.
+    simulate.kill().await.unwrap();
+    let arguments = ["node", "disconnect", "sim-1", "--wait", "--timeout", "30s"];
+    let (code, _, stderr) = said(home.path(), &arguments).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    up.stop().await;
+}
