@@ -1,6 +1,6 @@
 //! The table of kinds. To serve another kind, add one entry here; nothing else in this crate names kinds one by one.
 //!
-//! Each kind is a constant in a module below: what differs from [`Kind::plain`] is what is special about the kind.
+//! Each kind is a constant in a module below: what differs from `Kind::plain` is what is special about the kind.
 
 mod age;
 mod config;

@@ -1,7 +1,7 @@
 //! Field tables of the built-in kinds: strict decoding, protobuf, merge keys.
 //!
 //! One data file, `schema/kubernetes.tsv`, says which fields exist. JSON, YAML and protobuf bodies become the same tree,
-//! and [`shape`] brings every tree into one canonical form, so that equal objects have equal bytes whatever client
+//! and `shape` brings every tree into one canonical form, so that equal objects have equal bytes whatever client
 //! wrote them.
 
 mod go_json;
