@@ -158,6 +158,24 @@ pub fn stray_keys() -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Paths that the map names and that are not there.
+///
+/// # Errors
+/// The map cannot be read.
+pub fn wrong_paths_in_the_map() -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let named = text.split('`').skip(1).step_by(2);
+    Ok(named
+        .filter(|path| {
+            ["crates/", "xtask/"]
+                .iter()
+                .any(|folder| path.starts_with(folder))
+        })
+        .filter(|path| !root().join(path).exists())
+        .map(|path| format!("ARCHITECTURE.md names {path}, which is not there"))
+        .collect())
+}
+
 /// Modules named after nothing.
 ///
 /// # Errors

@@ -35,3 +35,8 @@ fn string_keys_live_in_one_place() {
 fn modules_are_named_after_what_is_in_them() {
     check(xtask::nameless_modules);
 }
+
+#[test]
+fn the_map_names_files_that_exist() {
+    check(xtask::wrong_paths_in_the_map);
+}
