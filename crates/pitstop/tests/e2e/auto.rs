@@ -2,8 +2,8 @@
 
 use crate::world::{World, is_pod_name, kubectl_is_there, squeezed, words};
 
-const CONTROL_PLANE: &str = "openyurt-e2e-test-control-plane";
-const WORKERS: [&str; 3] = [
+pub(crate) const CONTROL_PLANE: &str = "openyurt-e2e-test-control-plane";
+pub(crate) const WORKERS: [&str; 3] = [
     "openyurt-e2e-test-worker",
     "openyurt-e2e-test-worker2",
     "openyurt-e2e-test-worker3",
@@ -53,8 +53,11 @@ async fn seed_001_nodes_that_are_away_are_passed_over_and_catch_up() {
     if !kubectl_is_there() {
         return;
     }
-    let world = World::given(&WORKERS, Some(CONTROL_PLANE)).await;
+    seed_001(World::given(&WORKERS, Some(CONTROL_PLANE)).await).await;
+}
 
+/// The story, on any cluster.
+pub(crate) async fn seed_001(world: World) {
     // Create daemonset instance, get its pods.
     assert_eq!(
         world.apply(MANIFEST).await,

@@ -10,9 +10,12 @@
 )]
 
 mod auto;
+mod background;
+mod control_plane;
 mod demo;
 mod nodes;
 mod plan;
+mod real;
 mod reasons;
 mod rolling;
 mod up;

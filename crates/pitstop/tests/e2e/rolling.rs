@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::world::{Watching, World, is_pod_name, kubectl_is_there, squeezed, words};
 
-const NODES: [&str; 5] = ["node-1", "node-2", "node-3", "node-4", "node-5"];
+pub(crate) const NODES: [&str; 5] = ["node-1", "node-2", "node-3", "node-4", "node-5"];
 const OLD: &str = "ikubernetes/filebeat:5.6.5-alpine";
 const NEW: &str = "ikubernetes/filebeat:5.6.6-alpine";
 
@@ -39,7 +39,11 @@ async fn seed_003_rolls_over_five_nodes_as_the_book_shows() {
     if !kubectl_is_there() {
         return;
     }
-    let world = World::given(&NODES, None).await;
+    seed_003(World::given(&NODES, None).await).await;
+}
+
+/// The story, on any cluster.
+pub(crate) async fn seed_003(world: World) {
     create(&world).await;
     set_image(&world).await;
     describe(&world).await;

@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Event, Node};
 use kube::Client;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use pitstop::connect::ConnectArgs;
-use pitstop::embedded::{Controllers, Embedded, NodeNames, Nodes, Options};
+use pitstop::embedded::{Embedded, NodeNames, Options};
+use pitstop_cluster::node::NodeSpec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+
+use crate::background::Background;
+use crate::real::Plane;
 
 /// No single command takes longer, on a busy machine with two cores.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -23,6 +29,7 @@ pub(crate) struct World {
     cluster: Cluster,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) kubeconfig: PathBuf,
+    kubectl: PathBuf,
 }
 
 enum Cluster {
@@ -33,11 +40,14 @@ enum Cluster {
 }
 
 struct External {
-    nodes: Nodes,
-    /// None if somebody runs them already.
-    controllers: Option<Controllers>,
+    /// `pitstop simulate`.
+    nodes: Background,
+    /// `pitstop controller`.
+    controller: Background,
     names: Vec<String>,
     client: Client,
+    /// The control plane, if it is one that the suite started.
+    plane: Option<Plane>,
 }
 
 /// What a program said.
@@ -106,6 +116,7 @@ impl World {
             cluster: Cluster::Embedded(Box::new(embedded)),
             folder,
             kubeconfig,
+            kubectl: PathBuf::from("kubectl"),
         };
         world.wait_for_nodes(nodes).await;
         world
@@ -122,32 +133,69 @@ impl World {
         };
         let client = connect.connect().await.unwrap().client;
         expect_no_workers(&client).await;
-        let simulated = Nodes::start(client.clone(), 1.0).await.unwrap();
-        let mut names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-        simulated.add(&names, control_plane).await.unwrap();
-        names.extend(control_plane.map(str::to_owned));
-        let controllers = match Controllers::start_upgrades(client.clone()).await {
-            Ok(controllers) => Some(controllers),
-            Err(error)
-                if error
-                    .to_string()
-                    .contains("another pitstop controller is at work") =>
-            {
-                None
-            }
-            Err(error) => panic!("{error}"),
+        let attached = Attached {
+            client,
+            controller: kubeconfig.clone(),
+            kubeconfig,
+            kubectl: PathBuf::from("kubectl"),
+            plane: None,
         };
+        Self::attach(attached, nodes, control_plane).await
+    }
+
+    /// A real control plane, with our nodes and controller attached as processes of their own. The controller has the
+    /// rights that `pitstop manifests` asks for, and no others.
+    pub(crate) async fn real(
+        plane: Plane,
+        kubectl: PathBuf,
+        nodes: &[&str],
+        control_plane: Option<&str>,
+    ) -> Self {
+        let attached = Attached {
+            client: plane.client().await,
+            controller: plane.controller_kubeconfig().await,
+            kubeconfig: plane.kubeconfig(),
+            kubectl,
+            plane: Some(plane),
+        };
+        Self::attach(attached, nodes, control_plane).await
+    }
+
+    async fn attach(to: Attached, nodes: &[&str], control_plane: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        let simulate = Background::start(
+            folder.path(),
+            &to.kubeconfig,
+            &["simulate", "--time-scale", "10", "--node-names", &names.join(",")],
+        )
+        .await;
+        if let Some(name) = control_plane {
+            let node: Node = serde_json::from_value(NodeSpec::control_plane(name).object()).unwrap();
+            let api: kube::Api<Node> = kube::Api::all(to.client.clone());
+            api.create(&PostParams::default(), &node).await.unwrap();
+            names.push(name.to_owned());
+        }
+        let controller = Background::start(
+            folder.path(),
+            &to.controller,
+            &["controller", "--metrics-addr", "127.0.0.1:0"],
+        )
+        .await;
         let world = Self {
             cluster: Cluster::External(Box::new(External {
-                nodes: simulated,
-                controllers,
-                names,
-                client,
+                nodes: simulate,
+                controller,
+                names: names.clone(),
+                client: to.client,
+                plane: to.plane,
             })),
-            folder: tempfile::tempdir().unwrap(),
-            kubeconfig,
+            folder,
+            kubeconfig: to.kubeconfig,
+            kubectl: to.kubectl,
         };
-        world.wait_for_nodes(nodes).await;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        world.wait_for_nodes(&names).await;
         world
     }
 
@@ -177,24 +225,7 @@ impl World {
     pub(crate) async fn stop(self) {
         match self.cluster {
             Cluster::Embedded(embedded) => embedded.stop().await,
-            Cluster::External(external) => {
-                let External {
-                    nodes,
-                    controllers,
-                    names,
-                    client,
-                } = *external;
-                if let Some(controllers) = controllers {
-                    controllers.stop().await;
-                }
-                nodes.stop().await;
-                let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client);
-                for name in names {
-                    api.delete(&name, &kube::api::DeleteParams::default())
-                        .await
-                        .unwrap();
-                }
-            }
+            Cluster::External(external) => external.stop().await,
         }
     }
 
@@ -207,7 +238,7 @@ impl World {
 
     /// kubectl, not yet started.
     pub(crate) fn kubectl_command(&self) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(&self.kubectl);
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", self.folder.path().join("kube-cache"))
@@ -275,10 +306,41 @@ impl Said {
     }
 }
 
+/// What to attach nodes and a controller to.
+struct Attached {
+    client: Client,
+    /// Kubeconfig of the administrator.
+    kubeconfig: PathBuf,
+    /// Kubeconfig of the controller.
+    controller: PathBuf,
+    kubectl: PathBuf,
+    plane: Option<Plane>,
+}
+
+impl External {
+    async fn stop(self) {
+        self.controller.stop().await;
+        self.nodes.stop().await;
+        let api: kube::Api<Node> = kube::Api::all(self.client.clone());
+        for name in self.names {
+            api.delete(&name, &DeleteParams::default()).await.unwrap();
+        }
+        if let Some(plane) = self.plane {
+            // The next story looks at its own events only.
+            let events: kube::Api<Event> = kube::Api::namespaced(self.client, "default");
+            events
+                .delete_collection(&DeleteParams::default(), &ListParams::default())
+                .await
+                .unwrap();
+            plane.leave();
+        }
+    }
+}
+
 /// The stories count nodes: those that the cluster brings must keep ordinary pods away.
 async fn expect_no_workers(client: &Client) {
-    let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client.clone());
-    for node in api.list(&kube::api::ListParams::default()).await.unwrap() {
+    let api: kube::Api<Node> = kube::Api::all(client.clone());
+    for node in api.list(&ListParams::default()).await.unwrap() {
         let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
         assert!(
             taints.iter().any(|taint| taint.effect == "NoSchedule"),

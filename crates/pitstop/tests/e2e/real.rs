@@ -1,0 +1,109 @@
+//! The same stories on a real control plane, which this suite starts, one story at a time.
+
+use std::path::PathBuf;
+
+use kube::Client;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::control_plane::{ControlPlane, Tuning, programs};
+use crate::world::{World, kubectl_is_there};
+use crate::{auto, rolling};
+
+/// The control plane of this process. It is started by the first who needs it, and ends with the process.
+static SHARED: Mutex<Shared> = Mutex::const_new(Shared {
+    plane: None,
+    is_clean: true,
+});
+
+struct Shared {
+    plane: Option<ControlPlane>,
+    /// Did the last test leave it as it found it?
+    is_clean: bool,
+}
+
+/// The control plane, for one test alone.
+pub(crate) struct Plane {
+    shared: MutexGuard<'static, Shared>,
+}
+
+impl Plane {
+    /// Waits for the turn of this test. `None`: there is no real control plane on this machine, which was said.
+    pub(crate) async fn take() -> Option<Self> {
+        let programs = programs()?;
+        let mut shared = SHARED.lock().await;
+        let is_usable = shared.is_clean && shared.plane.as_ref().is_some_and(ControlPlane::is_whole);
+        if !is_usable {
+            shared.plane = None;
+            shared.plane = Some(ControlPlane::start(programs, Tuning::default()).await);
+        }
+        shared.is_clean = false;
+        Some(Self { shared })
+    }
+
+    /// The control plane.
+    pub(crate) fn control_plane(&mut self) -> &mut ControlPlane {
+        self.shared.plane.as_mut().unwrap()
+    }
+
+    fn running(&self) -> &ControlPlane {
+        self.shared.plane.as_ref().unwrap()
+    }
+
+    /// A client that may do everything.
+    pub(crate) async fn client(&self) -> Client {
+        self.running().client().await
+    }
+
+    /// The kubeconfig of somebody who may do everything.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.running().kubeconfig()
+    }
+
+    /// The kubeconfig of pitstop's service account.
+    pub(crate) async fn controller_kubeconfig(&self) -> PathBuf {
+        self.running().kubeconfig()
+    }
+
+    /// The kubectl of the same release.
+    pub(crate) fn kubectl(&self) -> PathBuf {
+        self.running().programs().join("kubectl")
+    }
+
+    /// The next test may go on with this control plane.
+    pub(crate) fn leave(mut self) {
+        self.shared.is_clean = true;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_001_with_the_kubectl_of_this_machine() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let Some(plane) = Plane::take().await else { return };
+    auto::seed_001(World::real(plane, "kubectl".into(), &auto::WORKERS, Some(auto::CONTROL_PLANE)).await)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_001_with_the_kubectl_of_the_same_release() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    auto::seed_001(World::real(plane, kubectl, &auto::WORKERS, Some(auto::CONTROL_PLANE)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_003_with_the_kubectl_of_this_machine() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let Some(plane) = Plane::take().await else { return };
+    rolling::seed_003(World::real(plane, "kubectl".into(), &rolling::NODES, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_003_with_the_kubectl_of_the_same_release() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    rolling::seed_003(World::real(plane, kubectl, &rolling::NODES, None).await).await;
+}
