@@ -9,6 +9,7 @@ pub mod completion;
 pub mod controller;
 pub mod demo;
 pub mod history;
+pub mod manifests;
 pub mod node;
 pub mod plan;
 pub mod simulate;
@@ -126,6 +127,8 @@ pub enum Command {
     Demo(demo::Demo),
     /// Run the controllers against a cluster
     Controller(controller::Controller),
+    /// Print what a cluster needs to run the controllers: namespace, identity, rights, Deployment
+    Manifests(manifests::Manifests),
     /// Attach simulated nodes to a cluster
     Simulate(simulate::Simulate),
     /// List, cut off, reconnect, add or remove simulated nodes
@@ -155,6 +158,7 @@ impl Cli {
             Command::Up(command) => Box::pin(command.run()).await,
             Command::Demo(command) => Box::pin(command.run(global)).await,
             Command::Controller(command) => Box::pin(command.run()).await,
+            Command::Manifests(command) => command.run(),
             Command::Simulate(command) => Box::pin(command.run()).await,
             Command::Node(command) => Box::pin(command.run()).await,
             Command::Status(command) => Box::pin(command.run()).await,

@@ -9,6 +9,7 @@
 //! | [`failure`] | exit codes, and the last line that says what to do |
 //! | [`hypothesis`] | the state that applying a manifest would lead to |
 //! | [`kubeconfig_file`] | the kubeconfig that `up` writes |
+//! | [`manifests`] | what a cluster needs to run the controllers, rights first |
 //! | [`output`] | tables, JSON, YAML |
 //! | [`rollout`] | how far a DaemonSet is and why each pod waits, from the engine's plan |
 //! | [`story`] | what `demo` plays |
@@ -20,6 +21,7 @@ pub mod embedded;
 pub mod failure;
 pub mod hypothesis;
 pub mod kubeconfig_file;
+pub mod manifests;
 pub mod output;
 pub mod rollout;
 pub mod story;

@@ -40,6 +40,7 @@ fn help_of_commands() {
         "up",
         "demo",
         "controller",
+        "manifests",
         "simulate",
         "status",
         "history",

@@ -1,0 +1,119 @@
+//! `pitstop manifests`.
+
+use clap::Args;
+
+use crate::cli::controller::Name;
+use crate::manifests::{self, NAMESPACE, Options};
+use crate::output;
+
+/// The longest name of a namespace.
+const LONGEST_LABEL: usize = 63;
+
+/// Print what a cluster needs to run the controllers: namespace, identity, rights, Deployment
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The rights are exactly those that the chosen controllers use; a comment says what each is for.\nNo \
+                        image is published yet: build one with `pitstop` on its PATH, and name it with --image.\n\n\
+                        Example:\n  pitstop manifests --image registry.example.com/pitstop:1 | kubectl apply -f -"
+)]
+pub struct Manifests {
+    /// Namespace of the controllers
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        env = "PITSTOP_NAMESPACE",
+        hide_env = true,
+        default_value = NAMESPACE,
+        value_parser = label
+    )]
+    pub namespace: String,
+    /// Image of the controllers; none is published yet
+    #[arg(
+        long,
+        env = "PITSTOP_IMAGE",
+        hide_env = true,
+        default_value_t = manifests::default_image(),
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub image: String,
+    /// How many are started; one works, the others stand by
+    #[arg(
+        long,
+        value_name = "N",
+        env = "PITSTOP_REPLICAS",
+        hide_env = true,
+        default_value_t = Options::default().replicas,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub replicas: u32,
+    /// Which controllers
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "PITSTOP_CONTROLLERS",
+        hide_env = true,
+        value_delimiter = ',',
+        default_value = "daemon-pod-updater"
+    )]
+    pub controllers: Vec<Name>,
+    /// Form of the answer
+    #[arg(
+        short,
+        long,
+        value_name = "yaml|json",
+        env = "PITSTOP_OUTPUT",
+        hide_env = true,
+        hide_possible_values = true,
+        default_value = "yaml"
+    )]
+    pub output: Form,
+}
+
+/// `-o`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// YAML documents with comments.
+    Yaml,
+    /// One `List`.
+    Json,
+}
+
+impl Manifests {
+    /// Prints them.
+    ///
+    /// # Errors
+    /// Stdout is closed.
+    pub fn run(self) -> anyhow::Result<()> {
+        let mut controllers: Vec<pitstop_controller::Controller> =
+            self.controllers.into_iter().map(Into::into).collect();
+        controllers.sort_unstable();
+        controllers.dedup();
+        let options = Options {
+            namespace: self.namespace,
+            image: self.image,
+            replicas: self.replicas,
+            controllers,
+        };
+        match self.output {
+            Form::Yaml => output::data(manifests::render(&options, None).trim_end()),
+            Form::Json => output::data(&format!("{:#}", manifests::to_json(&options, None))),
+        }
+    }
+}
+
+/// Reads the name of a namespace.
+fn label(text: &str) -> Result<String, String> {
+    let is_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_legal = text.len() <= LONGEST_LABEL
+        && text.chars().all(|c| is_end(c) || c == '-')
+        && text.starts_with(is_end)
+        && text.ends_with(is_end);
+    if is_legal {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a namespace has at most {LONGEST_LABEL} of the characters a-z, 0-9 and -, and no - at its ends"
+        ))
+    }
+}

@@ -1,0 +1,227 @@
+//! Every right that the controllers use, and what for.
+
+use pitstop_controller::Controller;
+use pitstop_controller::Controller::{DaemonPodUpdater, NativeDaemonSet};
+
+use super::tree::{Tree, flow, list, map};
+
+/// Where the lease is. Source: design.md section 4, one controller at a time.
+pub(super) const LEASE_NAMESPACE: &str = "kube-system";
+
+/// Where a right holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// In all namespaces, or on what lives in none: granted by the cluster role.
+    Cluster,
+    /// In this namespace alone: granted by the role there.
+    Namespace(&'static str),
+}
+
+/// One right: a verb on a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The verb, as in RBAC.
+    pub verb: &'static str,
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The resource, plural.
+    pub resource: &'static str,
+    /// The subresource; empty for the resource itself.
+    pub subresource: &'static str,
+    /// The only object that it is about; empty for any.
+    pub name: &'static str,
+    /// Where it holds.
+    pub scope: Scope,
+    /// Which controllers use it.
+    pub used_by: &'static [Controller],
+    /// What they use it for.
+    pub purpose: &'static str,
+}
+
+impl Rule {
+    /// The resource as a role names it: `daemonsets/status`.
+    pub fn path(&self) -> String {
+        if self.subresource.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
+    }
+
+    /// May the two be one entry of a role?
+    fn is_like(&self, other: &Self) -> bool {
+        self.purpose == other.purpose
+            && Self {
+                verb: self.verb,
+                ..*other
+            } == *self
+    }
+}
+
+const ALL: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
+const NATIVE: &[Controller] = &[NativeDaemonSet];
+
+/// A right in all namespaces on `resource` or `resource/subresource`.
+const fn cluster(
+    used_by: &'static [Controller],
+    verb: &'static str,
+    group: &'static str,
+    (resource, subresource): (&'static str, &'static str),
+    purpose: &'static str,
+) -> Rule {
+    Rule {
+        verb,
+        group,
+        resource,
+        subresource,
+        name: "",
+        scope: Scope::Cluster,
+        used_by,
+        purpose,
+    }
+}
+
+/// A right on the Lease `name`.
+const fn lease(
+    used_by: &'static [Controller],
+    verb: &'static str,
+    name: &'static str,
+    purpose: &'static str,
+) -> Rule {
+    Rule {
+        verb,
+        group: "coordination.k8s.io",
+        resource: "leases",
+        subresource: "",
+        name,
+        scope: Scope::Namespace(LEASE_NAMESPACE),
+        used_by,
+        purpose,
+    }
+}
+
+const DAEMONSETS: (&str, &str) = ("daemonsets", "");
+const REVISIONS: (&str, &str) = ("controllerrevisions", "");
+const PODS: (&str, &str) = ("pods", "");
+const NODES: (&str, &str) = ("nodes", "");
+const EVENTS: (&str, &str) = ("events", "");
+
+const FOLLOW_DAEMONSETS: &str = "follow the workloads and what they ask for";
+const FOLLOW_REVISIONS: &str = "know which revision is the newest";
+const FOLLOW_PODS: &str = "know which pods are outdated, and how many are available";
+const FOLLOW_NODES: &str = "know which nodes are ready, and which should run a pod";
+const TELL: &str = "tell in `kubectl describe` what was done and what was refused";
+const HOLD_LEASE: &str = "hold the lease, so that only one controller works at a time";
+const HAVE_LEASE: &str =
+    "make the lease where there is none; a name cannot be asked for before the object is there";
+
+/// All rights, in the order in which they are printed. No wildcard: each stands for requests that the code sends.
+const RULES: &[Rule] = &[
+    cluster(ALL, "list", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(ALL, "watch", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(
+        NATIVE,
+        "get",
+        "apps",
+        DAEMONSETS,
+        "make sure that a DaemonSet still exists before something is adopted or a collision is counted for it",
+    ),
+    cluster(
+        NATIVE,
+        "patch",
+        "apps",
+        ("daemonsets", "status"),
+        "write how far the rollout is",
+    ),
+    cluster(
+        NATIVE,
+        "update",
+        "apps",
+        ("daemonsets", "finalizers"),
+        "name the DaemonSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
+    ),
+    cluster(ALL, "list", "apps", REVISIONS, FOLLOW_REVISIONS),
+    cluster(ALL, "watch", "apps", REVISIONS, FOLLOW_REVISIONS),
+    cluster(
+        NATIVE,
+        "get",
+        "apps",
+        REVISIONS,
+        "look at the revision that already has the name of a new one",
+    ),
+    cluster(NATIVE, "create", "apps", REVISIONS, "write a new revision"),
+    cluster(
+        NATIVE,
+        "patch",
+        "apps",
+        REVISIONS,
+        "number, label, adopt and release revisions",
+    ),
+    cluster(
+        NATIVE,
+        "delete",
+        "apps",
+        REVISIONS,
+        "keep no more history than revisionHistoryLimit",
+    ),
+    cluster(ALL, "list", "", PODS, FOLLOW_PODS),
+    cluster(ALL, "watch", "", PODS, FOLLOW_PODS),
+    cluster(
+        ALL,
+        "delete",
+        "",
+        PODS,
+        "replace outdated pods: the DaemonSet's controller makes the new ones",
+    ),
+    cluster(
+        NATIVE,
+        "get",
+        "",
+        PODS,
+        "recognise a pod whose creation was not answered",
+    ),
+    cluster(NATIVE, "create", "", PODS, "make the pods of DaemonSets"),
+    cluster(NATIVE, "patch", "", PODS, "label, adopt and release pods"),
+    cluster(ALL, "list", "", NODES, FOLLOW_NODES),
+    cluster(ALL, "watch", "", NODES, FOLLOW_NODES),
+    cluster(ALL, "create", "", EVENTS, TELL),
+    cluster(ALL, "patch", "", EVENTS, TELL),
+    lease(ALL, "get", "pitstop-controller", HOLD_LEASE),
+    lease(ALL, "patch", "pitstop-controller", HOLD_LEASE),
+    lease(ALL, "create", "", HAVE_LEASE),
+    lease(
+        NATIVE,
+        "get",
+        "kube-controller-manager",
+        "refuse to work beside a DaemonSet controller that the cluster already has",
+    ),
+];
+
+/// All rights that any controller uses, in the order in which they are printed.
+pub fn rules() -> &'static [Rule] {
+    RULES
+}
+
+/// The rights that these controllers use.
+pub fn rules_for(controllers: &[Controller]) -> impl Iterator<Item = &'static Rule> {
+    RULES
+        .iter()
+        .filter(|rule| rule.used_by.iter().any(|user| controllers.contains(user)))
+}
+
+/// Entries of a role: neighbours with the same resource and purpose share one, under that purpose as comment.
+pub(super) fn to_tree(rules: &[&Rule]) -> Tree {
+    let entries = rules.chunk_by(|a, b| a.is_like(b)).filter_map(|alike| {
+        let rule = alike.first()?;
+        let mut entry = vec![
+            ("apiGroups", flow([rule.group])),
+            ("resources", flow([rule.path()])),
+        ];
+        if !rule.name.is_empty() {
+            entry.push(("resourceNames", flow([rule.name])));
+        }
+        entry.push(("verbs", flow(alike.iter().map(|rule| rule.verb))));
+        Some(map(entry).why(rule.purpose))
+    });
+    list(entries)
+}
