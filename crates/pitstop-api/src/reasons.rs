@@ -32,6 +32,8 @@ pub const MAX_UNAVAILABLE_IGNORED: &str = "MaxUnavailableIgnored";
 pub const STRATEGY_ALIAS: &str = "StrategyAlias";
 /// A rollout under AdvancedRollingUpdate began or ended.
 pub const UPGRADE_PROGRESS: &str = "UpgradeProgress";
+/// A right of ours is missing, so nothing becomes of the workload.
+pub const NOT_ALLOWED: &str = "NotAllowed";
 
 /// Pod and node condition: ready to serve.
 pub const READY: &str = "Ready";

@@ -12,10 +12,12 @@ use serde_json::Value;
 pub use error::{CallError, Refusal};
 pub use gate::Gate;
 pub use kube_api::KubeApi;
+pub use rights::{Learning, MissingRight, REMEDY, Rights};
 
 mod error;
 mod gate;
 mod kube_api;
+mod rights;
 
 /// Who we are in `managedFields`.
 pub const FIELD_MANAGER: &str = "pitstop-controller";

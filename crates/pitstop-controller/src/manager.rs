@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::Error;
-use crate::api::{Api, Gate, KubeApi, Resource};
+use crate::api::{Api, Gate, KubeApi, Learning, Resource};
 use crate::controllers::daemonset::{self, DaemonSets, Model, NATIVE, POD_UPDATER};
 use crate::events::Recorder;
 use crate::executor::{self, Executor};
@@ -152,7 +152,8 @@ impl Manager {
     fn assemble(raw_api: Arc<dyn Api>, config: Config, listener: Option<TcpListener>) -> Self {
         let mut seeds = StdRng::seed_from_u64(config.seed);
         let metrics = Arc::new(Metrics::new());
-        let gate = Arc::new(Gate::new(Arc::clone(&raw_api), Arc::clone(&metrics)));
+        let learning: Arc<dyn Api> = Arc::new(Learning::new(Arc::clone(&raw_api), metrics.rights().clone()));
+        let gate = Arc::new(Gate::new(learning, Arc::clone(&metrics)));
         let api: Arc<dyn Api> = Arc::clone(&gate) as _;
         let stores = Arc::new(Stores::new());
         let overlay = Arc::new(Overlay::default());

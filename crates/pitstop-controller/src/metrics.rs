@@ -19,6 +19,7 @@
 //! | `pitstop_watch_restarts_total` | resource | watches opened again |
 //! | `pitstop_overlay_entries` | | own writes that the stores do not show yet |
 //! | `pitstop_events_dropped_total` | | events dropped because the queue was full |
+//! | `pitstop_missing_rights` | verb, resource | 1 for each right that turned out to be missing |
 //! | `pitstop_lease_held` | | 1 while we may write |
 
 use std::fmt;
@@ -34,7 +35,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::api::{Gate, Resource, Verb};
+use crate::api::{Gate, Resource, Rights, Verb};
 use crate::controllers::daemonset::DaemonSets;
 use crate::events::Recorder;
 use crate::store::{Overlay, Stores};
@@ -53,6 +54,7 @@ pub struct Metrics {
     event_to_action_seconds: Histograms,
     actions: Family<Labels<3>, Counter>,
     writes: Family<Labels<3>, Counter>,
+    rights: Rights,
 }
 
 impl Default for Metrics {
@@ -73,6 +75,7 @@ impl Metrics {
             event_to_action_seconds: Family::new_with_constructor(milliseconds_to_minutes),
             actions: Family::default(),
             writes: Family::default(),
+            rights: Rights::default(),
         };
         registry.register(
             "reconciles",
@@ -96,8 +99,14 @@ impl Metrics {
         );
         registry.register("actions", "Actions of plans by result", metrics.actions.clone());
         registry.register("writes", "Requests that change something", metrics.writes.clone());
+        registry.register_collector(Box::new(metrics.rights.clone()));
         *metrics.registry() = registry;
         metrics
+    }
+
+    /// The rights that turned out to be missing.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     /// One reconcile ended.

@@ -4,7 +4,8 @@
 //!   do not put it off, so a busy key is never hidden.
 //! * One worker has a key at a time. Marks meanwhile make it due again as soon as it is done.
 //! * Keys are handed out in the order in which they became due, so that none starves.
-//! * A key that fails is due again after 5 ms, doubling up to 1000 s. News does not wait for that.
+//! * A key that fails is due again after 5 ms, doubling up to 1000 s, or up to 30 s where only a person can help. News
+//!   does not wait for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -18,6 +19,9 @@ use tokio::time::{Instant, sleep_until};
 pub const COALESCE: Duration = Duration::from_millis(3);
 /// The first and the longest wait after failures. Source: daemonset.md A3.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1000));
+
+/// The longest wait where a right is missing: nobody tells us when it was granted.
+pub const UNTIL_GRANTED: Duration = Duration::from_secs(30);
 
 /// A queue of keys, each at most once.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub enum Done {
     Again,
     /// Badly. Look again after a while that grows, and no sooner than this.
     Failed(Option<Duration>),
+    /// A right is missing. Look again after a while that grows up to [`UNTIL_GRANTED`].
+    NotAllowed,
 }
 
 /// How long the queue is.
@@ -155,8 +161,11 @@ impl<K: Ord + Clone + Debug> Queue<K> {
                 due = due.into_iter().chain(later).min();
             }
             Done::Again => due = Some(now + COALESCE),
-            Done::Failed(at_least) => {
-                let wait = back_off(entry.n_failures).max(at_least.unwrap_or_default());
+            Done::Failed(_) | Done::NotAllowed => {
+                let wait = match done {
+                    Done::Failed(at_least) => back_off(entry.n_failures).max(at_least.unwrap_or_default()),
+                    _ => back_off(entry.n_failures).min(UNTIL_GRANTED),
+                };
                 entry.n_failures = entry.n_failures.saturating_add(1);
                 due = Some(due.map_or(now + wait, |due| due.min(now + wait)));
             }

@@ -124,10 +124,11 @@ impl Stores {
         wires.into_iter().map(|wire| state.lean(wire)).collect()
     }
 
-    fn replace(&self, resource: Resource, objects: Vec<Object>, version: u64) {
+    /// Takes in a list. Does it count as in sync from now on?
+    fn replace(&self, resource: Resource, objects: Vec<Object>, version: u64, is_synced: bool) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.replace(resource, objects, version);
-        self.set_synced(resource, true);
+        self.set_synced(resource, is_synced);
         for listener in self.listeners.get().into_iter().flatten() {
             listener.relisted(&state, resource);
         }

@@ -337,6 +337,9 @@ fn controller_failure(error: &pitstop_controller::Error) -> anyhow::Error {
             "leave out --controllers native-daemonset, or use --force where the lease is a relic"
         }
         Error::Listen { .. } => "choose another address with --metrics-addr",
+        Error::Api { source, .. } if source.missing_right().is_some() => {
+            "let somebody who may grant rights apply the output of `pitstop manifests` again"
+        }
         Error::Api { .. } => {
             "is the cluster running, and may this user read and write DaemonSets, pods and leases?"
         }

@@ -6,6 +6,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use pitstop_controller::CallError;
+use pitstop_controller::api::MissingRight;
+
 /// How a command ended that did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -102,7 +105,7 @@ fn one_line(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = match cause.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(status)) => status.message.clone(),
+            Some(kube::Error::Api(status)) => refusal_text(status),
             _ => cause.to_string(),
         };
         if parts.last().is_some_and(|last| last.contains(&text)) {
@@ -116,12 +119,21 @@ fn one_line(error: &anyhow::Error) -> String {
     parts.join(": ")
 }
 
+/// What the server said; a missing right in the words that all of pitstop says it in.
+fn refusal_text(status: &kube::core::Status) -> String {
+    let right = (status.code == 403).then(|| MissingRight::from_message(&status.message));
+    match right.flatten() {
+        Some(right) => right.to_string(),
+        None => status.message.clone(),
+    }
+}
+
 fn api_code(error: &anyhow::Error) -> Option<u16> {
     error
         .chain()
         .find_map(|cause| match cause.downcast_ref::<kube::Error>() {
             Some(kube::Error::Api(status)) => Some(status.code),
-            _ => None,
+            _ => cause.downcast_ref::<CallError>()?.code(),
         })
 }
 
@@ -138,9 +150,7 @@ fn advice_for(error: &anyhow::Error) -> String {
         Some(401) => {
             "the API server does not know this user: choose another with --kubeconfig or --context".into()
         }
-        Some(403) => {
-            "this user may not do that: ask for the permission, or choose another with --context".into()
-        }
+        Some(403) => "ask for the right that the message names, or choose another user with --context".into(),
         Some(404) => "look at what is there with `pitstop status -A`".into(),
         Some(409) => "somebody changed it in between: run the command again".into(),
         Some(400 | 422) => "mend what the message names and run the command again".into(),
@@ -194,5 +204,36 @@ mod tests {
             text.starts_with("error: reading ds/x: daemonsets.apps \"x\" not found\nhint: "),
             "{text}"
         );
+    }
+
+    const RBAC: &str = "nodes is forbidden: User \"jane\" cannot list resource \"nodes\" in API group \"\" at the cluster scope";
+
+    #[test]
+    fn a_missing_right_is_named_whichever_way_it_was_asked_for() {
+        let status = kube::core::Status::failure(RBAC, "Forbidden").with_code(403);
+        let by_kube = anyhow::Error::new(kube::Error::Api(Box::new(status))).context("listing nodes");
+        let body = serde_json::json!({ "message": RBAC }).to_string();
+        let by_us = anyhow::Error::new(pitstop_controller::Error::Api {
+            doing: "listing nodes",
+            source: CallError::from_answer(403, body.as_bytes()),
+        });
+        for error in [by_kube, by_us] {
+            let (code, text) = describe(&error);
+            assert_eq!(code, 1);
+            assert_eq!(
+                text,
+                "error: listing nodes: not allowed to list nodes: user \"jane\" lacks verb \"list\" on resource \
+                 \"nodes\" (API group \"\")\n\
+                 hint: ask for the right that the message names, or choose another user with --context"
+            );
+        }
+    }
+
+    #[test]
+    fn a_quota_is_no_missing_right() {
+        let text = "pods \"x\" is forbidden: exceeded quota: q";
+        let status = kube::core::Status::failure(text, "Forbidden").with_code(403);
+        let (_, said) = describe(&anyhow::Error::new(kube::Error::Api(Box::new(status))));
+        assert!(said.starts_with(&format!("error: {text}\nhint: ")), "{said}");
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::rights::MissingRight;
+
 /// Why a request did not do what was asked, by what the caller should do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -20,7 +22,7 @@ pub enum CallError {
     /// 410: what we knew is too old; list again.
     #[error("{0}")]
     Gone(Refusal),
-    /// 403: not allowed, or a quota is used up.
+    /// 403: a right is missing ([`CallError::missing_right`]), a quota is used up, or admission says no.
     #[error("{0}")]
     Forbidden(Refusal),
     /// 429, 503, 504 and other 5xx: try again later.
@@ -73,11 +75,20 @@ struct Cause {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(right) = self.missing_right() {
+            return right.fmt(f);
+        }
         if self.message.is_empty() {
             write!(f, "the server answered {} {}", self.code, self.reason)
         } else {
             f.write_str(&self.message)
         }
+    }
+}
+
+impl Refusal {
+    fn missing_right(&self) -> Option<MissingRight> {
+        (self.code == 403).then(|| MissingRight::from_message(&self.message))?
     }
 }
 
@@ -116,6 +127,38 @@ impl CallError {
     pub fn is_namespace_terminating(&self) -> bool {
         matches!(self, Self::Forbidden(refusal)
             if refusal.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// The right that is missing; `None`: something else is wrong.
+    pub fn missing_right(&self) -> Option<MissingRight> {
+        match self {
+            Self::Forbidden(refusal) => refusal.missing_right(),
+            _ => None,
+        }
+    }
+
+    /// The HTTP status code of a refusal.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::NotFound(refusal)
+            | Self::AlreadyExists(refusal)
+            | Self::Conflict(refusal)
+            | Self::Gone(refusal)
+            | Self::Forbidden(refusal)
+            | Self::Busy(refusal)
+            | Self::Refused(refusal) => Some(refusal.code),
+            Self::Unreachable(_) | Self::Unreadable { .. } | Self::LeaseLost => None,
+        }
+    }
+
+    /// Does it show that the right to ask was there?
+    pub(super) fn is_past_authorization(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::AlreadyExists(_) | Self::Conflict(_) | Self::Gone(_) => true,
+            Self::Forbidden(refusal) => refusal.missing_right().is_none(),
+            Self::Refused(refusal) => refusal.code == 422,
+            Self::Busy(_) | Self::Unreachable(_) | Self::Unreadable { .. } | Self::LeaseLost => false,
+        }
     }
 
     /// Is it about what others did in the meantime rather than about something being wrong?
@@ -181,6 +224,26 @@ mod tests {
         assert_eq!(error.to_string(), "bad gateway");
         assert!(error.is_ambiguous());
         assert!(!CallError::from_answer(503, b"").is_ambiguous());
+    }
+
+    #[test]
+    fn a_missing_right_is_said_in_our_words_and_a_quota_in_those_of_the_server() {
+        let rbac = br#"{"message":"nodes is forbidden: User \"u\" cannot list resource \"nodes\" in API group \"\" at the cluster scope"}"#;
+        let error = CallError::from_answer(403, rbac);
+        assert_eq!(
+            error.to_string(),
+            "not allowed to list nodes: user \"u\" lacks verb \"list\" on resource \"nodes\" (API group \"\")"
+        );
+        let quota = CallError::from_answer(
+            403,
+            br#"{"message":"pods \"x\" is forbidden: exceeded quota: q"}"#,
+        );
+        assert_eq!(quota.to_string(), "pods \"x\" is forbidden: exceeded quota: q");
+        assert!(quota.missing_right().is_none());
+        assert!(
+            CallError::from_answer(500, rbac).missing_right().is_none(),
+            "not a refusal"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use pitstop_engine::{Action, Plan, Snapshot};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, debug_span, warn};
 
-use crate::api::{Api, Call, CallError, Resource, Verb};
+use crate::api::{Api, Call, CallError, MissingRight, REMEDY, Resource, Verb};
 use crate::events::{About, Record, Recorder};
 use crate::executor::{Executor, Outcome, Work};
 use crate::metrics::Metrics;
@@ -195,6 +195,10 @@ impl DaemonSets {
                 Ok(true) => self.look(key, true),
                 Ok(false) => return (Done::Failed(None), "stale"),
                 Err(error) => {
+                    if let Some(right) = error.missing_right() {
+                        self.tell_missing(&daemonset, &right);
+                        return (Done::NotAllowed, "not_allowed");
+                    }
                     warn!(daemonset = %key, %error, "live read before adoption failed");
                     return (Done::Failed(error.retry_after()), "failed");
                 }
@@ -229,10 +233,19 @@ impl DaemonSets {
                 .observe_event_to_action(self.model.name, marked_at.elapsed());
         }
         match &outcome.failure {
-            Some(error) => {
-                warn!(daemonset = %key, %error, "plan not carried out");
-                (Done::Failed(outcome.retry_after()), "failed")
-            }
+            Some(error) => match error.missing_right() {
+                Some(right) => {
+                    // What becomes of pods has events of its own.
+                    if !right.is_about_pods() {
+                        self.tell_missing(&work.daemonset, &right);
+                    }
+                    (Done::NotAllowed, "not_allowed")
+                }
+                None => {
+                    warn!(daemonset = %key, %error, "plan not carried out");
+                    (Done::Failed(outcome.retry_after()), "failed")
+                }
+            },
             None if outcome.is_stale => {
                 debug!(daemonset = %key, "the state has changed, deciding again");
                 (Done::Failed(None), "stale")
@@ -247,6 +260,17 @@ impl DaemonSets {
                 (Done::Ok(Some(after)), result)
             }
         }
+    }
+
+    /// Tells those who look at the workload; who runs the controllers is told by [`crate::api::Rights`].
+    fn tell_missing(&self, daemonset: &DaemonSetView, right: &MissingRight) {
+        self.parts.recorder.publish(Record {
+            source: self.model.source,
+            about: About::from(daemonset),
+            is_warning: true,
+            reason: reasons::NOT_ALLOWED,
+            message: format!("{right}; {REMEDY}"),
+        });
     }
 
     /// Gathers and decides, under one read lock.

@@ -82,7 +82,9 @@ impl Executor {
             Err(error) if error.is_namespace_terminating() => return Ok(()),
             Err(CallError::LeaseLost) => {}
             Err(error) => {
-                warn!(daemonset = &*daemonset.name, node = &**node_name, %error, "pod not created");
+                if error.missing_right().is_none() {
+                    warn!(daemonset = &*daemonset.name, node = &**node_name, %error, "pod not created");
+                }
                 self.tell(
                     work,
                     true,
@@ -228,7 +230,9 @@ impl Executor {
             Err(CallError::NotFound(_)) => Ok(()),
             Err(error @ (CallError::Conflict(_) | CallError::LeaseLost)) => Err(error),
             Err(error) => {
-                warn!(daemonset = &*daemonset.name, pod = &**name, %error, "pod not deleted");
+                if error.missing_right().is_none() {
+                    warn!(daemonset = &*daemonset.name, pod = &**name, %error, "pod not deleted");
+                }
                 self.tell(
                     work,
                     true,

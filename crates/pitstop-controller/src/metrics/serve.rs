@@ -22,7 +22,7 @@ struct Shared {
     stores: Arc<Stores>,
 }
 
-/// The endpoints. Alive means that the process answers; ready, that all stores are in sync.
+/// The endpoints. Alive means that the process answers; ready, that all stores are in sync and no right is missing.
 pub fn routes(metrics: Arc<Metrics>, stores: Arc<Stores>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
@@ -45,11 +45,15 @@ async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
         .into_iter()
         .map(crate::api::Resource::plural)
         .collect();
-    if unsynced.is_empty() {
+    let mut lines: Vec<String> = Vec::new();
+    if !unsynced.is_empty() {
+        lines.push(format!("not in sync: {}", unsynced.join(", ")));
+    }
+    lines.extend(shared.metrics.rights().missing().iter().map(ToString::to_string));
+    if lines.is_empty() {
         (StatusCode::OK, "ok".to_owned())
     } else {
-        let text = format!("not in sync: {}", unsynced.join(", "));
-        (StatusCode::SERVICE_UNAVAILABLE, text)
+        (StatusCode::SERVICE_UNAVAILABLE, lines.join("\n"))
     }
 }
 

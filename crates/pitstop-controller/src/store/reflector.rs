@@ -1,4 +1,6 @@
 //! Keeps one kind in the stores: list, then watch from there, for ever.
+//!
+//! A kind that may be listed but not watched is not in sync: nothing is decided on what cannot be followed.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -36,6 +38,8 @@ pub struct Reflector {
     resource: Resource,
     rng: StdRng,
     n_failures: u32,
+    /// Was the last watch refused because the right to it is missing?
+    may_not_watch: bool,
 }
 
 /// Why a watch ended.
@@ -57,6 +61,7 @@ impl Reflector {
             resource,
             rng: StdRng::seed_from_u64(seed),
             n_failures: 0,
+            may_not_watch: false,
         }
     }
 
@@ -66,7 +71,7 @@ impl Reflector {
             match self.list().await {
                 Ok(version) => self.watch_from(version).await,
                 Err(error) => {
-                    warn!(resource = self.resource.plural(), %error, "list failed");
+                    self.complain(&error, "list failed");
                     self.back_off(error.retry_after()).await;
                 }
             }
@@ -103,8 +108,9 @@ impl Reflector {
                     version,
                     "listed"
                 );
+                let at = version.parse().unwrap_or_default();
                 self.stores
-                    .replace(self.resource, objects, version.parse().unwrap_or_default());
+                    .replace(self.resource, objects, at, !self.may_not_watch);
                 return Ok(version);
             }
         }
@@ -132,7 +138,7 @@ impl Reflector {
                 Ended::Closed if opened_at.elapsed() >= GOOD_WATCH => {}
                 Ended::Closed => self.back_off(None).await,
                 Ended::Failed(error) => {
-                    warn!(resource = self.resource.plural(), %error, "watch failed");
+                    self.complain(&error, "watch failed");
                     self.back_off(error.retry_after()).await;
                     if self.n_failures >= LIST_AFTER {
                         return;
@@ -152,8 +158,17 @@ impl Reflector {
         let mut lines = match self.api.watch(call).await {
             Ok(lines) => lines,
             Err(CallError::Gone(_)) => return Ended::Expired,
-            Err(error) => return Ended::Failed(error),
+            Err(error) => {
+                if error.missing_right().is_some() {
+                    self.may_not_watch = true;
+                    self.stores.set_synced(self.resource, false);
+                }
+                return Ended::Failed(error);
+            }
         };
+        if std::mem::take(&mut self.may_not_watch) {
+            self.stores.set_synced(self.resource, true);
+        }
         let longest_silence = Duration::from_secs(seconds) + SILENCE;
         loop {
             match timeout(longest_silence, lines.next()).await {
@@ -241,6 +256,13 @@ impl Reflector {
             );
         }
         wire
+    }
+
+    /// Missing rights are told once, by [`crate::api::Rights`].
+    fn complain(&self, error: &CallError, what: &'static str) {
+        if error.missing_right().is_none() {
+            warn!(resource = self.resource.plural(), %error, "{what}");
+        }
     }
 
     async fn back_off(&mut self, at_least: Option<Duration>) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, clock, daemonset_json, made, pod_json, refused, uid};
 
-fn list(items: &[Value], version: &str, continue_at: &str) -> Value {
+pub(crate) fn list(items: &[Value], version: &str, continue_at: &str) -> Value {
     json!({ "metadata": { "resourceVersion": version, "continue": continue_at }, "items": items })
 }
 
@@ -317,7 +317,7 @@ async fn health_readiness_and_metrics_are_served() {
     manager.shutdown().await;
 }
 
-async fn get(addr: std::net::SocketAddr, path: &str) -> String {
+pub(crate) async fn get(addr: std::net::SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");

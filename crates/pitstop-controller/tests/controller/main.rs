@@ -6,6 +6,7 @@ mod executor;
 mod fetch;
 mod kube_api;
 mod loops;
+mod rights;
 mod scripted;
 mod store;
 mod triggers;

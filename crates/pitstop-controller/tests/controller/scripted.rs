@@ -18,6 +18,7 @@ pub(crate) struct Scripted {
     answer: Mutex<Answer>,
     calls: Mutex<Vec<Call>>,
     watches: Mutex<VecDeque<Vec<Value>>>,
+    refused_watch: Mutex<Option<(Resource, CallError)>>,
 }
 
 impl Scripted {
@@ -26,12 +27,18 @@ impl Scripted {
             answer: Mutex::new(Box::new(answer)),
             calls: Mutex::default(),
             watches: Mutex::default(),
+            refused_watch: Mutex::default(),
         })
     }
 
     /// The next watch of pods shows these events and is then closed; after the last script it stays open in silence.
     pub(crate) fn watch_shows(&self, events: Vec<Value>) {
         self.watches.lock().unwrap().push_back(events);
+    }
+
+    /// Watches of this kind are refused, or none any more.
+    pub(crate) fn refuse_watches(&self, refused: Option<(Resource, CallError)>) {
+        *self.refused_watch.lock().unwrap() = refused;
     }
 
     /// What was asked, oldest first.
@@ -75,6 +82,10 @@ impl Api for Scripted {
 
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
         self.calls.lock().unwrap().push(call.clone());
+        let refused = self.refused_watch.lock().unwrap().clone();
+        if let Some((_, error)) = refused.filter(|(resource, _)| *resource == call.resource) {
+            return Box::pin(async move { Err(error) });
+        }
         let script = match call.resource {
             Resource::Pods => self.watches.lock().unwrap().pop_front(),
             _ => None,
@@ -94,6 +105,23 @@ impl Api for Scripted {
 pub(crate) fn refused(code: u16, reason: &str, message: &str) -> CallError {
     let body = json!({ "kind": "Status", "reason": reason, "message": message });
     CallError::from_answer(code, body.to_string().as_bytes())
+}
+
+/// What RBAC answers when a right is missing.
+pub(crate) fn not_allowed(call: &Call) -> CallError {
+    let (plural, status) = (
+        call.resource.plural(),
+        if call.is_status { "/status" } else { "" },
+    );
+    let place = match &call.namespace {
+        Some(namespace) => format!("in the namespace \"{namespace}\""),
+        None => "at the cluster scope".to_owned(),
+    };
+    let message = format!(
+        "{plural} is forbidden: User \"us\" cannot {} resource \"{plural}{status}\" in API group \"\" {place}",
+        call.verb.as_str()
+    );
+    refused(403, "Forbidden", &message)
 }
 
 /// What a server answers to a create: the object, with a uid and a version.

@@ -1,0 +1,323 @@
+//! Rights that we lack, as the API server's answers show them.
+//!
+//! RBAC refuses with 403, and so do quotas and admission; only the text tells them apart. A right that is missing is told
+//! once, not with every attempt, and again when it has been granted or is missing anew.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use super::{Api, Call, CallError, Lines, Resource, Verb};
+
+/// What to do about it.
+pub const REMEDY: &str = "apply the output of `pitstop manifests` again";
+/// A refusal that was not repeated for this long is forgotten: nobody needs the right any more. Everything that is
+/// refused is tried again long before.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// A right that somebody lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRight {
+    /// Who lacks it.
+    pub user: String,
+    /// The verb, as in RBAC.
+    pub verb: String,
+    /// The resource, with its subresource: `daemonsets/status`.
+    pub resource: String,
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// Where it was asked for; `None`: for the whole cluster.
+    pub namespace: Option<String>,
+}
+
+impl MissingRight {
+    /// Reads the text of a 403. `None`: it was refused for another reason, such as a quota or an admission webhook.
+    pub fn from_message(message: &str) -> Option<Self> {
+        let (_, rest) = message.split_once("User \"")?;
+        let (user, rest) = rest.split_once("\" cannot ")?;
+        let (verb, rest) = rest.split_once(" resource \"")?;
+        let (resource, rest) = rest.split_once("\" in API group \"")?;
+        let (group, place) = rest.split_once('"')?;
+        let namespace = match place.strip_prefix(" in the namespace \"") {
+            Some(rest) => Some(rest.split_once('"')?.0),
+            None if place.starts_with(" at the cluster scope") => None,
+            None => return None,
+        };
+        Some(Self {
+            user: user.to_owned(),
+            verb: verb.to_owned(),
+            resource: resource.to_owned(),
+            group: group.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        })
+    }
+
+    /// Is it the right to create or delete pods?
+    pub fn is_about_pods(&self) -> bool {
+        self.resource == Resource::Pods.plural() && matches!(self.verb.as_str(), "create" | "delete")
+    }
+}
+
+impl fmt::Display for MissingRight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            user,
+            verb,
+            resource,
+            group,
+            ..
+        } = self;
+        write!(f, "not allowed to {verb} {resource}")?;
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace \"{namespace}\"")?,
+            None if resource == Resource::Nodes.plural() => {}
+            None => f.write_str(" in all namespaces")?,
+        }
+        write!(
+            f,
+            ": user \"{user}\" lacks verb \"{verb}\" on resource \"{resource}\" (API group \"{group}\")"
+        )
+    }
+}
+
+/// What is asked for: verb, resource, and whether it is the `status` of it.
+type Asked = (&'static str, &'static str, bool);
+
+/// The rights that turned out to be missing.
+#[derive(Debug, Clone, Default)]
+pub struct Rights(Arc<Mutex<BTreeMap<Asked, Places>>>);
+
+/// Where it is missing, since when this is known, and how it was said.
+type Places = BTreeMap<Option<String>, (Instant, MissingRight)>;
+
+impl Rights {
+    /// The rights that are missing now, one for each verb and resource.
+    pub fn missing(&self) -> Vec<MissingRight> {
+        let known = self.known();
+        let first = |places: &Places| Some(places.values().next()?.1.clone());
+        known.values().filter_map(first).collect()
+    }
+
+    /// Learns from an answer.
+    fn learn(&self, asked: Asked, namespace: Option<&str>, answer: Result<(), &CallError>) {
+        match answer {
+            Ok(()) => self.granted(asked, namespace),
+            Err(error) => match error.missing_right() {
+                Some(right) => self.refused(asked, namespace, right),
+                // What was answered by name, version or content was allowed before.
+                None if error.is_past_authorization() => self.granted(asked, namespace),
+                None => {}
+            },
+        }
+    }
+
+    fn refused(&self, asked: Asked, namespace: Option<&str>, right: MissingRight) {
+        let mut known = self.known();
+        let places = known.entry(asked).or_default();
+        if places.is_empty() {
+            error!("{right}; {REMEDY}");
+        }
+        places.insert(namespace.map(str::to_owned), (Instant::now(), right));
+    }
+
+    fn granted(&self, asked: Asked, namespace: Option<&str>) {
+        let mut known = self.known();
+        let Some(places) = known.get_mut(&asked) else {
+            return;
+        };
+        places.remove(&namespace.map(str::to_owned));
+        if places.is_empty() {
+            known.remove(&asked);
+            let (verb, _, _) = asked;
+            warn!("allowed again to {verb} {}", path(asked));
+        }
+    }
+
+    /// What is known, without what was forgotten.
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Asked, Places>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, places| {
+            places.retain(|_, (at, _)| at.elapsed() < FORGET_AFTER);
+            !places.is_empty()
+        });
+        known
+    }
+}
+
+impl Collector for Rights {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "1 for each right that turned out to be missing";
+        let mut metric = encoder.encode_descriptor("missing_rights", help, None, MetricType::Gauge)?;
+        for asked in self.known().keys() {
+            let labels = [("verb", asked.0.to_owned()), ("resource", path(*asked))];
+            ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn path((_, resource, is_status): Asked) -> String {
+    if is_status {
+        format!("{resource}/status")
+    } else {
+        resource.to_owned()
+    }
+}
+
+/// Lets everything through, and learns from the answers which rights are missing.
+pub struct Learning {
+    inner: Arc<dyn Api>,
+    rights: Rights,
+}
+
+impl Learning {
+    /// In front of `inner`.
+    pub fn new(inner: Arc<dyn Api>, rights: Rights) -> Self {
+        Self { inner, rights }
+    }
+}
+
+impl Api for Learning {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let (asked, namespace) = asked(&call);
+            let answer = self.inner.send(call).await;
+            self.rights
+                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
+            answer
+        })
+    }
+
+    fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
+        Box::pin(async move {
+            let (asked, namespace) = asked(&call);
+            let answer = self.inner.watch(call).await;
+            self.rights
+                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
+            answer
+        })
+    }
+}
+
+fn asked(call: &Call) -> (Asked, Option<String>) {
+    let verb: Verb = call.verb;
+    let asked = (verb.as_str(), call.resource.plural(), call.is_status);
+    (asked, call.namespace.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of a kube-apiserver 1.34.
+    #[test]
+    fn what_rbac_says_is_told_from_quotas_and_admission() {
+        for (message, want) in [
+            (
+                "pods is forbidden: User \"system:serviceaccount:pitstop-system:pitstop\" cannot list resource \
+                 \"pods\" in API group \"\" at the cluster scope",
+                Some(
+                    "not allowed to list pods in all namespaces: user \
+                     \"system:serviceaccount:pitstop-system:pitstop\" lacks verb \"list\" on resource \"pods\" \
+                     (API group \"\")",
+                ),
+            ),
+            (
+                "nodes is forbidden: User \"jane\" cannot watch resource \"nodes\" in API group \"\" at the cluster \
+                 scope: RBAC: clusterrole.rbac.authorization.k8s.io \"x\" not found",
+                Some(
+                    "not allowed to watch nodes: user \"jane\" lacks verb \"watch\" on resource \"nodes\" (API group \
+                     \"\")",
+                ),
+            ),
+            (
+                "daemonsets.apps \"agent\" is forbidden: User \"jane\" cannot patch resource \"daemonsets/status\" in \
+                 API group \"apps\" in the namespace \"prod\"",
+                Some(
+                    "not allowed to patch daemonsets/status in namespace \"prod\": user \"jane\" lacks verb \"patch\" \
+                     on resource \"daemonsets/status\" (API group \"apps\")",
+                ),
+            ),
+            (
+                "pods \"agent-x\" is forbidden: exceeded quota: q, requested: pods=1",
+                None,
+            ),
+            (
+                "admission webhook \"w.example.com\" denied the request: not on Fridays",
+                None,
+            ),
+            (
+                "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
+                None,
+            ),
+            (
+                "pods \"x\" is forbidden: unable to create new content in namespace a because it is being terminated",
+                None,
+            ),
+            ("forbidden: User \"jane\" cannot get path \"/metrics\"", None),
+            (
+                "User \"jane\" cannot get resource \"pods\" in API group \"\" somewhere else",
+                None,
+            ),
+            ("", None),
+        ] {
+            let right = MissingRight::from_message(message).map(|right| right.to_string());
+            assert_eq!(right.as_deref(), want, "{message}");
+        }
+    }
+
+    fn refusal(namespace: &str) -> CallError {
+        let message = format!(
+            "pods \\\"x\\\" is forbidden: User \\\"u\\\" cannot delete resource \\\"pods\\\" in API group \\\"\\\" in \
+             the namespace \\\"{namespace}\\\""
+        );
+        CallError::from_answer(403, format!("{{\"message\":\"{message}\"}}").as_bytes())
+    }
+
+    const DELETE: Asked = ("delete", "pods", false);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_is_missing_until_it_is_granted_where_it_was_missing() {
+        let rights = Rights::default();
+        let n = |rights: &Rights| rights.known().get(&DELETE).map_or(0, Places::len);
+        rights.learn(DELETE, Some("a"), Err(&refusal("a")));
+        rights.learn(DELETE, Some("b"), Err(&refusal("b")));
+        assert_eq!(
+            (n(&rights), rights.missing().len()),
+            (2, 1),
+            "one line for a verb and resource"
+        );
+        rights.learn(DELETE, Some("c"), Ok(()));
+        rights.learn(("list", "pods", false), None, Ok(()));
+        assert_eq!(n(&rights), 2, "allowed elsewhere is not allowed here");
+        rights.learn(DELETE, Some("a"), Err(&CallError::Unreachable("down".into())));
+        rights.learn(DELETE, Some("a"), Err(&CallError::from_answer(503, b"")));
+        assert_eq!(n(&rights), 2, "no answer says nothing");
+        rights.learn(DELETE, Some("a"), Err(&CallError::from_answer(404, b"")));
+        assert_eq!(
+            n(&rights),
+            1,
+            "who is told that it is not there might have looked"
+        );
+        rights.learn(DELETE, Some("b"), Ok(()));
+        assert!(rights.missing().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_refused_any_more_is_forgotten() {
+        let rights = Rights::default();
+        rights.learn(DELETE, Some("a"), Err(&refusal("a")));
+        tokio::time::advance(FORGET_AFTER).await;
+        assert!(rights.missing().is_empty());
+    }
+}
