@@ -5,12 +5,14 @@
 //! that one ends.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
+use kube::api::DeleteParams;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use tokio::time::{Instant, sleep};
@@ -53,12 +55,12 @@ rules:
 /// Keeps the program `$@` running while its own input is open, and ends it when that closes: also when the process that
 /// holds the other end was killed.
 const GUARDIAN: &str =
-    r#""$@" >>"$LOG" 2>&1 </dev/null & child=$!; echo $child; read -r _; kill $child; wait $child"#;
+    r#""$@" >>"$LOG" 2>&1 </dev/null & child=$!; echo $child; read -r _; kill -s KILL $child; wait $child"#;
 
 /// A running control plane.
 pub(crate) struct ControlPlane {
     programs: PathBuf,
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     etcd_port: u16,
     api_port: u16,
     ca_pem: String,
@@ -118,12 +120,12 @@ pub(crate) fn programs() -> Option<PathBuf> {
 impl ControlPlane {
     /// Starts all of it and waits until it answers.
     pub(crate) async fn start(programs: PathBuf, tuning: Tuning) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let [etcd_port, peer_port, api_port] = free_ports();
-        let ca_pem = write_credentials(folder.path());
-        std::fs::write(folder.path().join("audit-policy.yaml"), AUDIT_POLICY).unwrap();
+        let ca_pem = write_credentials(&folder);
+        std::fs::write(folder.join("audit-policy.yaml"), AUDIT_POLICY).unwrap();
         // Nobody else talks to this etcd; its port for peers must still be one of its own.
-        std::fs::write(folder.path().join("peer-port"), peer_port.to_string()).unwrap();
+        std::fs::write(folder.join("peer-port"), peer_port.to_string()).unwrap();
         let mut plane = Self {
             programs,
             folder,
@@ -139,7 +141,8 @@ impl ControlPlane {
         plane.write_kubeconfig(ADMIN, ADMIN);
         plane.start_etcd();
         plane.start_api_server().await;
-        plane.start_controllers();
+        plane.start_controller_manager(&[]);
+        plane.start_scheduler();
         plane.wait_for_service_accounts().await;
         plane
     }
@@ -210,7 +213,14 @@ impl ControlPlane {
 
     /// Ends the API server at once, as a crash of its machine would.
     pub(crate) fn kill_api_server(&mut self) {
-        self.api_server = None;
+        if let Some(api_server) = self.api_server.take() {
+            api_server.kill();
+        }
+    }
+
+    /// Where the API server listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.api_port).into()
     }
 
     /// Starts the API server and waits until it answers.
@@ -287,24 +297,47 @@ impl ControlPlane {
         self.etcd = Some(self.launch("etcd", &arguments));
     }
 
-    fn start_controllers(&mut self) {
-        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
+    /// Starts the controller manager again, without these of its controllers.
+    pub(crate) async fn restart_controller_manager(&mut self, without: &[&str]) {
+        if let Some(program) = self.controller_manager.take() {
+            program.kill();
+        }
+        let leases: kube::Api<Lease> = kube::Api::namespaced(self.client().await, "kube-system");
+        let lease = "kube-controller-manager";
+        leases.delete(lease, &DeleteParams::default()).await.unwrap();
+        self.start_controller_manager(without);
+    }
+
+    fn start_controller_manager(&mut self, without: &[&str]) {
+        let mut controllers = vec!["*".to_owned()];
+        let never = [
+            "node-ipam-controller",
+            "node-route-controller",
+            "service-lb-controller",
+        ];
+        controllers.extend(without.iter().chain(&never).map(|name| format!("-{name}")));
         let grace = self.tuning.node_grace.as_secs();
         let arguments = [
-            kubeconfig.clone(),
+            format!("--kubeconfig={}", self.kubeconfig().display()),
             "--secure-port=0".to_owned(),
             "--service-account-private-key-file=service-accounts.key".to_owned(),
             "--root-ca-file=ca.crt".to_owned(),
             "--use-service-account-credentials=true".to_owned(),
-            "--controllers=*,-nodeipam,-node-route-controller,-service-lb-controller".to_owned(),
+            format!("--controllers={}", controllers.join(",")),
+            // Nobody starts it again when it gives up its lease because the API server was away.
+            "--leader-elect-lease-duration=150s".to_owned(),
+            "--leader-elect-renew-deadline=120s".to_owned(),
             "--node-monitor-period=1s".to_owned(),
             format!("--node-monitor-grace-period={grace}s"),
             "--kube-api-qps=2000".to_owned(),
             "--kube-api-burst=4000".to_owned(),
         ];
         self.controller_manager = Some(self.launch("kube-controller-manager", &arguments));
+    }
+
+    fn start_scheduler(&mut self) {
         let arguments = [
-            kubeconfig,
+            format!("--kubeconfig={}", self.kubeconfig().display()),
             "--secure-port=0".to_owned(),
             "--leader-elect=false".to_owned(),
             "--kube-api-qps=2000".to_owned(),
@@ -329,11 +362,11 @@ impl ControlPlane {
     }
 
     fn launch(&self, name: &str, arguments: &[String]) -> Program {
-        Program::start(&self.programs.join(name), arguments, self.folder.path())
+        Program::start(&self.programs.join(name), arguments, &self.folder)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The end of what a program said.
@@ -391,6 +424,24 @@ impl Drop for Program {
         drop(self.guardian.stdin.take());
         let _ = self.guardian.wait();
     }
+}
+
+/// A new folder. Those of processes that are no more are removed: a control plane lives as long as its process, which
+/// leaves nobody behind to clean up.
+fn folder() -> PathBuf {
+    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("control-planes");
+    std::fs::create_dir_all(&all).unwrap();
+    for entry in std::fs::read_dir(&all).unwrap() {
+        let path = entry.unwrap().path();
+        let owner = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !Path::new("/proc").join(owner).exists() {
+            // Somebody else may be removing it just now.
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+    let prefix = format!("{}.", std::process::id());
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&all);
+    folder.unwrap().keep()
 }
 
 /// Ports that nobody listens on at this moment.

@@ -9,12 +9,14 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod audit;
 mod auto;
 mod background;
 mod control_plane;
 mod demo;
 mod nodes;
 mod plan;
+mod proxy;
 mod real;
 mod reasons;
 mod rolling;

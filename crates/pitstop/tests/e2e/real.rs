@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 
 use kube::Client;
+use pitstop_controller::Controller;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::control_plane::{ControlPlane, Tuning, programs};
 use crate::world::{World, kubectl_is_there};
 use crate::{auto, rolling};
+
+mod account;
+mod faults;
+mod site;
+mod webhook;
 
 /// The control plane of this process. It is started by the first who needs it, and ends with the process.
 static SHARED: Mutex<Shared> = Mutex::const_new(Shared {
@@ -45,7 +51,7 @@ impl Plane {
         self.shared.plane.as_mut().unwrap()
     }
 
-    fn running(&self) -> &ControlPlane {
+    pub(crate) fn running(&self) -> &ControlPlane {
         self.shared.plane.as_ref().unwrap()
     }
 
@@ -61,7 +67,7 @@ impl Plane {
 
     /// The kubeconfig of pitstop's service account.
     pub(crate) async fn controller_kubeconfig(&self) -> PathBuf {
-        self.running().kubeconfig()
+        self.authorize(&[Controller::DaemonPodUpdater], None).await
     }
 
     /// The kubectl of the same release.
