@@ -10,7 +10,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use error::{CallError, Refusal};
-pub use gate::Gate;
+pub use gate::{Gate, Permission};
 pub use kube_api::KubeApi;
 pub use rights::{Learning, MissingRight, REMEDY, Rights};
 

@@ -34,5 +34,7 @@ pub mod store;
 
 pub use api::{Api, Call, CallError, KubeApi};
 pub use error::Error;
+pub use lease::HeldBy;
 pub use lease::native_daemonset_conflict;
+pub use manager::replica::{Phase, Replica};
 pub use manager::{Config, Controller, Manager};

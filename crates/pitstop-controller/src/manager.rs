@@ -1,4 +1,4 @@
-//! Everything, started and stopped.
+//! Everything, started and stopped: [`Manager`] is one term of leading, [`replica::Replica`] one term after the other.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -23,10 +23,13 @@ use crate::api::{Api, Gate, KubeApi, Learning, Resource};
 use crate::controllers::daemonset::{self, DaemonSets, Model, NATIVE, POD_UPDATER};
 use crate::events::Recorder;
 use crate::executor::{self, Executor};
-use crate::lease::{self, Holder};
-use crate::metrics::{Gauges, Metrics, serve};
+use crate::lease::{self, Keeper, LEASE};
+use crate::metrics::serve::{self, Standing};
+use crate::metrics::{Gauges, Metrics};
 use crate::store::reflector::Reflector;
 use crate::store::{Overlay, Stores};
+
+pub mod replica;
 
 /// How long workers may take to finish what they are doing when they are told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -105,8 +108,39 @@ pub struct Manager {
     config: Config,
     controllers: Vec<Arc<DaemonSets>>,
     stores: Arc<Stores>,
-    metrics: Arc<Metrics>,
+    front: Front,
     health_addr: Option<SocketAddr>,
+}
+
+/// What people and probes see of this process; it outlives a term.
+#[derive(Clone)]
+struct Front {
+    metrics: Arc<Metrics>,
+    standing: Standing,
+}
+
+impl Front {
+    /// `api`, with its refusals noted.
+    fn learning(&self, api: &Arc<dyn Api>) -> Arc<dyn Api> {
+        Arc::new(Learning::new(Arc::clone(api), self.metrics.rights().clone()))
+    }
+
+    /// Serves it, if there is an address. Returns where.
+    async fn open(config: &Config, tasks: &mut JoinSet<Error>) -> Result<(Self, Option<SocketAddr>), Error> {
+        let front = Self {
+            metrics: Arc::new(Metrics::new()),
+            standing: Standing::default(),
+        };
+        let Some(addr) = config.health_addr else {
+            return Ok((front, None));
+        };
+        let listening = TcpListener::bind(addr).await;
+        let listener = listening.map_err(|source| Error::Listen { addr, source })?;
+        let addr = listener.local_addr().ok();
+        let routes = serve::routes(Arc::clone(&front.metrics), front.standing.clone());
+        supervise(tasks, "health endpoints", serve::serve(listener, routes));
+        Ok((front, addr))
+    }
 }
 
 impl Manager {
@@ -126,34 +160,53 @@ impl Manager {
     /// # Errors
     /// As [`Manager::start`].
     pub async fn start_on(raw_api: Arc<dyn Api>, config: Config) -> Result<Self, Error> {
-        if config.controllers.contains(&Controller::NativeDaemonSet)
-            && !config.force_native
-            && let Some(how) = lease::native_conflict(raw_api.as_ref(), config.clock.now()).await?
-        {
-            return Err(Error::NativeConflict(how));
-        }
-        let listener = match config.health_addr {
-            Some(addr) => {
-                let listening = TcpListener::bind(addr).await;
-                Some(listening.map_err(|source| Error::Listen { addr, source })?)
-            }
-            None => None,
-        };
+        refuse_beside_native(raw_api.as_ref(), &config).await?;
+        let mut tasks = JoinSet::new();
+        let (front, health_addr) = Front::open(&config, &mut tasks).await?;
+        let mut keeper = None;
         if config.takes_lease {
-            Holder::new(raw_api.as_ref(), config.clock.clone(), &config.identity)
-                .acquire()
-                .await?;
+            let identity = &config.identity;
+            let mut candidate = Keeper::new(front.learning(&raw_api), config.clock.clone(), identity);
+            candidate.acquire().await?;
+            keeper = Some(candidate);
         }
-        let manager = Self::assemble(raw_api, config, listener);
-        info!(controllers = ?manager.config.controllers, "controllers started");
+        let mut manager = Self::begin(raw_api, config, keeper, front, tasks);
+        manager.health_addr = health_addr;
         Ok(manager)
     }
 
-    fn assemble(raw_api: Arc<dyn Api>, config: Config, listener: Option<TcpListener>) -> Self {
+    /// Starts everything afresh under a lease that was just taken: the first lists are begun after that, so no
+    /// decision is made on what was true before. Source: reliability.md F9.
+    fn begin(
+        raw_api: Arc<dyn Api>,
+        config: Config,
+        keeper: Option<Keeper>,
+        front: Front,
+        tasks: JoinSet<Error>,
+    ) -> Self {
+        let manager = Self::assemble(raw_api, config, keeper, front, tasks);
+        manager.front.metrics.count_lease_taken();
+        manager.front.standing.leading(Arc::clone(&manager.stores));
+        info!(controllers = ?manager.config.controllers, "controllers started");
+        manager
+    }
+
+    fn assemble(
+        raw_api: Arc<dyn Api>,
+        config: Config,
+        keeper: Option<Keeper>,
+        front: Front,
+        tasks: JoinSet<Error>,
+    ) -> Self {
         let mut seeds = StdRng::seed_from_u64(config.seed);
-        let metrics = Arc::new(Metrics::new());
-        let learning: Arc<dyn Api> = Arc::new(Learning::new(Arc::clone(&raw_api), metrics.rights().clone()));
-        let gate = Arc::new(Gate::new(learning, Arc::clone(&metrics)));
+        let metrics = Arc::clone(&front.metrics);
+        let inner = front.learning(&raw_api);
+        let (counter, clock) = (Arc::clone(&metrics), config.clock.clone());
+        let gate = match keeper.as_ref().and_then(Keeper::permission) {
+            Some(permission) => Gate::with_permission(inner, counter, clock, permission),
+            None => Gate::new(inner, counter),
+        };
+        let gate = Arc::new(gate);
         let api: Arc<dyn Api> = Arc::clone(&gate) as _;
         let stores = Arc::new(Stores::new());
         let overlay = Arc::new(Overlay::default());
@@ -184,17 +237,16 @@ impl Manager {
             })
             .collect();
         stores.listen(controllers.iter().map(|c| Arc::clone(c) as _).collect());
-        metrics.add_collector(Gauges {
+        metrics.show(Some(Gauges {
             stores: Arc::clone(&stores),
             overlay,
             recorder: recorder.clone(),
             controllers: controllers.clone(),
             gate: Arc::clone(&gate),
-        });
+        }));
         let (lost, lease_lost) = watch::channel(None);
-        let health_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let mut manager = Self {
-            tasks: JoinSet::new(),
+            tasks,
             workers: JoinSet::new(),
             lease_lost,
             writer: JoinSet::new(),
@@ -204,21 +256,18 @@ impl Manager {
             config,
             controllers,
             stores,
-            metrics,
-            health_addr,
+            front,
+            health_addr: None,
         };
         supervise(&mut manager.writer, "events", writer.run());
-        manager.spawn_tasks(&api, &mut seeds, lost, listener);
+        manager.spawn_tasks(&api, &mut seeds);
+        if let Some(keeper) = keeper {
+            manager.spawn_keeper(keeper, lost);
+        }
         manager
     }
 
-    fn spawn_tasks(
-        &mut self,
-        api: &Arc<dyn Api>,
-        seeds: &mut StdRng,
-        lost: watch::Sender<Option<String>>,
-        listener: Option<TcpListener>,
-    ) {
+    fn spawn_tasks(&mut self, api: &Arc<dyn Api>, seeds: &mut StdRng) {
         for resource in Resource::WATCHED {
             let reflector = Reflector::new(
                 Arc::clone(api),
@@ -234,26 +283,18 @@ impl Manager {
                 supervise(&mut self.workers, controller.name(), work);
             }
         }
-        if let Some(listener) = listener {
-            let routes = serve::routes(Arc::clone(&self.metrics), Arc::clone(&self.stores));
-            supervise(
-                &mut self.tasks,
-                "health endpoints",
-                serve::serve(listener, routes),
-            );
-        }
-        if self.config.takes_lease {
-            let raw_api = Arc::clone(&self.raw_api);
-            let gate = Arc::clone(&self.gate);
-            let (clock, identity) = (self.config.clock.clone(), self.config.identity.clone());
-            supervise(&mut self.tasks, "lease", async move {
-                let why = Holder::new(raw_api.as_ref(), clock, &identity).keep().await;
-                gate.close();
-                // Nobody listens any more only when the manager itself is gone.
-                let _ = lost.send(Some(why));
-                std::future::pending::<()>().await;
-            });
-        }
+    }
+
+    fn spawn_keeper(&mut self, mut keeper: Keeper, lost: watch::Sender<Option<String>>) {
+        let gate = Arc::clone(&self.gate);
+        supervise(&mut self.tasks, "lease", async move {
+            let why = keeper.keep(&gate).await;
+            gate.close();
+            info!(lease = LEASE, why, "the lease is lost; all writes have stopped");
+            // Nobody listens any more only when the manager itself is gone.
+            let _ = lost.send(Some(why));
+            std::future::pending::<()>().await;
+        });
     }
 
     /// Are all stores in sync?
@@ -268,7 +309,7 @@ impl Manager {
 
     /// What was counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.front.metrics
     }
 
     /// The controllers that run.
@@ -325,15 +366,21 @@ impl Manager {
         self.flush_events().await;
         self.gate.close();
         if may_release {
-            Holder::new(
-                self.raw_api.as_ref(),
-                self.config.clock.clone(),
-                &self.config.identity,
-            )
-            .release()
-            .await;
+            let clock = self.config.clock.clone();
+            Keeper::new(Arc::clone(&self.raw_api), clock, &self.config.identity)
+                .release()
+                .await;
         }
         info!("controllers stopped");
+    }
+
+    /// Ends a term that was lost: nothing is finished, nothing is written. Whatever ran has ended when this returns.
+    async fn abandon(&mut self) {
+        self.gate.close();
+        self.front.metrics.show(None);
+        self.workers.shutdown().await;
+        self.tasks.shutdown().await;
+        self.writer.shutdown().await;
     }
 
     async fn flush_events(&mut self) {
@@ -341,6 +388,17 @@ impl Manager {
             warn!("not all events were written in time");
         }
         self.writer.abort_all();
+    }
+}
+
+/// Where the cluster has a DaemonSet controller of its own, ours does not run beside it unless forced.
+async fn refuse_beside_native(api: &dyn Api, config: &Config) -> Result<(), Error> {
+    if !config.controllers.contains(&Controller::NativeDaemonSet) || config.force_native {
+        return Ok(());
+    }
+    match lease::native_conflict(api, config.clock.now()).await? {
+        Some(how) => Err(Error::NativeConflict(how)),
+        None => Ok(()),
     }
 }
 

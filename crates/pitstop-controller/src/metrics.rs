@@ -21,6 +21,7 @@
 //! | `pitstop_events_dropped_total` | | events dropped because the queue was full |
 //! | `pitstop_missing_rights` | verb, resource | 1 for each right that turned out to be missing |
 //! | `pitstop_lease_held` | | 1 while we may write |
+//! | `pitstop_lease_taken_total` | | how often this process began to lead |
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +56,12 @@ pub struct Metrics {
     actions: Family<Labels<3>, Counter>,
     writes: Family<Labels<3>, Counter>,
     rights: Rights,
+    lease_taken: Counter,
+    gauges: Shown,
 }
+
+/// Where the gauges of the term that runs are found; between terms there are none.
+type Shown = Arc<Mutex<Option<Gauges>>>;
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -76,6 +82,8 @@ impl Metrics {
             actions: Family::default(),
             writes: Family::default(),
             rights: Rights::default(),
+            lease_taken: Counter::default(),
+            gauges: Shown::default(),
         };
         registry.register(
             "reconciles",
@@ -100,6 +108,12 @@ impl Metrics {
         registry.register("actions", "Actions of plans by result", metrics.actions.clone());
         registry.register("writes", "Requests that change something", metrics.writes.clone());
         registry.register_collector(Box::new(metrics.rights.clone()));
+        registry.register(
+            "lease_taken",
+            "How often this process began to lead",
+            metrics.lease_taken.clone(),
+        );
+        registry.register_collector(Box::new(Current(Arc::clone(&metrics.gauges))));
         *metrics.registry() = registry;
         metrics
     }
@@ -159,13 +173,23 @@ impl Metrics {
         text
     }
 
-    pub(crate) fn add_collector(&self, gauges: Gauges) {
-        self.registry().register_collector(Box::new(gauges));
+    /// A term of leading began.
+    pub fn count_lease_taken(&self) {
+        self.lease_taken.inc();
+    }
+
+    /// From here on these are shown; `None`: none.
+    pub(crate) fn show(&self, gauges: Option<Gauges>) {
+        *lock(&self.gauges) = gauges;
     }
 
     fn registry(&self) -> std::sync::MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.registry)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn milliseconds_to_minutes() -> Histogram {
@@ -187,39 +211,40 @@ pub(crate) struct Gauges {
     pub(crate) gate: Arc<Gate>,
 }
 
-impl fmt::Debug for Gauges {
+/// Reads the gauges of the term that runs.
+struct Current(Shown);
+
+impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauges").finish_non_exhaustive()
+        f.debug_struct("Current").finish_non_exhaustive()
     }
 }
 
-impl Collector for Gauges {
+impl Collector for Current {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        self.encode_controllers(&mut encoder)?;
-        self.encode_stores(&mut encoder)?;
-        let plain: [(&str, &str, i64); 2] = [
-            (
-                "overlay_entries",
-                "Own writes that the stores do not show yet",
-                count(self.overlay.len()),
-            ),
-            (
-                "lease_held",
-                "1 while writing is allowed",
-                i64::from(!self.gate.is_closed()),
-            ),
-        ];
-        for (name, help, value) in plain {
-            let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-        }
-        let dropped = ConstCounter::new(self.recorder.n_dropped());
-        let help = "Events dropped because the queue was full";
-        dropped.encode(encoder.encode_descriptor("events_dropped", help, None, MetricType::Counter)?)
+        let gauges = lock(&self.0);
+        let is_held = gauges.as_ref().is_some_and(|gauges| gauges.gate.is_open());
+        let held = ConstGauge::new(i64::from(is_held));
+        let help = "Whether writing is allowed";
+        held.encode(encoder.encode_descriptor("lease_held", help, None, MetricType::Gauge)?)?;
+        gauges
+            .as_ref()
+            .map_or(Ok(()), |gauges| gauges.encode(&mut encoder))
     }
 }
 
 impl Gauges {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.encode_controllers(encoder)?;
+        self.encode_stores(encoder)?;
+        let help = "Own writes that the stores do not show yet";
+        let overlay = ConstGauge::new(count(self.overlay.len()));
+        overlay.encode(encoder.encode_descriptor("overlay_entries", help, None, MetricType::Gauge)?)?;
+        let dropped = ConstCounter::new(self.recorder.n_dropped());
+        let help = "Events dropped because the queue was full";
+        dropped.encode(encoder.encode_descriptor("events_dropped", help, None, MetricType::Counter)?)
+    }
+
     fn encode_controllers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Workloads that are due";
         let mut metric = encoder.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;

@@ -291,11 +291,6 @@ impl Controllers {
         Ok(Self { manager })
     }
 
-    /// Where health and metrics are served.
-    pub fn health_addr(&self) -> Option<SocketAddr> {
-        self.manager.health_addr()
-    }
-
     /// Waits until they cannot go on.
     ///
     /// # Errors
@@ -326,7 +321,8 @@ pub fn config(controllers: BTreeSet<Controller>) -> anyhow::Result<pitstop_contr
     Ok(config)
 }
 
-fn controller_failure(error: &pitstop_controller::Error) -> anyhow::Error {
+/// What a person is told when controllers do not start or cannot go on.
+pub(crate) fn controller_failure(error: &pitstop_controller::Error) -> anyhow::Error {
     use pitstop_controller::Error;
     let advice = match error {
         Error::LeaseHeld { .. } => {

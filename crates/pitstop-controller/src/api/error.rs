@@ -42,8 +42,8 @@ pub enum CallError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The lease is lost: nothing may be written any more.
-    #[error("not written: the lease is lost")]
+    /// The lease is lost, or was not renewed in time: nothing may be written.
+    #[error("not written: the lease is lost, or was not renewed in time")]
     LeaseLost,
 }
 

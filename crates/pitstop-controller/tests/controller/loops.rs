@@ -1,7 +1,7 @@
-//! List and watch; the lease; the manager. Sources: research/crates.md section 2, embedded-cluster.md watch.
+//! List and watch; the manager. Sources: research/crates.md section 2, embedded-cluster.md watch.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -9,7 +9,7 @@ use pitstop_api::view::Uid;
 use pitstop_controller::api::{Api, CallError, Resource, Verb};
 use pitstop_controller::store::Stores;
 use pitstop_controller::store::reflector::Reflector;
-use pitstop_controller::{Config, Controller, Error, Manager};
+use pitstop_controller::{Config, Controller, Manager};
 use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, clock, daemonset_json, made, pod_json, refused, uid};
@@ -156,12 +156,10 @@ async fn what_we_wrote_is_seen_at_once_and_an_older_event_does_not_undo_it() {
 }
 
 /// A server with one DaemonSet and a lease.
-fn server(lease: Arc<std::sync::Mutex<Option<Value>>>, is_down: Arc<AtomicBool>) -> Arc<Scripted> {
+fn server() -> Arc<Scripted> {
+    let lease = std::sync::Mutex::new(None::<Value>);
     let n = AtomicUsize::new(100);
     Scripted::new(move |call| {
-        if is_down.load(Ordering::SeqCst) {
-            return Err(CallError::Unreachable("connection refused".into()));
-        }
         let version = n.fetch_add(1, Ordering::SeqCst) as u64;
         match (call.verb, call.resource) {
             (Verb::List, Resource::DaemonSets) => Ok(list(&[daemonset_json()], "10", "")),
@@ -189,72 +187,6 @@ fn config() -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_is_taken_renewed_and_given_back() {
-    let lease = Arc::default();
-    let api = server(Arc::clone(&lease), Arc::default());
-    let mut manager = Manager::start_on(api.clone(), config()).await.unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_secs(20), manager.wait())
-            .await
-            .is_err()
-    );
-    assert!(manager.is_ready());
-    let renewals = api
-        .writes()
-        .iter()
-        .filter(|call| call.resource == Resource::Leases)
-        .count();
-    assert!((6..=8).contains(&renewals), "{renewals}");
-    let held = lease.lock().unwrap().clone().unwrap();
-    assert_eq!(held["spec"]["holderIdentity"], "me");
-    assert_eq!(held["spec"]["leaseDurationSeconds"], 15);
-    manager.shutdown().await;
-    assert_eq!(
-        lease.lock().unwrap().clone().unwrap()["spec"]["holderIdentity"],
-        Value::Null
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_second_controller_is_refused_and_told_who_holds_the_lease() {
-    let lease = json!({
-        "metadata": { "resourceVersion": "1" },
-        "spec": {
-            "holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "2025-12-31T23:59:58.000000Z",
-        },
-    });
-    let api = server(Arc::new(std::sync::Mutex::new(Some(lease))), Arc::default());
-    let error = Manager::start_on(api.clone(), config()).await.err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "another pitstop controller is at work: \"other\" holds the lease kube-system/pitstop-controller and renewed \
-         it at 2025-12-31T23:59:58Z; stop it, or wait until its lease runs out at 2026-01-01T00:00:13Z"
-    );
-    assert_eq!(api.writes(), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_lease_stops_all_writes_and_ends_the_manager() {
-    let is_down = Arc::new(AtomicBool::new(false));
-    let api = server(Arc::default(), Arc::clone(&is_down));
-    let mut manager = Manager::start_on(api.clone(), config()).await.unwrap();
-    let begun_at = tokio::time::Instant::now();
-    is_down.store(true, Ordering::SeqCst);
-    let error = manager.wait().await;
-    assert!(matches!(error, Error::LeaseLost { .. }), "{error}");
-    // Others may take it after 15 s.
-    assert!(
-        begun_at.elapsed() < Duration::from_secs(13),
-        "{:?}",
-        begun_at.elapsed()
-    );
-    is_down.store(false, Ordering::SeqCst);
-    let n = api.writes().len();
-    manager.shutdown().await;
-    assert_eq!(api.writes().len(), n, "not even the lease is written");
-}
-
-#[tokio::test(start_paused = true)]
 async fn the_native_controller_is_refused_beside_another_one_unless_forced() {
     let lease = json!({
         "metadata": { "resourceVersion": "1" },
@@ -267,7 +199,7 @@ async fn the_native_controller_is_refused_beside_another_one_unless_forced() {
     ] {
         let mut lease = lease.clone();
         lease["spec"]["renewTime"] = json!(renewed_at);
-        let inner = server(Arc::default(), Arc::default());
+        let inner = server();
         let api = Scripted::new(move |call| {
             if call.name.as_deref() == Some("kube-controller-manager") {
                 return Ok(lease.clone());
@@ -291,7 +223,7 @@ async fn the_native_controller_is_refused_beside_another_one_unless_forced() {
 
 #[tokio::test]
 async fn health_readiness_and_metrics_are_served() {
-    let api = server(Arc::default(), Arc::default());
+    let api = server();
     let mut config = config();
     config.health_addr = Some("127.0.0.1:0".parse().unwrap());
     let manager = Manager::start_on(api, config).await.unwrap();
@@ -334,9 +266,7 @@ fn the_uids_of_tests_are_uids() {
 
 #[tokio::test]
 async fn the_table_of_metrics_names_every_metric() {
-    let manager = Manager::start_on(server(Arc::default(), Arc::default()), config())
-        .await
-        .unwrap();
+    let manager = Manager::start_on(server(), config()).await.unwrap();
     let metrics = manager.metrics();
     metrics.count_reconcile("c", "written", Duration::ZERO);
     metrics.observe_plan("c", Duration::ZERO);

@@ -5,6 +5,7 @@
 mod executor;
 mod fetch;
 mod kube_api;
+mod lease;
 mod loops;
 mod rights;
 mod scripted;

@@ -178,16 +178,24 @@ async fn a_kubeconfig_of_the_user_is_not_touched() {
 }
 
 #[tokio::test]
-async fn controllers_outside_and_inside_refuse_each_other() {
+async fn controllers_outside_wait_for_those_inside() {
     let home = tempfile::tempdir().unwrap();
     let up = Up::start(home.path(), &[]).await;
     let arguments = ["controller", "--metrics-addr", "127.0.0.1:0"];
-    let (code, _, stderr) = said(home.path(), &arguments).await;
-    assert_eq!(code, Some(1));
+    let mut child = pitstop(home.path()).args(arguments).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = tokio::time::timeout(LIMIT, lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(
-        stderr.contains("another pitstop controller is at work"),
-        "{stderr}"
+        first.starts_with(
+            "waiting for the lease kube-system/pitstop-controller, held by pitstop-up (renewed "
+        ),
+        "{first}"
     );
+    child.kill().await.unwrap();
     up.stop().await;
 
     let up = Up::start(home.path(), &["--controllers", "off"]).await;
