@@ -22,24 +22,24 @@ struct World {
 }
 
 async fn world() -> World {
+    world_of(FleetConfig::default()).await
+}
+
+/// A node of a fleet with this configuration, whose clock is the cluster's.
+async fn world_of(config: FleetConfig) -> World {
     let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let config = Config {
+    let cluster = Cluster::start(Config {
         clock: clock.clone(),
         seed: Some(7),
         builtin_controllers: false,
         ..Config::default()
-    };
-    let cluster = Cluster::start(config).await.unwrap();
-    let client = cluster.client();
-    let fleet = Fleet::start(
-        client.clone(),
-        FleetConfig {
-            clock,
-            ..FleetConfig::default()
-        },
-    )
+    })
     .await
     .unwrap();
+    let client = cluster.client();
+    let fleet = Fleet::start(client.clone(), FleetConfig { clock, ..config })
+        .await
+        .unwrap();
     fleet.add(NodeSpec::new("n1")).await.unwrap();
     World {
         client,
@@ -332,6 +332,25 @@ async fn a_readiness_gate_belongs_to_its_controller() {
         ),
         ("True".into(), "False".into())
     );
+}
+
+/// With a heartbeat of their own, leases do not run as fast as the rest.
+#[tokio::test(start_paused = true)]
+async fn heartbeats_need_not_run_as_fast_as_pods_start() {
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1";
+    let world = world_of(FleetConfig {
+        time_scale: 1000.0,
+        heartbeat: Some(Duration::from_secs(60)),
+        ..FleetConfig::default()
+    })
+    .await;
+    world.run(one("nginx:1")).await;
+    world.until_ready().await;
+    let first = world.get(lease).await["spec"]["renewTime"].clone();
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    assert_eq!(world.get(lease).await["spec"]["renewTime"], first);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_ne!(world.get(lease).await["spec"]["renewTime"], first);
 }
 
 /// A node that somebody else registers is played too, and a new fleet goes on with what an earlier one left.

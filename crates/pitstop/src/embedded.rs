@@ -85,7 +85,7 @@ impl Embedded {
             }
         };
         let client = cluster.client();
-        let nodes = Nodes::start(cluster.client_as("system:nodes"), options.time_scale).await?;
+        let nodes = Nodes::start(cluster.client_as("system:nodes"), options.time_scale, None).await?;
         let present = node_names(&client).await?;
         let wanted = match &options.nodes {
             NodeNames::Given(names) => names.as_slice(),
@@ -213,12 +213,14 @@ pub struct Nodes {
 
 impl Nodes {
     /// Starts to simulate: the nodes of the API server that are marked as simulated, and those that are added.
+    /// `heartbeat` as in [`FleetConfig`].
     ///
     /// # Errors
     /// The API server does not answer.
-    pub async fn start(client: Client, time_scale: f64) -> anyhow::Result<Self> {
+    pub async fn start(client: Client, time_scale: f64, heartbeat: Option<Duration>) -> anyhow::Result<Self> {
         let config = FleetConfig {
             time_scale,
+            heartbeat,
             ..FleetConfig::default()
         };
         let fleet = Fleet::start(client, config)

@@ -24,6 +24,8 @@ use crate::informer::{Change, watch};
 const LEASE: Duration = Duration::from_secs(10);
 /// How often a kubelet reports an unchanged status. Source: embedded-cluster.md 17.1.
 const STATUS: Duration = Duration::from_secs(300);
+/// Nodes that started together drift apart: a heartbeat is sooner by up to this part. Source: embedded-cluster.md 16.2.
+const JITTER: f64 = 0.04;
 /// Pods of a node that returns are reported within this time. Source: embedded-cluster.md 17.6.
 const REPORT_SPREAD: Duration = Duration::from_secs(10);
 /// A failed write is tried again after this long.
@@ -174,6 +176,17 @@ impl Kubelets {
         self.at(at, timer);
     }
 
+    /// As [`Self::after`], for what a node does to be seen alive. `duration` is what it is where a lease takes [`LEASE`].
+    fn heartbeat(&mut self, duration: Duration, timer: Timer) {
+        match self.config.heartbeat {
+            None => self.after(duration, timer),
+            Some(lease) => {
+                let factor = duration.as_secs_f64() / LEASE.as_secs_f64();
+                self.at(Instant::now() + lease.mul_f64(factor), timer);
+            }
+        }
+    }
+
     fn on_timers(&mut self) {
         let now = Instant::now();
         while self.timers.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
@@ -298,8 +311,8 @@ impl Kubelets {
         self.machines.insert(name.to_owned(), machine);
         self.renew_lease(name);
         self.report_node(name);
-        self.after(LEASE, Timer::Lease(name.to_owned(), 0));
-        self.after(STATUS, Timer::Status(name.to_owned(), 0));
+        self.heartbeat(LEASE, Timer::Lease(name.to_owned(), 0));
+        self.heartbeat(STATUS, Timer::Status(name.to_owned(), 0));
         for uid in self.bound.get(name).cloned().unwrap_or_default() {
             self.sync_pod(uid);
         }
@@ -320,8 +333,8 @@ impl Kubelets {
         let epoch = machine.epoch;
         self.renew_lease(name);
         self.report_node(name);
-        self.after(LEASE, Timer::Lease(name.to_owned(), epoch));
-        self.after(STATUS, Timer::Status(name.to_owned(), epoch));
+        self.heartbeat(LEASE, Timer::Lease(name.to_owned(), epoch));
+        self.heartbeat(STATUS, Timer::Status(name.to_owned(), epoch));
         let spread = u64::try_from(REPORT_SPREAD.as_millis()).unwrap_or(u64::MAX);
         for uid in self.bound.get(name).cloned().unwrap_or_default() {
             let delay = Duration::from_millis(super::hash(&uid.0.to_le_bytes()) % spread);
@@ -344,10 +357,13 @@ impl Kubelets {
             .is_some_and(|m| m.epoch == epoch && m.is_connected)
         {
             self.renew_lease(name);
-            // Nodes that started together drift apart. Source: embedded-cluster.md 16.2, 4 % jitter.
-            let jitter =
-                Duration::from_millis(super::hash(format!("{name}{}", self.sequence).as_bytes()) % 400);
-            self.after(LEASE.saturating_sub(jitter), Timer::Lease(name.to_owned(), epoch));
+            let drawn = super::hash(format!("{name}{}", self.sequence).as_bytes()) % 1000;
+            #[allow(clippy::cast_precision_loss, reason = "below 1000")]
+            let part = drawn as f64 / 1000.0;
+            self.heartbeat(
+                LEASE.mul_f64(1.0 - JITTER * part),
+                Timer::Lease(name.to_owned(), epoch),
+            );
         }
     }
 
@@ -358,7 +374,7 @@ impl Kubelets {
         {
             machine.is_dirty = true;
             self.report_node(name);
-            self.after(STATUS, Timer::Status(name.to_owned(), epoch));
+            self.heartbeat(STATUS, Timer::Status(name.to_owned(), epoch));
         }
     }
 

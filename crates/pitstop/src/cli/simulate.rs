@@ -1,9 +1,12 @@
 //! `pitstop simulate`.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::span;
 use crate::cli::up::time_scale;
 use crate::connect::ConnectArgs;
 use crate::embedded::Nodes;
@@ -45,6 +48,16 @@ pub struct Simulate {
         value_parser = time_scale
     )]
     pub time_scale: f64,
+    /// Time between heartbeats of a node, whatever the time scale [default: 10s divided by FACTOR]
+    // With many nodes and a large factor, heartbeats would be most of what the API server has to do.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "PITSTOP_HEARTBEAT",
+        hide_env = true,
+        value_parser = span::parse
+    )]
+    pub heartbeat: Option<Duration>,
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -70,7 +83,7 @@ impl Simulate {
                 "give --nodes N with N of at least 1",
             ));
         }
-        let nodes = Nodes::start(client, self.time_scale).await?;
+        let nodes = Nodes::start(client, self.time_scale, self.heartbeat).await?;
         nodes.add(&names, None).await?;
         output::data(&format!("simulating {} nodes: {}", names.len(), names.join(" ")))?;
         tokio::select! {

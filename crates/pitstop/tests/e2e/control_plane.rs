@@ -78,6 +78,8 @@ pub(crate) struct Tuning {
     pub(crate) node_grace: Duration,
     /// Further flags of kube-apiserver.
     pub(crate) api_server: Vec<String>,
+    /// Further flags of kube-controller-manager.
+    pub(crate) controller_manager: Vec<String>,
 }
 
 impl Default for Tuning {
@@ -85,6 +87,7 @@ impl Default for Tuning {
         Self {
             node_grace: Duration::from_secs(5),
             api_server: Vec::new(),
+            controller_manager: Vec::new(),
         }
     }
 }
@@ -332,6 +335,7 @@ impl ControlPlane {
             "--kube-api-qps=2000".to_owned(),
             "--kube-api-burst=4000".to_owned(),
         ];
+        let arguments = [&arguments[..], &self.tuning.controller_manager].concat();
         self.controller_manager = Some(self.launch("kube-controller-manager", &arguments));
     }
 
