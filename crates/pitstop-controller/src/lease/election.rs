@@ -15,8 +15,9 @@
 //!   own.
 //!
 //! How long a hand-over takes: a standby sees the last renewal of a leader that crashed at most
-//! [`Timing::poll_every`] late and waits [`Timing::lasts`] from there: 12 s + 1 s, and the time of two requests; the
-//! limit is 15 s (issue: hand-over under 15 s). A lease that was given back is free at the next poll: 1 s (limit 2 s).
+//! [`Timing::poll_every`] late and waits [`Timing::lasts`] from there: 12 s + 1 s, and the time of two requests, so that
+//! it stays below 15 s while a request takes less than 1 s. A lease that was given back is seen at the next look and
+//! taken with one more request: below 2 s while a request takes less than 0.5 s.
 //!
 //! A leader that cannot renew stops writing, but has not lost: as long as the lease is as it left it, nobody else has
 //! written under it, and the next renewal makes it go on. What it knows is then no older than what a leader knows whose
@@ -40,7 +41,7 @@ pub struct Timing {
     /// For how long after the begin of a successful renewal its holder may write. Range: below `lasts` by what a write
     /// under way may take.
     pub write_for: Duration,
-    /// How often a standby looks.
+    /// How often a standby looks, from begin to begin.
     pub poll_every: Duration,
     /// From the begin of a request that failed to the next attempt.
     pub retry_after: Duration,
@@ -124,8 +125,10 @@ impl fmt::Display for Loss {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seen {
     record: Option<Record>,
+    /// When the answer came that showed it first.
     changed_at: Moment,
-    read_at: Moment,
+    /// When the last request was begun that showed it.
+    asked_at: Moment,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -194,9 +197,15 @@ impl Candidate {
         let is_others = !record.holder.is_empty() && record.holder != self.identity;
         let free_at = self.free_at(seen, record);
         if is_others && now < free_at {
-            let poll_at = seen.read_at + self.timing.poll_every;
-            return if now < poll_at {
-                Step::WaitUntil(poll_at.min(free_at))
+            let poll_at = seen.asked_at + self.timing.poll_every;
+            // The last look would only delay the attempt, which finds out as well whether anything has changed.
+            let wait_until = if poll_at + self.timing.poll_every > free_at {
+                free_at
+            } else {
+                poll_at
+            };
+            return if now < wait_until {
+                Step::WaitUntil(wait_until)
             } else {
                 Step::Read
             };
@@ -246,8 +255,8 @@ impl Candidate {
         }
     }
 
-    /// The lease was read; the answer came at `now`.
-    pub fn read(&mut self, record: Option<Record>, now: Moment) {
+    /// The lease was read with a request that was begun at `begun_at` and answered at `now`.
+    pub fn read(&mut self, record: Option<Record>, begun_at: Moment, now: Moment) {
         self.must_read = false;
         if let Standing::Leading { transitions, .. } = self.standing {
             let loss = match &record {
@@ -260,7 +269,7 @@ impl Candidate {
                 self.standing = Standing::Lost(loss);
             }
         }
-        self.note(record, now);
+        self.note(record, begun_at, now);
     }
 
     /// The lease was made, taken or renewed with a request that was begun at `begun_at` and answered at `now`.
@@ -273,7 +282,7 @@ impl Candidate {
                 renewed_at: begun_at,
             };
         }
-        self.note(Some(record), now);
+        self.note(Some(record), begun_at, now);
     }
 
     /// A write was refused because the lease is not what we thought. The first time this is looked into at once.
@@ -291,7 +300,7 @@ impl Candidate {
         self.not_before = (begun_at + self.timing.retry_after).max(asked.unwrap_or_default());
     }
 
-    fn note(&mut self, record: Option<Record>, now: Moment) {
+    fn note(&mut self, record: Option<Record>, begun_at: Moment, now: Moment) {
         let version = |record: &Option<Record>| record.as_ref().map(|r| r.resource_version.clone());
         let unchanged_since = self
             .seen
@@ -301,7 +310,7 @@ impl Candidate {
         self.seen = Some(Seen {
             record,
             changed_at: unchanged_since.unwrap_or(now),
-            read_at: now,
+            asked_at: begun_at,
         });
     }
 }

@@ -236,7 +236,7 @@ impl Keeper {
                 let lease = read(self.api.as_ref(), NAME).await?;
                 let record = lease.as_ref().map(LeaseView::record);
                 self.lease = lease;
-                self.candidate.read(record, self.now());
+                self.candidate.read(record, begun_at, self.now());
                 return Ok(());
             }
         };

@@ -16,6 +16,7 @@ use pitstop_controller::{Config, Controller, Error, Manager, Phase, Replica};
 use serde_json::{Value, json};
 use tokio::time::{Instant, advance, sleep, timeout};
 
+use crate::loops::get;
 use crate::scripted::{clock, refused};
 
 /// What happens to a request on its way.
@@ -346,7 +347,6 @@ async fn a_standby_takes_over_within_15_s_when_the_leader_crashes() {
     let server = Server::new();
     let leader = replica_that(&Link::new(&server, "a"), leads).await;
     let mut standby = replica_that(&Link::new(&server, "b"), waits).await;
-    // At any phase of the renewals and of the looks.
     goes_on(&mut standby, Duration::from_millis(21_999)).await;
     drop(leader);
     let crashed_at = Instant::now();
@@ -546,6 +546,34 @@ async fn a_standby_waits_out_an_api_server_that_is_away() {
     let mut standby = replica_that(&Link::cut(&server, "b", s(5), s(60)), waits).await;
     goes_on(&mut standby, s(100)).await;
     assert_eq!(server.holder(), "a");
+}
+
+#[tokio::test]
+async fn a_standby_is_alive_and_ready_and_does_not_hold_the_lease() {
+    let server = Server::new();
+    let _leader = replica_that(&Link::new(&server, "a"), leads).await;
+    let mut config = config("b");
+    config.health_addr = Some("127.0.0.1:0".parse().unwrap());
+    let mut standby = Replica::start_on(Link::new(&server, "b"), config).await.unwrap();
+    let addr = standby.health_addr().unwrap();
+    let early = get(addr, "/readyz").await;
+    assert!(
+        early.starts_with("HTTP/1.1 503") && early.contains("the lease was not seen yet"),
+        "{early}"
+    );
+    assert!(waits(&standby.next().await.unwrap()));
+    for (path, want) in [
+        ("/healthz", "ok"),
+        ("/readyz", "ok: standing by"),
+        ("/metrics", "\npitstop_lease_held 0\n"),
+        ("/metrics", "\npitstop_lease_taken_total 0\n"),
+    ] {
+        let text = get(addr, path).await;
+        assert!(
+            text.starts_with("HTTP/1.1 200") && text.contains(want),
+            "{path}: {text}"
+        );
+    }
 }
 
 /// A clock that is set by hand.

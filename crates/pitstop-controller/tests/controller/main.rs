@@ -6,6 +6,7 @@ mod executor;
 mod fetch;
 mod kube_api;
 mod lease;
+mod lease_model;
 mod loops;
 mod rights;
 mod scripted;

@@ -184,17 +184,17 @@ async fn controllers_outside_wait_for_those_inside() {
     let arguments = ["controller", "--metrics-addr", "127.0.0.1:0"];
     let mut child = pitstop(home.path()).args(arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let first = tokio::time::timeout(LIMIT, lines.next_line())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    assert!(
-        first.starts_with(
-            "waiting for the lease kube-system/pitstop-controller, held by pitstop-up (renewed "
-        ),
-        "{first}"
-    );
+    let waiting = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with(
+                "waiting for the lease kube-system/pitstop-controller, held by pitstop-up (renewed ",
+            ) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(LIMIT, waiting).await.unwrap());
     child.kill().await.unwrap();
     up.stop().await;
 

@@ -29,10 +29,14 @@ fn renew(version: &str, transitions: u32) -> Step {
     }
 }
 
+fn read(candidate: &mut Candidate, seen: Option<Record>, at: Moment) {
+    candidate.read(seen, at, at);
+}
+
 /// One that saw `seen` at 100 s.
 fn standby(seen: Option<Record>) -> Candidate {
     let mut candidate = Candidate::new("a", TIMING);
-    candidate.read(seen, ms(100_000));
+    read(&mut candidate, seen, ms(100_000));
     candidate
 }
 
@@ -133,11 +137,11 @@ fn what_a_standby_does_about_what_it_saw() {
 #[test]
 fn only_a_change_of_the_version_shows_that_another_is_alive() {
     let mut candidate = standby(Some(record("b", "7", 2)));
-    candidate.read(Some(record("b", "7", 2)), ms(111_000));
+    read(&mut candidate, Some(record("b", "7", 2)), ms(111_000));
     assert_eq!(candidate.next(ms(112_000)), take_over("7", 3));
-    candidate.read(Some(record("b", "8", 2)), ms(111_900));
+    read(&mut candidate, Some(record("b", "8", 2)), ms(111_900));
     assert_eq!(candidate.next(ms(112_000)), Step::WaitUntil(ms(112_900)));
-    candidate.read(Some(record("b", "8", 2)), ms(123_500));
+    read(&mut candidate, Some(record("b", "8", 2)), ms(123_500));
     assert_eq!(
         candidate.next(ms(123_600)),
         Step::WaitUntil(ms(123_900)),
@@ -182,7 +186,7 @@ fn a_failed_renewal_is_repeated_after_1_s_and_changes_nothing() {
         );
         assert_eq!(candidate.writes_until(), Some(ms(109_000)), "{case}");
         // F2: it was.
-        candidate.read(Some(record("a", "8", 3)), ms(at));
+        read(&mut candidate, Some(record("a", "8", 3)), ms(at));
         assert_eq!(candidate.next(ms(at)), renew("8", 3), "{case}");
         assert_eq!(
             candidate.writes_until(),
@@ -215,7 +219,7 @@ fn a_conflict_is_looked_into_at_once_and_a_second_one_after_1_s() {
         if at > begun_at {
             assert_eq!(candidate.next(ms(at - 1)), Step::WaitUntil(ms(at)));
         }
-        candidate.read(Some(record("a", "9", 3)), ms(begun_at + 5));
+        read(&mut candidate, Some(record("a", "9", 3)), ms(begun_at + 5));
     }
     assert_eq!(candidate.next(ms(103_010)), renew("9", 3));
 }
@@ -241,7 +245,7 @@ fn a_term_is_over_when_the_lease_shows_another_one() {
         (None, Loss::Removed, "somebody removed it"),
     ] {
         let mut candidate = leader();
-        candidate.read(seen, ms(103_000));
+        read(&mut candidate, seen, ms(103_000));
         assert_eq!(candidate.next(ms(103_000)), Step::Lost(loss.clone()));
         assert_eq!(candidate.writes_until(), None);
         assert!(!candidate.is_leading());
@@ -260,7 +264,7 @@ fn a_take_over_without_an_answer_is_not_a_term_until_the_lease_was_written_again
     candidate.failed(ms(100_000), ms(104_000), None);
     assert_eq!(candidate.writes_until(), None);
     assert_eq!(candidate.next(ms(104_000)), Step::Read);
-    candidate.read(Some(record("a", "7", 3)), ms(104_010));
+    read(&mut candidate, Some(record("a", "7", 3)), ms(104_010));
     assert_eq!(candidate.writes_until(), None);
     assert_eq!(candidate.next(ms(104_010)), take_over("7", 4));
 }
