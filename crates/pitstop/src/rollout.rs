@@ -10,10 +10,12 @@ use serde::Serialize;
 
 mod back_off;
 mod fetch;
+mod refusals;
 #[cfg(test)]
 pub(crate) mod sample;
 
 pub use fetch::{decide, fetch, fetch_all, fetch_file, owner_of_pod};
+pub use refusals::{Refusal, refusals};
 
 /// One DaemonSet at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -337,6 +339,19 @@ mod tests {
         b      agent-b   one        Ready   Updating       it is being replaced now
         c      agent-c   one        Ready   NodeNotReady   its node is not ready for 5m0s; this costs no budget, and the pod is caught up when the node returns
         ");
+        let mut refused = WhyItem::of(&rollout);
+        refused.at = "2026-01-01T01:00:00Z".parse().unwrap();
+        refused.refused = vec![Refusal {
+            reason: "FailedDelete".to_owned(),
+            message: "Error deleting: not allowed to delete pods".to_owned(),
+            count: 4,
+            last_at: "2026-01-01T00:59:50Z".parse().unwrap(),
+        }];
+        let text = WhyReport { items: vec![refused] }.text(false);
+        assert_eq!(
+            text.lines().last(),
+            Some("refused (FailedDelete, 4 times, last 10s ago): Error deleting: not allowed to delete pods")
+        );
         let report = WhyReport {
             items: vec![WhyItem::of_pod(&rollout, "agent-c")],
         };

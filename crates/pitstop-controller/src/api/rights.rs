@@ -3,7 +3,7 @@
 //! RBAC refuses with 403, and so do quotas and admission; only the text tells them apart. A right that is missing is told
 //! once, not with every attempt, and again when it has been granted or is missing anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,24 +25,35 @@ pub const REMEDY: &str = "apply the output of `pitstop manifests` again";
 /// refused is tried again long before.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
 
+/// What the admission plugin `OwnerReferencesPermissionEnforcement` says to who may not set finalizers of the owner.
+const TO_BLOCK_OWNER: &str =
+    "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on";
+/// What it says to who may not delete the object that gets an owner.
+const TO_SET_OWNER: &str = "cannot set an ownerRef on a resource you can't delete";
+
 /// A right that somebody lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingRight {
-    /// Who lacks it.
-    pub user: String,
+    /// Who lacks it; `None`: whoever asked.
+    pub user: Option<String>,
     /// The verb, as in RBAC.
     pub verb: String,
     /// The resource, with its subresource: `daemonsets/status`.
     pub resource: String,
     /// The API group; empty for the core group.
     pub group: String,
-    /// Where it was asked for; `None`: for the whole cluster.
+    /// Where it was asked for; `None`: for the whole cluster, or it was not said.
     pub namespace: Option<String>,
 }
 
 impl MissingRight {
     /// Reads the text of a 403. `None`: it was refused for another reason, such as a quota or an admission webhook.
     pub fn from_message(message: &str) -> Option<Self> {
+        Self::from_authorizer(message).or_else(|| Self::from_admission(message))
+    }
+
+    /// `pods is forbidden: User "u" cannot list resource "pods" in API group "" at the cluster scope`.
+    fn from_authorizer(message: &str) -> Option<Self> {
         let (_, rest) = message.split_once("User \"")?;
         let (user, rest) = rest.split_once("\" cannot ")?;
         let (verb, rest) = rest.split_once(" resource \"")?;
@@ -54,11 +65,32 @@ impl MissingRight {
             None => return None,
         };
         Some(Self {
-            user: user.to_owned(),
+            user: Some(user.to_owned()),
             verb: verb.to_owned(),
             resource: resource.to_owned(),
             group: group.to_owned(),
             namespace: namespace.map(str::to_owned),
+        })
+    }
+
+    /// `controllerrevisions.apps "x" is forbidden: cannot set an ownerRef on a resource you can't delete: ...`.
+    fn from_admission(message: &str) -> Option<Self> {
+        let (object, why) = message.split_once(" is forbidden: ")?;
+        let object = object.split(' ').next()?;
+        let (verb, (resource, group)) = if why.starts_with(TO_BLOCK_OWNER) {
+            // The only owners that we name.
+            ("update", ("daemonsets/finalizers", "apps"))
+        } else if why.starts_with(TO_SET_OWNER) {
+            ("delete", object.split_once('.').unwrap_or((object, "")))
+        } else {
+            return None;
+        };
+        Some(Self {
+            user: None,
+            verb: verb.to_owned(),
+            resource: resource.to_owned(),
+            group: group.to_owned(),
+            namespace: None,
         })
     }
 
@@ -80,12 +112,16 @@ impl fmt::Display for MissingRight {
         write!(f, "not allowed to {verb} {resource}")?;
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace \"{namespace}\"")?,
-            None if resource == Resource::Nodes.plural() => {}
+            None if user.is_none() || resource == Resource::Nodes.plural() => {}
             None => f.write_str(" in all namespaces")?,
+        }
+        match user {
+            Some(user) => write!(f, ": user \"{user}\" lacks")?,
+            None => f.write_str(": this user lacks")?,
         }
         write!(
             f,
-            ": user \"{user}\" lacks verb \"{verb}\" on resource \"{resource}\" (API group \"{group}\")"
+            " verb \"{verb}\" on resource \"{resource}\" (API group \"{group}\")"
         )
     }
 }
@@ -158,8 +194,14 @@ impl Collector for Rights {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "1 for each right that turned out to be missing";
         let mut metric = encoder.encode_descriptor("missing_rights", help, None, MetricType::Gauge)?;
-        for asked in self.known().keys() {
-            let labels = [("verb", asked.0.to_owned()), ("resource", path(*asked))];
+        // What is asked for and what is missing may differ: to create with an owner takes a right on the owner.
+        let missing: BTreeSet<(String, String)> = self
+            .missing()
+            .into_iter()
+            .map(|right| (right.verb, right.resource))
+            .collect();
+        for (verb, resource) in missing {
+            let labels = [("verb", verb), ("resource", resource)];
             ConstGauge::new(1_i64).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
@@ -246,6 +288,22 @@ mod tests {
                 Some(
                     "not allowed to patch daemonsets/status in namespace \"prod\": user \"jane\" lacks verb \"patch\" \
                      on resource \"daemonsets/status\" (API group \"apps\")",
+                ),
+            ),
+            (
+                "controllerrevisions.apps \"agent-1\" is forbidden: cannot set blockOwnerDeletion if an ownerReference \
+                 refers to a resource you can't set finalizers on: , <nil>",
+                Some(
+                    "not allowed to update daemonsets/finalizers: this user lacks verb \"update\" on resource \
+                     \"daemonsets/finalizers\" (API group \"apps\")",
+                ),
+            ),
+            (
+                "controllerrevisions.apps \"agent-1\" is forbidden: cannot set an ownerRef on a resource you can't \
+                 delete: , <nil>",
+                Some(
+                    "not allowed to delete controllerrevisions: this user lacks verb \"delete\" on resource \
+                     \"controllerrevisions\" (API group \"apps\")",
                 ),
             ),
             (

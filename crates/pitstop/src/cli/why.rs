@@ -1,12 +1,19 @@
 //! `pitstop why`.
 
 use clap::Args;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use pitstop_api::{Clock as _, SystemClock};
 use serde::Serialize;
 
 use crate::cli::target::{ScopeArgs, Target};
 use crate::connect::ConnectArgs;
 use crate::output::{self, Format, Report};
-use crate::rollout::{self, PodRow, Rollout};
+use crate::rollout::{self, PodRow, Refusal, Rollout};
+
+/// For how many DaemonSets refusals are asked for at once.
+const CONCURRENCY: usize = 8;
 
 /// Why pods are not at the target revision
 ///
@@ -64,6 +71,12 @@ pub struct WhyItem {
     pub pod: Option<String>,
     /// What waits.
     pub waiting: Vec<PodRow>,
+    /// What the API server refused of late.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refusal>,
+    /// When that was looked at.
+    #[serde(skip)]
+    pub at: Timestamp,
 }
 
 impl WhyItem {
@@ -76,6 +89,8 @@ impl WhyItem {
             target: rollout.target.clone(),
             pod: None,
             waiting: rollout.waiting().map(|(row, _)| row.clone()).collect(),
+            refused: Vec::new(),
+            at: Timestamp::default(),
         }
     }
 
@@ -87,11 +102,25 @@ impl WhyItem {
         item
     }
 
+    /// With what was refused of late, if anything waits.
+    async fn with_refusals(mut self, client: &Client) -> Self {
+        if !self.waiting.is_empty() {
+            self.at = SystemClock.now();
+            self.refused = rollout::refusals(client, &self.namespace, &self.daemonset, self.at).await;
+        }
+        self
+    }
+
     fn text(&self, wide: bool) -> String {
-        match &self.pod {
+        let mut text = match &self.pod {
             Some(pod) => self.pod_text(pod),
             None => self.workload_text(wide),
+        };
+        for refusal in &self.refused {
+            text.push('\n');
+            text.push_str(&refusal.text(self.at));
         }
+        text
     }
 
     fn pod_text(&self, pod: &str) -> String {
@@ -158,7 +187,7 @@ impl Why {
     /// Nothing of that name is there, or the API server does not answer.
     pub async fn run(self) -> anyhow::Result<()> {
         let connection = self.connect.connect().await?;
-        let items = match &self.target {
+        let items: Vec<WhyItem> = match &self.target {
             Some(Target::Pod(pod)) => {
                 let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
                 let owner = rollout::owner_of_pod(&connection.client, namespace, pod).await?;
@@ -175,6 +204,9 @@ impl Why {
                 rollouts.iter().map(WhyItem::of).collect()
             }
         };
+        let client = &connection.client;
+        let asked: Vec<_> = items.into_iter().map(|item| item.with_refusals(client)).collect();
+        let items = futures::stream::iter(asked).buffered(CONCURRENCY).collect().await;
         output::show(&WhyReport { items }, self.output)
     }
 }
