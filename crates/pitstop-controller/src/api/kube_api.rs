@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::io::BufRead as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -101,7 +102,7 @@ fn lines(body: Body) -> Lines {
         let (mut body, mut buffer, mut searched) = state?;
         loop {
             let fresh = buffer.get(searched..).unwrap_or_default();
-            if let Some(at) = fresh.iter().position(|byte| *byte == b'\n') {
+            if let Some(at) = newline(fresh) {
                 let line = buffer.split_to(searched + at + 1).freeze();
                 let line = line.slice(..line.len() - 1);
                 if line.iter().all(u8::is_ascii_whitespace) {
@@ -125,6 +126,16 @@ fn lines(body: Body) -> Lines {
         }
     })
     .boxed()
+}
+
+/// Where the first line ends. Lines are long, and the standard library's readers look at many bytes at a time, an
+/// iterator at one.
+fn newline(mut bytes: &[u8]) -> Option<usize> {
+    let whole = bytes;
+    // Reading from memory cannot fail.
+    let n_read = bytes.skip_until(b'\n').unwrap_or_default();
+    let at = n_read.checked_sub(1)?;
+    (whole.get(at) == Some(&b'\n')).then_some(at)
 }
 
 #[cfg(test)]

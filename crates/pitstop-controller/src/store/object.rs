@@ -1,5 +1,6 @@
 //! From the wire to lean objects.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pitstop_api::view::{
@@ -82,6 +83,57 @@ impl Wire {
         };
         read().unwrap_or_else(|e| Self::Unreadable(Identity::of(resource, json, e.to_string())))
     }
+}
+
+/// A watch event about an object that can be read.
+#[derive(Debug)]
+pub(super) struct WatchEvent {
+    /// The object.
+    pub(super) wire: Wire,
+    /// Is it gone?
+    pub(super) is_deleted: bool,
+    /// Its version, as the server wrote it.
+    pub(super) version: String,
+}
+
+impl WatchEvent {
+    /// Reads a line of a watch in one pass, for the kinds that change often.
+    ///
+    /// `None`: it is another kind, no event about an object, or cannot be read so. Whoever asks looks closer then.
+    pub(super) fn read(resource: Resource, line: &[u8]) -> Option<Self> {
+        let (kind, wire, version) = match resource {
+            Resource::Pods => {
+                let Typed::<PodWire> { kind, object } = serde_json::from_slice(line).ok()?;
+                let version = object.metadata.resource_version.clone();
+                (kind, Wire::Pod(object), version)
+            }
+            Resource::Nodes => {
+                let Typed::<NodeWire> { kind, object } = serde_json::from_slice(line).ok()?;
+                let version = object.metadata.resource_version.clone();
+                (kind, Wire::Node(object), version)
+            }
+            Resource::DaemonSets | Resource::ControllerRevisions | Resource::Events | Resource::Leases => {
+                return None;
+            }
+        };
+        let is_deleted = match kind.as_ref() {
+            "ADDED" | "MODIFIED" => false,
+            "DELETED" => true,
+            _ => return None,
+        };
+        (!version.is_empty()).then_some(Self {
+            wire,
+            is_deleted,
+            version,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Typed<'a, T> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    object: Box<T>,
 }
 
 #[derive(Deserialize, Default)]

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::object::WatchEvent;
 use super::{Stores, Wire};
 use crate::api::{Api, Call, CallError, Resource, Verb};
 
@@ -187,6 +188,10 @@ impl Reflector {
 
     /// Takes in one line of a watch.
     fn take(&self, line: &[u8], version: &mut String) -> ControlFlow<Ended> {
+        if let Some(event) = WatchEvent::read(self.resource, line) {
+            self.apply(event.wire, event.is_deleted, Some(event.version), version);
+            return ControlFlow::Continue(());
+        }
         let event: Event<'_> = match serde_json::from_slice(line) {
             Ok(event) => event,
             // What it was about cannot be told, so only a list can tell what is true now.
@@ -197,8 +202,8 @@ impl Reflector {
         };
         let object = event.object.get().as_bytes();
         match event.kind.as_ref() {
-            "ADDED" | "MODIFIED" => self.put(object, version),
-            "DELETED" => self.remove(object, version),
+            "ADDED" | "MODIFIED" => self.apply(self.decode(object), false, version_of(object), version),
+            "DELETED" => self.apply(self.decode(object), true, version_of(object), version),
             "BOOKMARK" => {
                 if let Some(at) = version_of(object) {
                     self.stores.change(|state| {
@@ -224,22 +229,19 @@ impl Reflector {
         ControlFlow::Continue(())
     }
 
-    fn put(&self, json: &[u8], version: &mut String) {
-        let wire = self.decode(json);
+    /// Puts an object in or takes it out. The watch goes on from its version `at`, where it has one.
+    fn apply(&self, wire: Wire, is_deleted: bool, at: Option<String>, version: &mut String) {
         self.stores.change(|state| {
             let object = state.lean(wire);
-            let change = state.put(object);
-            advance(state, self.resource, json, version);
-            change
-        });
-    }
-
-    fn remove(&self, json: &[u8], version: &mut String) {
-        let wire = self.decode(json);
-        self.stores.change(|state| {
-            let object = state.lean(wire);
-            let change = state.remove(&object);
-            advance(state, self.resource, json, version);
+            let change = if is_deleted {
+                state.remove(&object)
+            } else {
+                state.put(object)
+            };
+            if let Some(at) = at {
+                state.seen(self.resource, at.parse().unwrap_or_default());
+                *version = at;
+            }
             change
         });
     }
@@ -271,14 +273,6 @@ impl Reflector {
         self.n_failures = self.n_failures.saturating_add(1);
         let jittered = wait.mul_f64(self.rng.random_range(0.5..1.0));
         sleep(jittered.max(at_least.unwrap_or_default())).await;
-    }
-}
-
-/// The watch goes on from this object.
-fn advance(state: &mut super::State, resource: Resource, json: &[u8], version: &mut String) {
-    if let Some(at) = version_of(json) {
-        state.seen(resource, at.parse().unwrap_or_default());
-        *version = at;
     }
 }
 
