@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::view::{DaemonSetView, NodeSlot, PodView, Uid};
+use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView, Uid};
 use pitstop_api::{SharedClock, reasons};
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::{Event, Progress};
@@ -49,6 +49,8 @@ pub struct Model {
     pub retire: fn(&mut InFlight, &[&PodView], &Nodes<'_>, Timestamp),
     /// Which DaemonSets concern it.
     pub concerns: fn(&DaemonSetView) -> bool,
+    /// Of a DaemonSet as it was and as it is: did anything change that its decisions look at?
+    pub is_news: fn(&DaemonSetView, &DaemonSetView) -> bool,
     /// Does it adopt orphans?
     pub adopts: bool,
     /// Does it matter to it when a node turns Ready or NotReady?
@@ -63,6 +65,8 @@ pub const NATIVE: Model = Model {
     // A delete stays known while its node is away: the pod is on its way out all the same.
     retire: |_, _, _, _| {},
     concerns: |_| true,
+    // What it writes itself, it compares with the whole status.
+    is_news: |_, _| true,
     adopts: true,
     heeds_readiness: false,
 };
@@ -74,9 +78,26 @@ pub const POD_UPDATER: Model = Model {
     plan: advanced::plan,
     retire: advanced::retire,
     concerns: advanced::is_activated,
+    // The numbers that the DaemonSet's own controller counts up with every pod decide nothing.
+    is_news: |before, after| without_counts(before) != without_counts(after),
     adopts: false,
     heeds_readiness: true,
 };
+
+/// The DaemonSet as far as the upgrade models look at it: of its status, which generation was acted on and how often a
+/// name of a revision was taken.
+fn without_counts(daemonset: &DaemonSetView) -> DaemonSetView {
+    let status = &daemonset.status;
+    DaemonSetView {
+        resource_version: 0,
+        status: DaemonSetStatus {
+            observed_generation: status.observed_generation,
+            collision_count: status.collision_count,
+            ..DaemonSetStatus::default()
+        },
+        ..daemonset.clone()
+    }
+}
 
 /// What a controller works with.
 pub struct Parts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{NodeView, Uid};
+use pitstop_api::view::{DaemonSetView, NodeView, Uid};
 
 /// Namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,8 +34,15 @@ impl std::fmt::Display for Key {
 #[derive(Debug)]
 pub enum Change {
     /// A DaemonSet came, changed or went.
-    DaemonSet(Key),
-    /// A pod came, changed or went.
+    DaemonSet {
+        /// Its name.
+        key: Key,
+        /// As it was.
+        before: Option<Arc<DaemonSetView>>,
+        /// As it is.
+        after: Option<Arc<DaemonSetView>>,
+    },
+    /// A pod came, went, or changed in more than its version.
     Pod(Owned),
     /// A ControllerRevision came, changed or went.
     Revision(Owned),

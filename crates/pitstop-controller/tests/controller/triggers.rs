@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pitstop_api::view::Uid;
 use pitstop_controller::api::{Api, Resource};
-use pitstop_controller::controllers::daemonset::{DaemonSets, Model, Parts};
+use pitstop_controller::controllers::daemonset::{DaemonSets, Model, POD_UPDATER, Parts};
 use pitstop_controller::events::Recorder;
 use pitstop_controller::executor::{self, Executor};
 use pitstop_controller::metrics::Metrics;
@@ -22,6 +22,7 @@ const HEEDS_READINESS: Model = Model {
     plan: |_| Plan::default(),
     retire: |_, _, _, _| {},
     concerns: |_| true,
+    is_news: |_, _| true,
     adopts: true,
     heeds_readiness: true,
 };
@@ -183,6 +184,56 @@ async fn who_is_not_concerned_is_not_marked_by_what_it_owns() {
     bench.put(Resource::Pods, &pod_json(2, "a", 10));
     bench.put(Resource::Nodes, &node_json(200, "a", 20, true));
     assert_eq!(bench.marked().await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_no_decision_looks_at_touches_nobody() {
+    let bench = mk_bench(Model {
+        is_news: POD_UPDATER.is_news,
+        ..HEEDS_READINESS
+    });
+    let (mut daemonset, mut pod) = (daemonset_json(), pod_json(2, "a", 10));
+    bench.put(Resource::DaemonSets, &daemonset);
+    bench.put(Resource::Pods, &pod);
+    bench.marked().await;
+    let mut version = 20;
+    let mut changed = |object: &mut Value, pointer: &str, field: &str, value: Value| {
+        version += 1;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        object.pointer_mut(pointer).unwrap()[field] = value;
+    };
+
+    changed(&mut pod, "/status", "podIP", json!("10.244.0.7"));
+    bench.put(Resource::Pods, &pod);
+    assert_eq!(bench.marked().await, [""; 0], "an address");
+    let is_stored = bench.stores.read().pod(Uid(2)).unwrap().resource_version == 21;
+    assert!(is_stored, "its version is kept all the same");
+    changed(
+        &mut pod,
+        "/metadata",
+        "deletionTimestamp",
+        json!("2026-01-01T00:00:10Z"),
+    );
+    bench.put(Resource::Pods, &pod);
+    assert_eq!(bench.marked().await, ["default/agent"], "it terminates");
+
+    changed(&mut daemonset, "/status", "numberReady", json!(1));
+    bench.put(Resource::DaemonSets, &daemonset);
+    assert_eq!(bench.marked().await, [""; 0], "a count");
+    for (pointer, field, value) in [
+        ("/status", "observedGeneration", json!(77)),
+        ("/status", "collisionCount", json!(1)),
+        ("/metadata", "generation", json!(78)),
+        (
+            "/metadata",
+            "annotations",
+            json!({ "apps.openyurt.io/max-unavailable": "2" }),
+        ),
+    ] {
+        changed(&mut daemonset, pointer, field, value);
+        bench.put(Resource::DaemonSets, &daemonset);
+        assert_eq!(bench.marked().await, ["default/agent"], "{pointer}/{field}");
+    }
 }
 
 static N_PLANS: AtomicUsize = AtomicUsize::new(0);

@@ -32,8 +32,14 @@ impl DaemonSets {
     fn touched(&self, state: &State, change: &Change) -> BTreeSet<Key> {
         let mut touched = BTreeSet::new();
         match change {
-            Change::DaemonSet(key) => {
-                touched.insert(key.clone());
+            Change::DaemonSet { key, before, after } => {
+                let is_news = match (before, after) {
+                    (Some(before), Some(after)) => (self.model.is_news)(before, after),
+                    _ => true,
+                };
+                if is_news {
+                    touched.insert(key.clone());
+                }
             }
             Change::Pod(owned) | Change::Revision(owned) => {
                 let owners = [owned.controller_before, owned.controller];
@@ -56,7 +62,7 @@ impl DaemonSets {
             }
         }
         // A DaemonSet that is gone, or that does not concern us any more, is looked at once more, to forget it.
-        let is_own = matches!(change, Change::DaemonSet(_));
+        let is_own = matches!(change, Change::DaemonSet { .. });
         touched.retain(|key| is_own || state.daemonset(key).is_some_and(|d| (self.model.concerns)(d)));
         touched
     }

@@ -14,28 +14,37 @@ impl State {
     pub(super) fn put_daemonset(&mut self, view: Arc<DaemonSetView>) -> Option<Change> {
         let key = key_of(&view);
         self.readable(Resource::DaemonSets, &key);
+        let mut before = None;
         if let Some((stored, _)) = self.daemonsets.get(&key) {
             if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
                 return None;
             }
             self.daemonset_keys.remove(&stored.uid);
+            before = Some(Arc::clone(stored));
         }
         self.daemonset_keys.insert(view.uid, key.clone());
         let selector = view.selector.selector();
-        self.daemonsets.insert(key.clone(), (view, selector));
-        Some(Change::DaemonSet(key))
+        self.daemonsets.insert(key.clone(), (Arc::clone(&view), selector));
+        Some(Change::DaemonSet {
+            key,
+            before,
+            after: Some(view),
+        })
     }
 
     pub(super) fn remove_daemonset(&mut self, key: &Key) -> Option<Change> {
         let (view, _) = self.daemonsets.remove(key)?;
         self.daemonset_keys.remove(&view.uid);
-        Some(Change::DaemonSet(key.clone()))
+        Some(Change::DaemonSet {
+            key: key.clone(),
+            before: Some(view),
+            after: None,
+        })
     }
 
-    pub(super) fn put_pod(&mut self, pod: PodView) -> Option<Change> {
-        if !self.unreadable.is_empty() {
-            self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
-        }
+    pub(super) fn put_pod(&mut self, mut pod: PodView) -> Option<Change> {
+        let was_unreadable = !self.unreadable.is_empty()
+            && self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
         let stored = self.pods.get(pod.uid);
         if stored.is_some_and(|stored| is_as_new(stored.resource_version, pod.resource_version)) {
             return None;
@@ -43,16 +52,20 @@ impl State {
         if !Pods::is_kept(&pod) {
             return self.remove_pod(pod.uid);
         }
+        // Most writes to a pod are of no interest to any decision: an address, the start of a container.
+        let is_news = was_unreadable || stored.is_none_or(|stored| !is_alike(stored, &mut pod));
         let namespace = Arc::clone(&pod.namespace);
         let controller = pod.controller.map(|controller| controller.uid);
         let orphan_labels = controller.is_none().then(|| Arc::clone(&pod.labels));
         let before = self.pods.put(pod);
-        Some(Change::Pod(Owned {
-            namespace,
-            controller_before: before.and_then(|pod| Some(pod.controller?.uid)),
-            controller,
-            orphan_labels,
-        }))
+        is_news.then(|| {
+            Change::Pod(Owned {
+                namespace,
+                controller_before: before.and_then(|pod| Some(pod.controller?.uid)),
+                controller,
+                orphan_labels,
+            })
+        })
     }
 
     pub(super) fn remove_pod(&mut self, uid: Uid) -> Option<Change> {
@@ -172,16 +185,23 @@ impl State {
         removed.unwrap_or(Change::Unreadable { controller })
     }
 
-    pub(super) fn readable(&mut self, resource: Resource, key: &Key) {
-        if !self.unreadable.is_empty() {
-            self.unreadable.remove(&(resource, key.clone()));
-        }
+    /// An object can be read. Could it not be before?
+    pub(super) fn readable(&mut self, resource: Resource, key: &Key) -> bool {
+        !self.unreadable.is_empty() && self.unreadable.remove(&(resource, key.clone())).is_some()
     }
 }
 
 /// Is the stored version at least as new as the offered one? Versions of 0 cannot be compared and never are.
 fn is_as_new(stored: u64, offered: u64) -> bool {
     offered != 0 && stored >= offered
+}
+
+/// Do the two differ in nothing but their version?
+fn is_alike(stored: &PodView, offered: &mut PodView) -> bool {
+    let version = std::mem::replace(&mut offered.resource_version, stored.resource_version);
+    let is_alike = stored == offered;
+    offered.resource_version = version;
+    is_alike
 }
 
 pub(super) fn key_of(view: &DaemonSetView) -> Key {
