@@ -148,6 +148,15 @@ pub enum Command {
 }
 
 impl Cli {
+    /// What it runs on. The controllers wait for the API server nearly all the time: on one thread a watch event wakes
+    /// nobody else on its way to a decision, and there is the memory of one thread.
+    pub fn runtime(&self) -> tokio::runtime::Builder {
+        match self.command {
+            Command::Controller(_) => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        }
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
