@@ -1,7 +1,8 @@
 //! What a DaemonSet rollout costs on a real API server: pitstop's, and the same one by Kubernetes' own controller.
 //!
-//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]]`. Needs a real control plane (`cargo xtask
-//! control-plane`). Every program runs on this machine, so the less the rest of it does, the steadier the figures.
+//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native] [max=10%|max=1]`. Needs a real
+//! control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the rest of it does, the
+//! steadier the figures.
 //!
 //! One DaemonSet with a pod on each of 1,000 simulated nodes gets a new image, with max-unavailable 10 % and 1. CPU and
 //! memory are those of the controller's process alone, read from `/proc`; writes and reactions are read from the audit
@@ -111,9 +112,15 @@ struct Figures {
 
 #[tokio::main]
 async fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|a| a.parse::<usize>().ok());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|a| a.parse::<usize>().ok());
     let n_nodes = numbers.next().unwrap_or(1_000);
     let n_rounds = numbers.next().unwrap_or(1);
+    // Of a group of words, those that are given; all of them where none is.
+    let is_wanted = |word: &str, group: [&str; 2]| {
+        let has = |word: &str| arguments.iter().any(|a| a == word);
+        has(word) || !group.into_iter().any(has)
+    };
     let Some(programs) = programs() else { return };
     println!("{}", process::machine());
     println!(
@@ -125,7 +132,13 @@ async fn main() {
     let mut all = Vec::new();
     for _ in 0..n_rounds {
         for budget in ["10%", "1"] {
-            for system in [System::Pitstop, System::Native] {
+            if !is_wanted(&format!("max={budget}"), ["max=10%", "max=1"]) {
+                continue;
+            }
+            for (word, system) in [("pitstop", System::Pitstop), ("native", System::Native)] {
+                if !is_wanted(word, ["pitstop", "native"]) {
+                    continue;
+                }
                 let figures = world.rollout(system, budget).await;
                 figures.tell();
                 all.push(figures);
@@ -159,6 +172,8 @@ impl World {
                 format!("--audit-policy-file={}", policy.display()),
                 format!("--token-auth-file={}", tokens.display()),
                 "--audit-log-mode=batch".to_owned(),
+                // Nobody would take the taint away that a node begins with.
+                "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
                 "--max-requests-inflight=4000".to_owned(),
                 "--max-mutating-requests-inflight=2000".to_owned(),
             ],
@@ -331,7 +346,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Images need no pull, so that pods start at once; the nodes of this control plane keep their first taints.
+/// Images need no pull, so that pods start at once.
 fn daemonset(system: System, budget: &str) -> DaemonSet {
     let (annotations, strategy) = match system {
         System::Pitstop => (
@@ -363,10 +378,7 @@ fn daemonset(system: System, budget: &str) -> DaemonSet {
                     "labels": {"app": NAME},
                     "annotations": {(pitstop_api::keys::SIM_IMAGE_PROFILE): profile},
                 },
-                "spec": {
-                    "containers": [{"name": NAME, "image": "agent:1"}],
-                    "tolerations": [{"operator": "Exists"}],
-                },
+                "spec": {"containers": [{"name": NAME, "image": "agent:1"}]},
             },
         },
     }))
