@@ -11,11 +11,13 @@ use serde_json::Value;
 
 pub use error::{CallError, Refusal};
 pub use gate::{Gate, Permission};
+pub use guarded::MaySend;
 pub use kube_api::KubeApi;
 pub use rights::{Learning, MissingRight, REMEDY, Rights};
 
 mod error;
 mod gate;
+mod guarded;
 mod kube_api;
 mod rights;
 
@@ -26,6 +28,19 @@ pub const FIELD_MANAGER: &str = "pitstop-controller";
 pub trait Api: Send + Sync {
     /// Sends one request and waits for the whole answer.
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>>;
+
+    /// As [`Api::send`], if `may_send` says yes right before it leaves; [`CallError::LeaseLost`] otherwise.
+    ///
+    /// Whoever has something to wait for before, a connection say, asks after that.
+    fn send_if(&self, call: Call, may_send: MaySend) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            if may_send() {
+                self.send(call).await
+            } else {
+                Err(CallError::LeaseLost)
+            }
+        })
+    }
 
     /// Opens a watch. Each item is one line: a JSON watch event.
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>>;

@@ -329,8 +329,9 @@ impl Manager {
     pub async fn wait(&mut self) -> Error {
         let mut lease_lost = self.lease_lost.clone();
         let lost = async {
-            match lease_lost.wait_for(Option::is_some).await {
-                Ok(why) => lease::lost(why.clone().unwrap_or_default()),
+            let why = lease_lost.wait_for(Option::is_some).await.map(|why| why.clone());
+            match why {
+                Ok(why) => lease::lost(why.unwrap_or_default()),
                 // Without a lease the sender is gone from the start.
                 Err(_) => std::future::pending().await,
             }

@@ -9,7 +9,7 @@ use pitstop_api::SharedClock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Api, Call, CallError, Lines};
+use super::{Api, Call, CallError, Lines, MaySend};
 use crate::metrics::Metrics;
 
 /// Until when may be written.
@@ -35,13 +35,18 @@ enum State {
 
 /// Lets writes through only while we may write, and counts them.
 ///
-/// The time is looked at right before a write is sent. A write that is not answered when the time is over is given up:
-/// it may not have left yet.
+/// The time is looked at right before a write is sent, and once more when its first byte is about to leave. A write that
+/// is not answered when the time is over is given up: it may not have left yet.
 pub struct Gate {
     inner: Arc<dyn Api>,
+    term: Arc<Term>,
+    metrics: Arc<Metrics>,
+}
+
+/// The time in which may be written.
+struct Term {
     clock: Option<SharedClock>,
     state: watch::Sender<State>,
-    metrics: Arc<Metrics>,
 }
 
 impl Gate {
@@ -49,8 +54,10 @@ impl Gate {
     pub fn new(inner: Arc<dyn Api>, metrics: Arc<Metrics>) -> Self {
         Self {
             inner,
-            clock: None,
-            state: watch::Sender::new(State::Unlimited),
+            term: Arc::new(Term {
+                clock: None,
+                state: watch::Sender::new(State::Unlimited),
+            }),
             metrics,
         }
     }
@@ -64,15 +71,17 @@ impl Gate {
     ) -> Self {
         Self {
             inner,
-            clock: Some(clock),
-            state: watch::Sender::new(State::Until(permission)),
+            term: Arc::new(Term {
+                clock: Some(clock),
+                state: watch::Sender::new(State::Until(permission)),
+            }),
             metrics,
         }
     }
 
     /// The lease was renewed: writing is allowed until then. Does not open a gate that was closed.
     pub fn renewed(&self, permission: Permission) {
-        self.state.send_if_modified(|state| match state {
+        self.term.state.send_if_modified(|state| match state {
             State::Until(until) => {
                 *until = permission;
                 true
@@ -83,21 +92,42 @@ impl Gate {
 
     /// Nothing is written from here on, and what is under way is given up. Cannot be undone.
     pub fn close(&self) {
-        self.state.send_replace(State::Closed);
+        self.term.state.send_replace(State::Closed);
     }
 
     /// Was it closed?
     pub fn is_closed(&self) -> bool {
-        matches!(*self.state.borrow(), State::Closed)
+        matches!(*self.term.state.borrow(), State::Closed)
     }
 
     /// May be written now?
     pub fn is_open(&self) -> bool {
+        self.term.is_running()
+    }
+
+    async fn write(&self, call: Call) -> Result<Bytes, CallError> {
+        if !self.is_open() {
+            return Err(CallError::LeaseLost);
+        }
+        let term = Arc::clone(&self.term);
+        let may_send: MaySend = Arc::new(move || term.is_running());
+        tokio::select! {
+            biased;
+            () = self.term.runs_out() => Err(CallError::Unreachable(
+                "given up: the lease was not renewed in time".to_owned(),
+            )),
+            answer = self.inner.send_if(call, may_send) => answer,
+        }
+    }
+}
+
+impl Term {
+    fn is_running(&self) -> bool {
         self.closes_at(*self.state.borrow())
             .is_none_or(|at| Instant::now() < at)
     }
 
-    /// When the gate closes unless something happens; `None`: never.
+    /// When it ends unless something happens; `None`: never.
     fn closes_at(&self, state: State) -> Option<Instant> {
         match state {
             State::Unlimited => None,
@@ -125,29 +155,16 @@ impl Gate {
                 Some(at) if Instant::now() >= at => return,
                 Some(at) => {
                     tokio::select! {
-                        // The sender is this gate.
+                        // The sender is ours.
                         _ = state.changed() => {}
                         () = sleep_until(at) => {}
                     }
                 }
                 None => {
-                    // The sender is this gate, so it does not end before us.
+                    // The sender is ours, so it does not end before us.
                     let _ = state.changed().await;
                 }
             }
-        }
-    }
-
-    async fn write(&self, call: Call) -> Result<Bytes, CallError> {
-        if !self.is_open() {
-            return Err(CallError::LeaseLost);
-        }
-        tokio::select! {
-            biased;
-            () = self.runs_out() => Err(CallError::Unreachable(
-                "given up: the lease was not renewed in time".to_owned(),
-            )),
-            answer = self.inner.send(call) => answer,
         }
     }
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
+use http::Request;
 use http_body_util::BodyExt;
 use kube::client::Body;
 
-use super::{Api, Call, CallError, Lines};
+use super::guarded::Bodies;
+use super::{Api, Call, CallError, Lines, MaySend};
 
 /// How long one request may take. Watches are not bound by it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -25,16 +27,17 @@ const LONGEST_LINE: usize = 64 << 20;
 #[derive(Clone)]
 pub struct KubeApi {
     client: kube::Client,
+    bodies: Bodies,
 }
 
 impl KubeApi {
-    /// Calls go through `client`.
+    /// Calls go through `client`. Must be called in a runtime, as the client was.
     pub fn new(client: kube::Client) -> Self {
-        Self { client }
+        let bodies = Bodies::new();
+        Self { client, bodies }
     }
 
-    async fn open(&self, call: &Call) -> Result<Body, CallError> {
-        let request = call.to_http()?.map(Body::from);
+    async fn open(&self, request: Request<Body>) -> Result<Body, CallError> {
         let answer = self
             .client
             .send(request)
@@ -47,21 +50,40 @@ impl KubeApi {
         let body = collect(answer.into_body()).await?;
         Err(CallError::from_answer(code.as_u16(), &body))
     }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Bytes, CallError> {
+        let exchange = async { collect(self.open(request).await?).await };
+        tokio::time::timeout(ANSWER_WITHIN, exchange)
+            .await
+            .unwrap_or_else(|_| Err(unanswered()))
+    }
 }
 
 impl Api for KubeApi {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(async move {
-            let exchange = async { collect(self.open(&call).await?).await };
-            tokio::time::timeout(ANSWER_WITHIN, exchange)
-                .await
-                .unwrap_or_else(|_| Err(unanswered()))
+            let request = call.to_http()?.map(Body::from);
+            self.exchange(request).await
+        })
+    }
+
+    fn send_if(&self, call: Call, may_send: MaySend) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let (head, body) = call.to_http()?.into_parts();
+            let guarded = self.bodies.guarded(body.into(), may_send).await;
+            let (body, kept) = guarded.map_err(|e| CallError::Unreachable(chain(&e)))?;
+            let answer = self.exchange(Request::from_parts(head, body)).await;
+            if kept.is_kept() {
+                return Err(CallError::LeaseLost);
+            }
+            answer
         })
     }
 
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
         Box::pin(async move {
-            let body = tokio::time::timeout(ANSWER_WITHIN, self.open(&call))
+            let request = call.to_http()?.map(Body::from);
+            let body = tokio::time::timeout(ANSWER_WITHIN, self.open(request))
                 .await
                 .unwrap_or_else(|_| Err(unanswered()))?;
             Ok(lines(body))

@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{Api, Call, CallError, Lines, Resource, Verb};
+use super::{Api, Call, CallError, Lines, MaySend, Resource, Verb};
 
 /// What to do about it.
 pub const REMEDY: &str = "apply the output of `pitstop manifests` again";
@@ -234,6 +234,16 @@ impl Api for Learning {
         Box::pin(async move {
             let (asked, namespace) = asked(&call);
             let answer = self.inner.send(call).await;
+            self.rights
+                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
+            answer
+        })
+    }
+
+    fn send_if(&self, call: Call, may_send: MaySend) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let (asked, namespace) = asked(&call);
+            let answer = self.inner.send_if(call, may_send).await;
             self.rights
                 .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
             answer
