@@ -51,7 +51,8 @@ pub(crate) struct ResponseStatus {
 }
 
 impl Write {
-    fn is_done(&self) -> bool {
+    /// Did it succeed?
+    pub(crate) fn is_done(&self) -> bool {
         (200..300).contains(&self.response_status.code)
     }
 
@@ -66,6 +67,12 @@ impl Write {
     fn shows_terminating_pod(&self) -> bool {
         self.response_object["kind"] == "Pod"
             && !self.response_object["metadata"]["deletionTimestamp"].is_null()
+    }
+
+    /// Is it about the lease of the controllers?
+    pub(crate) fn is_of_the_lease(&self) -> bool {
+        let lease = &self.object_ref;
+        lease.resource == "leases" && lease.namespace == "kube-system" && lease.name == "pitstop-controller"
     }
 
     /// Is it the deletion of a pod?
@@ -297,13 +304,13 @@ mod tests {
 
     const US: &str = "pitstop";
 
-    fn mk_write(verb: &str, user: &str, resource: &str, object: Value) -> Write {
+    fn mk_write(verb: &str, user: &str, resource: &str, object: impl Into<Value>) -> Write {
         serde_json::from_value(json!({
             "verb": verb,
             "user": {"username": user},
             "objectRef": {"resource": resource},
             "responseStatus": {"code": 200},
-            "responseObject": object,
+            "responseObject": object.into(),
             "requestReceivedTimestamp": "2026-01-01T00:00:00Z",
             "stageTimestamp": "2026-01-01T00:00:00Z",
         }))

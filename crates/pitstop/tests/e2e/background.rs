@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -15,7 +16,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Background {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    greeting: String,
     /// What it says to the person who watches.
     stderr: PathBuf,
 }
@@ -24,19 +24,16 @@ impl Background {
     /// Starts `pitstop` and waits for its first line.
     pub(crate) async fn start(folder: &Path, kubeconfig: &Path, arguments: &[&str]) -> Self {
         let mut background = Self::spawn(folder, kubeconfig, arguments);
-        background.greeting = background.next_line().await;
+        background.next_line().await;
         background
     }
 
     /// Starts `pitstop` and waits for nothing.
     pub(crate) fn spawn(folder: &Path, kubeconfig: &Path, arguments: &[&str]) -> Self {
-        let name = format!("{}.log", arguments.first().unwrap_or(&"pitstop"));
-        let stderr = folder.join(name);
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&stderr)
-            .unwrap();
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let n = STARTED.fetch_add(1, Ordering::Relaxed);
+        let stderr = folder.join(format!("pitstop-{n}.log"));
+        let log = std::fs::File::create(&stderr).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pitstop"))
             .env_clear()
             .env("HOME", folder)
@@ -49,26 +46,21 @@ impl Background {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            lines,
-            greeting: String::new(),
-            stderr,
-        }
+        Self { child, lines, stderr }
     }
 
     /// The next line that it prints.
     pub(crate) async fn next_line(&mut self) -> String {
-        match timeout(LIMIT, self.lines.next_line()).await {
-            Ok(Ok(Some(line))) => line,
-            Ok(ended) => panic!("it ended ({ended:?}): {}", self.said()),
-            Err(_) => panic!("it says nothing more: {}", self.said()),
-        }
+        let next = timeout(LIMIT, self.lines.next_line()).await;
+        let line = next.unwrap_or_else(|_| panic!("it says nothing more: {}", self.said()));
+        let line = line.unwrap();
+        line.unwrap_or_else(|| panic!("it ended: {}", self.said()))
     }
 
-    /// Its first line.
-    pub(crate) fn greeting(&self) -> &str {
-        &self.greeting
+    /// A controller that stood by leads now.
+    pub(crate) async fn starts_to_lead(&mut self) {
+        let line = self.next_line().await;
+        assert!(line.starts_with("running "), "{line}");
     }
 
     /// Its process id.

@@ -63,7 +63,6 @@ pub(crate) struct ControlPlane {
     folder: PathBuf,
     etcd_port: u16,
     api_port: u16,
-    ca_pem: String,
     tuning: Tuning,
     etcd: Option<Program>,
     api_server: Option<Program>,
@@ -125,7 +124,7 @@ impl ControlPlane {
     pub(crate) async fn start(programs: PathBuf, tuning: Tuning) -> Self {
         let folder = folder();
         let [etcd_port, peer_port, api_port] = free_ports();
-        let ca_pem = write_credentials(&folder);
+        write_credentials(&folder);
         std::fs::write(folder.join("audit-policy.yaml"), AUDIT_POLICY).unwrap();
         // Nobody else talks to this etcd; its port for peers must still be one of its own.
         std::fs::write(folder.join("peer-port"), peer_port.to_string()).unwrap();
@@ -134,7 +133,6 @@ impl ControlPlane {
             folder,
             etcd_port,
             api_port,
-            ca_pem,
             tuning,
             etcd: None,
             api_server: None,
@@ -166,6 +164,7 @@ impl ControlPlane {
     }
 
     /// The process of the controller manager.
+    #[allow(dead_code, reason = "a benchmark measures it")]
     pub(crate) fn controller_manager_pid(&self) -> u32 {
         self.controller_manager.as_ref().map_or(0, |program| program.pid)
     }
@@ -201,17 +200,17 @@ impl ControlPlane {
 
     /// A client that may do everything.
     pub(crate) async fn client(&self) -> Client {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        self.client_of(&self.kubeconfig()).await
+    }
+
+    /// A client of whoever a kubeconfig is of.
+    pub(crate) async fn client_of(&self, kubeconfig: &Path) -> Client {
+        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .unwrap();
         config.default_retry = false;
         Client::try_from(config).unwrap()
-    }
-
-    /// The authority that signed the server's certificate, as PEM.
-    pub(crate) fn ca_pem(&self) -> &str {
-        &self.ca_pem
     }
 
     /// Ends the API server at once, as a crash of its machine would.
@@ -238,6 +237,8 @@ impl ControlPlane {
             "--service-account-signing-key-file=service-accounts.key",
             "--service-cluster-ip-range=10.0.0.0/16",
             "--endpoint-reconciler-type=none",
+            // Strict clusters have it on: owners that wait for their dependents need a right of their own.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             "--tls-cert-file=server.crt",
             "--tls-private-key-file=server.key",
             "--allow-privileged=true",
@@ -454,8 +455,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// The server's certificate, the key that signs tokens, and the users. Returns the authority, as PEM.
-fn write_credentials(folder: &Path) -> String {
+/// The server's certificate, the key that signs tokens, and the users.
+fn write_credentials(folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -477,5 +478,4 @@ fn write_credentials(folder: &Path) -> String {
         "tokens.csv",
         &format!("{ADMIN},{ADMIN},{ADMIN},\"system:masters\"\n"),
     );
-    ca_pem
 }

@@ -12,6 +12,8 @@ use crate::{auto, rolling};
 
 mod account;
 mod faults;
+mod leader;
+mod rights;
 mod site;
 mod webhook;
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ impl Site {
     }
 
     /// `pitstop controller`, as somebody.
-    pub(crate) async fn controller_as(&self, kubeconfig: &PathBuf, arguments: &[&str]) -> Background {
+    pub(crate) async fn controller_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Background {
         let mut all = vec!["controller", "--metrics-addr", "127.0.0.1:0", "--log", "info"];
         all.extend(arguments);
         Background::start(self.folder.path(), kubeconfig, &all).await
