@@ -82,9 +82,46 @@ pub fn template_of(revision: &RevisionView) -> Option<&Value> {
         .filter(|template| template.is_object())
 }
 
-/// Does the revision hold exactly this (canonical) template?
-pub fn holds(revision: &RevisionView, canonical_template: &Value) -> bool {
-    template_of(revision).is_some_and(|template| canonical(template) == *canonical_template)
+/// Does the revision hold exactly this template?
+pub fn holds(revision: &RevisionView, template: &Value) -> bool {
+    template_of(revision).is_some_and(|held| is_same_template(held, template))
+}
+
+/// Have the two the same canonical form? Decisions ask this again and again, so nothing is built for it.
+pub fn is_same_template(a: &Value, b: &Value) -> bool {
+    let is_same_part = |key: &str, a: &Value, b: &Value| match key {
+        "metadata" => are_same(a, b, Some("creationTimestamp"), |_, a, b| is_same(a, b)),
+        _ => is_same(a, b),
+    };
+    are_same(a, b, Some("$patch"), is_same_part)
+}
+
+fn is_same(a: &Value, b: &Value) -> bool {
+    are_same(a, b, None, |_, a, b| is_same(a, b))
+}
+
+/// Compares two values but for nulls and one key. What is under the other keys is compared with `is_same_part`.
+fn are_same(
+    a: &Value,
+    b: &Value,
+    left_out: Option<&str>,
+    is_same_part: fn(&str, &Value, &Value) -> bool,
+) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let counts =
+                |(key, value): &(&String, &Value)| !value.is_null() && Some(key.as_str()) != left_out;
+            let is_same_in_b = |(key, value): (&String, &Value)| {
+                b.get(key).is_some_and(|other| is_same_part(key, value, other))
+            };
+            a.iter().filter(counts).count() == b.iter().filter(counts).count()
+                && a.iter().filter(counts).all(is_same_in_b)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+        }
+        _ => a == b,
+    }
 }
 
 /// Which revisions hold the current template: read from the cluster, never computed.
@@ -100,11 +137,10 @@ pub struct Current {
 ///
 /// Source: daemonset.md C3.
 pub fn current(daemonset: &DaemonSetView, revisions: &[&RevisionView]) -> Option<Current> {
-    let template = canonical(&daemonset.template);
     let owned = revisions
         .iter()
         .filter(|r| r.controller.is_some_and(|c| c.uid == daemonset.uid));
-    let mut matching: Vec<&RevisionView> = owned.copied().filter(|r| holds(r, &template)).collect();
+    let mut matching: Vec<&RevisionView> = owned.copied().filter(|r| holds(r, &daemonset.template)).collect();
     matching.sort_by(|a, b| a.revision.cmp(&b.revision).then_with(|| a.name.cmp(&b.name)));
     let target = matching.last()?.hash().into();
     Some(Current {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pitstop_api::keys;
 use pitstop_api::view::{DaemonSetView, PodView, RevisionView};
 
-use super::{canonical, data_of, hash_of, holds, name_of};
+use super::{data_of, hash_of, holds, name_of};
 use crate::plan::{Action, NewRevision, OwnedObject};
 
 /// What has to be written so that the history is right, and the hash of the current revision.
@@ -41,8 +41,7 @@ pub fn build(daemonset: &DaemonSetView, revisions: &[&RevisionView], may_adopt: 
             hash: Arc::clone(&revision.name),
         });
     }
-    let template = canonical(&daemonset.template);
-    let (mut current, old): (Vec<_>, Vec<_>) = owned.into_iter().partition(|r| holds(r, &template));
+    let (mut current, old): (Vec<_>, Vec<_>) = owned.into_iter().partition(|r| holds(r, &daemonset.template));
     let next = old
         .iter()
         .map(|r| r.revision)
@@ -148,13 +147,12 @@ pub fn surplus<'a>(
     revisions: &[&'a RevisionView],
     pods: &[&PodView],
 ) -> Vec<&'a RevisionView> {
-    let template = canonical(&daemonset.template);
     let owned = |r: &&RevisionView| r.controller.is_some_and(|c| c.uid == daemonset.uid);
     let mut old: Vec<&RevisionView> = revisions
         .iter()
         .copied()
         .filter(owned)
-        .filter(|r| !r.is_terminating && !holds(r, &template))
+        .filter(|r| !r.is_terminating && !holds(r, &daemonset.template))
         .collect();
     let limit = usize::try_from(daemonset.revision_history_limit).unwrap_or(usize::MAX);
     let n_surplus = old.len().saturating_sub(limit);
