@@ -19,8 +19,9 @@ use super::object::WatchEvent;
 use super::{Stores, Wire};
 use crate::api::{Api, Call, CallError, Resource, Verb};
 
-/// How many objects a page of a list holds.
-const PAGE: u32 = 500;
+/// How many objects a page of a list holds. The pages of a start are what takes the most memory, and real pods have 5 to 10
+/// KiB.
+const PAGE: u32 = 200;
 /// For how long a watch is asked for. Units: seconds. The server ends it; jitter keeps kinds from ending together.
 const WATCH_FOR: std::ops::Range<u64> = 240..290;
 /// How much longer than it was asked for a silent watch is waited for.

@@ -74,8 +74,8 @@ async fn all_pages_are_listed_and_the_watch_starts_from_their_version() {
         .iter()
         .map(pitstop_controller::Call::path_and_query)
         .collect();
-    assert_eq!(paths[0], "/api/v1/pods?limit=500");
-    assert_eq!(paths[1], "/api/v1/pods?limit=500&continue=p2");
+    assert_eq!(paths[0], "/api/v1/pods?limit=200");
+    assert_eq!(paths[1], "/api/v1/pods?limit=200&continue=p2");
     assert!(
         paths[2].starts_with("/api/v1/pods?watch=1&allowWatchBookmarks=true&resourceVersion=10&"),
         "{}",
