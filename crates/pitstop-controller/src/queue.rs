@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// How long the first mark of a key waits for others.
+/// How long a mark waits for others where somebody waits for what comes of it.
 pub const COALESCE: Duration = Duration::from_millis(3);
 /// The first and the longest wait after failures. Source: daemonset.md A3.
 pub const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1000));
@@ -43,8 +43,8 @@ struct Entry {
     /// When it is due, and its place in the order.
     due: Option<(Instant, u64)>,
     is_running: bool,
-    /// Marked while it ran.
-    is_dirty: bool,
+    /// Marked while it ran, and how long that may wait.
+    again_within: Option<Duration>,
     n_failures: u32,
 }
 
@@ -92,15 +92,15 @@ impl<K: Ord + Clone + Debug> Queue<K> {
         Self::default()
     }
 
-    /// Something happened to this key.
-    pub fn mark(&self, key: &K) {
+    /// Something happened to this key. It may wait so long for other marks, but does not put off an earlier one.
+    pub fn mark(&self, key: &K, within: Duration) {
         let mut inner = self.lock();
         let entry = inner.entries.entry(key.clone()).or_default();
         if entry.is_running {
-            entry.is_dirty = true;
+            entry.again_within = Some(entry.again_within.map_or(within, |other| other.min(within)));
             return;
         }
-        inner.schedule(key, Instant::now() + COALESCE);
+        inner.schedule(key, Instant::now() + within);
         drop(inner);
         self.changed.notify_one();
     }
@@ -152,8 +152,7 @@ impl<K: Ord + Clone + Debug> Queue<K> {
             return;
         };
         entry.is_running = false;
-        let is_dirty = std::mem::take(&mut entry.is_dirty);
-        let mut due = is_dirty.then_some(now + COALESCE);
+        let mut due = entry.again_within.take().map(|within| now + within);
         match done {
             Done::Ok(after) => {
                 entry.n_failures = 0;
@@ -250,9 +249,9 @@ mod tests {
     async fn marks_within_milliseconds_fold_into_one_and_do_not_put_it_off() {
         let queue = Queue::new();
         let begun_at = Instant::now();
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         advance(Duration::from_millis(2)).await;
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         assert_eq!(queue.next().await, Some("a"));
         assert!(
             begun_at.elapsed() <= Duration::from_millis(4),
@@ -264,11 +263,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_not_urgent_waits_for_what_is_and_no_longer_than_it_may() {
+        const LONG: Duration = Duration::from_millis(50);
+        let queue = Queue::new();
+        let mark_both = || {
+            queue.mark(&"a", LONG);
+            queue.mark(&"a", COALESCE);
+            queue.mark(&"a", LONG);
+        };
+        mark_both();
+        assert_eq!(is_due_within(&queue, Duration::from_millis(5)).await, Some("a"));
+        mark_both();
+        queue.done(&"a", Done::Ok(None));
+        assert_eq!(
+            is_due_within(&queue, Duration::from_millis(5)).await,
+            Some("a"),
+            "while it ran"
+        );
+        queue.mark(&"a", LONG);
+        queue.done(&"a", Done::Ok(None));
+        assert_eq!(is_due_within(&queue, Duration::from_millis(45)).await, None);
+        assert_eq!(is_due_within(&queue, Duration::from_millis(10)).await, Some("a"));
+        queue.done(&"a", Done::Ok(None));
+        assert_eq!(is_due_within(&queue, AGES).await, None, "once for them all");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_worker_has_a_key_at_a_time_and_marks_meanwhile_are_not_lost() {
         let queue = Queue::new();
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         assert_eq!(queue.next().await, Some("a"));
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         assert_eq!(is_due_within(&queue, AGES).await, None, "still being worked on");
         queue.done(&"a", Done::Ok(None));
         assert_eq!(is_due_within(&queue, Duration::from_millis(10)).await, Some("a"));
@@ -277,7 +302,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_wait_5_ms_doubling_to_1000_s_and_success_starts_afresh() {
         let queue = Queue::new();
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         let mut waits = Vec::new();
         for _ in 0..21 {
             let begun_at = Instant::now();
@@ -299,25 +324,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn news_does_not_wait_for_the_back_off() {
         let queue = Queue::new();
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         queue.next().await.unwrap();
         queue.done(&"a", Done::Failed(Some(Duration::from_mins(1))));
         assert_eq!(is_due_within(&queue, Duration::from_secs(59)).await, None);
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         assert_eq!(is_due_within(&queue, Duration::from_millis(5)).await, Some("a"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_a_delay_and_a_mark_the_earlier_counts() {
         let queue = Queue::new();
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         queue.next().await.unwrap();
         queue.done(&"a", Done::Ok(Some(Duration::from_secs(10))));
         let begun_at = Instant::now();
         assert_eq!(queue.next().await, Some("a"));
         assert_eq!(begun_at.elapsed().as_secs(), 10);
         queue.done(&"a", Done::Ok(Some(Duration::from_secs(10))));
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         let begun_at = Instant::now();
         assert_eq!(queue.next().await, Some("a"));
         assert!(begun_at.elapsed() < Duration::from_secs(1));
@@ -333,7 +358,7 @@ mod tests {
     async fn keys_are_handed_out_in_the_order_in_which_they_became_due() {
         let queue = Queue::new();
         for key in ["c", "a", "b"] {
-            queue.mark(&key);
+            queue.mark(&key, COALESCE);
         }
         for want in ["c", "a", "b"] {
             assert_eq!(queue.next().await, Some(want));
@@ -344,10 +369,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_key_does_not_starve_others() {
         let queue = Queue::new();
-        queue.mark(&"busy");
-        queue.mark(&"quiet");
+        queue.mark(&"busy", COALESCE);
+        queue.mark(&"quiet", COALESCE);
         assert_eq!(queue.next().await, Some("busy"));
-        queue.mark(&"busy");
+        queue.mark(&"busy", COALESCE);
         queue.done(&"busy", Done::Again);
         assert_eq!(queue.next().await, Some("quiet"));
         assert_eq!(queue.next().await, Some("busy"));
@@ -356,8 +381,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn depth_and_age_tell_what_waits() {
         let queue = Queue::new();
-        queue.mark(&"a");
-        queue.mark(&"b");
+        queue.mark(&"a", COALESCE);
+        queue.mark(&"b", COALESCE);
         assert_eq!((queue.depth().n_due, queue.depth().n_delayed), (0, 2));
         advance(Duration::from_millis(103)).await;
         let depth = queue.depth();
@@ -375,7 +400,7 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        queue.mark(&"a");
+        queue.mark(&"a", COALESCE);
         queue.close();
         for worker in workers {
             assert_eq!(worker.await.unwrap(), None);

@@ -21,7 +21,7 @@ use crate::api::{Api, Call, CallError, MissingRight, REMEDY, Resource, Verb};
 use crate::events::{About, Record, Recorder};
 use crate::executor::{Executor, Outcome, Work};
 use crate::metrics::Metrics;
-use crate::queue::{Done, Queue};
+use crate::queue::{COALESCE, Done, Queue};
 use crate::snapshot::{Beside, gather, has_adoptable};
 use crate::store::{Key, Overlay, State, Stores};
 
@@ -29,6 +29,9 @@ mod triggers;
 
 /// Every workload is looked at this often even if nothing happens. Source: daemonset.md C5.8.
 const RESYNC: Duration = Duration::from_mins(5);
+/// How long the upgrade models wait for more changes to pods. On its way from the delete to Ready a pod changes six times,
+/// of which only the last makes room for another; decisions about the others tell where the rollout is.
+const PATIENCE: Duration = Duration::from_millis(50);
 /// How soon a workload is looked at again while the stores are not in sync.
 const UNSYNCED: Duration = Duration::from_millis(100);
 /// For how long a replaced failed pod is remembered: twice the longest back-off. Source: daemonset.md A8.
@@ -51,6 +54,9 @@ pub struct Model {
     pub concerns: fn(&DaemonSetView) -> bool,
     /// Of a DaemonSet as it was and as it is: did anything change that its decisions look at?
     pub is_news: fn(&DaemonSetView, &DaemonSetView) -> bool,
+    /// How long a change to a pod may wait for others before there is a decision about it. One that makes the pod Ready
+    /// never does: others wait for their turn.
+    pub patience: Duration,
     /// Does it adopt orphans?
     pub adopts: bool,
     /// Does it matter to it when a node turns Ready or NotReady?
@@ -67,6 +73,8 @@ pub const NATIVE: Model = Model {
     concerns: |_| true,
     // What it writes itself, it compares with the whole status.
     is_news: |_, _| true,
+    // A pod that went has to be replaced.
+    patience: COALESCE,
     adopts: true,
     heeds_readiness: false,
 };
@@ -80,6 +88,7 @@ pub const POD_UPDATER: Model = Model {
     concerns: advanced::is_activated,
     // The numbers that the DaemonSet's own controller counts up with every pod decide nothing.
     is_news: |before, after| without_counts(before) != without_counts(after),
+    patience: PATIENCE,
     adopts: false,
     heeds_readiness: true,
 };
@@ -415,12 +424,12 @@ impl DaemonSets {
         }
     }
 
-    fn mark(&self, key: &Key) {
+    fn mark(&self, key: &Key, within: Duration) {
         let mut memories = self.memory();
         let memory = memories.entry(key.clone()).or_default();
         memory.marked_at.get_or_insert_with(Instant::now);
         drop(memories);
-        self.queue.mark(key);
+        self.queue.mark(key, within);
     }
 
     fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {

@@ -43,7 +43,12 @@ pub enum Change {
         after: Option<Arc<DaemonSetView>>,
     },
     /// A pod came, went, or changed in more than its version.
-    Pod(Owned),
+    Pod {
+        /// Whose it was and is.
+        owned: Owned,
+        /// Does it serve, and did not before?
+        turned_ready: bool,
+    },
     /// A ControllerRevision came, changed or went.
     Revision(Owned),
     /// A node came, went, or changed in what decisions look at. A heartbeat is no change.

@@ -23,6 +23,7 @@ const HEEDS_READINESS: Model = Model {
     retire: |_, _, _, _| {},
     concerns: |_| true,
     is_news: |_, _| true,
+    patience: pitstop_controller::queue::COALESCE,
     adopts: true,
     heeds_readiness: true,
 };
@@ -234,6 +235,33 @@ async fn a_write_that_no_decision_looks_at_touches_nobody() {
         bench.put(Resource::DaemonSets, &daemonset);
         assert_eq!(bench.marked().await, ["default/agent"], "{pointer}/{field}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_pod_that_turns_ready_is_urgent_to_who_has_patience() {
+    let bench = mk_bench(Model {
+        patience: POD_UPDATER.patience,
+        ..HEEDS_READINESS
+    });
+    bench.put(Resource::DaemonSets, &daemonset_json());
+    bench.marked().await;
+    let is_ready = |mut pod: Value, is_ready: &str| {
+        pod["status"]["conditions"] = json!([{ "type": "Ready", "status": is_ready }]);
+        pod
+    };
+
+    bench.put(Resource::Pods, &is_ready(pod_json(2, "a", 10), "False"));
+    assert_eq!(bench.marked().await, [""; 0], "it came");
+    bench.put(Resource::Pods, &is_ready(pod_json(2, "a", 11), "True"));
+    assert_eq!(bench.marked().await, ["default/agent"], "it turned Ready");
+    bench.put(Resource::Pods, &is_ready(pod_json(2, "a", 12), "False"));
+    assert_eq!(bench.marked().await, [""; 0], "it turned unready");
+    tokio::time::advance(POD_UPDATER.patience).await;
+    assert_eq!(
+        bench.marked().await,
+        ["default/agent"],
+        "all the same, a little later"
+    );
 }
 
 static N_PLANS: AtomicUsize = AtomicUsize::new(0);

@@ -6,12 +6,19 @@ use pitstop_api::view::NodeView;
 
 use super::DaemonSets;
 use crate::api::Resource;
+use crate::queue::COALESCE;
 use crate::store::{Change, Key, Listener, State};
 
 impl Listener for DaemonSets {
     fn changed(&self, state: &State, change: &Change) {
+        let within = match change {
+            Change::Pod {
+                turned_ready: false, ..
+            } => self.model.patience,
+            _ => COALESCE,
+        };
         for key in self.touched(state, change) {
-            self.mark(&key);
+            self.mark(&key, within);
         }
     }
 
@@ -22,7 +29,7 @@ impl Listener for DaemonSets {
             .filter(|(_, daemonset)| (self.model.concerns)(daemonset))
             .map(|(key, _)| key.clone());
         for key in concerned.chain(known).collect::<BTreeSet<_>>() {
-            self.mark(&key);
+            self.mark(&key, COALESCE);
         }
     }
 }
@@ -41,7 +48,7 @@ impl DaemonSets {
                     touched.insert(key.clone());
                 }
             }
-            Change::Pod(owned) | Change::Revision(owned) => {
+            Change::Pod { owned, .. } | Change::Revision(owned) => {
                 let owners = [owned.controller_before, owned.controller];
                 touched.extend(
                     owners

@@ -57,25 +57,30 @@ impl State {
         let namespace = Arc::clone(&pod.namespace);
         let controller = pod.controller.map(|controller| controller.uid);
         let orphan_labels = controller.is_none().then(|| Arc::clone(&pod.labels));
+        let is_ready = pod.is_ready();
         let before = self.pods.put(pod);
-        is_news.then(|| {
-            Change::Pod(Owned {
+        is_news.then(|| Change::Pod {
+            turned_ready: is_ready && !before.as_ref().is_some_and(PodView::is_ready),
+            owned: Owned {
                 namespace,
                 controller_before: before.and_then(|pod| Some(pod.controller?.uid)),
                 controller,
                 orphan_labels,
-            })
+            },
         })
     }
 
     pub(super) fn remove_pod(&mut self, uid: Uid) -> Option<Change> {
         let pod = self.pods.remove(uid)?;
-        Some(Change::Pod(Owned {
-            namespace: pod.namespace,
-            controller_before: pod.controller.map(|controller| controller.uid),
-            controller: None,
-            orphan_labels: None,
-        }))
+        Some(Change::Pod {
+            turned_ready: false,
+            owned: Owned {
+                namespace: pod.namespace,
+                controller_before: pod.controller.map(|controller| controller.uid),
+                controller: None,
+                orphan_labels: None,
+            },
+        })
     }
 
     pub(super) fn put_node(&mut self, node: Arc<NodeView>) -> Option<Change> {
