@@ -5,7 +5,8 @@
 //!   the status is written.
 //! * Pods are created in batches of 1, 2, 4, ...; after a failure the rest is left to the next pass. Pods are deleted
 //!   all at once. (daemonset.md A8)
-//! * Every success is noted in the overlay before anything else is decided.
+//! * Every success is noted in the overlay before anything else is decided, and so is every DELETE and POST of a pod that
+//!   was not answered. What becomes of those is in `doubts`.
 //! * A conflict or a not-found is news: look again. A denial becomes an event, and the next attempt waits.
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::events::{About, Record, Recorder};
 use crate::metrics::Metrics;
 use crate::store::{Overlay, Stores};
 
+mod doubts;
 mod pods;
 mod revisions;
 mod status;
@@ -85,6 +87,8 @@ pub struct Outcome {
     pub is_stale: bool,
     /// What went wrong first.
     pub failure: Option<CallError>,
+    /// How soon to look again, as only time settles what became of a write.
+    pub again_in: Option<Duration>,
 }
 
 impl Outcome {
@@ -114,6 +118,7 @@ impl Outcome {
         if let Some(failure) = other.failure {
             self.failure.get_or_insert(failure);
         }
+        self.again_in = [self.again_in, other.again_in].into_iter().flatten().min();
     }
 }
 
@@ -151,6 +156,7 @@ impl Executor {
             outcome.merge(deleting);
         }
         outcome.merge(self.write_status(work).await);
+        outcome.merge(self.settle_overdue(work).await);
         outcome
     }
 

@@ -62,6 +62,11 @@ pub struct InFlight {
     pub deleted: Vec<DeletedPod>,
     /// Pods that we created.
     pub created: Vec<CreatedPod>,
+    /// Pods whose DELETE was not answered: each may be gone, or may go yet. It counts as down, and where a rollout still
+    /// wants it gone, it is deleted again rather than another one.
+    pub maybe_deleted: Vec<Uid>,
+    /// Nodes for which a pod was posted without an answer: it may be there, or may come yet.
+    pub maybe_created: Vec<NodeSlot>,
 }
 
 /// A pod whose DELETE succeeded.

@@ -170,10 +170,12 @@ impl CallError {
     }
 
     /// May the request have been carried out although we got no answer?
+    ///
+    /// A proxy says 502, 503 or 504 also when its connection broke after it had passed the request on.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Busy(refusal) => refusal.code >= 500 && refusal.code != 503,
+            Self::Busy(refusal) => refusal.code >= 500,
             _ => false,
         }
     }
@@ -223,7 +225,8 @@ mod tests {
         let error = CallError::from_answer(502, b"bad gateway\n");
         assert_eq!(error.to_string(), "bad gateway");
         assert!(error.is_ambiguous());
-        assert!(!CallError::from_answer(503, b"").is_ambiguous());
+        assert!(CallError::from_answer(503, b"").is_ambiguous());
+        assert!(!CallError::from_answer(429, b"").is_ambiguous());
     }
 
     #[test]

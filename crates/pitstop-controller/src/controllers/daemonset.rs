@@ -281,13 +281,14 @@ impl DaemonSets {
                 (Done::Failed(None), "stale")
             }
             None => {
-                let after = work.plan.requeue_after.unwrap_or(RESYNC).min(RESYNC);
+                let wishes = [work.plan.requeue_after, outcome.again_in, Some(RESYNC)];
+                let after = wishes.into_iter().flatten().min();
                 let result = if outcome.n_written > 0 {
                     "written"
                 } else {
                     "unchanged"
                 };
-                (Done::Ok(Some(after)), result)
+                (Done::Ok(after), result)
             }
         }
     }

@@ -7,7 +7,7 @@ use pitstop_api::{keys, reasons};
 use pitstop_engine::Action;
 use pitstop_engine::daemonset::pod_for_node;
 use pitstop_engine::plan::OwnedObject;
-use pitstop_engine::snapshot::{CreatedPod, DeletedPod};
+use pitstop_engine::snapshot::CreatedPod;
 use rand::RngExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{Executor, Outcome, Work, side_by_side};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
+use crate::store::{SentCreate, SentDelete};
 
 /// The longest name of a pod that we create, so that it is a legal host name too.
 const LONGEST_NAME: usize = 63;
@@ -22,6 +23,19 @@ const LONGEST_NAME: usize = 63;
 const SUFFIX: usize = 5;
 /// How many names are tried before the next pass tries again.
 const NAMES_TRIED: usize = 5;
+
+/// Who has a name that we wanted to give.
+enum Taken {
+    /// A pod for this very node that we created without getting an answer: its uid and version, and its revision, which
+    /// is an older one if the template changed since.
+    ByOurs((Uid, u64), Arc<str>),
+    /// A pod for this very node that the stores know, or know from now on.
+    ByKnown,
+    /// Another pod.
+    ByOther,
+    /// Nobody any more.
+    NoMore,
+}
 
 impl Executor {
     /// Slow start: 1, 2, 4, ... at a time, until one fails. Source: daemonset.md A8.
@@ -96,8 +110,10 @@ impl Executor {
         result.map(drop)
     }
 
-    /// Posts a pod under a name that is free. An attempt that was not answered is repeated under the same name, so
-    /// that there is never a second pod.
+    /// Posts a pod under a name that is free.
+    ///
+    /// An attempt that was not answered is repeated under the same name until something is known of it, so that there is
+    /// never a second pod. Upholds S8.
     async fn post_pod(
         &self,
         work: &Work,
@@ -107,12 +123,11 @@ impl Executor {
         manifest: &mut Value,
     ) -> Result<String, CallError> {
         let daemonset = &work.daemonset;
-        let mut answer = Err(CallError::Unreachable("no name was tried".to_owned()));
+        let mut taken = CallError::Unreachable("no name was tried".to_owned());
         for _ in 0..NAMES_TRIED {
-            let name = self
-                .overlay
-                .take_unanswered(daemonset.uid, node)
-                .unwrap_or_else(|| self.pod_name(&daemonset.name));
+            let in_doubt = self.overlay.name_in_doubt(daemonset.uid, node);
+            let is_repeated = in_doubt.is_some();
+            let name = in_doubt.unwrap_or_else(|| self.pod_name(&daemonset.name));
             if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
                 metadata.insert("name".to_owned(), json!(name));
                 metadata.insert("generateName".to_owned(), json!(format!("{}-", daemonset.name)));
@@ -121,63 +136,115 @@ impl Executor {
             let call = Call::collection(Verb::Create, Resource::Pods, Some(&daemonset.namespace))
                 .with_query("fieldManager", FIELD_MANAGER)
                 .with_body(manifest.clone());
-            answer = match self.api.send(call).await {
-                Ok(body) => Ok((name.clone(), body)),
-                Err(error @ CallError::AlreadyExists(_)) => {
-                    match self.find_own(work, &name, node_name, hash).await? {
-                        Some(body) => Ok((name.clone(), body)),
-                        None => Err(error),
-                    }
+            match self.api.send(call).await {
+                Ok(body) => {
+                    let made = self.read_made(work, node, &name, &body)?;
+                    self.note_created(work, node, &name, Arc::clone(hash), &made);
+                    return Ok(name);
                 }
+                Err(error @ CallError::AlreadyExists(_)) => taken = error,
                 Err(error) => {
                     if error.is_ambiguous() {
-                        self.overlay.unanswered(daemonset.uid, node, &name);
+                        self.note_unanswered(work, node, &name);
                     }
                     return Err(error);
                 }
-            };
-            if answer.is_ok() {
-                break;
+            }
+            match self.find_own(work, node, &name, node_name).await? {
+                Taken::ByOurs(made, its_hash) => {
+                    self.note_created(work, node, &name, its_hash, &made);
+                    return Ok(name);
+                }
+                // What was decided without this pod is decided anew: the stores know it now.
+                Taken::ByKnown if is_repeated => {
+                    self.overlay.create_settled(daemonset.uid, node);
+                    return Err(taken);
+                }
+                Taken::ByKnown | Taken::ByOther => self.overlay.create_settled(daemonset.uid, node),
+                Taken::NoMore => {}
             }
         }
-        let (name, body) = answer?;
-        let made: Made = serde_json::from_slice(&body).map_err(|e| unreadable(&name, &e))?;
-        let uid = made.metadata.uid().map_err(|e| unreadable(&name, &e))?;
-        let pod = CreatedPod {
-            uid,
-            name: name.as_str().into(),
-            node,
-            hash: Arc::clone(hash),
-            at: self.clock.now(),
-        };
-        self.overlay.created(daemonset.uid, pod, made.metadata.version());
-        Ok(name)
+        Err(taken)
     }
 
-    /// The pod of this name, if it is one that we just created without getting an answer.
+    fn note_created(
+        &self,
+        work: &Work,
+        node: NodeSlot,
+        name: &str,
+        hash: Arc<str>,
+        (uid, version): &(Uid, u64),
+    ) {
+        let pod = CreatedPod {
+            uid: *uid,
+            name: name.into(),
+            node,
+            hash,
+            at: self.clock.now(),
+        };
+        self.overlay.created(work.daemonset.uid, pod, *version);
+    }
+
+    fn note_unanswered(&self, work: &Work, node: NodeSlot, name: &str) {
+        let sent = SentCreate {
+            name: name.to_owned(),
+            at: self.clock.now(),
+        };
+        self.overlay.maybe_created(work.daemonset.uid, node, sent);
+    }
+
+    /// Uid and version of a pod in an answer to its POST. One that cannot be read is no answer.
+    fn read_made(
+        &self,
+        work: &Work,
+        node: NodeSlot,
+        name: &str,
+        body: &[u8],
+    ) -> Result<(Uid, u64), CallError> {
+        let read = || {
+            let made: Made = serde_json::from_slice(body).map_err(|e| unreadable(name, &e))?;
+            let uid = made.metadata.uid().map_err(|e| unreadable(name, &e))?;
+            Ok((uid, made.metadata.version()))
+        };
+        read().inspect_err(|_| self.note_unanswered(work, node, name))
+    }
+
+    /// Who has this name? Perhaps a pod that we just created without getting an answer.
     async fn find_own(
         &self,
         work: &Work,
+        node: NodeSlot,
         name: &str,
         node_name: &str,
-        hash: &str,
-    ) -> Result<Option<bytes::Bytes>, CallError> {
+    ) -> Result<Taken, CallError> {
         let owner = work.daemonset.uid;
         let call = Call::object(Verb::Get, Resource::Pods, Some(&work.daemonset.namespace), name);
         let body = match self.api.send(call).await {
             Ok(body) => body,
-            Err(CallError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(CallError::NotFound(_)) => return Ok(Taken::NoMore),
+            Err(error) => {
+                self.note_unanswered(work, node, name);
+                return Err(error);
+            }
         };
         let mut names = NodeNames::default();
         let wire: PodWire = serde_json::from_slice(&body).map_err(|e| unreadable(name, &e))?;
         let pod = wire.view(&mut names).map_err(|e| unreadable(name, &e))?;
+        let is_ours = pod.controller.is_some_and(|controller| controller.uid == owner)
+            && pod.node.is_some_and(|slot| names.name(slot) == node_name);
+        if !is_ours {
+            return Ok(Taken::ByOther);
+        }
         let is_new = self.stores.read().pod(pod.uid).is_none() && !self.overlay.has_created(owner, pod.uid);
-        let is_meant = pod.controller.is_some_and(|controller| controller.uid == owner)
-            && pod.revision_hash() == Some(hash)
-            && pod.node.is_some_and(|slot| names.name(slot) == node_name)
-            && !pod.is_terminating();
-        Ok((is_new && is_meant).then_some(body))
+        match pod.revision_hash() {
+            Some(hash) if is_new && !pod.is_terminating() => {
+                Ok(Taken::ByOurs((pod.uid, pod.resource_version), hash.into()))
+            }
+            _ => {
+                self.stores.written(Resource::Pods, &body);
+                Ok(Taken::ByKnown)
+            }
+        }
     }
 
     async fn delete_pod(&self, work: &Work, action: &Action) -> Result<(), CallError> {
@@ -199,17 +266,14 @@ impl Executor {
         let call = Call::object(Verb::Delete, Resource::Pods, Some(&daemonset.namespace), name)
             .with_body(delete_options(&preconditions));
         let result = self.api.send(call).await;
-        match &result {
-            Ok(_) | Err(CallError::NotFound(_)) => {
-                let deleted = DeletedPod {
-                    uid: *uid,
-                    node: *node,
-                    at: self.clock.now(),
-                };
-                self.overlay.deleted(daemonset.uid, deleted);
-            }
-            Err(_) => {}
-        }
+        let sent = SentDelete {
+            name: Arc::clone(name),
+            uid: *uid,
+            version: *resource_version,
+            node: *node,
+            at: self.clock.now(),
+        };
+        self.note_delete(work, sent, result.as_ref().map(drop)).await?;
         match result {
             Ok(_) => {
                 info!(
@@ -331,16 +395,17 @@ impl Executor {
     }
 }
 
+/// What is read of a pod where only its identity matters.
 #[derive(Deserialize)]
-struct Made {
-    metadata: MetaWire,
+pub(super) struct Made {
+    pub(super) metadata: MetaWire,
 }
 
 pub(super) fn delete_options(preconditions: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions })
 }
 
-fn unreadable(pod: &str, problem: &dyn std::fmt::Display) -> CallError {
+pub(super) fn unreadable(pod: &str, problem: &dyn std::fmt::Display) -> CallError {
     CallError::Unreadable {
         what: format!("Pod {pod}"),
         problem: problem.to_string(),

@@ -6,11 +6,35 @@
 //! |---|---|
 //! | created pod | when the store shows it, or has seen a later version of any pod without it, or after 5 min |
 //! | deleted pod | when the store shows it terminating or no more, or after 5 min |
+//! | unanswered DELETE | when a repetition is answered; when the pod is seen terminating, gone, or at a version that the DELETE did not name; when a live read more than 5 min after it shows the pod as it was |
+//! | unanswered POST | when a repetition is answered; when the pod is seen; when a live read more than 5 min after it does not find it |
+//!
+//! # Writes without an answer
+//!
+//! A connection that is cut, a time that is over, a 5xx: the server may have carried the write out, and until the
+//! request has died on its way, it may do so yet. Neither a store that lags nor a dry run tells. So an unanswered DELETE
+//! counts as done: its pod is down for every budget (S1). It also counts as not done: a rollout that still wants the pod
+//! gone sends the very same DELETE again before any other, and its uid and version allow it to take down that pod only,
+//! which is paid for. The answer to that settles the matter. A decision that has changed since (another template, a
+//! paused rollout, more pods down than allowed) does not repeat it; then the pod stays counted until one of the ends
+//! above.
+//!
+//! The last of these ends is one of time, as nothing else tells that a request is dead. It is ten times what we wait for
+//! an answer ourselves, and five times what a kube-apiserver gives a request by default. A process that was stopped
+//! counts from when it went on, since that is when it gives a request up.
+//!
+//! An unanswered POST is repeated under the same name, which the server has for one pod at most (S8). Until it is settled
+//! the pod counts among those that are there on top.
+//!
+//! A new leader starts without these entries, from a list that is consistent. What a former leader sent and never heard
+//! of is bounded by its lease alone: it gives its writes up before another can take the lease, so only a request that was
+//! on its way for longer than that meets decisions of another.
 //!
 //! Source: daemonset.md C5.7. What ends for one controller alone is that controller's rule (`Model::retire`).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{NodeSlot, Uid};
@@ -19,8 +43,10 @@ use pitstop_engine::snapshot::{CreatedPod, DeletedPod, InFlight};
 use super::State;
 use crate::api::Resource;
 
-/// No entry lives longer.
+/// No entry lives longer, unless what became of its write is not known.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+/// After this a request that was not answered is not carried out any more.
+const LINGERS: SignedDuration = SignedDuration::from_mins(5);
 
 /// The ledgers of all workloads, by uid.
 #[derive(Debug, Default)]
@@ -32,14 +58,57 @@ pub struct Overlay {
 struct Ledger {
     deleted: Vec<DeletedPod>,
     created: Vec<(CreatedPod, u64)>,
-    /// Names of pods whose creation was not answered, by node: the next attempt uses the same one, so that a pod that
-    /// was created after all is found rather than doubled.
-    unanswered: HashMap<NodeSlot, String>,
+    maybe_deleted: BTreeMap<Uid, SentDelete>,
+    maybe_created: BTreeMap<NodeSlot, SentCreate>,
+}
+
+/// A DELETE of a pod that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentDelete {
+    /// The name of the pod.
+    pub name: Arc<str>,
+    /// The uid that it named.
+    pub uid: Uid,
+    /// The version that it named, if it named one.
+    pub version: Option<u64>,
+    /// The node of the pod.
+    pub node: Option<NodeSlot>,
+    /// When it was given up.
+    pub at: Timestamp,
+}
+
+/// A POST of a pod that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentCreate {
+    /// The name that we gave the pod.
+    pub name: String,
+    /// When it was given up.
+    pub at: Timestamp,
+}
+
+/// A pod as a live read shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its uid.
+    pub uid: Uid,
+    /// Its version.
+    pub version: u64,
+    /// Is it on its way out?
+    pub is_terminating: bool,
+}
+
+/// Writes without an answer that only a live read can settle any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Pods that may have been deleted.
+    pub deletes: Vec<SentDelete>,
+    /// Pods that may have been created, by node.
+    pub creates: Vec<(NodeSlot, SentCreate)>,
 }
 
 impl Ledger {
-    fn is_empty(&self) -> bool {
-        self.deleted.is_empty() && self.created.is_empty() && self.unanswered.is_empty()
+    fn len(&self) -> usize {
+        self.deleted.len() + self.created.len() + self.maybe_deleted.len() + self.maybe_created.len()
     }
 }
 
@@ -47,29 +116,74 @@ impl Overlay {
     /// A DELETE of a pod of `owner` succeeded, or found it gone.
     pub fn deleted(&self, owner: Uid, pod: DeletedPod) {
         let mut ledgers = self.lock();
-        let deleted = &mut ledgers.entry(owner).or_default().deleted;
-        deleted.retain(|entry| entry.uid != pod.uid);
-        deleted.push(pod);
+        let ledger = ledgers.entry(owner).or_default();
+        ledger.deleted.retain(|entry| entry.uid != pod.uid);
+        ledger.maybe_deleted.remove(&pod.uid);
+        ledger.deleted.push(pod);
     }
 
-    /// A POST of a pod of `owner` succeeded; the answer was of this version.
+    /// A DELETE of a pod of `owner` was not answered.
+    pub fn maybe_deleted(&self, owner: Uid, mut sent: SentDelete) {
+        let mut ledgers = self.lock();
+        let entries = &mut ledgers.entry(owner).or_default().maybe_deleted;
+        // One that named no version can still be carried out at any.
+        if entries
+            .get(&sent.uid)
+            .is_some_and(|before| before.version.is_none())
+        {
+            sent.version = None;
+        }
+        entries.insert(sent.uid, sent);
+    }
+
+    /// The DELETE of this pod that was not answered, if there is one.
+    pub fn delete_in_doubt(&self, owner: Uid, pod: Uid) -> Option<SentDelete> {
+        self.lock().get(&owner)?.maybe_deleted.get(&pod).cloned()
+    }
+
+    /// A live read, begun after the DELETE was given up, shows this under the name of a pod that may have been deleted.
+    pub fn looked_for(&self, owner: Uid, pod: Uid, seen: Option<Seen>, now: Timestamp) {
+        let Some(sent) = self.delete_in_doubt(owner, pod) else {
+            return;
+        };
+        match seen.filter(|seen| seen.uid == pod && !seen.is_terminating) {
+            None => {
+                let (uid, node) = (sent.uid, sent.node);
+                self.deleted(owner, DeletedPod { uid, node, at: now });
+            }
+            Some(alive) => {
+                let is_another = sent.version.is_some_and(|version| version != alive.version);
+                if is_another || is_dead(sent.at, now) {
+                    self.change(owner, |ledger| ledger.maybe_deleted.remove(&pod));
+                }
+            }
+        }
+    }
+
+    /// A POST of a pod succeeded; the answer was of this version.
     pub fn created(&self, owner: Uid, pod: CreatedPod, version: u64) {
         let mut ledgers = self.lock();
         let ledger = ledgers.entry(owner).or_default();
-        ledger.unanswered.remove(&pod.node);
+        ledger.maybe_created.remove(&pod.node);
         ledger.created.push((pod, version));
     }
 
     /// A POST of a pod was not answered.
-    pub fn unanswered(&self, owner: Uid, node: NodeSlot, name: &str) {
+    pub fn maybe_created(&self, owner: Uid, node: NodeSlot, sent: SentCreate) {
         let mut ledgers = self.lock();
         let ledger = ledgers.entry(owner).or_default();
-        ledger.unanswered.insert(node, name.to_owned());
+        ledger.maybe_created.insert(node, sent);
     }
 
     /// The name that an unanswered POST for this node used.
-    pub fn take_unanswered(&self, owner: Uid, node: NodeSlot) -> Option<String> {
-        self.lock().get_mut(&owner)?.unanswered.remove(&node)
+    pub fn name_in_doubt(&self, owner: Uid, node: NodeSlot) -> Option<String> {
+        let ledgers = self.lock();
+        Some(ledgers.get(&owner)?.maybe_created.get(&node)?.name.clone())
+    }
+
+    /// What became of an unanswered POST for this node is known, and the stores know it too.
+    pub fn create_settled(&self, owner: Uid, node: NodeSlot) {
+        self.change(owner, |ledger| ledger.maybe_created.remove(&node));
     }
 
     /// Does the ledger know that we created this pod?
@@ -93,14 +207,54 @@ impl Overlay {
         ledger.created.retain(|(entry, version)| {
             is_young(entry.at) && state.pod(entry.uid).is_none() && seen < *version
         });
+        ledger.maybe_deleted.retain(|uid, sent| {
+            state.pod(*uid).is_some_and(|pod| {
+                !pod.is_terminating() && sent.version.is_none_or(|version| version == pod.resource_version)
+            })
+        });
+        ledger.maybe_created.retain(|_, sent| {
+            let is_it = |name: &str| name == sent.name;
+            !state.pods_of(owner).iter().any(|pod| is_it(&pod.name))
+        });
         let in_flight = InFlight {
             deleted: ledger.deleted.clone(),
             created: ledger.created.iter().map(|(entry, _)| entry.clone()).collect(),
+            maybe_deleted: ledger.maybe_deleted.keys().copied().collect(),
+            maybe_created: ledger.maybe_created.keys().copied().collect(),
         };
-        if ledger.is_empty() {
+        if ledger.len() == 0 {
             ledgers.remove(&owner);
         }
         in_flight
+    }
+
+    /// The writes of `owner` without an answer whose requests must be dead by now.
+    pub fn overdue(&self, owner: Uid, now: Timestamp) -> Overdue {
+        let ledgers = self.lock();
+        let Some(ledger) = ledgers.get(&owner) else {
+            return Overdue::default();
+        };
+        let deletes = ledger.maybe_deleted.values().filter(|sent| is_dead(sent.at, now));
+        let creates = ledger
+            .maybe_created
+            .iter()
+            .filter(|(_, sent)| is_dead(sent.at, now));
+        Overdue {
+            deletes: deletes.cloned().collect(),
+            creates: creates.map(|(node, sent)| (*node, sent.clone())).collect(),
+        }
+    }
+
+    /// How long until the next write of `owner` without an answer is overdue; `None`: there is none.
+    pub fn overdue_in(&self, owner: Uid, now: Timestamp) -> Option<Duration> {
+        let ledgers = self.lock();
+        let ledger = ledgers.get(&owner)?;
+        let deletes = ledger.maybe_deleted.values().map(|sent| sent.at);
+        let first = deletes
+            .chain(ledger.maybe_created.values().map(|sent| sent.at))
+            .min()?;
+        let left = LINGERS.checked_sub(now.duration_since(first))?;
+        Some(Duration::try_from(left).unwrap_or_default())
     }
 
     /// The workload is gone.
@@ -111,10 +265,7 @@ impl Overlay {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         #[allow(clippy::iter_over_hash_type, reason = "a sum does not depend on the order")]
-        self.lock()
-            .values()
-            .map(|ledger| ledger.deleted.len() + ledger.created.len())
-            .sum()
+        self.lock().values().map(Ledger::len).sum()
     }
 
     /// Does it have no entries?
@@ -122,7 +273,16 @@ impl Overlay {
         self.len() == 0
     }
 
+    fn change<T>(&self, owner: Uid, change: impl FnOnce(&mut Ledger) -> T) -> Option<T> {
+        self.lock().get_mut(&owner).map(change)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Ledger>> {
         self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Was a request given up so long ago that nobody carries it out any more?
+fn is_dead(given_up_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(given_up_at) >= LINGERS
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{NodeSlot, Uid};
 use pitstop_controller::api::Resource;
 use pitstop_controller::snapshot::{Beside, gather, has_adoptable};
-use pitstop_controller::store::{Change, Key, Object, Overlay, State, Wire};
+use pitstop_controller::store::{Change, Key, Object, Overlay, Seen, SentCreate, SentDelete, State, Wire};
 use pitstop_engine::snapshot::{CreatedPod, DeletedPod, InFlight};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -288,11 +288,145 @@ fn a_deleted_pod_is_in_flight_until_the_store_shows_it() {
 }
 
 #[test]
-fn a_name_that_was_not_answered_is_used_once() {
-    let overlay = Overlay::default();
-    overlay.unanswered(Uid(1), NodeSlot(3), "agent-x");
-    assert_eq!(overlay.take_unanswered(Uid(1), NodeSlot(4)), None);
-    let name = overlay.take_unanswered(Uid(1), NodeSlot(3));
-    assert_eq!(name.as_deref(), Some("agent-x"));
-    assert_eq!(overlay.take_unanswered(Uid(1), NodeSlot(3)), None);
+fn a_name_that_was_not_answered_is_kept_until_the_pod_is_seen() {
+    let (overlay, mut state) = (Overlay::default(), State::default());
+    let sent = SentCreate {
+        name: "agent-7".into(),
+        at: now(),
+    };
+    overlay.maybe_created(Uid(1), NodeSlot(3), sent);
+    for _ in 0..2 {
+        assert_eq!(overlay.name_in_doubt(Uid(1), NodeSlot(4)), None);
+        let name = overlay.name_in_doubt(Uid(1), NodeSlot(3));
+        assert_eq!(name.as_deref(), Some("agent-7"));
+    }
+    put(&mut state, Resource::Pods, &pod_json(6, "a", 6));
+    let in_flight = overlay.in_flight(Uid(1), &state, now());
+    assert_eq!(in_flight.maybe_created, [NodeSlot(3)], "another pod");
+    put(&mut state, Resource::Pods, &pod_json(7, "a", 7));
+    assert_eq!(overlay.in_flight(Uid(1), &state, now()).maybe_created, []);
+    assert!(overlay.is_empty());
+}
+
+#[test]
+fn an_unanswered_delete_ends_when_it_can_take_nothing_down_any_more() {
+    let named = Some(2);
+    let cases: [(&str, Option<u64>, Happens, usize); 6] = [
+        ("not seen yet", named, |_| {}, 1),
+        (
+            "terminating",
+            named,
+            |s| {
+                put(s, Resource::Pods, &terminating(pod_json(2, "a", 2), 3));
+            },
+            0,
+        ),
+        (
+            "gone",
+            named,
+            |s| {
+                remove(s, Resource::Pods, &pod_json(2, "a", 3));
+            },
+            0,
+        ),
+        (
+            "at another version than it named",
+            named,
+            |s| {
+                put(s, Resource::Pods, &pod_json(2, "a", 3));
+            },
+            0,
+        ),
+        (
+            "at another version, where it named none",
+            None,
+            |s| {
+                put(s, Resource::Pods, &pod_json(2, "a", 3));
+            },
+            1,
+        ),
+        (
+            "other pods at later versions",
+            named,
+            |s| s.seen(Resource::Pods, 90),
+            1,
+        ),
+    ];
+    for (case, version, change, want) in cases {
+        let (overlay, mut state) = (Overlay::default(), State::default());
+        put(&mut state, Resource::Pods, &pod_json(2, "a", 2));
+        overlay.maybe_deleted(Uid(1), sent_delete(version));
+        change(&mut state);
+        // A store that is an hour behind shows the same as one that is not.
+        let later = now().checked_add(SignedDuration::from_hours(1)).unwrap();
+        let in_flight = overlay.in_flight(Uid(1), &state, later);
+        assert_eq!(in_flight.maybe_deleted.len(), want, "{case}");
+        assert_eq!(overlay.len(), want, "{case}");
+    }
+}
+
+#[test]
+fn a_live_read_settles_an_unanswered_delete() {
+    let alive = Seen {
+        uid: Uid(2),
+        version: 2,
+        is_terminating: false,
+    };
+    let going = Seen {
+        is_terminating: true,
+        version: 3,
+        ..alive
+    };
+    let later = Seen { version: 3, ..alive };
+    let successor = Seen { uid: Uid(9), ..alive };
+    // What is seen, minutes later; then how many deletes are in doubt, and how many are known to be done.
+    let cases: [(&str, Read, i64, [usize; 2]); 9] = [
+        ("it is gone", (Some(2), None), 0, [0, 1]),
+        ("it goes", (Some(2), Some(going)), 0, [0, 1]),
+        ("another has its name", (None, Some(successor)), 0, [0, 1]),
+        ("it changed, so it cannot go", (Some(2), Some(later)), 0, [0, 0]),
+        (
+            "it changed, and may go at any version",
+            (None, Some(later)),
+            4,
+            [1, 0],
+        ),
+        (
+            "it is as it was, and may go yet",
+            (Some(2), Some(alive)),
+            4,
+            [1, 0],
+        ),
+        (
+            "it is as it was, and it is too late",
+            (Some(2), Some(alive)),
+            5,
+            [0, 0],
+        ),
+        ("it changed, and it is too late", (None, Some(later)), 5, [0, 0]),
+        ("it went late", (None, Some(going)), 5, [0, 1]),
+    ];
+    for (case, (version, seen), minutes, want) in cases {
+        let (overlay, mut state) = (Overlay::default(), State::default());
+        put(&mut state, Resource::Pods, &pod_json(2, "a", 2));
+        overlay.maybe_deleted(Uid(1), sent_delete(version));
+        let at = now().checked_add(SignedDuration::from_mins(minutes)).unwrap();
+        overlay.looked_for(Uid(1), Uid(2), seen, at);
+        let in_flight = overlay.in_flight(Uid(1), &state, at);
+        let got = [in_flight.maybe_deleted.len(), in_flight.deleted.len()];
+        assert_eq!(got, want, "{case}");
+    }
+}
+
+/// The version that a DELETE named, and what a live read shows.
+type Read = (Option<u64>, Option<Seen>);
+
+fn sent_delete(version: Option<u64>) -> SentDelete {
+    SentDelete {
+        name: "agent-2".into(),
+        uid: Uid(2),
+        version,
+        node: Some(NodeSlot(0)),
+        at: now(),
+    }
 }

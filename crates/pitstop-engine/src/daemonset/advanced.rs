@@ -117,6 +117,8 @@ enum Class<'s> {
     Unavailable(Option<Timestamp>),
     /// Serves nobody at an old revision: counts, and goes now.
     Broken(Row<'s>),
+    /// Its DELETE was sent and not answered: counts, and is deleted again before any other, when the budget has room.
+    InDoubt(Row<'s>),
     /// Runs at an old revision, but not for `minReadySeconds` yet: counts, and goes when the budget has room.
     Settling(Row<'s>),
     /// Serves at an old revision: goes when the budget has room.
@@ -138,10 +140,18 @@ struct Tally<'s> {
     unavailable: u32,
     frozen: u32,
     updated: u32,
+    in_doubt: Vec<Row<'s>>,
     broken: Vec<Row<'s>>,
     settling: Vec<Row<'s>>,
     candidates: Vec<Row<'s>>,
     wake_at: Option<Timestamp>,
+}
+
+impl Tally<'_> {
+    /// How many may be taken down although they count as down already.
+    fn n_settling(&self) -> u32 {
+        count(self.in_doubt.iter().chain(&self.settling))
+    }
 }
 
 /// One decision under way.
@@ -200,6 +210,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             }
             _ => return Class::Unavailable(None),
         };
+        if row.is_in_doubt {
+            return if row.is_new {
+                Class::Unavailable(None)
+            } else {
+                Class::InDoubt(row)
+            };
+        }
         match (row.is_new, row.is_available) {
             (true, true) => Class::Fine,
             (true, false) => {
@@ -231,6 +248,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     add(&mut tally.unavailable, true);
                     tally.broken.push(row);
                 }
+                Class::InDoubt(row) => tally.in_doubt.push(row),
                 Class::Settling(row) => {
                     let until = available_at(row.pod, self.snapshot.daemonset.min_ready_seconds);
                     tally.wake_at = earlier(tally.wake_at, until);
@@ -247,7 +265,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let budget = self.budget(n, &mut plan.events);
         let tally = self.tally();
         let (unavailable, frozen, updated) = (
-            tally.unavailable.saturating_add(count(tally.settling.iter())),
+            tally.unavailable.saturating_add(tally.n_settling()),
             tally.frozen,
             tally.updated,
         );
@@ -316,18 +334,18 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     /// The pods that go now. Source: daemonset.md C5.5.
     fn choose(&self, mut tally: Tally<'s>, budget: Option<Annotated>) -> Outcome<'s> {
         let limit = budget.map_or(0, |budget| budget.max_unavailable);
-        let n_settling = count(tally.settling.iter());
+        let n_settling = tally.n_settling();
         let mut used = tally.unavailable.saturating_add(n_settling);
         let blocked = self.what_blocks(budget.is_some());
         let mut deletes = Vec::new();
         if blocked.is_none() {
             let room = budget::room(limit, tally.unavailable, n_settling);
-            tally.settling.truncate(room.settling);
             tally.candidates.truncate(room.available);
             used = used.saturating_add(count(tally.candidates.iter()));
             let broken = tally.broken.into_iter();
             deletes.extend(broken.map(|row| (row, DeleteReason::OutdatedAndUnavailable)));
-            let running = tally.settling.into_iter().chain(tally.candidates);
+            let settling = tally.in_doubt.into_iter().chain(tally.settling);
+            let running = settling.take(room.settling).chain(tally.candidates);
             deletes.extend(running.map(|row| (row, DeleteReason::Outdated)));
         }
         let is_cut_short = deletes.len() > BURST;

@@ -17,10 +17,19 @@ pub(super) struct Row<'a> {
     pub(super) is_terminating: bool,
     /// Is it at the target revision?
     pub(super) is_new: bool,
-    /// Is it available?
+    /// Is it available, as far as the store shows?
     pub(super) is_available: bool,
+    /// Was its DELETE sent and not answered? Then it may be gone.
+    pub(super) is_in_doubt: bool,
     /// Has it come to its end?
     pub(super) is_terminal: bool,
+}
+
+impl Row<'_> {
+    /// Does it serve for sure? One that may be gone does not, whatever the store shows. Upholds S1.
+    pub(super) fn serves(&self) -> bool {
+        self.is_available && !self.is_in_doubt
+    }
 }
 
 /// Rows by node slot. Each pod is looked at once, here: later passes over 100,000 of them read rows only.
@@ -32,6 +41,8 @@ pub(super) struct Board<'a> {
     n_slots: usize,
     /// Pods that we created and the store does not show, by slot.
     created: Vec<(NodeSlot, &'a CreatedPod)>,
+    /// Slots for which a pod was posted without an answer, ascending.
+    maybe_created: Vec<NodeSlot>,
 }
 
 impl<'a> Board<'a> {
@@ -46,6 +57,9 @@ impl<'a> Board<'a> {
         let min_ready = snapshot.daemonset.min_ready_seconds;
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
+        let mut in_doubt = in_flight.maybe_deleted.clone();
+        in_doubt.sort_unstable();
+        let has = |uids: &[Uid], uid: Uid| !uids.is_empty() && uids.binary_search(&uid).is_ok();
         let mut last: Option<(&Arc<Labels>, bool)> = None;
         let judged = pods.filter_map(|pod| {
             let slot = pod.node.filter(|slot| slot.index() < n_slots)?;
@@ -56,8 +70,8 @@ impl<'a> Board<'a> {
             last = Some((&pod.labels, is_new));
             let row = Row {
                 pod,
-                is_terminating: pod.is_terminating()
-                    || (!deleted.is_empty() && deleted.binary_search(&pod.uid).is_ok()),
+                is_terminating: pod.is_terminating() || has(&deleted, pod.uid),
+                is_in_doubt: has(&in_doubt, pod.uid),
                 is_new,
                 is_available: is_available(pod, min_ready, snapshot.now),
                 is_terminal: pod.is_terminal(),
@@ -65,17 +79,21 @@ impl<'a> Board<'a> {
             Some((slot, row))
         });
         let (rows, starts) = by_slot(judged.collect(), n_slots);
+        let mut maybe_created = in_flight.maybe_created.clone();
+        maybe_created.sort_unstable();
         let mut board = Self {
             rows,
             starts,
             n_slots,
             created: unseen(snapshot),
+            maybe_created,
         };
         board.sort_shared_nodes();
         board
     }
 
-    /// On one node: bound pods first, then by age, then by name. Source: daemonset.md A7.
+    /// On one node: bound pods first, then by age, then by name; one that may be gone is last, so that of two the same
+    /// one goes again. Source: daemonset.md A7.
     fn sort_shared_nodes(&mut self) {
         for slot in 0..self.n_slots {
             let (Some(from), Some(to)) = (self.starts.get(slot), self.starts.get(slot.saturating_add(1)))
@@ -89,7 +107,7 @@ impl<'a> Board<'a> {
                 && let Some(rows) = self.rows.get_mut(from..to)
             {
                 rows.sort_by(|a, b| {
-                    let key = |row: &Row<'a>| (!row.pod.bound, row.pod.created_at);
+                    let key = |row: &Row<'a>| (row.is_in_doubt, !row.pod.bound, row.pod.created_at);
                     key(a).cmp(&key(b)).then_with(|| a.pod.name.cmp(&b.pod.name))
                 });
             }
@@ -129,6 +147,11 @@ impl<'a> Board<'a> {
         rest.iter()
             .take_while(move |(s, _)| *s == slot)
             .map(|(_, created)| *created)
+    }
+
+    /// Was a pod posted for a node without an answer?
+    pub(super) fn may_have_created_on(&self, slot: NodeSlot) -> bool {
+        !self.maybe_created.is_empty() && self.maybe_created.binary_search(&slot).is_ok()
     }
 }
 

@@ -402,7 +402,7 @@ fn the_ledger_forgets() {
                 node: pod.node,
                 at: at(0),
             }],
-            created: vec![],
+            ..InFlight::default()
         };
         let snapshot = cluster.snapshot();
         advanced::retire(&mut in_flight, &snapshot.pods, &snapshot.nodes, snapshot.now);

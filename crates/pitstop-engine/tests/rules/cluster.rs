@@ -379,6 +379,13 @@ impl Cluster {
         }
     }
 
+    /// The effect of an action that nobody hears of.
+    pub(crate) fn carry_out(&mut self, action: &Action) {
+        let ours = self.in_flight.clone();
+        self.apply_one(action);
+        self.in_flight = ours;
+    }
+
     fn apply_one(&mut self, action: &Action) {
         match action {
             Action::DeletePod {

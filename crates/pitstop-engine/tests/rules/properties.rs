@@ -98,6 +98,32 @@ fn within_budget(effect: &Effect<'_>) -> Result<(), String> {
     })
 }
 
+/// S1 where deletes go without an answer; the fault is to forget them and to begin at the other end (C5.7).
+#[test]
+fn a_delete_without_an_answer_counts_until_its_pod_is_seen() {
+    fn forgetful(snapshot: &Snapshot<'_>, planner: Planner) -> Plan {
+        let mut changed = snapshot.clone();
+        let mut by_name = snapshot.nodes.by_name.to_vec();
+        if !snapshot.in_flight.maybe_deleted.is_empty() {
+            by_name.reverse();
+        }
+        changed.nodes.by_name = &by_name;
+        changed.in_flight.maybe_deleted.clear();
+        planner(&changed)
+    }
+    let property =
+        |(start, steps): &Course, planner| Walk::advanced(start.advanced(), planner).go(steps, within_budget);
+    holds_and_catches(&courses(), property, ADVANCED, |snapshot| {
+        forgetful(snapshot, ADVANCED)
+    });
+    let property = |(start, steps): &Course, planner| {
+        Walk::native(start.native_without_surge(), planner).go(steps, within_budget)
+    };
+    holds_and_catches(&courses(), property, NATIVE, |snapshot| {
+        forgetful(snapshot, NATIVE)
+    });
+}
+
 /// S1 under AdvancedRollingUpdate; the fault is upstream's: nodes without a pod do not count (C7.6).
 #[test]
 fn no_more_pods_are_down_than_allowed() {
@@ -517,7 +543,7 @@ impl Oddities {
             let time = times[i % 3];
             let slot = NodeSlot(if byte & 1 == 0 { u32::MAX } else { 3 });
             let pod = cluster.pods.get_mut(i % 7);
-            match byte % 18 {
+            match byte % 20 {
                 0 => cluster.now = time,
                 1 => cluster.daemonset.min_ready_seconds = u32::MAX,
                 2 => cluster.daemonset.generation = i64::MIN,
@@ -555,6 +581,8 @@ impl Oddities {
                     delay_seconds: u32::MAX,
                     at: time,
                 }),
+                18 => ledger.maybe_deleted.extend(pod.map(|pod| pod.uid).or(Some(OURS))),
+                19 => ledger.maybe_created.push(slot),
                 15 => pod.into_iter().for_each(|pod| pod.node = Some(slot)),
                 16 => pod
                     .into_iter()

@@ -1,13 +1,14 @@
 //! Random walks: a cluster that changes under a controller whose view of the pods lags behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 
-use pitstop_api::view::{NodeSlot, PodView, ReadyCondition};
+use pitstop_api::view::{NodeSlot, PodView, ReadyCondition, Uid};
 use pitstop_engine::Snapshot;
 use pitstop_engine::availability::is_available;
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::{Action, DeleteReason, Plan};
+use pitstop_engine::snapshot::DeletedPod;
 use proptest::prelude::*;
 
 use crate::cluster::{Cluster, THEIRS, ready};
@@ -30,6 +31,11 @@ pub(crate) struct Start {
 pub(crate) enum Step {
     /// The controller under test decides on what its store shows, and acts.
     Act,
+    /// It does, and hears nothing of what it deletes: the first bits say of each delete whether it is carried out, the
+    /// next whether it is still on its way otherwise.
+    ActUnheard(u8),
+    /// What is still on its way arrives.
+    Arrive,
     /// The DaemonSet's own controller does, without a lag; only where it is not the one under test.
     Native,
     /// The store of the controller under test catches up.
@@ -93,6 +99,8 @@ pub(crate) fn arb_steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::Sync),
         5 => (0_usize..6).prop_map(Step::Kubelet),
         2 => (0_usize..6).prop_map(Step::Flap),
+        2 => any::<u8>().prop_map(Step::ActUnheard),
+        1 => Just(Step::Arrive),
         1 => (0_usize..6).prop_map(Step::Break),
         1 => (0_usize..6).prop_map(Step::DeleteByHand),
         1 => (0_usize..6).prop_map(Step::Steal),
@@ -171,6 +179,10 @@ pub(crate) struct Walk {
     planner: Planner,
     is_native: bool,
     caused: BTreeSet<NodeSlot>,
+    /// Deletes without an answer, with the version that they name.
+    unheard: BTreeMap<Uid, Option<u64>>,
+    /// Those of them that may be carried out yet.
+    on_their_way: Vec<Action>,
 }
 
 impl Walk {
@@ -189,6 +201,8 @@ impl Walk {
             planner,
             is_native,
             caused: BTreeSet::new(),
+            unheard: BTreeMap::new(),
+            on_their_way: Vec::new(),
         }
     }
 
@@ -208,7 +222,15 @@ impl Walk {
     fn step(&mut self, step: Step, check: &impl Fn(&Effect<'_>) -> Result<(), String>) -> Result<(), String> {
         let truth = &mut self.truth;
         match step {
-            Step::Act => self.act(check)?,
+            Step::Act => self.act(None, check)?,
+            Step::ActUnheard(fates) => self.act(Some(fates), check)?,
+            Step::Arrive => {
+                for action in take(&mut self.on_their_way) {
+                    let before = self.truth.clone();
+                    self.truth.carry_out(&action);
+                    self.note_caused(&before, &action);
+                }
+            }
             Step::Native if self.is_native => {}
             Step::Native => {
                 let ours = take(&mut truth.in_flight);
@@ -255,7 +277,13 @@ impl Walk {
         Ok(())
     }
 
-    fn act(&mut self, check: &impl Fn(&Effect<'_>) -> Result<(), String>) -> Result<(), String> {
+    /// Decides and acts. With `unheard` nothing is heard of the deletes, whose fates it says.
+    fn act(
+        &mut self,
+        unheard: Option<u8>,
+        check: &impl Fn(&Effect<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.forget_what_is_seen();
         let mut ledger = take(&mut self.truth.in_flight);
         let pods: Vec<&PodView> = self.seen.iter().collect();
         advanced::retire(
@@ -264,10 +292,15 @@ impl Walk {
             &self.truth.snapshot_of(&self.seen).nodes,
             self.truth.now,
         );
+        ledger.maybe_deleted = self.unheard.keys().copied().collect();
         self.truth.in_flight = ledger;
         let plan = (self.planner)(&self.truth.snapshot_of(&self.seen));
         let before = self.truth.clone();
-        self.truth.apply(&plan);
+        match unheard {
+            None => self.truth.apply(&plan),
+            Some(fates) => self.apply_unheard(&plan, fates),
+        }
+        self.settle(&plan, unheard.is_none());
         let mut effect = Effect {
             plan: &plan,
             before: &before,
@@ -275,6 +308,11 @@ impl Walk {
             caused: &self.caused,
         };
         let mut caused = self.caused.clone();
+        caused.extend(
+            self.on_their_way
+                .iter()
+                .filter_map(|action| would_take_down(&self.truth, action)),
+        );
         for (pod, why) in effect.deleted() {
             if is_upgrade(why) && serves(&before, pod) {
                 caused.extend(pod.node);
@@ -284,6 +322,68 @@ impl Walk {
         let checked = check(&effect);
         self.caused = caused;
         checked
+    }
+
+    /// A delete without an answer is known to be over when its pod is seen terminating, gone or changed.
+    fn forget_what_is_seen(&mut self) {
+        let seen = &self.seen;
+        self.unheard.retain(|uid, version| {
+            let pod = seen.iter().find(|pod| pod.uid == *uid && !pod.is_terminating());
+            pod.is_some_and(|pod| version.is_none_or(|version| version == pod.resource_version))
+        });
+    }
+
+    /// Carries a plan out, but hears nothing of its deletes.
+    fn apply_unheard(&mut self, plan: &Plan, fates: u8) {
+        let (deletes, others): (Vec<Action>, Vec<Action>) = plan
+            .actions
+            .iter()
+            .cloned()
+            .partition(|action| matches!(action, Action::DeletePod { .. }));
+        self.truth.apply(&Plan {
+            actions: others,
+            ..plan.clone()
+        });
+        for (i, action) in deletes.into_iter().enumerate() {
+            let Action::DeletePod {
+                uid,
+                resource_version,
+                ..
+            } = &action
+            else {
+                continue;
+            };
+            self.unheard.insert(*uid, *resource_version);
+            if fates >> (i % 4) & 1 == 1 {
+                self.truth.carry_out(&action);
+            } else if fates >> (4 + i % 4) & 1 == 1 {
+                self.on_their_way.push(action);
+            }
+        }
+    }
+
+    /// What an answer to a repeated delete tells about the one without: it is done, or the pod is looked at.
+    fn settle(&mut self, plan: &Plan, is_heard: bool) {
+        for action in plan.actions.iter().filter(|_| is_heard) {
+            let Action::DeletePod { uid, node, .. } = action else {
+                continue;
+            };
+            if self.unheard.remove(uid).is_none() {
+                continue;
+            }
+            let pod = self.truth.pods.iter().find(|pod| pod.uid == *uid);
+            if let Some(alive) = pod.filter(|pod| !pod.is_terminating()) {
+                self.seen.retain(|pod| pod.uid != *uid);
+                self.seen.push(alive.clone());
+            } else {
+                let (uid, node, at) = (*uid, *node, self.truth.now);
+                self.truth.in_flight.deleted.push(DeletedPod { uid, node, at });
+            }
+        }
+    }
+
+    fn note_caused(&mut self, before: &Cluster, action: &Action) {
+        self.caused.extend(would_take_down(before, action));
     }
 
     fn notice_available(&mut self) {
@@ -303,6 +403,8 @@ impl Walk {
                 truth.set_ready(&name, true);
             }
         }
+        self.unheard.clear();
+        self.on_their_way.clear();
         truth
             .pods
             .retain(|pod| pod.controller.is_some_and(|c| c.uid != THEIRS));
@@ -314,6 +416,23 @@ impl Walk {
         }
         truth.stores_catch_up();
     }
+}
+
+/// The node that an upgrade leaves without a serving pod when this delete is carried out.
+fn would_take_down(cluster: &Cluster, action: &Action) -> Option<NodeSlot> {
+    let Action::DeletePod {
+        uid,
+        resource_version,
+        node,
+        why,
+        ..
+    } = action
+    else {
+        return None;
+    };
+    let pod = cluster.pods.iter().find(|pod| pod.uid == *uid)?;
+    let holds = resource_version.is_none_or(|version| version == pod.resource_version);
+    (holds && is_upgrade(*why) && serves(cluster, pod)).then_some(*node)?
 }
 
 fn change(truth: &mut Cluster, node: usize, change: impl FnOnce(&mut PodView)) {

@@ -120,7 +120,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         };
         if !old.pod.is_ready() {
             self.deletes.push((old, DeleteReason::OutdatedAndUnavailable));
-        } else if new.is_available {
+        } else if new.serves() {
             self.deletes.push((old, DeleteReason::Surged));
         }
     }

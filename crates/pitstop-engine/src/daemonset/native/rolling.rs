@@ -82,9 +82,11 @@ impl<'s> Turn<'s, '_> {
     }
 
     /// Without surge: old pods that serve nobody go at once and count; of the others as many as the budget still has.
+    /// One whose DELETE was not answered counts as gone, and is deleted again before any other. Upholds S1.
     /// Source: daemonset.md A9.
     fn replace_in_budget(&mut self, max_unavailable: u32, may_act: bool) -> Step<'s> {
         let (mut broken, mut settling, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
+        let mut in_doubt = Vec::new();
         let mut unavailable = 0;
         for spot in &self.spots {
             let found = self.on_node(spot.slot);
@@ -92,17 +94,19 @@ impl<'s> Turn<'s, '_> {
                 continue;
             }
             match (found.n_old, found.old, found.n_new, found.new) {
+                (1, Some(old), 0, None) if old.is_in_doubt => in_doubt.push(old),
                 (1, Some(old), 0, None) if old.is_available => candidates.push(old),
                 (1, Some(old), 0, None) if old.pod.is_ready() => settling.push(old),
                 (1, Some(old), 0, None) => {
                     add(&mut unavailable, true);
                     broken.push(old);
                 }
-                (0, None, 1, Some(new)) => add(&mut unavailable, !new.is_available),
+                (0, None, 1, Some(new)) => add(&mut unavailable, !new.serves()),
                 _ => add(&mut unavailable, true),
             }
         }
-        let n_settling = count(settling.iter());
+        let settling = in_doubt.into_iter().chain(settling);
+        let n_settling = count(settling.clone());
         let room = budget::room(max_unavailable, unavailable, n_settling);
         candidates.truncate(room.available);
         self.unavailable = unavailable.saturating_add(n_settling);
@@ -112,7 +116,7 @@ impl<'s> Turn<'s, '_> {
         let broken = broken
             .into_iter()
             .map(|row| (row, DeleteReason::OutdatedAndUnavailable));
-        let running = settling.into_iter().take(room.settling).chain(candidates);
+        let running = settling.take(room.settling).chain(candidates);
         let running = running.map(|row| (row, DeleteReason::Outdated));
         Step {
             deletes: broken.chain(running).collect(),
@@ -121,6 +125,8 @@ impl<'s> Turn<'s, '_> {
     }
 
     /// With surge: a new pod comes beside the old one, and the old one goes when the new one is available.
+    ///
+    /// A surge pod whose creation was not answered counts as there, and is posted again under its name.
     /// Source: daemonset.md A10.
     fn surge_in_budget(&mut self, max_surge: u32, may_act: bool) -> Step<'s> {
         let mut step = Step::default();
@@ -135,12 +141,18 @@ impl<'s> Turn<'s, '_> {
             }
             let Some(old) = found.old else { continue };
             let should_run = spot.eligible.should_run;
+            let may_have_new = found.n_new == 0 && self.board.may_have_created_on(slot);
+            add(&mut surged, may_have_new);
             if found.n_new == 1 {
-                if found.new.is_some_and(|new| new.is_available) {
+                if found.new.is_some_and(|new| new.serves()) {
                     step.deletes.push((old, DeleteReason::Surged));
                 } else {
                     add(&mut surged, true);
                 }
+            } else if may_have_new && should_run {
+                step.creates.push(slot);
+            } else if old.is_in_doubt && !should_run {
+                step.deletes.push((old, DeleteReason::Outdated));
             } else if old.is_available && should_run {
                 candidates.push(slot);
             } else if old.is_available {
@@ -172,7 +184,7 @@ impl<'s> Turn<'s, '_> {
     fn n_available_beyond_desired(&self) -> usize {
         let serves = |slot: NodeSlot| {
             let mut live = self.board.on(slot).filter(|row| !row.is_terminating);
-            live.any(|row| row.is_available)
+            live.any(Row::serves)
         };
         let available = count(self.spots.iter().filter(|spot| serves(spot.slot)));
         usize::try_from(available.saturating_sub(self.desired)).unwrap_or(usize::MAX)
