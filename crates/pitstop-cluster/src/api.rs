@@ -202,7 +202,7 @@ impl Api {
                 // One that was written again in between lives on.
                 let _ = self
                     .store
-                    .remove(events.id, &event.key, event.version, None, durability);
+                    .remove(events.id, &event.key, event.version, durability);
             }
         }
     }

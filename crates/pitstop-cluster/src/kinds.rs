@@ -100,6 +100,10 @@ pub struct Kind {
     pub prepare_create: fn(&mut Value, &Creation<'_>),
     /// Keeps or derives fields on update of the main endpoint; `status` and `generation` are handled by the server.
     pub prepare_update: fn(&mut Value, &Value),
+    /// The service account that a new object runs as, if it runs.
+    pub service_account: fn(&Value) -> Option<&str>,
+    /// What is wrong with a new object besides what `validate` says.
+    pub validate_create: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with an object besides its metadata, whatever was there before.
     pub validate: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with a change from the second to the first, besides its metadata.
@@ -163,6 +167,8 @@ impl Kind {
             default: |_| {},
             prepare_create: |_, _| {},
             prepare_update: |_, _| {},
+            service_account: |_| None,
+            validate_create: |_| Vec::new(),
             validate: |_| Vec::new(),
             validate_update: |_, _| Vec::new(),
             columns: &[Column::NAME, Column::AGE],

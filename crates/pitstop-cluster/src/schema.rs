@@ -37,9 +37,12 @@ pub enum DecodeError {
     /// 415: no decoder for this content type.
     #[error("{0}")]
     UnsupportedMediaType(String),
-    /// 400: syntax, a value of the wrong type, another kind than the URL names.
+    /// 400: syntax, another kind than the URL names.
     #[error("{0}")]
     Malformed(String),
+    /// A value of the wrong type: 400 in a body, 422 in what a patch made.
+    #[error("{0}")]
+    WrongType(String),
 }
 
 /// Decodes the body of a create or an update of `kind`.
@@ -60,7 +63,7 @@ pub fn decode_as(message: &str, content_type: Option<&str>, body: &[u8]) -> Resu
     let message = table::table().message(message).ok_or_else(|| no_table(message))?;
     let tree = parse(message, message.short_name(), content_type, body)?;
     let shaped =
-        shape::shape(message, tree.value).map_err(|error| malformed(message.short_name(), "", &error))?;
+        shape::shape(message, tree.value).map_err(|error| wrong_type(message.short_name(), "", &error))?;
     Ok(decoded(shaped, &tree.duplicates))
 }
 
@@ -99,7 +102,7 @@ fn finish(kind: &Kind, message: &'static Message, mut tree: tree::Tree) -> Resul
     fields.insert("apiVersion".to_owned(), Value::from(api_version));
     fields.insert("kind".to_owned(), Value::from(kind.kind));
     let shaped =
-        shape::shape(message, tree.value).map_err(|error| malformed(kind.kind, kind.version, &error))?;
+        shape::shape(message, tree.value).map_err(|error| wrong_type(kind.kind, kind.version, &error))?;
     Ok(decoded(shaped, &tree.duplicates))
 }
 
@@ -169,8 +172,8 @@ fn decoded(shaped: shape::Shaped, duplicates: &[String]) -> Decoded {
     }
 }
 
-fn malformed(kind: &str, version: &str, error: &str) -> DecodeError {
-    DecodeError::Malformed(format!(
+fn wrong_type(kind: &str, version: &str, error: &str) -> DecodeError {
+    DecodeError::WrongType(format!(
         "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
     ))
 }

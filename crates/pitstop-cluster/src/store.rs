@@ -304,14 +304,12 @@ impl Store {
         draft.stored(key, ChangeKind::Modified, version, self.clock.now(), None)
     }
 
-    /// Removes an object that is at a resourceVersion. `last` is what watchers see as its last state, when that is not
-    /// what is stored.
+    /// Removes an object that is at a resourceVersion. Watchers see what was stored, at the version of the removal.
     pub(crate) fn remove(
         &self,
         collection: CollectionId,
         key: &Key,
         at: u64,
-        last: Option<Draft>,
         durability: Durability,
     ) -> Result<Commit, WriteError> {
         self.write(
@@ -322,11 +320,7 @@ impl Store {
             |old, version, now| {
                 let old = old.ok_or(WriteError::Missing)?;
                 let kind = ChangeKind::Deleted;
-                let stored = match last {
-                    Some(draft) => draft.stored(key.clone(), kind, version, now, Some(old)),
-                    None => old.restamped(kind, version, now),
-                };
-                Ok((kind, Arc::new(stored)))
+                Ok((kind, Arc::new(old.restamped(kind, version, now))))
             },
         )
     }

@@ -155,9 +155,9 @@ impl Api {
                         .map(Deleted::Waits)
                 }
                 Fate::Gone => {
-                    let removed =
-                        self.store
-                            .remove(collected.id, &key, stored.version, None, kind.durability);
+                    let removed = self
+                        .store
+                        .remove(collected.id, &key, stored.version, kind.durability);
                     match removed {
                         Ok(commit) => commit.durable().await.map(Deleted::Gone),
                         Err(error) => Err(error),

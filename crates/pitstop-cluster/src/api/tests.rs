@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod clients;
+
 #[derive(Debug)]
 struct HandClock(Mutex<Timestamp>);
 
@@ -875,13 +877,10 @@ async fn a_patch_can_carry_preconditions() {
     let status = server
         .patch(&path, STRATEGIC, &patch(json!({"uid": "other"})))
         .await
-        .expect(409);
-    let uid = made["metadata"]["uid"].as_str().unwrap();
-    let expected = format!(
-        "Operation cannot be fulfilled on configmaps \"m\": Precondition failed: UID in precondition: other, UID in object \
-         meta: {uid}"
-    );
+        .expect(422);
+    let expected = "ConfigMap \"m\" is invalid: metadata.uid: Invalid value: \"other\": field is immutable";
     assert_eq!(status["message"], expected);
+    let uid = made["metadata"]["uid"].as_str().unwrap();
     server
         .patch(&path, MERGE, &patch(json!({"uid": uid})))
         .await

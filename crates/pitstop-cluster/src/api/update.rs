@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::metadata;
 use super::route::Target;
 use super::status::Failure;
-use crate::kinds::{self, Kind, Subresource};
+use crate::kinds::{self, FieldError, Kind, Subresource};
 
 /// What becomes of an object.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) enum Next {
     Same,
     /// It is replaced.
     Replace(Value),
-    /// Nothing holds it any more: it goes, in this last state.
+    /// Nothing holds it any more: it goes, and its writer is answered with this state.
     Remove(Value),
 }
 
@@ -63,10 +63,25 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     })
 }
 
+/// Is the uid in a body a condition, or a change?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OtherUid {
+    /// PUT of another uid means another object: 409.
+    Conflict,
+    /// A patch that makes it another uid changes what never changes: 422.
+    Invalid,
+}
+
 /// Name, namespace, resourceVersion and uid in a body must be those of the stored object.
 ///
-/// Source: embedded-cluster.md 6.3, rules 2 to 4.
-pub(super) fn check_preconditions(kind: &Kind, name: &str, new: &Value, old: &Value) -> Result<(), Failure> {
+/// Source: embedded-cluster.md 6.3, rules 2 to 4; the answer to patches is that of Kubernetes 1.34 on the wire.
+pub(super) fn check_preconditions(
+    kind: &Kind,
+    name: &str,
+    new: &Value,
+    old: &Value,
+    other_uid: OtherUid,
+) -> Result<(), Failure> {
     let given = metadata::text(new, "name");
     if !given.is_empty() && given != name {
         return Err(Failure::bad_request(format!(
@@ -81,7 +96,8 @@ pub(super) fn check_preconditions(kind: &Kind, name: &str, new: &Value, old: &Va
     }
     let uid = metadata::text(new, "uid");
     let stored_uid = metadata::text(old, "uid");
-    if !uid.is_empty() && uid != stored_uid {
+    let is_other = !uid.is_empty() && uid != stored_uid;
+    if is_other && other_uid == OtherUid::Conflict {
         let why =
             format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}");
         return Err(Failure::conflict(kind, name, &why));
@@ -89,6 +105,10 @@ pub(super) fn check_preconditions(kind: &Kind, name: &str, new: &Value, old: &Va
     let version = metadata::text(new, "resourceVersion");
     if !version.is_empty() && version != metadata::text(old, "resourceVersion") {
         return Err(Failure::modified(kind, name));
+    }
+    if is_other {
+        let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+        return Err(Failure::invalid(kind, name, &[error]));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::options::{Wanted, WriteOptions};
 use super::route::Target;
 use super::status::Failure;
-use super::update::{self, Next};
+use super::update::{self, Next, OtherUid};
 use super::{Api, Body, Call, Collected, metadata, present};
 use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
 use crate::patch::{self, PatchError, PatchType};
@@ -70,9 +70,11 @@ impl Api {
             (kind.default)(&mut object);
             let mut errors = kinds::validate_metadata(kind, &object);
             errors.extend((kind.validate)(&object));
+            errors.extend((kind.validate_create)(&object));
             if !errors.is_empty() {
                 return Err(Failure::invalid(kind, &name, &errors));
             }
+            self.check_service_account(target, &name, &object)?;
             let key = Key::new(target.namespace.as_deref().unwrap_or_default(), &name);
             match self.insert(kind, key, object, options.dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
@@ -125,6 +127,28 @@ impl Api {
         Ok(())
     }
 
+    /// The service account of a new object has to be there. That of every namespace comes by itself, and pods need not
+    /// wait for it here.
+    fn check_service_account(&self, target: &Target, name: &str, object: &Value) -> Result<(), Failure> {
+        let Some(account) = (target.kind.service_account)(object).filter(|account| *account != "default")
+        else {
+            return Ok(());
+        };
+        let namespace = target.namespace.as_deref().unwrap_or_default();
+        let accounts = self.collected(("", "serviceaccounts"))?;
+        if self
+            .store
+            .get(accounts.id, &Key::new(namespace, account))
+            .is_some()
+        {
+            return Ok(());
+        }
+        let why = format!(
+            "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+        );
+        Err(Failure::forbidden(target.kind, name, &why))
+    }
+
     pub(super) async fn update(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let options = WriteOptions::parse(call)?;
@@ -137,7 +161,8 @@ impl Api {
                 warnings: warnings.clone(),
             })
         };
-        self.modify(target, call, options.dry_run, want).await
+        self.modify(target, call, options.dry_run, OtherUid::Conflict, want)
+            .await
     }
 
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
@@ -151,10 +176,11 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let want = |current: &Value| {
             let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
-            let decoded = schema::clean(kind, patched).map_err(from_decode)?;
+            let decoded = schema::clean(kind, patched).map_err(from_patched)?;
             options.accept_patch(decoded)
         };
-        self.modify(target, call, options.dry_run, want).await
+        self.modify(target, call, options.dry_run, OtherUid::Invalid, want)
+            .await
     }
 
     /// Reads an object, lets `want` change it, and writes it back.
@@ -163,6 +189,7 @@ impl Api {
         target: &Target,
         call: &Call,
         dry_run: bool,
+        other_uid: OtherUid,
         want: impl Fn(&Value) -> Result<Wanted, Failure>,
     ) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
@@ -174,7 +201,7 @@ impl Api {
                 object: new,
                 warnings,
             } = want(&old)?;
-            update::check_preconditions(kind, name, &new, &old)?;
+            update::check_preconditions(kind, name, &new, &old, other_uid)?;
             let next = update::next_state(target, new, &old)?;
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
@@ -221,9 +248,13 @@ impl Api {
                 )?
             }
             Next::Remove(last) => {
-                let draft = draft(kind, collected, last);
-                self.store
-                    .remove(collected.id, &key, stored.version, Some(draft), kind.durability)?
+                // Who watches sees the state that was stored, who writes the one that was written.
+                let commit = self
+                    .store
+                    .remove(collected.id, &key, stored.version, kind.durability)?;
+                let gone = commit.durable().await?;
+                let last = draft(kind, collected, last);
+                return Ok(Arc::new(self.store.preview(key, last, gone.version)));
             }
         };
         commit.durable().await
@@ -243,7 +274,17 @@ pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
 pub(super) fn from_decode(error: DecodeError) -> Failure {
     match error {
         DecodeError::UnsupportedMediaType(message) => Failure::unsupported_media_type(message),
-        DecodeError::Malformed(message) => Failure::bad_request(message),
+        DecodeError::Malformed(message) | DecodeError::WrongType(message) => Failure::bad_request(message),
+    }
+}
+
+/// What a patch made is no object of its kind.
+fn from_patched(error: DecodeError) -> Failure {
+    match error {
+        DecodeError::WrongType(message) => {
+            Failure::unprocessable(format!("\"\" is invalid: patch: Invalid value: {message}"))
+        }
+        other => from_decode(other),
     }
 }
 

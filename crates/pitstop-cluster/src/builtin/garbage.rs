@@ -187,12 +187,13 @@ impl Garbage {
     }
 
     fn bond(&self, known: &Known, owner: &Owner) -> Bond {
-        let Some(uid) = Uid::parse(&owner.uid) else {
-            return Bond::Solid;
-        };
         // A kind that is not served cannot be judged: its objects are left in peace.
         let Some(kind) = kind_of(owner) else {
             return Bond::Solid;
+        };
+        // What is no uid of this server was never given to an object.
+        let Some(uid) = Uid::parse(&owner.uid) else {
+            return Bond::Absent;
         };
         let namespace = &known.meta.metadata.common.namespace;
         let path = path_of(kind, namespace, &owner.name);

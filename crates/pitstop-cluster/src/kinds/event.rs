@@ -1,11 +1,13 @@
 //! Events: one store, two kinds. Source: embedded-cluster.md 13.
 
+mod validation;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::age::{name, since};
 use super::fields::{integer, or, text};
-use super::{Column, Durability, FieldError, FieldKey, Kind};
+use super::{Column, Durability, FieldKey, Kind};
 
 /// Fields of `events.k8s.io/v1` events and of core events that are the same but for their name.
 const RENAMED: &[(&str, &str)] = &[
@@ -56,7 +58,7 @@ pub(super) const CORE: Kind = Kind {
         REASON,
         TYPE,
     ],
-    validate: |object| Vec::from_iter(namespace_of_involved(object)),
+    validate: |object| validation::validate(object, true),
     columns: COLUMNS,
     cells,
     ..Kind::plain("Event", "events", "event")
@@ -64,7 +66,9 @@ pub(super) const CORE: Kind = Kind {
 
 pub(super) const EVENTS: Kind = Kind {
     group: "events.k8s.io",
-    validate: |object| Vec::from_iter(namespace_of_involved(&to_core(object.clone()))),
+    validate: |object| validation::validate(&to_core(object.clone()), false),
+    validate_create: |object| validation::validate_new(&to_core(object.clone())),
+    validate_update: |new, old| validation::validate_change(&to_core(new.clone()), &to_core(old.clone())),
     cells: |object, now| cells(&to_core(object.clone()), now),
     ..CORE
 };
@@ -138,21 +142,6 @@ pub fn core_field(key: &str) -> String {
         .find(|(theirs, _)| *theirs == head)
         .map_or(head, |(_, core)| *core);
     rest.map_or_else(|| head.to_owned(), |rest| format!("{head}.{rest}"))
-}
-
-/// An event lives in the namespace of its object; those of cluster-wide objects live in `default`.
-fn namespace_of_involved(event: &Value) -> Option<FieldError> {
-    let namespace = text(event, "/metadata/namespace");
-    let involved = text(event, "/involvedObject/namespace");
-    let fits =
-        involved == namespace || (involved.is_empty() && matches!(namespace, "default" | "kube-system" | ""));
-    (!fits).then(|| {
-        FieldError::invalid(
-            "involvedObject.namespace",
-            involved,
-            "does not match event.namespace",
-        )
-    })
 }
 
 fn cells(event: &Value, now: Timestamp) -> Vec<Value> {
@@ -229,24 +218,6 @@ mod tests {
             ("type", "type"),
         ] {
             assert_eq!(core_field(theirs), core);
-        }
-    }
-
-    #[test]
-    fn an_event_lives_beside_its_object() {
-        let event = |namespace: &str, involved: &str| json!({"metadata": {"name": "e", "namespace": namespace}, "involvedObject": {"namespace": involved}});
-        for (namespace, involved, valid) in [
-            ("a", "a", true),
-            ("default", "", true),
-            ("a", "b", false),
-            ("default", "b", false),
-            ("a", "", false),
-        ] {
-            assert_eq!(
-                (CORE.validate)(&event(namespace, involved)).is_empty(),
-                valid,
-                "{namespace} {involved}"
-            );
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) const KIND: Kind = Kind {
     ],
     default,
     prepare_create,
+    prepare_update: |new, _| admission::tolerate_lost_nodes(new),
+    service_account: |pod| Some(text(pod, "/spec/serviceAccountName")),
     validate,
     validate_update: update::validate,
     columns: &[

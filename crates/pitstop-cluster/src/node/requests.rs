@@ -79,7 +79,8 @@ impl Requests {
             };
             let outcome = match work(client).await {
                 Ok(()) => Outcome::Done,
-                Err(error) if is_status(&error, 404) || is_status(&error, 409) => Outcome::Gone,
+                // 422 is the answer to a patch for an object that was replaced by another of its name.
+                Err(error) if [404, 409, 422].iter().any(|code| is_status(&error, *code)) => Outcome::Gone,
                 Err(error) => {
                     tracing::debug!(%error, ?writer, "a write of a simulated node failed");
                     Outcome::Failed

@@ -167,7 +167,7 @@ fn values_of_the_wrong_type_are_refused_in_upstreams_words() {
     ];
     for (body, wanted) in cases {
         let wanted = format!("DaemonSet in version \"v1\" cannot be handled as a DaemonSet: {wanted}");
-        assert_eq!(daemon_set(&body), Err(DecodeError::Malformed(wanted)));
+        assert_eq!(daemon_set(&body), Err(DecodeError::WrongType(wanted)));
     }
 }
 

@@ -111,7 +111,7 @@ fn replace(store: &Store, c: CollectionId, name: &str, node: &str) -> u64 {
 
 fn delete(store: &Store, c: CollectionId, name: &str) -> u64 {
     let at = store.get(c, &key(name)).unwrap().version;
-    let commit = store.remove(c, &key(name), at, None, Durability::Sync).unwrap();
+    let commit = store.remove(c, &key(name), at, Durability::Sync).unwrap();
     acknowledged(commit).version
 }
 
@@ -171,9 +171,7 @@ fn writes_are_refused_when_what_they_expect_does_not_hold() {
     };
     assert_eq!(refused(Expect::Absent), WriteError::Exists);
     assert_eq!(refused(Expect::Version(made + 1)), WriteError::Conflict);
-    let missing = store
-        .remove(c, &key("b"), made, None, Durability::Sync)
-        .unwrap_err();
+    let missing = store.remove(c, &key("b"), made, Durability::Sync).unwrap_err();
     assert_eq!(missing, WriteError::Missing);
     assert_eq!(store.version(), made, "a refused write uses no version");
 }

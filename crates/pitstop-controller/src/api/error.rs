@@ -71,6 +71,14 @@ struct Details {
 #[serde(default)]
 struct Cause {
     reason: String,
+    field: String,
+}
+
+impl Refusal {
+    /// Is this field one of those that the server complains of?
+    fn is_about(&self, field: &str) -> bool {
+        self.details.causes.iter().any(|cause| cause.field == field)
+    }
 }
 
 impl std::fmt::Display for Refusal {
@@ -106,6 +114,8 @@ impl CallError {
             404 => Self::NotFound(refusal),
             409 if refusal.reason == "AlreadyExists" => Self::AlreadyExists(refusal),
             409 => Self::Conflict(refusal),
+            // A patch that names the uid of an object which was replaced by another of its name.
+            422 if refusal.is_about("metadata.uid") => Self::Conflict(refusal),
             410 => Self::Gone(refusal),
             403 => Self::Forbidden(refusal),
             429 | 500..=599 => Self::Busy(refusal),
@@ -247,6 +257,15 @@ mod tests {
             CallError::from_answer(500, rbac).missing_right().is_none(),
             "not a refusal"
         );
+    }
+
+    #[test]
+    fn a_patch_for_an_object_that_was_replaced_is_a_conflict() {
+        let body = br#"{"reason":"Invalid","details":{"causes":[{"reason":"FieldValueInvalid","field":"metadata.uid"}]}}"#;
+        assert!(CallError::from_answer(422, body).is_news());
+        let body =
+            br#"{"reason":"Invalid","details":{"causes":[{"reason":"FieldValueInvalid","field":"spec"}]}}"#;
+        assert!(!CallError::from_answer(422, body).is_news());
     }
 
     #[test]

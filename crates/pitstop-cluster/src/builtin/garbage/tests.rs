@@ -125,6 +125,16 @@ fn an_owner_that_the_graph_does_not_have_is_asked_for_once() {
 }
 
 #[test]
+fn an_owner_with_a_uid_that_no_server_gives_is_not_there() {
+    let mut garbage = garbage(&[]);
+    let mut foundling = pod(100, &[1]);
+    foundling["metadata"]["ownerReferences"][0]["uid"] = json!("none");
+    assert_eq!(apply(&mut garbage, &foundling), ["DELETE pod100 Background"]);
+    foundling["metadata"]["ownerReferences"][0]["kind"] = json!("Unserved");
+    assert!(apply(&mut garbage, &foundling).is_empty());
+}
+
+#[test]
 fn a_server_that_cannot_say_is_no_proof_of_absence() {
     let mut garbage = garbage(&[]);
     assert_eq!(apply(&mut garbage, &pod(100, &[1])), ["GET set1"]);

@@ -25,9 +25,14 @@ pub(super) fn admit(pod: &mut Value, suffix: &str) {
     spec.insert("serviceAccount".to_owned(), Value::from(account));
     spec.insert("priority".to_owned(), Value::from(class_priority));
     set_missing(spec, "preemptionPolicy", "PreemptLowerPriority");
+    tolerate_lost_nodes(pod);
+    mount_credentials(pod, suffix);
+}
+
+/// Pods stay a while on a node that is lost, and cannot be made to leave at once by leaving this out of an update.
+pub(super) fn tolerate_lost_nodes(pod: &mut Value) {
     tolerate(pod, keys::TAINT_NOT_READY);
     tolerate(pod, keys::TAINT_UNREACHABLE);
-    mount_credentials(pod, suffix);
 }
 
 /// The priority of the classes that every cluster has.

@@ -1,0 +1,117 @@
+//! What Go clients showed to be otherwise on a real API server (1.34). The program is `tests/clients`.
+
+use super::*;
+
+/// Who watches sees the state that was stored, under the version of its end; who writes sees what was written.
+#[tokio::test]
+async fn the_last_finalizer_takes_the_object_along() {
+    let server = Server::new().await;
+    let mut held = config_map("m");
+    held["metadata"]["finalizers"] = json!(["example.com/x"]);
+    server.post(MAPS, &held).await.expect(201);
+    let path = format!("{MAPS}/m");
+    let marked = server.delete(&path, &json!({})).await.expect(200);
+    let last = json!({"metadata": {"finalizers": null}, "data": {"k": "last words"}});
+    let answer = server.patch(&path, MERGE, &last).await.expect(200);
+    assert_eq!(answer["data"]["k"], "last words");
+    assert_eq!(answer["metadata"].get("finalizers"), None);
+    let watch = format!("{MAPS}?watch=1&resourceVersion={}", version_of(&marked));
+    let frames = server.frames(&watch, "", 1).await;
+    assert_eq!(kinds_and_names(&frames), [("DELETED", "m")]);
+    let seen = &frames[0]["object"];
+    assert_eq!(seen["data"]["k"], "v");
+    assert_eq!(seen["metadata"]["finalizers"], json!(["example.com/x"]));
+    assert_eq!(version_of(seen), server.api.version());
+}
+
+#[tokio::test]
+async fn a_put_of_another_uid_is_a_conflict() {
+    let server = Server::new().await;
+    let mut object = server.post(MAPS, &config_map("m")).await.expect(201);
+    let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
+    object["metadata"]["uid"] = json!("other");
+    let status = server.put(&format!("{MAPS}/m"), &object).await.expect(409);
+    let expected = format!(
+        "Operation cannot be fulfilled on configmaps \"m\": Precondition failed: UID in precondition: other, UID in object \
+         meta: {uid}"
+    );
+    assert_eq!(status["message"], expected);
+}
+
+#[tokio::test]
+async fn a_patch_that_makes_no_object_of_the_kind_is_invalid() {
+    let server = Server::new().await;
+    server.post(MAPS, &config_map("m")).await.expect(201);
+    let path = format!("{MAPS}/m");
+    for (patch, code) in [
+        (json!({"data": []}), 422),
+        (json!({"data": {"k": 1}}), 422),
+        (json!({"kind": "Secret"}), 400),
+        (json!({"metadata": {"name": "other"}}), 400),
+    ] {
+        server.patch(&path, MERGE, &patch).await.expect(code);
+    }
+    let body = json!({"metadata": {"name": "n"}, "data": []});
+    server.post(MAPS, &body).await.expect(400);
+}
+
+#[tokio::test]
+async fn pods_run_as_service_accounts_that_are_there() {
+    let server = Server::new().await;
+    let mut agent = pod("agent");
+    agent["spec"]["serviceAccountName"] = json!("agent");
+    let status = server.post(PODS, &agent).await.expect(403);
+    assert_eq!(
+        status["message"],
+        "pods \"agent\" is forbidden: error looking up service account default/agent: serviceaccount \"agent\" not found"
+    );
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let account = json!({"metadata": {"name": "agent"}});
+    server.post(accounts, &account).await.expect(201);
+    server.post(PODS, &agent).await.expect(201);
+    // That of every namespace comes by itself, a moment after the namespace.
+    server.post(PODS, &pod("plain")).await.expect(201);
+}
+
+#[tokio::test]
+async fn tolerations_of_lost_nodes_come_back() {
+    let server = Server::new().await;
+    let mut made = server.post(PODS, &pod("p")).await.expect(201);
+    let given = made["spec"]["tolerations"].clone();
+    let own = json!({"key": "own", "operator": "Exists"});
+    made["spec"]["tolerations"] = json!([own]);
+    let path = format!("{PODS}/p");
+    let kept = server.put(&path, &made).await.expect(200);
+    assert_eq!(kept["spec"]["tolerations"], json!([own, given[0], given[1]]));
+    let mut less = kept.clone();
+    less["spec"]["tolerations"] = given;
+    let status = server.put(&path, &less).await.expect(422);
+    assert_eq!(status["details"]["causes"][0]["field"], "spec.tolerations");
+}
+
+/// embedded-cluster.md 13: what the two APIs of events demand differs.
+#[tokio::test]
+async fn new_events_say_more() {
+    let server = Server::new().await;
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let bare =
+        json!({"metadata": {"name": "e"}, "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let status = server.post(events, &bare).await.expect(422);
+    assert_eq!(
+        status["message"],
+        "Event.events.k8s.io \"e\" is invalid: [eventTime: Required value, type: Invalid value: \"\": has invalid value: ]"
+    );
+    let core = json!({
+        "metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
+    });
+    let made = server.post("/api/v1/namespaces/default/events", &core).await;
+    made.expect(201);
+    let series = json!({"series": {"count": 2, "lastObservedTime": "2026-01-02T03:04:06.000000Z"}});
+    let path = format!("{events}/e");
+    server.patch(&path, MERGE, &series).await.expect(200);
+    let status = server.patch(&path, MERGE, &json!({"reason": "Other"})).await;
+    assert_eq!(
+        status.expect(422)["details"]["causes"][0]["message"],
+        "Invalid value: \"Other\": field is immutable"
+    );
+}
