@@ -12,6 +12,7 @@
 mod audit;
 mod auto;
 mod background;
+mod clients;
 mod control_plane;
 mod demo;
 mod nodes;
