@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod executor;
+mod executor_doubts;
 mod fetch;
 mod kube_api;
 mod lease;

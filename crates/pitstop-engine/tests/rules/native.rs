@@ -552,3 +552,69 @@ fn a_selector_that_cannot_be_read_stops_everything() {
     assert_eq!((plan.actions.as_slice(), &plan.status), ([].as_slice(), &None));
     assert_eq!(cluster.reason(&plan, "n1").unwrap().word(), "Invalid");
 }
+
+/// C5.7, S1: a pod whose DELETE was not answered counts as down. It goes again before any other, while the budget has
+/// room for it.
+#[test]
+fn a_delete_without_an_answer_counts_and_comes_first() {
+    let cases = [
+        ("n1R old+, n2R old+", "1", 1, "del n2"),
+        ("n1R old+, n2R old+, n3R old+", "2", 2, "del n1 n3"),
+        ("n1R old+, n2R new+", "1", 1, "nothing"),
+        ("n1R new-, n2R old+", "1", 1, "nothing"),
+        ("n1R old-, n2R old+", "1", 1, "del n1"),
+    ];
+    for (picture, max_unavailable, in_doubt, want) in cases {
+        for mut cluster in [Cluster::native(picture), Cluster::advanced(picture)] {
+            cluster = cluster.max_unavailable(max_unavailable);
+            cluster.in_flight.maybe_deleted = vec![cluster.pods[in_doubt].uid];
+            let is_advanced = cluster.daemonset.strategy.kind == StrategyType::OnDelete;
+            let plan = if is_advanced {
+                cluster.plan_advanced()
+            } else {
+                cluster.plan_native()
+            };
+            assert_eq!(cluster.words(&plan), want, "{picture}, advanced: {is_advanced}");
+        }
+    }
+    let mut cluster = Cluster::advanced("n1R old+, n2N old+");
+    cluster.in_flight.maybe_deleted = vec![cluster.pods[1].uid];
+    let plan = cluster.plan_advanced();
+    assert_eq!(
+        cluster.words(&plan),
+        "del n1",
+        "S3: a node that is away costs nothing"
+    );
+}
+
+/// C5.7, S8: a surge pod whose POST was not answered counts as there, and is posted again before another is.
+#[test]
+fn a_surge_pod_without_an_answer_counts_and_comes_first() {
+    let on_n2 = |c: &mut Cluster| c.in_flight.maybe_created = c.names.get("n2").into_iter().collect();
+    for (max_surge, want) in [(1, "create n2"), (2, "create n1 n2")] {
+        let cluster = Cluster::native("n1R old+, n2R old+").max_surge(max_surge);
+        assert_eq!(cluster.with(on_n2).native_does(), want);
+    }
+    let is_new_in_doubt = |c: &mut Cluster| c.in_flight.maybe_deleted = vec![c.pods[1].uid];
+    let cluster = Cluster::native("n1R old+ new+").max_surge(1);
+    assert_eq!(cluster.clone().native_does(), "del n1");
+    assert_eq!(
+        cluster.with(is_new_in_doubt).native_does(),
+        "nothing",
+        "the new one may not be there"
+    );
+}
+
+/// A8, S8: of two pods on a node the same one goes again.
+#[test]
+fn of_two_pods_the_one_in_doubt_goes_again() {
+    let mut cluster = Cluster::native("n1R new+ new+");
+    let older = cluster.pods[0].uid;
+    cluster.in_flight.maybe_deleted = vec![older];
+    let plan = cluster.plan_native();
+    let gone = plan.actions.iter().filter_map(|action| match action {
+        Action::DeletePod { uid, .. } => Some(*uid),
+        _ => None,
+    });
+    assert_eq!(gone.collect::<Vec<_>>(), [older]);
+}
