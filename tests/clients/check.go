@@ -152,22 +152,24 @@ func newRunner(config *rest.Config, limit time.Duration) *runner {
 // runAll runs the checks and says whether all went well.
 func (r *runner) runAll(ctx context.Context, checks []check) bool {
 	good := true
-	report := func(name string, err error) {
+	report := func(name string, begun time.Time, err error) {
 		if err != nil {
 			good = false
 			fmt.Printf("FAIL %s: %v\n", name, err)
 			return
 		}
-		fmt.Println("ok", name)
+		fmt.Printf("ok %s %.2fs\n", name, time.Since(begun).Seconds())
 	}
 	for _, c := range checks {
 		if ctx.Err() != nil {
 			break
 		}
-		report(c.name, r.run(ctx, c))
+		begun := time.Now()
+		report(c.name, begun, r.run(ctx, c))
 	}
 	// Namespaces go even if the user has lost patience.
-	report("cleanup/namespaces-end", r.awaitNamespaces(context.WithoutCancel(ctx)))
+	begun := time.Now()
+	report("cleanup/namespaces-end", begun, r.awaitNamespaces(context.WithoutCancel(ctx)))
 	return good && ctx.Err() == nil
 }
 
@@ -229,16 +231,19 @@ func (r *runner) awaitNamespaces(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
 	for _, name := range r.namespaces {
-		var last *corev1.Namespace
+		var last string
 		err := wait.PollUntilContextCancel(ctx, lookEvery, true, func(ctx context.Context) (bool, error) {
 			found, err := plain.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-			if err == nil {
-				last = found
+			switch {
+			case err == nil:
+				last = fmt.Sprintf("it is %v", found.Status)
+			case ctx.Err() == nil:
+				last = err.Error()
 			}
 			return apierrors.IsNotFound(err), nil
 		})
 		if err != nil {
-			return fmt.Errorf("expected namespace %s to end, but it is %v", name, last.Status)
+			return fmt.Errorf("expected namespace %s to end, but: %s", name, last)
 		}
 	}
 	return nil

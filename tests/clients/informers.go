@@ -109,6 +109,13 @@ func (t *trial) follow(kind watched, start func() cache.SharedIndexInformer) *fo
 	for _, name := range []string{"a", "b"} {
 		create(t, kind.object(t, name))
 	}
+	// What a server answers from its cache may be a moment old.
+	bare := must(metadata.NewForConfig(t.config)).Resource(kind.resource)
+	t.within(func() error {
+		cached := must(bare.List(t, metav1.ListOptions{LabelSelector: t.selector(), ResourceVersion: "0"}))
+		return differs("objects in the server's cache", 2, len(cached.Items))
+	})
+	t.requests.forget()
 	f := &followed{t: t, kind: kind, informer: start()}
 	registration := must(f.informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, initial bool) {

@@ -46,6 +46,9 @@ func run() int {
 	defer stop()
 
 	checks := slices.DeleteFunc(allChecks(), func(c check) bool { return !chosen.MatchString(c.name) })
+	if len(checks) == 0 {
+		return cannotBegin(fmt.Errorf("no check has a name that matches %q", *pattern))
+	}
 	if !newRunner(config, *limit).runAll(ctx, checks) {
 		return 1
 	}

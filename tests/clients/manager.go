@@ -16,8 +16,14 @@ import (
 
 func managerChecks() []check {
 	return []check{
-		{name: "manager/owns-children", run: manageChildren},
-		{name: "manager/owns-children-with-watch-list", watchList: true, run: manageChildren},
+		{name: "manager/owns-children", run: func(t *trial) {
+			manageChildren(t)
+			t.expectCachesFilled(1, "")
+		}},
+		{name: "manager/owns-children-with-watch-list", watchList: true, run: func(t *trial) {
+			manageChildren(t)
+			t.expectCachesFilled(0, "true")
+		}},
 		{name: "manager/finalizer-and-garbage-collection", run: manageEnd},
 		{name: "manager/leader-election", run: manageInTurns},
 	}
@@ -112,6 +118,17 @@ func manageChildren(t *trial) {
 		return differs("count of the event", int32(2), found[0].Count)
 	})
 	t.release(manager, before, owner)
+}
+
+// expectCachesFilled ends the check unless the manager has read what it works on by so many LIST requests each, and by
+// watches that ask for initial events as given.
+func (t *trial) expectCachesFilled(lists int, initialEvents string) {
+	for _, resource := range []string{"configmaps", "pods"} {
+		expect("LIST requests for "+resource, lists, len(t.requests.lists(resource)))
+		watches := t.requests.watches(resource)
+		expectTrue("a WATCH request for "+resource, len(watches) > 0, len(watches))
+		expect("sendInitialEvents for "+resource, initialEvents, watches[0].query.Get("sendInitialEvents"))
+	}
 }
 
 // release lets the manager remove its finalizers, and ends it.

@@ -66,6 +66,13 @@ func (r *recorder) all(keep func(*request) bool) []*request {
 	return kept
 }
 
+// forget drops what was noted so far.
+func (r *recorder) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = nil
+}
+
 // every keeps all requests.
 func every(*request) bool {
 	return true

@@ -66,7 +66,7 @@ func validate(t *trial) {
 	versioned := t.configMap("versioned")
 	versioned.ResourceVersion = "1"
 	_, err = client.CoreV1().ConfigMaps(t.namespace).Create(t, versioned, options)
-	expectTrue("a refusal of a resourceVersion", err != nil, err)
+	expectTrue("a refusal of a resourceVersion", err != nil && strings.Contains(err.Error(), "resourceVersion should not be set"), err)
 
 	mismatched := t.daemonSet("mismatched")
 	mismatched.Spec.Template.Labels = map[string]string{"app": "other"}

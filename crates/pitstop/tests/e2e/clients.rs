@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{ChildStdout, Command};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
@@ -30,14 +31,8 @@ async fn build() -> Option<PathBuf> {
     if !go_is_there() {
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-    let mut go = Command::new("go");
-    go.args(["build", "-o"])
-        .arg(&program)
-        .arg(".")
-        .current_dir(source);
-    let output = finish(go, BUILD_LIMIT).await;
+    let output = go("go", &["build", "-o", program.to_str().unwrap(), "."]).await;
     assert!(
         output.status.success(),
         "go build: {}",
@@ -75,26 +70,58 @@ async fn check(program: &Path, kubeconfig: &Path) {
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .env_remove("KUBECONFIG");
-    let output = finish(command, RUN_LIMIT).await;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let failed: Vec<&str> = said.lines().filter(|line| !line.starts_with("ok ")).collect();
-    let is_good = output.status.success() && failed.is_empty() && !said.is_empty();
-    assert!(
-        is_good,
-        "{}\n{}\n{}",
-        output.status,
-        failed.join("\n"),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = command.kill_on_drop(true).spawn().unwrap();
+    let stdout = running.stdout.take().unwrap();
+    let mut stderr = running.stderr.take().unwrap();
+    let mut complaints = String::new();
+    let all = async {
+        tokio::join!(
+            show(stdout),
+            stderr.read_to_string(&mut complaints),
+            running.wait()
+        )
+    };
+    let ended = timeout(RUN_LIMIT, all).await;
+    let (failed, _, status) = ended.unwrap_or_else(|_| panic!("the checks took longer than {RUN_LIMIT:?}"));
+    let status = status.unwrap();
+    let is_good = status.success() && failed.is_empty();
+    assert!(is_good, "{status}\n{}\n{complaints}", failed.join("\n"));
 }
 
-async fn finish(mut command: Command, limit: Duration) -> Output {
-    let shown = format!("{command:?}");
+/// Passes on each line as it comes, for those who look on, and returns those that do not say `ok`.
+#[allow(
+    clippy::print_stdout,
+    reason = "the test runner shows it of a test that failed, and with --nocapture"
+)]
+async fn show(stdout: ChildStdout) -> Vec<String> {
+    let mut lines = BufReader::new(stdout).lines();
+    let mut failed = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        println!("{line}");
+        if !line.starts_with("ok ") {
+            failed.push(line);
+        }
+    }
+    failed
+}
+
+/// Runs Go in the folder of the program.
+async fn go(program: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(source());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    timeout(limit, output)
+    timeout(BUILD_LIMIT, output)
         .await
-        .unwrap_or_else(|_| panic!("{shown} did not end"))
+        .unwrap_or_else(|_| panic!("{program} {arguments:?} did not end"))
         .unwrap()
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +138,22 @@ async fn go_clients_work_with_a_real_control_plane() {
     let Some(plane) = Plane::take().await else { return };
     check(program, &plane.kubeconfig()).await;
     plane.leave();
+}
+
+#[tokio::test]
+async fn the_go_program_is_formatted_and_vetted() {
+    // The build comes first: both must not fetch the same modules at the same time.
+    if program().await.is_none() {
+        return;
+    }
+    for (program, arguments) in [("gofmt", &["-l", "."][..]), ("go", &["vet", "./..."])] {
+        let output = go(program, arguments).await;
+        let is_clean = output.status.success() && output.stdout.is_empty();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            is_clean,
+            "{program} {arguments:?}: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
 }
