@@ -174,11 +174,11 @@ const RULES: &[Rule] = &[
         "replace outdated pods: the DaemonSet's controller makes the new ones",
     ),
     cluster(
-        NATIVE,
+        ALL,
         "get",
         "",
         PODS,
-        "recognise a pod whose creation was not answered",
+        "find out what became of a pod whose creation or deletion was not answered",
     ),
     cluster(NATIVE, "create", "", PODS, "make the pods of DaemonSets"),
     cluster(NATIVE, "patch", "", PODS, "label, adopt and release pods"),

@@ -47,7 +47,11 @@ async fn the_api_server_crashes() {
     };
     site.plane.control_plane().kill_api_server();
     site.plane.control_plane().start_api_server().await;
-    ends_well(site, controller).await;
+    site.wait_all(V2).await;
+    // The one deletion that may have been under way.
+    site.expect_well_but_for(&[UPGRADER], 1);
+    controller.stop().await;
+    site.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

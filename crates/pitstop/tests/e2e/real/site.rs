@@ -173,9 +173,15 @@ impl Site {
 
     /// The rollout went well: nothing was broken, and every pod was deleted at least once, by us.
     pub(crate) fn expect_well(&self, upgraders: &[&str]) {
+        self.expect_well_but_for(upgraders, 0);
+    }
+
+    /// As [`Site::expect_well`], with deletions that the audit log may lack: a server notes a write after it is done, and
+    /// what it does in between when it is killed, it does not note.
+    pub(crate) fn expect_well_but_for(&self, upgraders: &[&str], n_not_noted: usize) {
         let findings = self.judge(upgraders);
         assert_eq!(findings.violations, Vec::<String>::new());
-        assert!(findings.n_deleted >= self.n_nodes, "{findings:?}");
+        assert!(findings.n_deleted + n_not_noted >= self.n_nodes, "{findings:?}");
         assert!(findings.most_down <= self.max_unavailable, "{findings:?}");
     }
 

@@ -1,4 +1,4 @@
-//! Admission webhooks of somebody else: one says no to every third creation, one is slow.
+//! Admission webhooks of somebody else: one says no to every third creation, one is slow, one is broken.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,15 +30,23 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// Says no to every third request.
     pub(crate) async fn denying() -> Self {
-        Self::start(3, Duration::ZERO).await
+        let every_third = |n: usize| n.is_multiple_of(3).then_some(403);
+        Self::start(every_third, Duration::ZERO).await
     }
 
     /// Says yes, but not at once.
     pub(crate) async fn slow(answers_after: Duration) -> Self {
-        Self::start(usize::MAX, answers_after).await
+        Self::start(|_| None, answers_after).await
     }
 
-    async fn start(denies_every: usize, answers_after: Duration) -> Self {
+    /// Says by turns that it failed and that there is a conflict.
+    pub(crate) async fn broken() -> Self {
+        let by_turns = |n: usize| Some(if n.is_multiple_of(2) { 409 } else { 500 });
+        Self::start(by_turns, Duration::ZERO).await
+    }
+
+    /// Answers the n-th request, from 1, with the status code that `refuses` gives for it, or with yes.
+    async fn start(refuses: fn(usize) -> Option<u16>, answers_after: Duration) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])
             .unwrap()
@@ -62,14 +70,14 @@ impl Webhook {
         let denied = Arc::clone(&n_denied);
         let answer = move |Json(review): Json<Value>| async move {
             sleep(answers_after).await;
-            let is_denied = (n_asked.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(denies_every);
-            if is_denied {
+            let code = refuses(n_asked.fetch_add(1, Ordering::SeqCst) + 1);
+            if code.is_some() {
                 denied.fetch_add(1, Ordering::SeqCst);
             }
             let verdict = json!({
                 "uid": review["request"]["uid"],
-                "allowed": !is_denied,
-                "status": {"code": 403, "message": "every third is too many"},
+                "allowed": code.is_none(),
+                "status": {"code": code.unwrap_or(200), "message": "this webhook is in the way"},
             });
             Ok::<_, Infallible>(Json(json!({
                 "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": verdict,
