@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Plane;
 use super::account::UPGRADER;
-use super::site::{Site, V1, V2, V3, eventually};
+use super::site::{NAME, Site, V1, V2, V3, eventually};
 use super::webhook::Webhook;
 use crate::background::Background;
 use crate::proxy::Proxy;
@@ -96,6 +96,12 @@ async fn the_world_changes_while_nobody_looks() {
     site.plane.control_plane().kill_api_server();
     site.plane.control_plane().start_api_server().await;
     site.set_image(V3).await;
+    // Their DaemonSet controller finds its way back to the server first: else the next pod would be of version 2.
+    eventually("the DaemonSet controller has seen version 3", || async {
+        let daemonset = site.daemonsets().get(NAME).await.unwrap();
+        daemonset.status.and_then(|status| status.observed_generation) == daemonset.metadata.generation
+    })
+    .await;
     site.delete_one(V1).await;
     site.wait_running(V3, 1).await;
     controller.signal("CONT").await;

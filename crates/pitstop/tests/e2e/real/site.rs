@@ -127,10 +127,36 @@ impl Site {
 
     /// Waits until so many pods run this image and are Ready.
     pub(crate) async fn wait_running(&self, image: &str, at_least: usize) {
-        eventually(&format!("{at_least} pods run {image}"), || async {
-            self.n_running(image).await >= at_least
-        })
-        .await;
+        let deadline = Instant::now() + LIMIT;
+        while self.n_running(image).await < at_least {
+            if Instant::now() >= deadline {
+                let found = self.describe().await;
+                panic!("after {LIMIT:?} there are no {at_least} pods that run {image}\n{found}");
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Nodes and pods as they are, for whoever has to find out why something did not happen.
+    async fn describe(&self) -> String {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let nodes = nodes.list(&ListParams::default()).await.unwrap();
+        let nodes = nodes.iter().map(|node| {
+            let status = node.status.as_ref();
+            let conditions = status.and_then(|status| status.conditions.as_ref());
+            let ready = conditions.and_then(|conditions| conditions.iter().find(|c| c.type_ == "Ready"));
+            let is_ready = ready.map_or("unknown", |ready| &ready.status);
+            format!("node {} ready: {is_ready}", node.name_any())
+        });
+        let pods = self.pods().list(&ListParams::default()).await.unwrap();
+        let pods = pods.iter().map(|pod| {
+            let status = serde_json::to_string(&pod.status).unwrap();
+            let deleted_at = pod.metadata.deletion_timestamp.as_ref();
+            format!("pod {} deleted: {deleted_at:?} status: {status}", pod.name_any())
+        });
+        let mut lines: Vec<String> = nodes.chain(pods).collect();
+        lines.push(format!("said by the nodes: {}", self.nodes.said()));
+        lines.join("\n")
     }
 
     /// Waits until all nodes run this image.
