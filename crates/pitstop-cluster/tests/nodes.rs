@@ -261,6 +261,32 @@ async fn a_deleted_pod_stops_within_its_grace_and_goes() {
     panic!("the pod is still there");
 }
 
+/// Its node says once that it has stopped, and after each time that it was cut off, but not over and over.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_pod_that_a_finalizer_holds_costs_nothing() {
+    let world = world().await;
+    world.run(one("nginx:1")).await;
+    world.until_ready().await;
+    let finalizers = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    world.patch(POD, finalizers(json!(["example.com/holds"]))).await;
+    request(&world.client, Method::DELETE, POD, None, None)
+        .await
+        .unwrap();
+    let cut = |state: &str| json!({"metadata": {"annotations": {keys::SIM_NETWORK: state}}});
+    for state in ["disconnected", "connected"] {
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        world.patch("/api/v1/nodes/n1", cut(state)).await;
+    }
+    // Virtual time passes only while nobody is busy.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let pod = world.get(POD).await;
+    assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 0);
+    let removal = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/holds"]}});
+    world.patch(POD, removal).await;
+    let gone = request(&world.client, Method::GET, POD, None, None).await;
+    assert!(gone.is_err_and(|error| is_status(&error, 404)));
+}
+
 /// Example 20, and 17.6: what the cloud does is not seen while the node is cut off.
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_cut_off_sees_nothing_and_catches_up_when_it_returns() {

@@ -239,6 +239,8 @@ impl Kubelets {
             return;
         }
         if pod.is_gone {
+            // There is nothing else to tell about it.
+            pod.is_dirty = false;
             pod.is_writing = true;
             self.requests.confirm_deletion(&pod.object, uid);
             return;
