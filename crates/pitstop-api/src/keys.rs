@@ -74,3 +74,30 @@ pub const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 ///
 /// Source: daemonset.md A4.
 pub const SAFE_ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// Label of ReplicaSets and their pods: the template of a Deployment that they are made of.
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Annotation of Deployments and ReplicaSets: the number of the revision.
+pub const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
+/// Annotation of ReplicaSets: revisions that they were before.
+pub const DEPLOYMENT_REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// Annotation of ReplicaSets: how many replicas their Deployment wanted when they were last scaled.
+pub const DEPLOYMENT_DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+/// Annotation of ReplicaSets: how many replicas their Deployment could have had at most, surge included, then.
+pub const DEPLOYMENT_MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+/// Annotation of Deployments of old API versions: the revision to go back to.
+pub const DEPLOYMENT_ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
+/// Annotation of pods: those of a lower cost go first when a ReplicaSet shrinks.
+pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// Label of the pods of a Job: its uid.
+pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+/// Label of the pods of a Job: its name.
+pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// The same under its old key.
+pub const CONTROLLER_UID_OLD: &str = "controller-uid";
+/// The same under its old key.
+pub const JOB_NAME_OLD: &str = "job-name";
+/// Finalizer of the pods of a Job: it holds them until they are counted.
+pub const FINALIZER_JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
+/// Annotation and label of the pods of an Indexed Job: which of its completions they are.
+pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";

@@ -7,6 +7,7 @@
 mod accept;
 mod delete;
 mod discovery;
+mod eviction;
 mod metadata;
 mod openapi;
 mod options;
@@ -15,6 +16,7 @@ mod present;
 mod random;
 mod read;
 mod route;
+mod scale;
 mod status;
 mod subresource;
 mod update;
@@ -275,9 +277,13 @@ impl Api {
                 Box::pin(self.update(&target, &call)).await
             }
             ("patch", None | Some(Subresource::Status)) => Box::pin(self.patch(&target, &call)).await,
+            ("get", Some(Subresource::Scale)) => self.get_scale(&target),
+            ("update", Some(Subresource::Scale)) => Box::pin(self.update_scale(&target, &call)).await,
+            ("patch", Some(Subresource::Scale)) => Box::pin(self.patch_scale(&target, &call)).await,
             ("delete", None) => Box::pin(self.delete(&target, &call)).await,
             ("deletecollection", None) => Box::pin(self.delete_collection(&target, &call)).await,
             ("create", Some(Subresource::Binding)) => Box::pin(self.bind(&target, &call)).await,
+            ("create", Some(Subresource::Eviction)) => Box::pin(self.evict(&target, &call)).await,
             _ => Err(Failure::method_not_allowed(kind, method)),
         }
     }
@@ -305,7 +311,14 @@ fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static
         Method::GET if params.flag("watch") => Some("watch"),
         Method::GET => Some("list"),
         Method::POST if !named && placed => Some("create"),
-        Method::POST if target.subresource == Some(Subresource::Binding) => Some("create"),
+        Method::POST
+            if matches!(
+                target.subresource,
+                Some(Subresource::Binding | Subresource::Eviction)
+            ) =>
+        {
+            Some("create")
+        }
         Method::PUT if named => Some("update"),
         Method::PATCH if named => Some("patch"),
         Method::DELETE if named => Some("delete"),

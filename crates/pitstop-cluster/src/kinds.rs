@@ -6,17 +6,26 @@ mod age;
 mod config;
 mod controller_revision;
 mod daemon_set;
+mod deployment;
+mod disruption_budget;
 pub mod event;
 mod field_error;
 mod fields;
+mod job;
 mod lease;
+mod limits;
 mod metadata;
 mod namespace;
+mod network;
 mod node;
 mod pod;
 mod pod_template;
+mod replica_set;
+mod replicated;
 mod service;
 mod service_account;
+mod volumes;
+mod workload;
 
 pub use age::human_duration;
 
@@ -25,18 +34,54 @@ use serde_json::Value;
 /// Every served kind, in the order of groups and names.
 static KINDS: &[Kind] = &[
     config::CONFIG_MAP,
+    network::ENDPOINTS,
     event::CORE,
+    limits::LIMIT_RANGE,
     namespace::KIND,
     node::KIND,
+    volumes::CLAIM,
+    volumes::VOLUME,
     pod::KIND,
+    limits::POD_TEMPLATE,
+    replicated::REPLICATION_CONTROLLER,
+    limits::RESOURCE_QUOTA,
     config::SECRET,
     service_account::KIND,
     service::KIND,
     controller_revision::KIND,
     daemon_set::KIND,
+    deployment::KIND,
+    replica_set::KIND,
+    replicated::STATEFUL_SET,
+    limits::AUTOSCALER,
+    job::CRON_JOB,
+    job::JOB,
     lease::KIND,
+    network::ENDPOINT_SLICE,
     event::EVENTS,
+    network::INGRESS_CLASS,
+    network::INGRESS,
+    network::NETWORK_POLICY,
+    disruption_budget::KIND,
+    limits::PRIORITY_CLASS,
+    volumes::CSI_NODE,
+    volumes::STORAGE_CLASS,
 ];
+
+/// The body of `scale`: never stored, and of no path of its own.
+pub(crate) static SCALE: Kind = Kind {
+    group: "autoscaling",
+    ..Kind::plain("Scale", "scales", "scale")
+};
+
+/// The body of `eviction`: never stored, and of no path of its own.
+pub(crate) static EVICTION: Kind = Kind {
+    group: "policy",
+    ..Kind::plain("Eviction", "evictions", "eviction")
+};
+
+/// The body of `eviction`, as the schema knows it.
+pub(crate) const EVICTION_MESSAGE: &str = "policy/v1.Eviction";
 
 /// Every served kind.
 ///
@@ -94,6 +139,8 @@ pub struct Kind {
     pub name_rule: NameRule,
     /// Field selector keys besides `metadata.name` and `metadata.namespace`, with the path of their value.
     pub field_keys: &'static [FieldKey],
+    /// Is it only stored, with no controller that acts on it? Who creates one is warned.
+    pub is_only_stored: bool,
     /// Fills in defaults, after decoding and before validation, on every write.
     pub default: fn(&mut Value),
     /// Sets what a new object starts with and clears what clients may not set (`status` mostly).
@@ -108,6 +155,8 @@ pub struct Kind {
     pub validate: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with a change from the second to the first, besides its metadata.
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// The selector of its pods in written form, as `scale` shows it.
+    pub scale_selector: fn(&Value) -> String,
     /// Columns of `kubectl get`.
     pub columns: &'static [Column],
     /// The cells of one row, one for each column.
@@ -164,6 +213,7 @@ impl Kind {
             graceful_deletion: false,
             name_rule: NameRule::Subdomain,
             field_keys: &[],
+            is_only_stored: false,
             default: |_| {},
             prepare_create: |_, _| {},
             prepare_update: |_, _| {},
@@ -171,6 +221,7 @@ impl Kind {
             validate_create: |_| Vec::new(),
             validate: |_| Vec::new(),
             validate_update: |_, _| Vec::new(),
+            scale_selector: |_| String::new(),
             columns: &[Column::NAME, Column::AGE],
             cells: |object, now| vec![age::name(object), age::age(object, now)],
             row_conditions: |_| Vec::new(),
@@ -233,6 +284,10 @@ pub enum Subresource {
     Binding,
     /// `finalize` of namespaces: update.
     Finalize,
+    /// `eviction` of pods: create.
+    Eviction,
+    /// `scale`: get, patch, update.
+    Scale,
 }
 
 /// How soon a write has to be on disk before it is acknowledged.

@@ -12,10 +12,20 @@ import (
 	"math/rand"
 	"os"
 
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batch "k8s.io/api/batch/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
 	events "k8s.io/api/events/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	rbac "k8s.io/api/rbac/v1"
+	scheduling "k8s.io/api/scheduling/v1"
+	storage "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,7 +51,9 @@ func main() {
 func run() error {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		core.AddToScheme, apps.AddToScheme, coordination.AddToScheme, events.AddToScheme,
+		admissionregistration.AddToScheme, apps.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme,
+		batch.AddToScheme, coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme,
+		networking.AddToScheme, policy.AddToScheme, rbac.AddToScheme, scheduling.AddToScheme, storage.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return err
@@ -72,19 +84,33 @@ func run() error {
 	return nil
 }
 
+// kinds lists what is printed. New kinds go to the end, so that the objects of the others stay as they are.
 func kinds() []schema.GroupVersionKind {
 	var kinds []schema.GroupVersionKind
-	for _, name := range []string{
-		"ConfigMap", "Event", "Namespace", "Node", "Pod", "Secret", "Service", "ServiceAccount",
-	} {
-		kinds = append(kinds, core.SchemeGroupVersion.WithKind(name))
+	add := func(version schema.GroupVersion, names ...string) {
+		for _, name := range names {
+			kinds = append(kinds, version.WithKind(name))
+		}
 	}
-	return append(kinds,
-		apps.SchemeGroupVersion.WithKind("ControllerRevision"),
-		apps.SchemeGroupVersion.WithKind("DaemonSet"),
-		coordination.SchemeGroupVersion.WithKind("Lease"),
-		events.SchemeGroupVersion.WithKind("Event"),
-	)
+	add(core.SchemeGroupVersion, "ConfigMap", "Event", "Namespace", "Node", "Pod", "Secret", "Service", "ServiceAccount")
+	add(apps.SchemeGroupVersion, "ControllerRevision", "DaemonSet")
+	add(coordination.SchemeGroupVersion, "Lease")
+	add(events.SchemeGroupVersion, "Event")
+	add(core.SchemeGroupVersion, "Endpoints", "LimitRange", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate",
+		"ReplicationController", "ResourceQuota")
+	add(admissionregistration.SchemeGroupVersion, "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy",
+		"ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration")
+	add(apps.SchemeGroupVersion, "Deployment", "ReplicaSet", "StatefulSet")
+	add(autoscalingv1.SchemeGroupVersion, "HorizontalPodAutoscaler")
+	add(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler")
+	add(batch.SchemeGroupVersion, "CronJob", "Job")
+	add(discovery.SchemeGroupVersion, "EndpointSlice")
+	add(networking.SchemeGroupVersion, "Ingress", "IngressClass", "NetworkPolicy")
+	add(policy.SchemeGroupVersion, "PodDisruptionBudget")
+	add(rbac.SchemeGroupVersion, "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+	add(scheduling.SchemeGroupVersion, "PriorityClass")
+	add(storage.SchemeGroupVersion, "CSIDriver", "CSINode", "StorageClass", "VolumeAttachment")
+	return kinds
 }
 
 func raw(value *runtime.RawExtension, _ randfill.Continue) {

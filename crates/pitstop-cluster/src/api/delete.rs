@@ -57,7 +57,7 @@ enum Fate {
 }
 
 /// What became of an object.
-enum Deleted {
+pub(super) enum Deleted {
     Waits(Arc<Stored>),
     Gone(Arc<Stored>),
 }
@@ -120,7 +120,7 @@ impl Api {
         Ok(super::json(StatusCode::OK, list.to_string()))
     }
 
-    async fn delete_one(
+    pub(super) async fn delete_one(
         &self,
         kind: &Kind,
         mut stored: Arc<Stored>,
@@ -178,6 +178,20 @@ impl Api {
 }
 
 impl DeleteOptions {
+    /// Is nothing to be stored?
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// The same for the object with this uid, whatever its version.
+    pub(super) fn of_uid(self, uid: &str) -> Self {
+        Self {
+            uid: Some(uid.to_owned()),
+            version: None,
+            ..self
+        }
+    }
+
     /// From the body, and from the query where there is no body.
     fn parse(call: &Call) -> Result<Self, Failure> {
         let mut options = if call.body.is_empty() {
@@ -209,7 +223,8 @@ impl DeleteOptions {
         Ok(options)
     }
 
-    fn from_object(object: &Value) -> Result<Self, Failure> {
+    /// From the object in a body.
+    pub(super) fn from_object(object: &Value) -> Result<Self, Failure> {
         let text = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -233,7 +248,8 @@ impl DeleteOptions {
         })
     }
 
-    fn check(&self, kind: &Kind, name: &str, stored: &Stored) -> Result<(), Failure> {
+    /// Is the object the one that is meant?
+    pub(super) fn check(&self, kind: &Kind, name: &str, stored: &Stored) -> Result<(), Failure> {
         let mismatch = |what: &str, wanted: &str, found: &str| {
             let why = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object \

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::route::Route;
 use super::status::Failure;
 use super::{Body, accept, openapi};
-use crate::kinds::{Kind, Subresource};
+use crate::kinds::{self, Kind, Subresource};
 
 /// The server speaks this version of Kubernetes.
 ///
@@ -225,6 +225,8 @@ fn aggregated_entry(kind: &Kind) -> Value {
                     json!({"group": "", "version": "v1", "kind": "Binding"}),
                     BINDING_VERBS,
                 ),
+                Subresource::Eviction => ("eviction", foreign(&kinds::EVICTION), BINDING_VERBS),
+                Subresource::Scale => ("scale", foreign(&kinds::SCALE), STATUS_VERBS),
             };
             json!({"subresource": name, "responseKind": response_kind, "verbs": verbs})
         })
@@ -262,13 +264,34 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
             Subresource::Status => ("status", kind.kind, STATUS_VERBS),
             Subresource::Finalize => ("finalize", kind.kind, FINALIZE_VERBS),
             Subresource::Binding => ("binding", "Binding", BINDING_VERBS),
+            Subresource::Eviction => ("eviction", kinds::EVICTION.kind, BINDING_VERBS),
+            Subresource::Scale => ("scale", kinds::SCALE.kind, STATUS_VERBS),
         };
-        json!({
+        let mut entry = json!({
             "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
             "kind": body, "verbs": verbs,
-        })
+        });
+        // A body of another group than the resource's says so.
+        if let (Some(foreign), Some(entry)) = (foreign_body(*sub), entry.as_object_mut()) {
+            entry.insert("group".to_owned(), foreign.group.into());
+            entry.insert("version".to_owned(), foreign.version.into());
+        }
+        entry
     });
     std::iter::once(entry).chain(below).collect()
+}
+
+/// The kind of a subresource's body, where it is of another group.
+fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
+    match sub {
+        Subresource::Eviction => Some(&kinds::EVICTION),
+        Subresource::Scale => Some(&kinds::SCALE),
+        Subresource::Status | Subresource::Finalize | Subresource::Binding => None,
+    }
+}
+
+fn foreign(kind: &Kind) -> Value {
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
 }
 
 fn insert_names(entry: &mut Map<String, Value>, kind: &Kind) {

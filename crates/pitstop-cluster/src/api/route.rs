@@ -103,7 +103,9 @@ fn subresource_named(name: &str) -> Option<Subresource> {
     match name {
         "status" => Some(Subresource::Status),
         "binding" => Some(Subresource::Binding),
+        "eviction" => Some(Subresource::Eviction),
         "finalize" => Some(Subresource::Finalize),
+        "scale" => Some(Subresource::Scale),
         _ => None,
     }
 }

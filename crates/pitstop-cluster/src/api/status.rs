@@ -36,14 +36,16 @@ impl Failure {
         self
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    /// Tells the client to come back after so many seconds.
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
         self.0
             .details
             .insert("retryAfterSeconds".to_owned(), seconds.into());
         self
     }
 
-    fn with_causes(mut self, causes: Vec<Value>) -> Self {
+    /// Names what is wrong one by one.
+    pub(super) fn with_causes(mut self, causes: Vec<Value>) -> Self {
         self.0.details.insert("causes".to_owned(), causes.into());
         self
     }
@@ -192,6 +194,16 @@ impl Failure {
             "UnsupportedMediaType",
             message,
         )
+    }
+
+    /// 429.
+    pub(super) fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
+    }
+
+    /// 500.
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
     /// 504: the future has not come yet.

@@ -30,7 +30,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     match target.subresource {
         Some(Subresource::Status) => keep_all_but_status(&mut new, old),
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
-        Some(Subresource::Binding) | None => {
+        Some(Subresource::Binding | Subresource::Eviction | Subresource::Scale) | None => {
             if kind.subresources.contains(&Subresource::Status) {
                 keep_member(&mut new, old, "status");
             }
@@ -49,7 +49,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     }
     let mut errors = kinds::validate_metadata(kind, &new);
     errors.extend(kinds::validate_metadata_update(&new, old));
-    if target.subresource.is_none() {
+    if matches!(target.subresource, None | Some(Subresource::Scale)) {
         errors.extend((kind.validate)(&new));
         errors.extend((kind.validate_update)(&new, old));
     }

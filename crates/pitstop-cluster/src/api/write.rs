@@ -29,8 +29,11 @@ const NAME_TRIES: usize = 8;
 /// Source: embedded-cluster.md 9.
 const CONFLICT_TRIES: usize = 5;
 
+/// What the creator of an object is told that nothing will come of.
+const ONLY_STORED: &str = "stored, but no controller acts on it";
+
 /// Types of patches, as a 415 lists them.
-const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
+pub(super) const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
                            application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
 impl Api {
@@ -38,7 +41,13 @@ impl Api {
         let kind = target.kind;
         let options = WriteOptions::parse(call)?;
         let decoded = schema::decode(kind, call.content_type(), &call.body).map_err(from_decode)?;
-        let Wanted { mut object, warnings } = options.accept(kind, decoded)?;
+        let Wanted {
+            mut object,
+            mut warnings,
+        } = options.accept(kind, decoded)?;
+        if kind.is_only_stored {
+            warnings.push(ONLY_STORED.to_owned());
+        }
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
         self.check_namespace(target, &object)?;
         let now = self.clock.now();
@@ -279,7 +288,7 @@ pub(super) fn from_decode(error: DecodeError) -> Failure {
 }
 
 /// What a patch made is no object of its kind.
-fn from_patched(error: DecodeError) -> Failure {
+pub(super) fn from_patched(error: DecodeError) -> Failure {
     match error {
         DecodeError::WrongType(message) => {
             Failure::unprocessable(format!("\"\" is invalid: patch: Invalid value: {message}"))
@@ -288,7 +297,7 @@ fn from_patched(error: DecodeError) -> Failure {
     }
 }
 
-fn from_patch(error: PatchError) -> Failure {
+pub(super) fn from_patch(error: PatchError) -> Failure {
     match error {
         PatchError::BadRequest(message) => Failure::bad_request(message),
         PatchError::Invalid(message) => Failure::unprocessable(message),

@@ -14,7 +14,7 @@ use super::{Column, Creation, FieldError, FieldKey, Kind, Subresource};
 pub(super) const KIND: Kind = Kind {
     short_names: &["po"],
     categories: &["all"],
-    subresources: &[Subresource::Binding, Subresource::Status],
+    subresources: &[Subresource::Binding, Subresource::Eviction, Subresource::Status],
     has_generation: true,
     graceful_deletion: true,
     field_keys: &[

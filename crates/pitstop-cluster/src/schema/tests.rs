@@ -341,12 +341,15 @@ proptest! {
 #[test]
 fn bodies_of_go_clients_mean_the_same_in_protobuf_and_json() {
     let samples = include_str!("samples.tsv");
-    assert_eq!(samples.lines().count(), kinds::all().len());
+    let mut checked = std::collections::BTreeSet::new();
     for line in samples.lines() {
         let [group, version, name, protobuf, json] = line.split('\t').collect::<Vec<_>>()[..] else {
             panic!("{line}")
         };
-        let kind = kinds::find_kind(group, version, name).unwrap();
+        let Some(kind) = kinds::find_kind(group, version, name) else {
+            continue;
+        };
+        checked.insert((group, version, name));
         let from_protobuf = decode(kind, PROTOBUF, &hex(protobuf)).unwrap();
         let from_json = decode(kind, None, json.as_bytes()).unwrap();
         assert_eq!(from_protobuf, from_json, "{name}");
@@ -355,6 +358,10 @@ fn bodies_of_go_clients_mean_the_same_in_protobuf_and_json() {
         strip_empty(&mut kept);
         strip_empty(&mut given);
         assert_eq!(kept, given, "{name}");
+    }
+    for kind in kinds::all() {
+        let name = (kind.group, kind.version, kind.kind);
+        assert!(checked.contains(&name), "no sample of {name:?}");
     }
 }
 
@@ -384,7 +391,9 @@ fn strip_empty(value: &mut Value) {
 fn defaulting_again_changes_nothing() {
     for line in include_str!("samples.tsv").lines() {
         let columns: Vec<&str> = line.split('\t').collect();
-        let kind = kinds::find_kind(columns[0], columns[1], columns[2]).unwrap();
+        let Some(kind) = kinds::find_kind(columns[0], columns[1], columns[2]) else {
+            continue;
+        };
         check_default(kind, decode(kind, None, columns[4].as_bytes()).unwrap().object);
     }
 }

@@ -1,0 +1,325 @@
+//! Quotas, limits, priorities, autoscalers and pod templates, which are only stored.
+//!
+//! Source: embedded-cluster.md 12, 13.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::fields::{entries, flag, integer, list, map_mut, set_missing, text};
+use super::pod_template::{default_spec, validate_template};
+use super::workload::{equals, immutable};
+use super::{Column, FieldError, Kind, Subresource, age};
+
+/// The highest value of a class that is not the system's own.
+const HIGHEST: i64 = 1_000_000_000;
+
+pub(super) const LIMIT_RANGE: Kind = Kind {
+    short_names: &["limits"],
+    is_only_stored: true,
+    columns: &[Column::NAME, Column::string("Created At")],
+    cells: |object, _| {
+        vec![
+            age::name(object),
+            Value::from(text(object, "/metadata/creationTimestamp")),
+        ]
+    },
+    ..Kind::plain("LimitRange", "limitranges", "limitrange")
+};
+
+pub(super) const RESOURCE_QUOTA: Kind = Kind {
+    short_names: &["quota"],
+    subresources: &[Subresource::Status],
+    is_only_stored: true,
+    prepare_create: |object, _| {
+        map_mut(object, &[]).insert("status".to_owned(), json!({}));
+    },
+    columns: &[
+        Column::NAME,
+        Column::string("Request"),
+        Column::string("Limit"),
+        Column::AGE,
+    ],
+    cells: |object, now| {
+        let shown = |wants_limits: bool| {
+            let hard = entries(object, "/status/hard");
+            let hard = hard.filter(|(name, _)| name.starts_with("limits.") == wants_limits);
+            let shown: Vec<String> = hard
+                .map(|(name, hard)| {
+                    let used = object.pointer("/status/used").and_then(|used| used.get(name));
+                    let amount =
+                        |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("0").to_owned();
+                    format!("{name}: {}/{}", amount(used), amount(Some(hard)))
+                })
+                .collect();
+            Value::from(shown.join(", "))
+        };
+        vec![
+            age::name(object),
+            shown(false),
+            shown(true),
+            age::age(object, now),
+        ]
+    },
+    ..Kind::plain("ResourceQuota", "resourcequotas", "resourcequota")
+};
+
+pub(super) const PRIORITY_CLASS: Kind = Kind {
+    group: "scheduling.k8s.io",
+    namespaced: false,
+    short_names: &["pc"],
+    stored_as: ("scheduling.k8s.io", "priorityclasses"),
+    has_generation: true,
+    is_only_stored: true,
+    default: |object| set_missing(map_mut(object, &[]), "preemptionPolicy", "PreemptLowerPriority"),
+    validate: |object| {
+        let name = text(object, "/metadata/name");
+        let value = integer(object, "/value").unwrap_or_default();
+        if name.starts_with("system-") {
+            let known = [
+                ("system-cluster-critical", 2_000_000_000),
+                ("system-node-critical", 2_000_001_000),
+            ];
+            if known.contains(&(name, value)) {
+                return Vec::new();
+            }
+            let why = "priority class names with 'system-' prefix are reserved for system use only";
+            return vec![FieldError::forbidden("metadata.name", why)];
+        }
+        if value > HIGHEST {
+            let why = format!("maximum allowed value of a user defined priority is {HIGHEST}");
+            return vec![FieldError::forbidden("value", &why)];
+        }
+        Vec::new()
+    },
+    validate_update: |new, old| {
+        let mut errors = Vec::new();
+        if new.get("value") != old.get("value") {
+            errors.push(FieldError::forbidden("value", "may not be changed in an update."));
+        }
+        errors.extend(immutable(new, old, "/preemptionPolicy", "preemptionPolicy"));
+        errors
+    },
+    columns: &[
+        Column::NAME,
+        Column::integer("Value"),
+        Column {
+            kind: "boolean",
+            ..Column::string("Global-Default")
+        },
+        Column::AGE,
+        Column::wide("PreemptionPolicy"),
+    ],
+    cells: |object, now| {
+        vec![
+            age::name(object),
+            Value::from(integer(object, "/value").unwrap_or_default()),
+            Value::from(flag(object, "/globalDefault")),
+            age::age(object, now),
+            Value::from(text(object, "/preemptionPolicy")),
+        ]
+    },
+    ..Kind::plain("PriorityClass", "priorityclasses", "priorityclass")
+};
+
+pub(super) const AUTOSCALER: Kind = Kind {
+    group: "autoscaling",
+    version: "v2",
+    short_names: &["hpa"],
+    categories: &["all"],
+    stored_as: ("autoscaling", "horizontalpodautoscalers"),
+    subresources: &[Subresource::Status],
+    is_only_stored: true,
+    default: |object| {
+        let spec = map_mut(object, &["spec"]);
+        set_missing(spec, "minReplicas", 1);
+        let cpu = json!([{
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+        }]);
+        set_missing(spec, "metrics", cpu);
+    },
+    prepare_create: |object, _| {
+        let status = json!({"currentMetrics": null, "desiredReplicas": 0});
+        map_mut(object, &[]).insert("status".to_owned(), status);
+    },
+    validate: |object| {
+        let most = integer(object, "/spec/maxReplicas").unwrap_or_default();
+        let least = integer(object, "/spec/minReplicas").unwrap_or(1);
+        let mut errors = Vec::new();
+        if most < 1 {
+            errors.push(FieldError::invalid(
+                "spec.maxReplicas",
+                most,
+                "must be greater than 0",
+            ));
+        }
+        if most < least {
+            let why = "must be greater than or equal to `minReplicas`";
+            errors.push(FieldError::invalid("spec.maxReplicas", most, why));
+        }
+        for name in ["kind", "name"] {
+            if text(object, &format!("/spec/scaleTargetRef/{name}")).is_empty() {
+                errors.push(FieldError::required(format!("spec.scaleTargetRef.{name}"), ""));
+            }
+        }
+        errors
+    },
+    columns: &[
+        Column::NAME,
+        Column::string("Reference"),
+        Column::string("Targets"),
+        Column::string("MinPods"),
+        Column::string("MaxPods"),
+        Column::string("Replicas"),
+        Column::AGE,
+    ],
+    cells: autoscaler_cells,
+    ..Kind::plain(
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        "horizontalpodautoscaler",
+    )
+};
+
+pub(super) const POD_TEMPLATE: Kind = Kind {
+    has_generation: true,
+    is_only_stored: true,
+    default: |object| {
+        let template = map_mut(object, &["template"]);
+        default_spec(template.entry("spec").or_insert(Value::Null));
+    },
+    validate: |object| match object.get("template") {
+        Some(template) => validate_template(template, "template"),
+        None => Vec::new(),
+    },
+    columns: &[
+        Column::NAME,
+        Column::string("Containers"),
+        Column::string("Images"),
+        Column::string("Pod Labels"),
+    ],
+    cells: |object, _| {
+        let containers = list(object, "/template/spec/containers");
+        let joined = |pointer: &str| {
+            let texts: Vec<&str> = containers
+                .iter()
+                .map(|container| text(container, pointer))
+                .collect();
+            Value::from(texts.join(","))
+        };
+        let labels: Vec<String> = entries(object, "/template/metadata/labels").map(equals).collect();
+        let labels = if labels.is_empty() {
+            "<none>".to_owned()
+        } else {
+            labels.join(",")
+        };
+        vec![
+            age::name(object),
+            joined("/name"),
+            joined("/image"),
+            Value::from(labels),
+        ]
+    },
+    ..Kind::plain("PodTemplate", "podtemplates", "podtemplate")
+};
+
+fn autoscaler_cells(object: &Value, now: Timestamp) -> Vec<Value> {
+    let reference = object
+        .pointer("/spec/scaleTargetRef")
+        .cloned()
+        .unwrap_or_default();
+    let number = |pointer: &str| integer(object, pointer).unwrap_or_default();
+    let metrics: Vec<String> = list(object, "/spec/metrics").iter().map(target_of).collect();
+    let least = integer(object, "/spec/minReplicas").map_or_else(|| "<unset>".to_owned(), |n| n.to_string());
+    vec![
+        age::name(object),
+        Value::from(format!(
+            "{}/{}",
+            text(&reference, "/kind"),
+            text(&reference, "/name")
+        )),
+        Value::from(if metrics.is_empty() {
+            "<none>".to_owned()
+        } else {
+            metrics.join(", ")
+        }),
+        Value::from(least),
+        Value::from(number("/spec/maxReplicas")),
+        Value::from(number("/status/currentReplicas")),
+        age::age(object, now),
+    ]
+}
+
+/// What a metric is to reach; nothing measures it here.
+fn target_of(metric: &Value) -> String {
+    let source = ["resource", "containerResource", "pods", "object", "external"];
+    let Some(source) = source.iter().find_map(|name| metric.get(name)) else {
+        return "<unknown>".to_owned();
+    };
+    let name = text(source, "/name");
+    let target = match (
+        integer(source, "/target/averageUtilization"),
+        text(source, "/target/averageValue"),
+    ) {
+        (Some(percent), _) => format!("{percent}%"),
+        (None, "") => text(source, "/target/value").to_owned(),
+        (None, average) => average.to_owned(),
+    };
+    if name.is_empty() {
+        format!("<unknown>/{target}")
+    } else {
+        format!("{name}: <unknown>/{target}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_systems_own_classes_are_reserved() {
+        let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value});
+        let cases = [
+            ("mine", 1000, None),
+            (
+                "mine",
+                1_000_000_001,
+                Some("value: Forbidden: maximum allowed value of a user defined priority is 1000000000"),
+            ),
+            ("system-node-critical", 2_000_001_000, None),
+            (
+                "system-mine",
+                1,
+                Some(
+                    "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only",
+                ),
+            ),
+        ];
+        for (name, value, wanted) in cases {
+            let errors = (PRIORITY_CLASS.validate)(&class(name, value));
+            assert_eq!(errors.first().map(ToString::to_string).as_deref(), wanted);
+        }
+    }
+
+    #[test]
+    fn cells_of_autoscalers_and_quotas() {
+        let now = "2026-01-01T00:02:00Z".parse().unwrap();
+        let mut scaler =
+            json!({"spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
+        (AUTOSCALER.default)(&mut scaler);
+        let cells = autoscaler_cells(&scaler, now);
+        assert_eq!(
+            cells[1..6],
+            [
+                json!("Deployment/web"),
+                json!("cpu: <unknown>/80%"),
+                json!("1"),
+                json!(5),
+                json!(0)
+            ]
+        );
+        let quota = json!({"status": {"hard": {"pods": "5", "limits.cpu": "2"}, "used": {"pods": "1"}}});
+        let cells = (RESOURCE_QUOTA.cells)(&quota, now);
+        assert_eq!(cells[1..3], [json!("pods: 1/5"), json!("limits.cpu: 0/2")]);
+    }
+}
