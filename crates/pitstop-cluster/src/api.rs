@@ -5,12 +5,14 @@
 //! asked for ([`present`]). What goes wrong on the way is a [`status::Failure`].
 
 mod accept;
+mod apply;
 mod delete;
 mod discovery;
 mod eviction;
 mod metadata;
 mod openapi;
 mod options;
+mod owners;
 mod params;
 mod present;
 mod random;

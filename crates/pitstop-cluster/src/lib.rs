@@ -9,10 +9,12 @@
 //! | `schema` | field tables of the built-in kinds: strict decoding, protobuf, merge keys |
 //! | `store` | objects as bytes, one global resourceVersion, watch history, durability |
 //! | `api` | HTTP: verbs, lists, watches, patches, discovery, status errors |
+//! | [`apply`] | server-side apply: who owns which field |
 //! | [`builtin`] | scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC |
 //! | [`node`] | the simulated nodes, ordinary clients of any API server |
 
 mod api;
+pub mod apply;
 pub mod builtin;
 mod clock;
 mod cluster;

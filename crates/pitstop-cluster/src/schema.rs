@@ -67,6 +67,17 @@ pub fn decode_as(message: &str, content_type: Option<&str>, body: &[u8]) -> Resu
     Ok(decoded(shaped, &tree.duplicates))
 }
 
+/// A YAML or JSON document as it was written, and `duplicate field` texts for keys that came twice.
+pub(crate) fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    // Every JSON document is one of YAML; the JSON parser names duplicates.
+    let tree = tree::from_json(body).or_else(|_| tree::from_yaml(body))?;
+    let duplicates = tree
+        .duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""));
+    Ok((tree.value, duplicates.collect()))
+}
+
 /// Brings the result of a patch into canonical form; its strict errors name the fields that the patch brought in.
 pub fn clean(kind: &Kind, value: Value) -> Result<Decoded, DecodeError> {
     let message = table::table()

@@ -133,7 +133,6 @@ pub(super) fn generated_name(prefix: &str, suffix: &str) -> String {
 /// Source: embedded-cluster.md 6.3, rule 5.
 pub(super) fn keep_server_fields(new: &mut Value, old: &Value) {
     let Some(metadata) = metadata_mut(new) else { return };
-    metadata.remove("managedFields");
     metadata.remove("selfLink");
     let fields = [
         "name",
@@ -143,6 +142,7 @@ pub(super) fn keep_server_fields(new: &mut Value, old: &Value) {
         "deletionTimestamp",
         "generation",
         "resourceVersion",
+        "managedFields",
     ];
     for field in fields {
         keep(metadata, old, field);

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::options::{Wanted, WriteOptions};
+use super::owners::Writer;
 use super::route::Target;
 use super::status::Failure;
 use super::update::{self, OtherUid};
@@ -30,7 +31,7 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let decoded = schema::decode(&kinds::SCALE, call.content_type(), &call.body).map_err(from_decode)?;
         let wanted = options.accept(&kinds::SCALE, decoded)?;
-        self.rescale(target, options.dry_run, |_| {
+        self.rescale(target, call, options.dry_run, |_| {
             Ok(Wanted {
                 object: wanted.object.clone(),
                 warnings: wanted.warnings.clone(),
@@ -44,7 +45,7 @@ impl Api {
         let patch_type =
             patch_type.ok_or_else(|| Failure::unsupported_media_type(super::write::PATCH_TYPES))?;
         let options = WriteOptions::parse(call)?;
-        self.rescale(target, options.dry_run, |current| {
+        self.rescale(target, call, options.dry_run, |current| {
             let patched = patch::apply(&kinds::SCALE, patch_type, current, &call.body).map_err(from_patch)?;
             let decoded = schema::clean(&kinds::SCALE, patched).map_err(from_patched)?;
             options.accept_patch(decoded)
@@ -56,6 +57,7 @@ impl Api {
     async fn rescale(
         &self,
         target: &Target,
+        call: &Call,
         dry_run: bool,
         want: impl Fn(&Value) -> Result<Wanted, Failure>,
     ) -> Result<Response<Body>, Failure> {
@@ -75,6 +77,7 @@ impl Api {
                 spec.insert("replicas".to_owned(), replicas.into());
             }
             let next = update::next_state(target, new, &old)?;
+            let next = Writer::of(target, call, self.clock.now()).settle(next, &old, None);
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),

@@ -182,6 +182,16 @@ impl Failure {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
+    /// 409: others own fields that an apply would change.
+    pub(super) fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with_causes(causes)
+    }
+
+    /// 500 without a reason, as Kubernetes answers to what it cannot type.
+    pub(super) fn untyped(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
     /// 413.
     pub(super) fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
@@ -271,6 +281,11 @@ impl Failure {
         self.0.code == StatusCode::NOT_FOUND
     }
 
+    /// Is a name taken?
+    pub(super) fn is_already_exists(&self) -> bool {
+        self.0.reason == "AlreadyExists"
+    }
+
     /// The Status object.
     pub(super) fn to_status(&self) -> Value {
         let Parts {
@@ -281,8 +296,11 @@ impl Failure {
         } = &*self.0;
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": message, "reason": reason, "code": code.as_u16(),
+            "message": message, "code": code.as_u16(),
         });
+        if let (Some(status), false) = (status.as_object_mut(), reason.is_empty()) {
+            status.insert("reason".to_owned(), (*reason).into());
+        }
         if let (Some(status), false) = (status.as_object_mut(), details.is_empty()) {
             status.insert("details".to_owned(), details.clone().into());
         }

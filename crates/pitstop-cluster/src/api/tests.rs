@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod applied;
 mod clients;
 
 #[derive(Debug)]
@@ -852,10 +853,10 @@ async fn a_selector_that_does_not_parse_is_refused() {
 }
 
 #[tokio::test]
-async fn server_side_apply_and_unknown_patches_are_415() {
+async fn unknown_patches_are_415() {
     let server = Server::new().await;
     server.post(MAPS, &config_map("m")).await.expect(201);
-    for patch_type in ["application/apply-patch+yaml", "text/plain"] {
+    for patch_type in ["application/apply-patch+json", "text/plain"] {
         let status = server
             .patch(&format!("{MAPS}/m"), patch_type, &json!({}))
             .await

@@ -4,9 +4,9 @@
 
 use serde_json::Value;
 
-use super::metadata;
 use super::route::Target;
 use super::status::Failure;
+use super::{metadata, owners};
 use crate::kinds::{self, FieldError, Kind, Subresource};
 
 /// What becomes of an object.
@@ -197,6 +197,8 @@ pub(super) fn only_heartbeats_differ(new: &Value, old: &Value) -> bool {
     }
     let without = |object: &Value| {
         let mut object = object.clone();
+        // The time of their owner's last write is in there.
+        owners::take(&mut object);
         let list = object
             .pointer_mut("/status/conditions")
             .and_then(Value::as_array_mut);

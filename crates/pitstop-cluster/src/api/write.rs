@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::options::{Wanted, WriteOptions};
+use super::owners::{self, Writer};
 use super::route::Target;
 use super::status::Failure;
 use super::update::{self, Next, OtherUid};
@@ -32,7 +33,7 @@ const CONFLICT_TRIES: usize = 5;
 /// What the creator of an object is told that nothing will come of.
 const ONLY_STORED: &str = "stored, but no controller acts on it";
 
-/// Types of patches, as a 415 lists them.
+/// Types of patches, as a 415 lists them; only whole objects can be applied too.
 pub(super) const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
                            application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
@@ -41,16 +42,30 @@ impl Api {
         let kind = target.kind;
         let options = WriteOptions::parse(call)?;
         let decoded = schema::decode(kind, call.content_type(), &call.body).map_err(from_decode)?;
+        let wanted = options.accept(kind, decoded)?;
+        self.create_wanted(target, call, options.dry_run, wanted).await
+    }
+
+    /// Makes an object. Its `managedFields` are those that its writer sent.
+    pub(super) async fn create_wanted(
+        &self,
+        target: &Target,
+        call: &Call,
+        dry_run: bool,
+        wanted: Wanted,
+    ) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
         let Wanted {
             mut object,
             mut warnings,
-        } = options.accept(kind, decoded)?;
+        } = wanted;
         if kind.is_only_stored {
             warnings.push(ONLY_STORED.to_owned());
         }
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
         self.check_namespace(target, &object)?;
         let now = self.clock.now();
+        let owners = owners::take(&mut object);
         metadata::begin(kind, &mut object, self.random.uid(), now)?;
         let given = metadata::text(&object, "name").to_owned();
         let prefix = metadata::text(&object, "generateName").to_owned();
@@ -64,6 +79,7 @@ impl Api {
                 )],
             ));
         }
+        let owners = Writer::of(target, call, now).at_creation(kind, &object, owners.as_ref());
         let tries = if given.is_empty() { NAME_TRIES } else { 1 };
         let mut name = given.clone();
         for _ in 0..tries {
@@ -84,8 +100,9 @@ impl Api {
                 return Err(Failure::invalid(kind, &name, &errors));
             }
             self.check_service_account(target, &name, &object)?;
+            owners::put(&mut object, &owners);
             let key = Key::new(target.namespace.as_deref().unwrap_or_default(), &name);
-            match self.insert(kind, key, object, options.dry_run).await {
+            match self.insert(kind, key, object, dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
                 Err(error) => return Err(Failure::from_write(error, kind, &name)),
                 Ok(stored) => {
@@ -175,9 +192,13 @@ impl Api {
     }
 
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        if owners::is_apply(call) {
+            return self.apply(target, call).await;
+        }
         let kind = target.kind;
         let patch_type = call.content_type().and_then(PatchType::of);
-        let patch_type = patch_type.ok_or_else(|| Failure::unsupported_media_type(PATCH_TYPES))?;
+        let patch_type = patch_type
+            .ok_or_else(|| Failure::unsupported_media_type(format!("{PATCH_TYPES}, {}", owners::APPLY)))?;
         if call.params.get("force").is_some() {
             let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
             return Err(Failure::invalid_options("PatchOptions", &[error]));
@@ -207,11 +228,13 @@ impl Api {
             let stored = self.stored(target)?;
             let old = present::value(kind, &stored);
             let Wanted {
-                object: new,
+                object: mut new,
                 warnings,
             } = want(&old)?;
+            let owners = owners::take(&mut new);
             update::check_preconditions(kind, name, &new, &old, other_uid)?;
             let next = update::next_state(target, new, &old)?;
+            let next = Writer::of(target, call, self.clock.now()).settle(next, &old, owners.as_ref());
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),

@@ -117,7 +117,12 @@ impl Shaper {
             (Wrap::Map, Value::Object(values)) => self.map(field, values)?,
             (_, other) => return Err(self.mismatch(go_kind(&other), &field.go_type())),
         };
-        let dropped = !field.pointer && (field.omit_empty || field.wrap != Wrap::One) && is_empty(&shaped);
+        // An empty list of owners asks to forget them all.
+        let kept_empty = field.name == "managedFields";
+        let dropped = !field.pointer
+            && !kept_empty
+            && (field.omit_empty || field.wrap != Wrap::One)
+            && is_empty(&shaped);
         Ok(Some(shaped).filter(|value| !dropped && !value.is_null()))
     }
 

@@ -3,7 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use serde_json::Value;
+
+use crate::apply::Key;
+
 const DATA: &str = include_str!("kubernetes.tsv");
+
+/// How values are merged by server-side apply, and which fields are required.
+const STRUCTURE: &str = include_str!("structure.tsv");
 
 /// All messages and which of them are kinds.
 #[derive(Debug)]
@@ -18,6 +25,10 @@ pub(crate) struct Table {
 pub(crate) struct Message {
     /// E.g. `core/v1.PodSpec`.
     pub(crate) name: &'static str,
+    /// Server-side apply replaces it as a whole.
+    pub(crate) atomic: bool,
+    /// Fields that have to be there, by JSON name.
+    pub(crate) required: Vec<&'static str>,
     /// Sorted by JSON name; those of inlined messages are among them, without a protobuf number.
     fields: Vec<Field>,
     /// Messages whose JSON fields are this message's own, with their protobuf number.
@@ -41,6 +52,10 @@ pub(crate) struct Field {
     pub(crate) element: Element,
     /// How strategic merge patches treat it.
     pub(crate) merge: MergeRule,
+    /// How server-side apply treats a list.
+    pub(crate) list: ListRule,
+    /// Server-side apply replaces a map as a whole.
+    pub(crate) atomic: bool,
     /// Go name of a named scalar type, empty if it has none.
     go_scalar: &'static str,
 }
@@ -85,10 +100,26 @@ pub(crate) struct MergeRule {
     pub(crate) key: Option<&'static str>,
 }
 
+/// `x-kubernetes-list-type` and its keys. Source: embedded-cluster.md 9.4.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) enum ListRule {
+    /// Replaced as a whole.
+    #[default]
+    Whole,
+    /// Merged by value.
+    Set,
+    /// Merged by keys.
+    Keyed(Vec<Key>),
+}
+
 /// The one table.
 pub(crate) fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| Table::parse(DATA))
+    TABLE.get_or_init(|| {
+        let mut table = Table::parse(DATA);
+        table.add_structure(STRUCTURE);
+        table
+    })
 }
 
 impl Table {
@@ -125,6 +156,8 @@ impl Table {
                     table.by_name.insert(name, table.messages.len());
                     table.messages.push(Message {
                         name,
+                        atomic: false,
+                        required: Vec::new(),
                         fields: Vec::new(),
                         inlined: Vec::new(),
                     });
@@ -151,6 +184,36 @@ impl Table {
         }
         table.link(&strings);
         table
+    }
+
+    fn add_structure(&mut self, data: &'static str) {
+        for line in data.lines() {
+            let mut columns = line.split('\t');
+            let tag = columns.next().unwrap_or_default();
+            let mut next = || columns.next().unwrap_or_default();
+            // The documents of a server name kinds that have no table here.
+            let found = self
+                .by_name
+                .get(next())
+                .and_then(|&index| self.messages.get_mut(index));
+            let Some(message) = found else { continue };
+            match tag {
+                "A" => message.atomic = true,
+                "R" => message.required = next().split(',').collect(),
+                "G" | "L" => {
+                    let name = next();
+                    let Some(field) = message.fields.iter_mut().find(|field| field.name == name) else {
+                        continue;
+                    };
+                    match next() {
+                        "set" => field.list = ListRule::Set,
+                        "map" => field.list = ListRule::Keyed(next().split(',').map(key).collect()),
+                        _ => field.atomic = true,
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Merges inlined fields into their parents and tells lists of strings from other messages.
@@ -193,6 +256,15 @@ impl Table {
             fields.extend(self.inherited_fields(inner));
         }
         fields
+    }
+}
+
+/// `protocol="TCP"`: a key of a list and its default.
+fn key(text: &str) -> Key {
+    let (name, default) = text.split_once('=').unwrap_or((text, ""));
+    Key {
+        name: name.to_owned(),
+        default: serde_json::from_str::<Value>(default).ok(),
     }
 }
 
@@ -257,6 +329,8 @@ impl Field {
                 replace: strategy == "replace",
                 key: Some(key).filter(|key| !key.is_empty()),
             },
+            list: ListRule::Whole,
+            atomic: false,
             go_scalar: next(),
         }
     }

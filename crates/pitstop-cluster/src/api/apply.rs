@@ -1,0 +1,169 @@
+//! Server-side apply.
+//!
+//! Source: embedded-cluster.md 9.4; texts are those of Kubernetes 1.34 on the wire.
+
+use http::Response;
+use serde_json::{Value, json};
+
+use super::options::{Wanted, WriteOptions};
+use super::owners::{self, Writer};
+use super::route::Target;
+use super::status::Failure;
+use super::update::OtherUid;
+use super::write::from_decode;
+use super::{Api, Body, Call, metadata};
+use crate::apply::{self, ApplyError, Managers};
+use crate::kinds::{FieldError, Kind};
+use crate::schema;
+use crate::store::Key;
+
+/// How often an apply that creates is repeated when somebody else creates or deletes the object at the same time.
+const TRIES: usize = 5;
+
+impl Api {
+    /// Applies the configuration in the body to the object, which is made if it is not there.
+    pub(super) async fn apply(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let kind = target.kind;
+        let name = target.name.as_deref().unwrap_or_default();
+        if call.params.get("fieldManager").is_none() {
+            let error = FieldError::required("fieldManager", "is required for apply patch");
+            return Err(Failure::invalid_options("PatchOptions", &[error]));
+        }
+        let options = WriteOptions::parse(call)?;
+        let force = call
+            .params
+            .get("force")
+            .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"));
+        let (body, duplicates) = configuration(kind, call)?;
+        let writer = Writer::of(target, call, self.clock.now());
+        let want = |current: &Value| {
+            let mut live = current.clone();
+            let managers = owners::take(&mut live)
+                .as_ref()
+                .and_then(Managers::decode)
+                .unwrap_or_default();
+            let applied = apply::merge(&managers, &live, &body, &writer.write(), force)
+                .map_err(|error| refused(&body, error))?;
+            let mut decoded = schema::clean(kind, applied.object).map_err(from_decode)?;
+            decoded.strict_errors.extend(duplicates.iter().cloned());
+            owners::put(&mut decoded.object, &applied.managers);
+            options.accept_patch(decoded)
+        };
+        for _ in 0..TRIES {
+            let key = Key::new(target.namespace.as_deref().unwrap_or_default(), name);
+            let exists = self.store.get(self.collection_of(kind)?.id, &key).is_some();
+            if exists || target.subresource.is_some() {
+                match self
+                    .modify(target, call, options.dry_run, OtherUid::Invalid, &want)
+                    .await
+                {
+                    Err(failure) if failure.is_not_found() && target.subresource.is_none() => continue,
+                    answer => return answer,
+                }
+            }
+            let wanted = want(&Value::Null)?;
+            let wanted = creatable(target, name, wanted)?;
+            match self.create_wanted(target, call, options.dry_run, wanted).await {
+                Err(failure) if failure.is_already_exists() => {}
+                answer => return answer,
+            }
+        }
+        Err(Failure::modified(kind, name))
+    }
+}
+
+/// The configuration, as it was written: what it does not say is nobody's.
+fn configuration(kind: &Kind, call: &Call) -> Result<(Value, Vec<String>), Failure> {
+    let (body, duplicates) = schema::parse_yaml(&call.body)
+        .map_err(|why| Failure::bad_request(format!("error decoding YAML: {why}")))?;
+    if !body.is_object() {
+        return Err(Failure::bad_request(
+            "error decoding YAML: the document is no object",
+        ));
+    }
+    let given = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    if given("apiVersion") != kind.api_version() || given("kind") != kind.kind {
+        return Err(Failure::bad_request(format!(
+            "invalid object type: {}",
+            type_of(&body)
+        )));
+    }
+    if body
+        .pointer("/metadata/managedFields")
+        .is_some_and(|owners| !owners.is_null())
+    {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
+    }
+    let decoded = schema::clean(kind, body.clone()).map_err(|error| untyped(&body, &error.to_string()))?;
+    let undeclared: Vec<String> = decoded
+        .strict_errors
+        .iter()
+        .filter_map(|error| error.strip_prefix("unknown field \"")?.strip_suffix('"'))
+        .map(|path| format!(".{path}: field not declared in schema"))
+        .collect();
+    match undeclared.as_slice() {
+        [] => Ok((body, duplicates)),
+        [one] => Err(untyped(&body, one)),
+        many => Err(untyped(&body, &format!("errors:\n  {}", many.join("\n  ")))),
+    }
+}
+
+/// `apps/v1, Kind=DaemonSet`, or `/v1, Kind=Pod`.
+fn type_of(body: &Value) -> String {
+    let given = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let api_version = given("apiVersion");
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!("{slash}{api_version}, Kind={}", given("kind"))
+}
+
+/// A configuration that is not of its kind's type.
+fn untyped(body: &Value, why: &str) -> Failure {
+    let (namespace, name) = (metadata::text(body, "namespace"), metadata::text(body, "name"));
+    Failure::untyped(format!(
+        "failed to create typed patch object ({namespace}/{name}; {}): {why}",
+        type_of(body)
+    ))
+}
+
+fn refused(body: &Value, error: ApplyError) -> Failure {
+    let text = error.to_string();
+    match error {
+        ApplyError::List(_) => untyped(body, &text),
+        ApplyError::Conflicts(conflicts) => {
+            let causes = conflicts.iter().map(|conflict| {
+                json!({
+                    "reason": "FieldManagerConflict",
+                    "message": format!("conflict with {}", conflict.owner),
+                    "field": conflict.path,
+                })
+            });
+            Failure::apply_conflict(text, causes.collect())
+        }
+    }
+}
+
+/// The object that an apply makes. A uid in it means one that should be there.
+fn creatable(target: &Target, name: &str, mut wanted: Wanted) -> Result<Wanted, Failure> {
+    let given = metadata::text(&wanted.object, "name");
+    if given.is_empty() {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != name {
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    let uid = metadata::text(&wanted.object, "uid");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Failure::conflict(target.kind, name, &why));
+    }
+    if let Some(metadata) = metadata::metadata_mut(&mut wanted.object) {
+        metadata.remove("resourceVersion");
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,206 @@
+//! `metadata.managedFields` of every write: who owns which field afterwards.
+//!
+//! Source: embedded-cluster.md 9.4.
+
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::route::Target;
+use super::update::Next;
+use super::{Call, metadata};
+use crate::apply::{self, Fields, Identity, Managers, Operation, Type, Write};
+use crate::kinds::{Durability, Kind, Subresource};
+
+/// Content type of server-side apply. Its bodies are YAML, and JSON is YAML too.
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
+
+/// Longest name of a manager that is made of a User-Agent, in bytes.
+const MAX_MANAGER: usize = 128;
+
+/// Is the body of a request a configuration to apply?
+pub(super) fn is_apply(call: &Call) -> bool {
+    let given = call
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = given
+        .and_then(|given| given.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    media_type.eq_ignore_ascii_case(APPLY)
+}
+
+/// Takes `managedFields` out of an object.
+pub(super) fn take(object: &mut Value) -> Option<Value> {
+    object
+        .get_mut("metadata")?
+        .as_object_mut()?
+        .remove("managedFields")
+}
+
+/// Sets `managedFields` of an object.
+pub(super) fn put(object: &mut Value, managers: &Managers) {
+    if let Some(metadata) = metadata::metadata_mut(object) {
+        match managers.encode() {
+            Some(entries) => metadata.insert("managedFields".to_owned(), entries),
+            None => metadata.remove("managedFields"),
+        };
+    }
+}
+
+/// A write of a request, as far as owners are concerned.
+#[derive(Debug)]
+pub(super) struct Writer {
+    identity: Identity,
+    now: String,
+    structure: Type<'static>,
+    reset: Fields,
+}
+
+impl Writer {
+    /// Who writes what with a request.
+    pub(super) fn of(target: &Target, call: &Call, now: Timestamp) -> Self {
+        let kind = target.kind;
+        let operation = if is_apply(call) {
+            Operation::Apply
+        } else {
+            Operation::Update
+        };
+        let subresource = target.subresource.map_or("", subresource_name);
+        Self {
+            identity: Identity {
+                manager: manager_of(call),
+                operation,
+                api_version: kind.api_version(),
+                subresource: subresource.to_owned(),
+            },
+            now: metadata::seconds(now),
+            structure: Type::of(kind),
+            reset: reset_fields(kind, target.subresource),
+        }
+    }
+
+    /// The write as the rules of owners see it.
+    pub(super) fn write(&self) -> Write<'_> {
+        Write {
+            identity: &self.identity,
+            now: &self.now,
+            structure: self.structure,
+            reset: &self.reset,
+        }
+    }
+
+    /// The owners of a new object, from what its writer sent with it.
+    pub(super) fn at_creation(&self, kind: &Kind, object: &Value, given: Option<&Value>) -> Managers {
+        let given = given.and_then(Managers::decode).unwrap_or_default();
+        if self.identity.operation == Operation::Apply {
+            return given;
+        }
+        if given.is_empty() && !is_tracked(kind) {
+            return given;
+        }
+        // The owner also owns the defaults of the fields that it did not set.
+        let mut object = object.clone();
+        (kind.default)(&mut object);
+        apply::update(given, &Value::Null, &object, &self.write())
+    }
+
+    /// Adds owners to what a write made of an object. `given` are those that the writer sent.
+    pub(super) fn settle(&self, next: Next, old: &Value, given: Option<&Value>) -> Next {
+        let before = old.pointer("/metadata/managedFields");
+        let applies = self.identity.operation == Operation::Apply;
+        let unchanged = matches!(next, Next::Same) && (given.is_none() || given == before);
+        if unchanged || matches!(next, Next::Remove(_)) {
+            return next;
+        }
+        let stored = || before.and_then(Managers::decode).unwrap_or_default();
+        let base = match given {
+            Some(given) if is_reset(given) => Managers::default(),
+            Some(given) if Some(given) != before || applies => Managers::decode(given)
+                .filter(|given| !given.is_empty())
+                .unwrap_or_else(stored),
+            _ => stored(),
+        };
+        let managers = match &next {
+            // Objects that nobody has owned so far stay so until somebody applies to them.
+            Next::Replace(new) if !applies && !base.is_empty() => {
+                apply::update(base, old, new, &self.write())
+            }
+            _ => base,
+        };
+        match next {
+            Next::Replace(mut new) => {
+                put(&mut new, &managers);
+                Next::Replace(new)
+            }
+            Next::Same if !managers.same_fields(&stored()) => {
+                let mut new = old.clone();
+                put(&mut new, &managers);
+                Next::Replace(new)
+            }
+            next => next,
+        }
+    }
+}
+
+/// An empty list, or a list with one empty entry, asks to forget all owners.
+///
+/// Source: embedded-cluster.md 9.4.
+fn is_reset(given: &Value) -> bool {
+    match given.as_array().map(Vec::as_slice) {
+        Some([]) => true,
+        Some([one]) => one.as_object().is_some_and(Map::is_empty),
+        _ => false,
+    }
+}
+
+/// Are the owners of its objects recorded from the start? Leases and events are written all the time, each by one
+/// writer, and nobody applies them: their owners are recorded once somebody does.
+fn is_tracked(kind: &Kind) -> bool {
+    kind.durability != Durability::Relaxed
+}
+
+/// `fieldManager`, or the first part of the User-Agent.
+fn manager_of(call: &Call) -> String {
+    if let Some(manager) = call.params.get("fieldManager") {
+        return manager.to_owned();
+    }
+    let agent = call.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let name = agent
+        .and_then(|agent| agent.split('/').next())
+        .unwrap_or_default();
+    name.chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_MANAGER)
+        .collect()
+}
+
+fn subresource_name(subresource: Subresource) -> &'static str {
+    match subresource {
+        Subresource::Status => "status",
+        Subresource::Binding => "binding",
+        Subresource::Finalize => "finalize",
+        Subresource::Eviction => "eviction",
+        Subresource::Scale => "scale",
+    }
+}
+
+/// What an endpoint does not write, whatever is sent to it.
+///
+/// Source: embedded-cluster.md 9.4, apply algorithm, step 1; what of it is metadata is the answer of Kubernetes 1.34.
+fn reset_fields(kind: &Kind, subresource: Option<Subresource>) -> Fields {
+    let mut fields = Fields::default();
+    match subresource {
+        Some(Subresource::Status) => {
+            fields.insert(&["f:spec"]);
+            if kind.graceful_deletion {
+                fields.insert(&["f:metadata", "f:deletionTimestamp"]);
+                fields.insert(&["f:metadata", "f:ownerReferences"]);
+            }
+        }
+        _ if kind.subresources.contains(&Subresource::Status) => fields.insert(&["f:status"]),
+        _ => {}
+    }
+    fields
+}

@@ -1,0 +1,256 @@
+//! Server-side apply: who owns which field of an object, and what an applied configuration makes of it.
+//!
+//! Every function here is pure. An object's owners are [`Managers`], decoded from `metadata.managedFields`; what each
+//! owns is a trie of paths, [`Fields`]; and [`Type`] says how values are merged: as a whole, by name, by key or as a set.
+//! [`update`] keeps the record for ordinary writes, [`merge`] brings an applied configuration into an object.
+//!
+//! Source: embedded-cluster.md 9.4; where it is silent, the answers of Kubernetes 1.34.
+
+mod fields;
+mod managers;
+mod structure;
+mod walk;
+
+pub use fields::Fields;
+pub use managers::{Identity, Managers, Operation};
+pub use structure::{Custom, Key, Type};
+pub use walk::{Changes, InvalidList, compare, fields_of};
+
+use serde_json::Value;
+
+/// The manager that owns what an object was before anybody applied to it.
+///
+/// Source: embedded-cluster.md 9.4.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// The manager whose applies take over what its client-side applies left behind.
+const KUBECTL: &str = "kubectl";
+
+/// Where client-side apply keeps what it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Fields that belong to the server, whoever sends them.
+const SERVER_FIELDS: [&[&str]; 12] = [
+    &["f:apiVersion"],
+    &["f:kind"],
+    &["f:metadata"],
+    &["f:metadata", "f:name"],
+    &["f:metadata", "f:namespace"],
+    &["f:metadata", "f:creationTimestamp"],
+    &["f:metadata", "f:selfLink"],
+    &["f:metadata", "f:uid"],
+    &["f:metadata", "f:clusterName"],
+    &["f:metadata", "f:generation"],
+    &["f:metadata", "f:managedFields"],
+    &["f:metadata", "f:resourceVersion"],
+];
+
+/// A write, as far as the record of owners is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// Who writes, with which operation, to what.
+    pub identity: &'a Identity,
+    /// Now, as `metadata` writes it.
+    pub now: &'a str,
+    /// How the kind's values are merged.
+    pub structure: Type<'a>,
+    /// Paths that this endpoint does not write, e.g. `status` for all but the status endpoint.
+    pub reset: &'a Fields,
+}
+
+/// What an apply made of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The object, without `metadata.managedFields`. It has not been defaulted.
+    pub object: Value,
+    /// Its owners from now on.
+    pub managers: Managers,
+}
+
+/// A field that another manager owns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict {
+    /// The other manager.
+    pub owner: Identity,
+    /// E.g. `.spec.replicas`.
+    pub path: String,
+}
+
+/// Why a configuration is not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A list that should be told apart by key cannot be.
+    #[error(transparent)]
+    List(#[from] InvalidList),
+    /// Others own fields that would get another value.
+    #[error("{}", conflict_text(.0))]
+    Conflicts(Vec<Conflict>),
+}
+
+/// The owners of an object after an ordinary write. `old` is `Null` for a new object.
+///
+/// The writer owns what it changed or added, and nobody else does; nobody owns what it removed.
+///
+/// Source: embedded-cluster.md 9.4, update operations.
+pub fn update(mut managers: Managers, old: &Value, new: &Value, write: &Write<'_>) -> Managers {
+    let mut changes = compare(old, new, write.structure);
+    changes.exclude(write.reset);
+    let mut taken = changes.added.union(&changes.modified);
+    let gone = taken.union(&changes.removed);
+    managers.subtract(&gone, None);
+    strip(&mut taken);
+    managers.add(write.identity, &taken, write.now);
+    managers.cap();
+    managers
+}
+
+/// Applies a configuration to an object. `live` is `Null` if there is none yet.
+///
+/// Fields that the manager applied before and does not any more are removed, unless somebody else owns them.
+///
+/// Source: embedded-cluster.md 9.4, apply algorithm.
+pub fn merge(
+    managers: &Managers,
+    live: &Value,
+    applied: &Value,
+    write: &Write<'_>,
+    force: bool,
+) -> Result<Applied, ApplyError> {
+    let mut managers = managers.clone();
+    if managers.is_empty() && !live.is_null() {
+        let before = Identity {
+            manager: BEFORE_FIRST_APPLY.to_owned(),
+            operation: Operation::Update,
+            subresource: String::new(),
+            ..write.identity.clone()
+        };
+        let before = Write {
+            identity: &before,
+            ..*write
+        };
+        managers = update(managers, &Value::Null, live, &before);
+    }
+    match merge_once(managers.clone(), live, applied, write, force) {
+        Err(ApplyError::Conflicts(conflicts)) if write.identity.manager == KUBECTL => {
+            let left = without_last_applied(conflicts, live, write.structure);
+            if left.is_empty() {
+                merge_once(managers, live, applied, write, true)
+            } else {
+                Err(ApplyError::Conflicts(left))
+            }
+        }
+        result => result,
+    }
+}
+
+fn merge_once(
+    mut managers: Managers,
+    live: &Value,
+    applied: &Value,
+    write: &Write<'_>,
+    force: bool,
+) -> Result<Applied, ApplyError> {
+    let structure = write.structure;
+    let mut wanted = fields_of(applied, structure)?;
+    wanted = wanted.without_below(write.reset);
+    let last = managers.fields_of(write.identity).cloned().unwrap_or_default();
+    managers.set(write.identity, wanted);
+    let merged = walk::merge(live, applied, structure)?;
+    let object = prune(merged, &managers, &last, structure)?;
+    let mut changes = compare(live, &object, structure);
+    changes.exclude(write.reset);
+    let taken = changes.added.union(&changes.modified);
+    let conflicts = managers.conflicts(write.identity, &taken);
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::Conflicts(conflicts));
+    }
+    managers.subtract(&taken.union(&changes.removed), Some(write.identity));
+    managers.strip(write.identity, strip);
+    managers.drop_empty();
+    if object != *live {
+        managers.touch(write.identity, write.now);
+    }
+    Ok(Applied { object, managers })
+}
+
+/// Removes what the manager applied last time and nobody owns any more.
+fn prune(
+    merged: Value,
+    managers: &Managers,
+    last: &Fields,
+    structure: Type<'_>,
+) -> Result<Value, InvalidList> {
+    if last.is_empty() {
+        return Ok(merged);
+    }
+    let named = |fields: &Fields| fields.with_named(structure);
+    let everything = named(&fields_of(&merged, structure)?);
+    let pruned = walk::remove(&merged, &named(last), structure);
+    // What went with its parent comes back if somebody owns it.
+    let kept = named(&fields_of(&pruned, structure)?).union(&named(&managers.all()));
+    let pruned = walk::remove(&merged, &everything.difference(&kept), structure);
+    // And what nobody owned comes back unless the manager itself gave it up.
+    let kept = named(&fields_of(&pruned, structure)?);
+    let removed = everything.difference(&kept).intersection(&named(last));
+    Ok(walk::remove(&merged, &removed, structure))
+}
+
+fn strip(fields: &mut Fields) {
+    for path in SERVER_FIELDS {
+        fields.remove(path);
+    }
+}
+
+/// The conflicts that are no remains of client-side apply: fields that it set and nobody has changed since are taken
+/// over without a question.
+fn without_last_applied(conflicts: Vec<Conflict>, live: &Value, structure: Type<'_>) -> Vec<Conflict> {
+    let last = live
+        .get("metadata")
+        .and_then(|m| m.get("annotations"))
+        .and_then(|a| a.get(LAST_APPLIED));
+    let last = last
+        .and_then(Value::as_str)
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let Some(last) = last else { return conflicts };
+    let Ok(fields) = fields_of(&last, structure) else {
+        return conflicts;
+    };
+    let changes = compare(&last, live, structure);
+    let same = fields.difference(&changes.added.union(&changes.modified).union(&changes.removed));
+    let allowed = same.paths();
+    conflicts
+        .into_iter()
+        .filter(|conflict| !allowed.contains(&conflict.path))
+        .collect()
+}
+
+/// The text of a 409, as Kubernetes words it.
+fn conflict_text(conflicts: &[Conflict]) -> String {
+    if let [one] = conflicts {
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {}",
+            one.owner, one.path
+        );
+    }
+    let mut text = format!("Apply failed with {} conflicts: ", conflicts.len());
+    for (index, conflict) in conflicts.iter().enumerate() {
+        let same_owner = index
+            .checked_sub(1)
+            .and_then(|before| conflicts.get(before))
+            .is_some_and(|c| c.owner == conflict.owner);
+        if !same_owner {
+            if index > 0 {
+                text.push('\n');
+            }
+            text.push_str("conflicts with ");
+            text.push_str(&conflict.owner.to_string());
+            text.push(':');
+        }
+        text.push_str("\n- ");
+        text.push_str(&conflict.path);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
