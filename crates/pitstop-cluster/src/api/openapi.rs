@@ -1,8 +1,14 @@
-//! The `OpenAPI` documents without which `kubectl apply` refuses to work. They say which kinds accept `fieldValidation`;
-//! the server itself knows the fields.
+//! The `OpenAPI` documents without which `kubectl apply` refuses to work and `kubectl explain` has nothing to say. They tell
+//! which kinds accept `fieldValidation`; the server itself knows the fields.
 //!
 //! Source: embedded-cluster.md 3.4.
 
+mod schemas;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -31,26 +37,19 @@ pub(super) fn v2(header: &str) -> Response<Body> {
 
 /// `/openapi/v3`.
 pub(super) fn index(kinds: &'static [Kind]) -> Value {
-    let mut paths = Map::new();
-    for kind in kinds {
-        let path = group_path(kind);
-        if !paths.contains_key(&path) {
-            let hash = hash_of(&document(kinds, &path));
-            let url = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path, json!({"serverRelativeURL": url}));
-        }
-    }
+    let entry = |(path, document): (&String, &Document)| {
+        let url = format!("/openapi/v3/{path}?hash={}", document.hash);
+        (path.clone(), json!({"serverRelativeURL": url}))
+    };
+    let paths: Map<String, Value> = documents(kinds).iter().map(entry).collect();
     json!({"paths": paths})
 }
 
 /// `/openapi/v3/{path}`; `None` when no kind is there.
 pub(super) fn group(kinds: &'static [Kind], path: &str) -> Option<Response<Body>> {
-    if !kinds.iter().any(|kind| group_path(kind) == path) {
-        return None;
-    }
-    let document = document(kinds, path);
-    let mut response = super::json(StatusCode::OK, document.to_string());
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", hash_of(&document))) {
+    let document = documents(kinds).get(path)?;
+    let mut response = super::json(StatusCode::OK, document.text.clone());
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
         response.headers_mut().insert(ETAG, etag);
     }
     response
@@ -59,8 +58,25 @@ pub(super) fn group(kinds: &'static [Kind], path: &str) -> Option<Response<Body>
     Some(response)
 }
 
-fn hash_of(document: &Value) -> String {
-    format!("{:016X}", fingerprint(document.to_string().as_bytes()))
+/// A document as it is sent.
+#[derive(Debug)]
+struct Document {
+    text: Bytes,
+    hash: String,
+}
+
+/// The documents of all group versions. They are made when the first client asks.
+fn documents(kinds: &'static [Kind]) -> &'static BTreeMap<String, Document> {
+    static DOCUMENTS: OnceLock<BTreeMap<String, Document>> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let paths: BTreeSet<String> = kinds.iter().map(group_path).collect();
+        let document = |path: String| {
+            let text = Bytes::from(document(kinds, &path).to_string());
+            let hash = format!("{:016X}", fingerprint(&text));
+            (path, Document { text, hash })
+        };
+        paths.into_iter().map(document).collect()
+    })
 }
 
 /// `api/v1`, `apis/apps/v1`.
@@ -70,26 +86,31 @@ fn group_path(kind: &Kind) -> String {
 }
 
 fn document(kinds: &'static [Kind], path: &str) -> Value {
+    let in_group = || kinds.iter().filter(|kind| group_path(kind) == path);
     let mut paths = Map::new();
-    for kind in kinds.iter().filter(|kind| group_path(kind) == path) {
+    for kind in in_group() {
         let place = if kind.namespaced {
             "namespaces/{namespace}/"
         } else {
             ""
         };
-        let operation = json!({
+        let content = schemas::reference(kind).map(|schema| json!({"application/json": {"schema": schema}}));
+        let responses =
+            json!({"200": {"description": "OK", "content": content.unwrap_or_else(|| json!({}))}});
+        let get = json!({
+            "responses": responses, "x-kubernetes-group-version-kind": schemas::type_of(kind),
+        });
+        let patch = json!({
             "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
-            "responses": {"200": {"description": "OK"}},
-            "x-kubernetes-group-version-kind": {
-                "group": kind.group, "version": kind.version, "kind": kind.kind,
-            },
+            "responses": responses, "x-kubernetes-group-version-kind": schemas::type_of(kind),
         });
         paths.insert(
             format!("/{path}/{place}{}/{{name}}", kind.plural),
-            json!({"patch": operation}),
+            json!({"get": get, "patch": patch}),
         );
     }
     json!({
         "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.34.2"}, "paths": paths,
+        "components": {"schemas": schemas::schemas(in_group())},
     })
 }

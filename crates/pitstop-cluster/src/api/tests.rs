@@ -638,6 +638,21 @@ async fn example_24_the_documents_that_kubectl_needs_for_apply() {
     assert_eq!(patch["parameters"][0]["name"], "fieldValidation");
     let gvk = json!({"group": "apps", "version": "v1", "kind": "DaemonSet"});
     assert_eq!(patch["x-kubernetes-group-version-kind"], gvk);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let set = &schemas["io.k8s.api.apps.v1.DaemonSet"];
+    assert_eq!(set["x-kubernetes-group-version-kind"], json!([gvk]));
+    let ports = &schemas["io.k8s.api.core.v1.Container"]["properties"]["ports"];
+    assert_eq!(
+        ports["x-kubernetes-list-map-keys"],
+        json!(["containerPort", "protocol"])
+    );
+    let selector = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"];
+    assert_eq!(selector["x-kubernetes-map-type"], "atomic");
+    // Every reference leads somewhere.
+    for part in document.to_string().split("#/components/schemas/").skip(1) {
+        let name = part.split('"').next().unwrap();
+        assert!(schemas.contains_key(name), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,125 @@
+//! Schemas of the built-in types, from the field tables.
+//!
+//! Source: embedded-cluster.md 3.4.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::kinds::Kind;
+use crate::schema::table::{Element, Field, ListRule, Message, Wrap, table};
+
+/// `components.schemas`: every type that objects of these kinds are made of.
+pub(super) fn schemas<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Map<String, Value> {
+    let mut found: BTreeMap<&'static str, Value> = BTreeMap::new();
+    for kind in kinds {
+        let Some(message) = table().kind(kind.group, kind.version, kind.kind) else {
+            continue;
+        };
+        let mut todo = vec![message];
+        while let Some(message) = todo.pop() {
+            if !found.contains_key(message.name) {
+                found.insert(message.name, schema(message));
+                todo.extend(message.fields().iter().filter_map(Field::message));
+            }
+        }
+        if let Some(schema) = found.get_mut(message.name).and_then(Value::as_object_mut) {
+            schema.insert(
+                "x-kubernetes-group-version-kind".to_owned(),
+                json!([type_of(kind)]),
+            );
+        }
+    }
+    found
+        .into_iter()
+        .map(|(name, schema)| (full_name(name), schema))
+        .collect()
+}
+
+/// The value of `x-kubernetes-group-version-kind`.
+pub(super) fn type_of(kind: &Kind) -> Value {
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+}
+
+/// A reference to the schema of a kind; `None` for one without a table.
+pub(super) fn reference(kind: &Kind) -> Option<Value> {
+    table()
+        .kind(kind.group, kind.version, kind.kind)
+        .map(|message| reference_to(message.name))
+}
+
+fn reference_to(message: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{}", full_name(message))})
+}
+
+/// `core/v1.Pod` is known as `io.k8s.api.core.v1.Pod`.
+fn full_name(message: &str) -> String {
+    let root = if message.starts_with("meta/") {
+        "io.k8s.apimachinery.pkg.apis"
+    } else {
+        "io.k8s.api"
+    };
+    format!("{root}.{}", message.replace('/', "."))
+}
+
+fn schema(message: &Message) -> Value {
+    let fields = message.fields().iter();
+    let properties: Map<String, Value> = fields
+        .map(|field| (field.name.to_owned(), property(field)))
+        .collect();
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), "object".into());
+    if !properties.is_empty() {
+        schema.insert("properties".to_owned(), properties.into());
+    }
+    if !message.required.is_empty() {
+        schema.insert("required".to_owned(), json!(message.required));
+    }
+    if message.atomic {
+        schema.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+    }
+    schema.into()
+}
+
+fn property(field: &Field) -> Value {
+    let mut property = match field.wrap {
+        Wrap::One => return value(field),
+        Wrap::List => json!({"type": "array", "items": value(field)}),
+        Wrap::Map => json!({"type": "object", "additionalProperties": value(field)}),
+    };
+    let Some(map) = property.as_object_mut() else {
+        return property;
+    };
+    let mut put = |name: &str, value: Value| drop(map.insert(name.to_owned(), value));
+    match (&field.list, field.wrap) {
+        (ListRule::Set, _) => put("x-kubernetes-list-type", "set".into()),
+        (ListRule::Keyed(keys), _) => {
+            put("x-kubernetes-list-type", "map".into());
+            let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+            put("x-kubernetes-list-map-keys", json!(names));
+        }
+        (ListRule::Whole, Wrap::List) => put("x-kubernetes-list-type", "atomic".into()),
+        (ListRule::Whole, _) if field.atomic => put("x-kubernetes-map-type", "atomic".into()),
+        (ListRule::Whole, _) => {}
+    }
+    property
+}
+
+/// The schema of one value.
+fn value(field: &Field) -> Value {
+    match field.element {
+        Element::String | Element::Quantity | Element::Duration => json!({"type": "string"}),
+        Element::Bool => json!({"type": "boolean"}),
+        Element::Int32 => json!({"type": "integer", "format": "int32"}),
+        Element::Int64 => json!({"type": "integer", "format": "int64"}),
+        Element::Float64 => json!({"type": "number", "format": "double"}),
+        Element::Bytes => json!({"type": "string", "format": "byte"}),
+        Element::Time | Element::MicroTime => json!({"type": "string", "format": "date-time"}),
+        Element::IntOrString => {
+            json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+        }
+        Element::Raw => json!({"type": "object"}),
+        Element::Strings(_) => json!({"type": "array", "items": {"type": "string"}}),
+        Element::Message(name) => json!({"allOf": [reference_to(name)]}),
+    }
+}
