@@ -143,16 +143,18 @@ impl Keeper {
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let writes = tokio::select! {
+                // In a fixed order, so that a simulation can be repeated. What is due comes first.
+                biased;
+                _ = tick.tick() => self.on_tick(),
+                _ = retry.tick() => self.scheduler.retry_all(self.now()),
+                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 Some(change) = self.nodes.recv() => self.on_node(change),
                 Some(change) = self.pods.recv() => self.on_pod(change),
                 Some(change) = self.leases.recv() => self.on_lease(change),
                 Some(change) = self.namespaces.recv() => self.on_namespace(change),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
-                _ = tick.tick() => self.on_tick(),
-                _ = retry.tick() => self.scheduler.retry_all(self.now()),
                 Ok(()) = self.ca_certificate.changed() => self.on_certificate(),
-                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 else => return,
             };
             for write in writes {
@@ -301,6 +303,7 @@ fn watch_all(client: &Client) -> Everything {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     Some(change) = changes.recv() => {
                         if sender.send((kind, change)).await.is_err() {
                             return;

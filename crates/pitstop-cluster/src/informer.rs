@@ -174,6 +174,7 @@ impl<T: Object> Informer<T> {
         futures::pin_mut!(events);
         loop {
             let event = tokio::select! {
+                biased;
                 event = events.try_next() => event,
                 () = self.sender.closed() => return Ok(End::Closed),
             };

@@ -337,6 +337,7 @@ impl Manager {
             }
         };
         let ended = tokio::select! {
+            biased;
             error = lost => return error,
             Some(ended) = self.tasks.join_next() => ended,
             Some(ended) = self.workers.join_next() => ended,

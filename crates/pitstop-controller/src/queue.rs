@@ -135,6 +135,7 @@ impl<K: Ord + Clone + Debug> Queue<K> {
             match wait_until {
                 Some(at) => {
                     tokio::select! {
+                        biased;
                         () = changed => {}
                         () = sleep_until(at) => {}
                     }

@@ -146,10 +146,13 @@ impl Kubelets {
         loop {
             let next = self.timers.peek().map(|Reverse((at, ..))| *at);
             tokio::select! {
+                // In a fixed order, so that a simulation can be repeated. What is due comes first: leases must not wait
+                // for a flood of changes.
+                biased;
+                () = sleep_until(next) => self.on_timers(),
+                Some((writer, outcome)) = self.outcomes.recv() => self.on_outcome(&writer, outcome),
                 Some(change) = self.node_changes.recv() => self.on_node(change),
                 Some(change) = self.pod_changes.recv() => self.on_pod(change),
-                Some((writer, outcome)) = self.outcomes.recv() => self.on_outcome(&writer, outcome),
-                () = sleep_until(next) => self.on_timers(),
                 else => return,
             }
         }

@@ -155,6 +155,7 @@ impl Term {
                 Some(at) if Instant::now() >= at => return,
                 Some(at) => {
                     tokio::select! {
+                        biased;
                         // The sender is ours.
                         _ = state.changed() => {}
                         () = sleep_until(at) => {}

@@ -97,6 +97,7 @@ impl Replica {
     /// The API server was never reached, it does not let us use the lease, or a task ended that must not.
     pub async fn next(&mut self) -> Result<Phase, Error> {
         tokio::select! {
+            biased;
             Some(ended) = self.tasks.join_next() => Err(ended.unwrap_or_else(|cancelled| Error::TaskEnded {
                 task: "a task".to_owned(),
                 how: cancelled.to_string(),

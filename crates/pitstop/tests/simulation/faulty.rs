@@ -1,0 +1,295 @@
+//! The way of a replica to the API server, on which everything may go wrong.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _};
+use futures::{FutureExt as _, future};
+use pitstop_controller::api::{Api, Call, CallError, Lines, Resource, Verb};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::mutant::Mutant;
+use crate::storm::{Fault, Storm};
+
+/// How late a watch or a list may be. Units: milliseconds.
+const LAG: u64 = 20_000;
+/// How long a request may be under way whose sender has given up: less than what lies between the last moment at which a
+/// leader may write and the first at which another one may take its lease.
+const LATE: u64 = 2_000;
+
+/// What all replicas have done.
+#[derive(Default)]
+pub(crate) struct Deeds {
+    /// Uids of the pods whose deletion was carried out for us, and whether the API server was told which pod was meant.
+    pub(crate) deleted: Mutex<Vec<String>>,
+    /// Writes that were carried out, leases and events aside.
+    pub(crate) n_writes: AtomicU64,
+}
+
+/// What happens to one replica.
+#[derive(Default)]
+pub(crate) struct Fate {
+    /// It has to end at once.
+    pub(crate) crash: Notify,
+    /// Nothing gets through.
+    pub(crate) is_cut_off: AtomicBool,
+    /// It has just started: what it lists first may be old.
+    pub(crate) is_fresh: AtomicBool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Faulty {
+    pub(crate) inner: Arc<dyn Api>,
+    pub(crate) storm: Arc<Storm>,
+    pub(crate) deeds: Arc<Deeds>,
+    pub(crate) fate: Arc<Fate>,
+    pub(crate) mutant: Mutant,
+}
+
+impl Faulty {
+    async fn read(&self, call: Call) -> Result<Bytes, CallError> {
+        if self.storm.strikes(Fault::Refused, 60, "read") {
+            return Err(self.refusal());
+        }
+        let is_list = call.verb == Verb::List;
+        let answer = self.inner.send(call).await;
+        if is_list
+            && self.fate.is_fresh.load(Ordering::Relaxed)
+            && self.storm.strikes(Fault::StaleList, 3, "list")
+        {
+            // Held up on its way.
+            sleep(self.storm.duration(0..LAG)).await;
+        }
+        answer
+    }
+
+    async fn write(&self, call: Call) -> Result<Bytes, CallError> {
+        let what = format!(
+            "{} {} {}",
+            call.verb.as_str(),
+            call.resource.plural(),
+            call.name.as_deref().unwrap_or_default()
+        );
+        let storm = &self.storm;
+        if storm.strikes(Fault::Crash, 250, &format!("before {what}")) {
+            self.crash().await;
+        }
+        if storm.strikes(Fault::Refused, 30, &what) {
+            return Err(self.refusal());
+        }
+        if storm.strikes(Fault::Conflict, 60, &what) {
+            return Err(refused(409, "Conflict", "the object has been modified"));
+        }
+        let may_be_denied = call.resource == Resource::Pods || call.resource == Resource::ControllerRevisions;
+        if may_be_denied && call.verb != Verb::Delete && storm.strikes(Fault::Denied, 60, &what) {
+            return Err(refused(403, "Forbidden", "a webhook denied the request"));
+        }
+        if call.resource == Resource::Pods
+            && call.verb == Verb::Delete
+            && storm.strikes(Fault::Overtaken, 30, &what)
+        {
+            let mut theirs = call.clone();
+            theirs.body = None;
+            // By somebody else, so it is no deed of ours.
+            let _ = self.inner.send(theirs).await;
+        }
+        if storm.strikes(Fault::AnswerLost, 60, &format!("late {what}")) {
+            let (this, after) = (self.clone(), storm.duration(0..LATE));
+            tokio::spawn(async move {
+                sleep(after).await;
+                let _ = this.carry_out(call).await;
+            });
+            return Err(CallError::Unreachable("connection reset".to_owned()));
+        }
+        let answer = self.carry_out(call).await;
+        if storm.strikes(Fault::Crash, 250, &format!("after {what}")) {
+            self.crash().await;
+        }
+        if storm.strikes(Fault::AnswerLost, 30, &what) {
+            return Err(CallError::Unreachable("connection reset".to_owned()));
+        }
+        answer
+    }
+
+    /// Lets a write through, and remembers it.
+    async fn carry_out(&self, call: Call) -> Result<Bytes, CallError> {
+        let (verb, resource) = (call.verb, call.resource);
+        if let Some(answer) = self.mutant.pretends(&call) {
+            return answer;
+        }
+        let answer = self.inner.send(call.clone()).await?;
+        if !matches!(resource, Resource::Leases | Resource::Events) {
+            self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        if resource == Resource::Pods && verb == Verb::Delete {
+            let pod: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+            self.deeds.deleted.lock().unwrap().push(uid.to_owned());
+        }
+        for more in self.mutant.adds(&call, &answer, &*self.inner).await {
+            Box::pin(self.carry_out_as_ours(more)).await;
+        }
+        Ok(answer)
+    }
+
+    async fn carry_out_as_ours(&self, call: Call) {
+        let is_deletion = call.verb == Verb::Delete;
+        let Ok(answer) = self.inner.send(call).await else {
+            return;
+        };
+        self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
+        let object: Value = serde_json::from_slice(&answer).unwrap_or_default();
+        if let (true, Some(uid)) = (is_deletion, object["metadata"]["uid"].as_str()) {
+            self.deeds.deleted.lock().unwrap().push(uid.to_owned());
+        }
+    }
+
+    /// The process ends here: this future is never finished.
+    async fn crash(&self) {
+        self.fate.crash.notify_one();
+        future::pending::<()>().await;
+    }
+
+    fn refusal(&self) -> CallError {
+        match self.storm.pick(4) {
+            0 => refused(500, "InternalError", "etcdserver: request timed out"),
+            1 => refused(429, "TooManyRequests", "too many requests"),
+            2 => refused(503, "ServiceUnavailable", "apiserver is shutting down"),
+            _ => CallError::Unreachable("connection refused".to_owned()),
+        }
+    }
+}
+
+impl Api for Faulty {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            sleep(self.storm.duration(1..20)).await;
+            if self.fate.is_cut_off.load(Ordering::Relaxed) {
+                return Err(CallError::Unreachable("network is unreachable".to_owned()));
+            }
+            if call.verb.is_write() {
+                self.write(call).await
+            } else {
+                self.read(call).await
+            }
+        })
+    }
+
+    fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
+        Box::pin(async move {
+            sleep(self.storm.duration(1..20)).await;
+            if self.fate.is_cut_off.load(Ordering::Relaxed) || self.storm.strikes(Fault::Refused, 20, "watch")
+            {
+                return Err(CallError::Unreachable("network is unreachable".to_owned()));
+            }
+            self.fate.is_fresh.store(false, Ordering::Relaxed);
+            let resource = call.resource;
+            let watched = Watched {
+                lines: self.inner.watch(call).await?,
+                held: VecDeque::new(),
+                storm: Arc::clone(&self.storm),
+                fate: Arc::clone(&self.fate),
+                resource,
+            };
+            let lines = stream::unfold(Some(watched), |watched| async {
+                let mut watched = watched?;
+                let next = watched.next().await?;
+                let rest = next.is_ok().then_some(watched);
+                Some((next, rest))
+            });
+            Ok(lines.boxed())
+        })
+    }
+}
+
+/// A watch that lags and breaks.
+struct Watched {
+    lines: Lines,
+    /// Came while it lagged.
+    held: VecDeque<Bytes>,
+    storm: Arc<Storm>,
+    fate: Arc<Fate>,
+    resource: Resource,
+}
+
+impl Watched {
+    async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        if let Some(line) = self.held.pop_front() {
+            return Some(Ok(line));
+        }
+        let line = match self.lines.next().await? {
+            Ok(line) => line,
+            Err(error) => return Some(Err(error)),
+        };
+        let what = self.resource.plural();
+        if self.fate.is_cut_off.load(Ordering::Relaxed) || self.storm.strikes(Fault::WatchBreaks, 150, what) {
+            return Some(Err(CallError::Unreachable("connection reset".to_owned())));
+        }
+        if self
+            .storm
+            .strikes(Fault::WatchBreaks, 400, &format!("{what} expired"))
+        {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "Expired", "code": 410});
+            return Some(Ok(json!({"type": "ERROR", "object": status}).to_string().into()));
+        }
+        if !self.storm.strikes(Fault::WatchLags, 60, what) {
+            return Some(Ok(line));
+        }
+        sleep(self.storm.duration(10..LAG)).await;
+        let mut lines = vec![line];
+        while let Some(Some(Ok(line))) = self.lines.next().now_or_never() {
+            lines.push(line);
+        }
+        let n_seen = lines.len();
+        self.held = coalesce(lines).into();
+        if self.held.len() < n_seen && !self.storm.is_over() {
+            self.storm.inject(Fault::Coalesced, what);
+        }
+        self.held.pop_front().map(Ok)
+    }
+}
+
+/// Of several modifications of one object that follow each other, only the last is seen.
+fn coalesce(lines: Vec<Bytes>) -> Vec<Bytes> {
+    let parsed: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_slice(line).unwrap_or_default())
+        .collect();
+    let uid = |event: &Value| event["object"]["metadata"]["uid"].as_str().map(str::to_owned);
+    let is_superseded = |at: usize| {
+        let event = &parsed[at];
+        let later = parsed[at + 1..].iter().find(|later| uid(later) == uid(event));
+        event["type"] == "MODIFIED" && later.is_some_and(|later| later["type"] == "MODIFIED")
+    };
+    let seen = lines.into_iter().enumerate();
+    seen.filter(|(at, _)| !is_superseded(*at))
+        .map(|(_, line)| line)
+        .collect()
+}
+
+pub(crate) fn refused(code: u16, reason: &str, message: &str) -> CallError {
+    let body = json!({"kind": "Status", "reason": reason, "message": message, "code": code});
+    CallError::from_answer(code, body.to_string().as_bytes())
+}
+
+#[test]
+fn only_changes_that_another_change_follows_are_not_seen() {
+    let line = |kind: &str, uid: &str, n: u32| {
+        let object = json!({"metadata": {"uid": uid, "resourceVersion": n.to_string()}});
+        Bytes::from(json!({"type": kind, "object": object}).to_string())
+    };
+    let lines = vec![
+        line("ADDED", "a", 1),
+        line("MODIFIED", "a", 2),
+        line("MODIFIED", "b", 3),
+        line("MODIFIED", "a", 4),
+        line("DELETED", "a", 5),
+    ];
+    let seen = coalesce(lines.clone());
+    assert_eq!(seen, [&lines[0], &lines[2], &lines[3], &lines[4]]);
+}

@@ -1,0 +1,244 @@
+//! The invariants, checked on the true history after every write.
+//!
+//! Source: design.md section 5, S1, S2, S3, S7 and S8.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::{keys, reasons};
+use pitstop_controller::api::Resource;
+use serde_json::Value;
+
+use crate::history::Entry;
+
+/// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
+const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
+
+/// What is judged by.
+pub(crate) struct Rules {
+    /// How many pods may be down because of us.
+    pub(crate) allowed: usize,
+    /// Are nodes that are not Ready left alone, and cost nothing?
+    pub(crate) passes_over: bool,
+    /// Uids of the pods that we deleted.
+    pub(crate) ours: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Pod {
+    name: String,
+    owner: String,
+    node: String,
+    hash: String,
+    is_ready: bool,
+    is_terminating: bool,
+    is_over: bool,
+}
+
+/// Everything that must not have happened.
+pub(crate) fn judge(entries: &[Entry], rules: &Rules) -> Vec<String> {
+    let mut court = Court {
+        rules,
+        pods: BTreeMap::new(),
+        nodes: BTreeMap::new(),
+        revisions: BTreeMap::new(),
+        daemonsets: BTreeMap::new(),
+        debts: BTreeSet::new(),
+        violations: Vec::new(),
+    };
+    for entry in entries {
+        court.hear(entry);
+    }
+    court.violations
+}
+
+struct Court<'a> {
+    rules: &'a Rules,
+    /// By uid.
+    pods: BTreeMap<String, Pod>,
+    /// Is it Ready, and since when is it so?
+    nodes: BTreeMap<String, (bool, Timestamp)>,
+    /// The template that each revision stands for, by its hash.
+    revisions: BTreeMap<String, Value>,
+    /// The template of each DaemonSet, by uid, and since when it is so.
+    daemonsets: BTreeMap<String, (Value, Timestamp)>,
+    /// Nodes on which we took down a pod that was available, and none is available yet.
+    debts: BTreeSet<String>,
+    violations: Vec<String>,
+}
+
+impl Court<'_> {
+    fn hear(&mut self, entry: &Entry) {
+        let object = &entry.object;
+        let is_gone = entry.event == "DELETED";
+        match entry.kind {
+            Resource::Pods => self.hear_pod(entry, is_gone),
+            Resource::Nodes => {
+                let name = text(&object["metadata"]["name"]);
+                if is_gone {
+                    self.debts.remove(&name);
+                    self.nodes.remove(&name);
+                    return;
+                }
+                let now = is_ready(object);
+                let (was, since) = self.nodes.entry(name).or_insert((now, entry.at));
+                if *was != now {
+                    (*was, *since) = (now, entry.at);
+                }
+            }
+            Resource::ControllerRevisions if !is_gone => {
+                let hash = text(&object["metadata"]["labels"][keys::REVISION_HASH]);
+                self.revisions
+                    .insert(hash, images(&object["data"]["spec"]["template"]));
+            }
+            Resource::DaemonSets => {
+                let (uid, template) = (
+                    text(&object["metadata"]["uid"]),
+                    images(&object["spec"]["template"]),
+                );
+                let known = self
+                    .daemonsets
+                    .entry(uid)
+                    .or_insert_with(|| (template.clone(), entry.at));
+                if known.0 != template {
+                    *known = (template, entry.at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_pod(&mut self, entry: &Entry, is_gone: bool) {
+        let object = &entry.object;
+        let uid = text(&object["metadata"]["uid"]);
+        let phase = object["status"]["phase"].as_str().unwrap_or_default();
+        let pod = Pod {
+            name: text(&object["metadata"]["name"]),
+            owner: owner(object),
+            node: node_of(object),
+            hash: text(&object["metadata"]["labels"][keys::REVISION_HASH]),
+            is_ready: is_ready(object),
+            is_terminating: is_gone || !object["metadata"]["deletionTimestamp"].is_null(),
+            is_over: matches!(phase, "Failed" | "Succeeded"),
+        };
+        let before = self.pods.get(&uid).cloned();
+        let begins_to_end = pod.is_terminating && before.as_ref().is_none_or(|before| !before.is_terminating);
+        if let (true, true, Some(before)) = (begins_to_end, self.rules.ours.contains(&uid), before) {
+            self.judge_deletion(entry, &before);
+        }
+        if is_gone {
+            self.pods.remove(&uid);
+            return;
+        }
+        if pod.is_ready && !pod.is_terminating {
+            self.debts.remove(&pod.node);
+        }
+        let (owner, node) = (pod.owner.clone(), pod.node.clone());
+        self.pods.insert(uid, pod);
+        self.judge_identity(entry, &owner, &node);
+    }
+
+    /// We took down this pod, which was so right before.
+    fn judge_deletion(&mut self, entry: &Entry, pod: &Pod) {
+        let Pod { name, node, .. } = pod;
+        let Some((template, since)) = self.daemonsets.get(&pod.owner) else {
+            self.violation("S7", entry, &format!("{name} belongs to somebody else"));
+            return;
+        };
+        if !self.nodes.contains_key(node) {
+            // Not an upgrade: what has no node has no place.
+            return;
+        }
+        let is_old_news = |since: Timestamp| entry.at.duration_since(since) > OLDEST_VIEW;
+        let is_up_to_date = self.revisions.get(&pod.hash) == Some(template);
+        if is_up_to_date && pod.is_ready && is_old_news(*since) {
+            self.violation("S2", entry, &format!("{name} was up to date and Ready"));
+        }
+        if let Some((false, since)) = self.nodes.get(node)
+            && self.rules.passes_over
+            && is_old_news(*since)
+        {
+            self.violation("S3", entry, &format!("{name} was on {node}, which is not Ready"));
+        }
+        if !pod.is_ready {
+            return;
+        }
+        self.debts.insert(node.clone());
+        // A node that has just come back may not be known to be back. On one that is away the native model counts the
+        // pods that are there, but asks for none: its taint keeps them away.
+        let has_pod = |node: &String| {
+            self.pods
+                .values()
+                .any(|other| other.owner == pod.owner && other.node == *node)
+        };
+        let counts = |node: &&String| match self.nodes.get(*node) {
+            Some((true, since)) if is_old_news(*since) => true,
+            Some(_) => !self.rules.passes_over && has_pod(node),
+            None => false,
+        };
+        let down: Vec<&String> = self.debts.iter().filter(counts).collect();
+        if down.len() > self.rules.allowed {
+            let what = format!("with {name}, {down:?} are down because of us");
+            self.violation("S1", entry, &what);
+        }
+    }
+
+    fn judge_identity(&mut self, entry: &Entry, owner: &str, node: &str) {
+        if !self.daemonsets.contains_key(owner) {
+            return;
+        }
+        let there = self
+            .pods
+            .values()
+            .filter(|pod| pod.owner == owner && pod.node == node && !pod.is_terminating && !pod.is_over);
+        let names: Vec<String> = there.map(|pod| pod.name.clone()).collect();
+        if names.len() > 1 {
+            self.violation("S8", entry, &format!("{names:?} run on {node} at once"));
+        }
+    }
+
+    fn violation(&mut self, invariant: &str, entry: &Entry, what: &str) {
+        self.violations.push(format!("{invariant} at {entry}: {what}"));
+    }
+}
+
+/// What of a template the story changes.
+fn images(template: &Value) -> Value {
+    let containers = template["spec"]["containers"].as_array();
+    let images = containers
+        .into_iter()
+        .flatten()
+        .map(|container| container["image"].clone());
+    images.collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The uid of the controller of an object.
+pub(crate) fn owner(object: &Value) -> String {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    let controller = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == true));
+    controller.map_or_else(String::new, |owner| text(&owner["uid"]))
+}
+
+/// The node of a pod of a DaemonSet: before it is bound, the one that its affinity names.
+pub(crate) fn node_of(pod: &Value) -> String {
+    let bound = text(&pod["spec"]["nodeName"]);
+    if !bound.is_empty() {
+        return bound;
+    }
+    let wanted = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    text(&wanted["nodeSelectorTerms"][0]["matchFields"][0]["values"][0])
+}
+
+/// Of a pod or a node: is its condition Ready?
+pub(crate) fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|conditions| {
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == reasons::READY && condition["status"] == "True")
+    })
+}

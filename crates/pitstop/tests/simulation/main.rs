@@ -1,0 +1,213 @@
+//! A day in a second: the whole program in one process under virtual time and one seed, in a storm of faults.
+//!
+//! Cluster, nodes and two replicas of the controllers are the real ones. A seed is a run: the same seed brings the same
+//! history, to the last field. `PITSTOP_SEEDS=1000` plays so many, `PITSTOP_SEEDS=17..18` just that one.
+//!
+//! Source: reliability.md section 2, level 3.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod faulty;
+mod history;
+mod judge;
+mod mutant;
+mod storm;
+mod story;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use jiff::SignedDuration;
+
+use history::Entry;
+use mutant::Mutant;
+use storm::{Fault, Omitted};
+use story::{Report, play};
+
+/// How many seeds a normal run plays. Source: reliability.md section 2, level 3.
+const N_SEEDS: u64 = 200;
+/// How many faults a run has at least.
+const N_FAULTS: usize = 10;
+/// A broken controller is caught within so many seeds.
+const N_SEEDS_OF_A_MUTANT: u64 = 12;
+/// How many writes are shown of a run that failed.
+const N_LAST_WRITES: usize = 60;
+/// How many runs may be spent on finding out which faults matter.
+const N_TRIALS: usize = 40;
+
+#[test]
+fn invariants_hold_in_every_storm() {
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(Total::default());
+    let n_threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..n_threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = play(seed, Mutant::Sound, Omitted::default());
+                    total.lock().unwrap().add(seed, &report);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    total.print(&seeds);
+    if let Some(seed) = total.failed.iter().next() {
+        panic!("{}", shortest(*seed, Mutant::Sound));
+    }
+    if seeds.end - seeds.start >= N_SEEDS {
+        let missing: Vec<&Fault> = Fault::ALL
+            .iter()
+            .filter(|fault| !total.faults.contains_key(fault))
+            .collect();
+        assert!(missing.is_empty(), "never injected: {missing:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    // One of each model.
+    let hashes = [0, 1].map(|seed| {
+        let [one, other] = [0, 1].map(|_| play(seed, Mutant::Sound, Omitted::default()));
+        let mut pairs = one.entries.iter().zip(&other.entries);
+        let differ = pairs.find(|(a, b)| a.object != b.object);
+        let differ = differ.map(|(a, b)| format!("{a}: {}\n{b}: {}", a.object, b.object));
+        let hash = one.hash();
+        assert_eq!(hash, other.hash(), "seed {seed}: {}", differ.unwrap_or_default());
+        hash
+    });
+    assert_ne!(hashes[0], hashes[1]);
+}
+
+#[test]
+fn broken_controllers_are_caught() {
+    for (mutant, invariant) in Mutant::BROKEN {
+        let catches = |seed: &u64| {
+            let report = play(*seed, mutant, Omitted::default());
+            report
+                .violations
+                .iter()
+                .any(|violation| violation.starts_with(invariant))
+        };
+        let caught = (0..N_SEEDS_OF_A_MUTANT).find(catches);
+        assert!(caught.is_some(), "{mutant:?} was not caught by {invariant}");
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test program has no flags of its own")]
+fn seeds() -> Range<u64> {
+    let Ok(given) = std::env::var("PITSTOP_SEEDS") else {
+        return 0..N_SEEDS;
+    };
+    let (first, end) = given.split_once("..").unwrap_or(("0", given.as_str()));
+    let number = |text: &str| {
+        text.parse::<u64>().unwrap_or_else(|_| {
+            panic!("PITSTOP_SEEDS is {given:?}, which is neither a number nor a range like 17..18")
+        })
+    };
+    number(first)..number(end)
+}
+
+#[derive(Default)]
+struct Total {
+    faults: BTreeMap<Fault, usize>,
+    lasted: SignedDuration,
+    n_writes: usize,
+    n_violations: usize,
+    failed: BTreeSet<u64>,
+}
+
+impl Total {
+    fn add(&mut self, seed: u64, report: &Report) {
+        let n_faults = report.injected.len();
+        assert!(n_faults >= N_FAULTS, "seed {seed} has only {n_faults} faults");
+        for (fault, n) in storm::count(&report.injected) {
+            *self.faults.entry(fault).or_default() += n;
+        }
+        self.lasted += report.lasted;
+        self.n_writes += report.entries.len();
+        self.n_violations += report.violations.len();
+        if let Some(first) = report.violations.first() {
+            let _ = writeln!(std::io::stderr(), "seed {seed}: {first}");
+            self.failed.insert(seed);
+        }
+    }
+
+    fn print(&self, seeds: &Range<u64>) {
+        let n_faults: usize = self.faults.values().sum();
+        let hours = self.lasted.as_secs() / 3600;
+        let mut text = format!(
+            "simulation: {} seeds, {n_faults} faults injected, {hours} virtual hours, {} writes, {} violations\n",
+            seeds.end - seeds.start,
+            self.n_writes,
+            self.n_violations
+        );
+        for (fault, n) in &self.faults {
+            let _ = writeln!(text, "  {n:6} {fault}");
+        }
+        // Not with println: the test runner would swallow it.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// The shortest story that can be found in which a seed still fails: faults are left out as long as it does.
+fn shortest(seed: u64, mutant: Mutant) -> String {
+    let mut omitted = Omitted::default();
+    let mut report = play(seed, mutant, omitted.clone());
+    let mut step = report.injected.len().div_ceil(2);
+    let mut n_trials = 0;
+    while step > 0 && n_trials < N_TRIALS {
+        let indices: Vec<usize> = report.injected.iter().map(|one| one.index).collect();
+        let mut has_helped = false;
+        for chunk in indices.chunks(step) {
+            n_trials += 1;
+            let mut more = omitted.clone();
+            more.0.extend(chunk);
+            let shorter = play(seed, mutant, more.clone());
+            if !shorter.violations.is_empty() && shorter.injected.len() < report.injected.len() {
+                (omitted, report, has_helped) = (more, shorter, true);
+                break;
+            }
+            if n_trials >= N_TRIALS {
+                break;
+            }
+        }
+        if !has_helped {
+            step /= 2;
+        }
+    }
+    let faults = report
+        .injected
+        .iter()
+        .map(|one| format!("  {} {}: {}", one.at, one.fault, one.what));
+    let faults: Vec<String> = faults.collect();
+    format!(
+        "seed {seed} fails, with {} faults:\n{}\nthe last writes before:\n{}\n{}",
+        faults.len(),
+        faults.join("\n"),
+        last_writes(&report).join("\n"),
+        report.violations.join("\n")
+    )
+}
+
+/// What happened to pods and nodes right before the first violation.
+fn last_writes(report: &Report) -> Vec<String> {
+    let first = report.violations.first().cloned().unwrap_or_default();
+    let end = report
+        .entries
+        .iter()
+        .position(|entry| first.contains(&entry.to_string()));
+    let before = &report.entries[..end.map_or(report.entries.len(), |end| end + 1)];
+    let mut lines: Vec<String> = before.iter().map(Entry::detail).collect();
+    lines.drain(..lines.len().saturating_sub(N_LAST_WRITES));
+    lines
+}
