@@ -51,6 +51,22 @@ pub(crate) struct ResponseStatus {
 }
 
 impl Write {
+    /// The last write to an object, as the object tells.
+    pub(crate) fn seen(resource: &str, object: Value) -> Self {
+        Self {
+            verb: "update".to_owned(),
+            user: User::default(),
+            object_ref: ObjectRef {
+                resource: resource.to_owned(),
+                ..ObjectRef::default()
+            },
+            response_status: ResponseStatus { code: 200 },
+            response_object: object,
+            received_at: Timestamp::UNIX_EPOCH,
+            answered_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     /// Did it succeed?
     pub(crate) fn is_done(&self) -> bool {
         (200..300).contains(&self.response_status.code)

@@ -47,6 +47,7 @@ async fn the_api_server_crashes() {
     };
     site.plane.control_plane().kill_api_server();
     site.plane.control_plane().start_api_server().await;
+    site.recover_lost_notes().await;
     site.wait_all(V2).await;
     // The one deletion that may have been under way.
     site.expect_well_but_for(&[UPGRADER], 1);
@@ -95,6 +96,7 @@ async fn the_world_changes_while_nobody_looks() {
     controller.signal("STOP").await;
     site.plane.control_plane().kill_api_server();
     site.plane.control_plane().start_api_server().await;
+    site.recover_lost_notes().await;
     site.set_image(V3).await;
     // Their DaemonSet controller finds its way back to the server first: else the next pod would be of version 2.
     eventually("the DaemonSet controller has seen version 3", || async {
