@@ -227,37 +227,30 @@ impl Learning {
     pub fn new(inner: Arc<dyn Api>, rights: Rights) -> Self {
         Self { inner, rights }
     }
+
+    async fn learn<T>(
+        &self,
+        (asked, namespace): (Asked, Option<String>),
+        answer: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let answer = answer.await;
+        self.rights
+            .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
+        answer
+    }
 }
 
 impl Api for Learning {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
-        Box::pin(async move {
-            let (asked, namespace) = asked(&call);
-            let answer = self.inner.send(call).await;
-            self.rights
-                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
-            answer
-        })
+        Box::pin(self.learn(asked(&call), self.inner.send(call)))
     }
 
     fn send_if(&self, call: Call, may_send: MaySend) -> BoxFuture<'_, Result<Bytes, CallError>> {
-        Box::pin(async move {
-            let (asked, namespace) = asked(&call);
-            let answer = self.inner.send_if(call, may_send).await;
-            self.rights
-                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
-            answer
-        })
+        Box::pin(self.learn(asked(&call), self.inner.send_if(call, may_send)))
     }
 
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
-        Box::pin(async move {
-            let (asked, namespace) = asked(&call);
-            let answer = self.inner.watch(call).await;
-            self.rights
-                .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
-            answer
-        })
+        Box::pin(self.learn(asked(&call), self.inner.watch(call)))
     }
 }
 

@@ -10,16 +10,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::{Clock, SharedClock, keys};
 use pitstop_controller::api::{Api, Call, CallError, Resource, Verb};
-use pitstop_controller::controllers::daemonset::{DaemonSets, Model, NATIVE, POD_UPDATER, Parts};
-use pitstop_controller::events::Recorder;
-use pitstop_controller::executor::{self, Executor};
-use pitstop_controller::metrics::Metrics;
+use pitstop_controller::controllers::daemonset::{DaemonSets, Model, NATIVE, POD_UPDATER};
 use pitstop_controller::store::reflector::Reflector;
 use pitstop_controller::store::{Overlay, Stores};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::scripted::{Scripted, daemonset_json, made, node_json, pod_json, refused};
+use crate::scripted::{Scripted, Wired, daemonset_json, made, node_json, pod_json, refused};
 
 /// What becomes of a write that nobody answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -295,34 +292,12 @@ impl Bench {
         let site = Arc::new(Mutex::new(site));
         let of_api = Arc::clone(&site);
         let api = Scripted::new(move |call| of_api.lock().unwrap().answer(call));
-        let dyn_api = Arc::clone(&api) as Arc<dyn Api>;
         let clock: SharedClock = Arc::new(Ticking(Instant::now()));
-        let (stores, overlay) = (Arc::new(Stores::new()), Arc::new(Overlay::default()));
-        let metrics = Arc::new(Metrics::new());
-        let (recorder, writer) = Recorder::new(Arc::clone(&dyn_api), Arc::clone(&clock));
-        tokio::spawn(writer.run());
-        let executor = Arc::new(Executor::new(executor::Parts {
-            api: Arc::clone(&dyn_api),
-            clock: Arc::clone(&clock),
-            stores: Arc::clone(&stores),
-            overlay: Arc::clone(&overlay),
-            recorder: recorder.clone(),
-            metrics: Arc::clone(&metrics),
-            seed: 1,
-        }));
-        let controller = Arc::new(DaemonSets::new(
-            model,
-            Parts {
-                api: dyn_api,
-                clock,
-                stores: Arc::clone(&stores),
-                overlay: Arc::clone(&overlay),
-                executor,
-                recorder,
-                metrics,
-            },
-        ));
-        stores.listen(vec![Arc::clone(&controller) as _]);
+        let Wired {
+            stores,
+            overlay,
+            controller,
+        } = Wired::new(model, &api, &clock);
         tokio::spawn(Arc::clone(&controller).work());
         Self {
             site,

@@ -9,6 +9,11 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use pitstop_api::{Clock, SharedClock};
 use pitstop_controller::api::{Api, Call, CallError, Lines, Resource, Verb};
+use pitstop_controller::controllers::daemonset::{DaemonSets, Model, Parts};
+use pitstop_controller::events::Recorder;
+use pitstop_controller::executor::{self, Executor};
+use pitstop_controller::metrics::Metrics;
+use pitstop_controller::store::{Overlay, Stores};
 use serde_json::{Value, json};
 
 type Answer = Box<dyn FnMut(&Call) -> Result<Value, CallError> + Send>;
@@ -98,6 +103,49 @@ impl Api for Scripted {
                 None => stream::pending().boxed(),
             })
         })
+    }
+}
+
+/// A controller that is wired as the program wires it, and what it reads.
+pub(crate) struct Wired {
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) overlay: Arc<Overlay>,
+    pub(crate) controller: Arc<DaemonSets>,
+}
+
+impl Wired {
+    /// Its events are written; nothing is decided before somebody calls `work`.
+    pub(crate) fn new(model: Model, api: &Arc<Scripted>, clock: &SharedClock) -> Self {
+        let api = Arc::clone(api) as Arc<dyn Api>;
+        let (stores, overlay) = (Arc::new(Stores::new()), Arc::new(Overlay::default()));
+        let metrics = Arc::new(Metrics::new());
+        let (recorder, writer) = Recorder::new(Arc::clone(&api), Arc::clone(clock));
+        tokio::spawn(writer.run());
+        let executor = Arc::new(Executor::new(executor::Parts {
+            api: Arc::clone(&api),
+            clock: Arc::clone(clock),
+            stores: Arc::clone(&stores),
+            overlay: Arc::clone(&overlay),
+            recorder: recorder.clone(),
+            metrics: Arc::clone(&metrics),
+            seed: 1,
+        }));
+        let parts = Parts {
+            api,
+            clock: Arc::clone(clock),
+            stores: Arc::clone(&stores),
+            overlay: Arc::clone(&overlay),
+            executor,
+            recorder,
+            metrics,
+        };
+        let controller = Arc::new(DaemonSets::new(model, parts));
+        stores.listen(vec![Arc::clone(&controller) as _]);
+        Self {
+            stores,
+            overlay,
+            controller,
+        }
     }
 }
 

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use pitstop_api::view::Uid;
 use pitstop_controller::api::{Api, Resource};
-use pitstop_controller::controllers::daemonset::{DaemonSets, Model, POD_UPDATER, Parts};
-use pitstop_controller::events::Recorder;
-use pitstop_controller::executor::{self, Executor};
-use pitstop_controller::metrics::Metrics;
-use pitstop_controller::store::{Overlay, Stores};
+use pitstop_controller::controllers::daemonset::{DaemonSets, Model, POD_UPDATER};
+use pitstop_controller::store::Stores;
 use pitstop_engine::plan::{Event, Plan};
 use serde_json::{Value, json};
 
-use crate::scripted::{Scripted, clock, daemonset_json, made, node_json, pod_json, uid};
+use crate::scripted::{Scripted, Wired, clock, daemonset_json, made, node_json, pod_json, uid};
 
 const HEEDS_READINESS: Model = Model {
     name: "test",
@@ -36,39 +33,10 @@ struct Bench {
 
 fn mk_bench(model: Model) -> Bench {
     let api = Scripted::new(|call| Ok(made(call, 1000)));
-    let dyn_api = Arc::clone(&api) as Arc<dyn Api>;
-    let (stores, overlay, metrics) = (
-        Arc::new(Stores::new()),
-        Arc::new(Overlay::default()),
-        Arc::new(Metrics::new()),
-    );
-    let (recorder, writer) = Recorder::new(Arc::clone(&dyn_api), clock());
-    tokio::spawn(writer.run());
-    let executor = Arc::new(Executor::new(executor::Parts {
-        api: Arc::clone(&dyn_api),
-        clock: clock(),
-        stores: Arc::clone(&stores),
-        overlay: Arc::clone(&overlay),
-        recorder: recorder.clone(),
-        metrics: Arc::clone(&metrics),
-        seed: 1,
-    }));
-    let controller = Arc::new(DaemonSets::new(
-        model,
-        Parts {
-            api: dyn_api,
-            clock: clock(),
-            stores: Arc::clone(&stores),
-            overlay,
-            executor,
-            recorder,
-            metrics,
-        },
-    ));
-    stores.listen(vec![Arc::clone(&controller) as _]);
+    let wired = Wired::new(model, &api, &clock());
     Bench {
-        stores,
-        controller,
+        stores: wired.stores,
+        controller: wired.controller,
         api,
     }
 }
