@@ -21,16 +21,9 @@ use crate::output::{self, talk};
 /// over within 15 s when it dies, within 2 s when it is stopped. Serves /healthz, /readyz and /metrics all the time.
 #[derive(Debug, Args)]
 pub struct Controller {
-    /// Which controllers
-    #[arg(
-        long,
-        value_name = "LIST",
-        env = "PITSTOP_CONTROLLERS",
-        hide_env = true,
-        value_delimiter = ',',
-        default_value = "daemon-pod-updater"
-    )]
-    pub controllers: Vec<Name>,
+    /// Which controllers.
+    #[command(flatten)]
+    pub controllers: Wanted,
     /// Run native-daemonset also where a fresh Lease shows that Kubernetes has one of its own
     #[arg(long, env = "PITSTOP_FORCE", hide_env = true)]
     pub force: bool,
@@ -46,6 +39,29 @@ pub struct Controller {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
+}
+
+/// Which controllers are meant.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// Which controllers
+    #[arg(
+        long = "controllers",
+        value_name = "LIST",
+        env = "PITSTOP_CONTROLLERS",
+        hide_env = true,
+        value_delimiter = ',',
+        default_value = "daemon-pod-updater"
+    )]
+    pub names: Vec<Name>,
+}
+
+impl Wanted {
+    /// Each of them once.
+    #[must_use]
+    pub fn controllers(&self) -> BTreeSet<pitstop_controller::Controller> {
+        self.names.iter().copied().map(Into::into).collect()
+    }
 }
 
 /// A controller, as it is named on the command line.
@@ -77,8 +93,7 @@ impl Controller {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
         let client = self.connect.connect().await?.client;
-        let wanted: BTreeSet<pitstop_controller::Controller> =
-            self.controllers.iter().copied().map(Into::into).collect();
+        let wanted = self.controllers.controllers();
         let names: Vec<&str> = wanted.iter().map(|controller| controller.name()).collect();
         let names = names.join(", ");
         let mut config = config(wanted)?;

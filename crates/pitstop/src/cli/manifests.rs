@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::controller::Name;
+use crate::cli::controller::Wanted;
 use crate::manifests::{self, NAMESPACE, Options};
 use crate::output;
 
@@ -47,16 +47,9 @@ pub struct Manifests {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub replicas: u32,
-    /// Which controllers
-    #[arg(
-        long,
-        value_name = "LIST",
-        env = "PITSTOP_CONTROLLERS",
-        hide_env = true,
-        value_delimiter = ',',
-        default_value = "daemon-pod-updater"
-    )]
-    pub controllers: Vec<Name>,
+    /// Which controllers.
+    #[command(flatten)]
+    pub controllers: Wanted,
     /// Form of the answer
     #[arg(
         short,
@@ -85,15 +78,11 @@ impl Manifests {
     /// # Errors
     /// Stdout is closed.
     pub fn run(self) -> anyhow::Result<()> {
-        let mut controllers: Vec<pitstop_controller::Controller> =
-            self.controllers.into_iter().map(Into::into).collect();
-        controllers.sort_unstable();
-        controllers.dedup();
         let options = Options {
             namespace: self.namespace,
             image: self.image,
             replicas: self.replicas,
-            controllers,
+            controllers: self.controllers.controllers().into_iter().collect(),
         };
         match self.output {
             Form::Yaml => output::data(manifests::render(&options, None).trim_end()),
