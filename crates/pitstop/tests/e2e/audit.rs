@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
-use pitstop_api::{keys, reasons};
+use pitstop_api::keys;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::objects::{is_ready, node_of, owner, text};
 
 /// One write, as the API server noted it.
 #[derive(Debug, Clone, Deserialize)]
@@ -236,7 +238,7 @@ impl World {
             "pods" if object["kind"] == "Pod" => self.apply_pod(write, object),
             "nodes" if object["kind"] == "Node" => {
                 let name = text(&object["metadata"]["name"]);
-                if write.verb != "delete" && has_condition(object, reasons::READY) {
+                if write.verb != "delete" && is_ready(object) {
                     self.ready_nodes.insert(name);
                 } else {
                     self.ready_nodes.remove(&name);
@@ -264,7 +266,7 @@ impl World {
             daemonset: owner(object),
             node: node_of(object),
             hash: text(&object["metadata"]["labels"][keys::REVISION_HASH]),
-            is_ready: has_condition(object, reasons::READY),
+            is_ready: is_ready(object),
             is_terminating,
         };
         self.touched = Some((pod.daemonset.clone(), pod.node.clone()));
@@ -280,36 +282,6 @@ impl World {
         }
         self.pods.insert(uid, pod);
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-/// The uid of the controller of an object.
-fn owner(object: &Value) -> String {
-    let owners = object["metadata"]["ownerReferences"].as_array();
-    let controller = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == true));
-    controller.map_or_else(String::new, |owner| text(&owner["uid"]))
-}
-
-/// The node of a pod of a DaemonSet: before it is bound, the one that its affinity names.
-fn node_of(pod: &Value) -> String {
-    let bound = text(&pod["spec"]["nodeName"]);
-    if !bound.is_empty() {
-        return bound;
-    }
-    let wanted = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    text(&wanted["nodeSelectorTerms"][0]["matchFields"][0]["values"][0])
-}
-
-fn has_condition(object: &Value, kind: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.is_some_and(|conditions| {
-        conditions
-            .iter()
-            .any(|condition| condition["type"] == kind && condition["status"] == "True")
-    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::mutant::Mutant;
+use crate::objects::text;
 use crate::storm::{Fault, Storm};
 
 /// How late a watch or a list may be. Units: milliseconds.
@@ -25,7 +26,7 @@ const LATE: u64 = 2_000;
 /// What all replicas have done.
 #[derive(Default)]
 pub(crate) struct Deeds {
-    /// Uids of the pods whose deletion was carried out for us, and whether the API server was told which pod was meant.
+    /// Uids of the pods whose deletion was carried out for us.
     pub(crate) deleted: Mutex<Vec<String>>,
     /// Writes that were carried out, leases and events aside.
     pub(crate) n_writes: AtomicU64,
@@ -118,34 +119,31 @@ impl Faulty {
 
     /// Lets a write through, and remembers it.
     async fn carry_out(&self, call: Call) -> Result<Bytes, CallError> {
-        let (verb, resource) = (call.verb, call.resource);
         if let Some(answer) = self.mutant.pretends(&call) {
             return answer;
         }
         let answer = self.inner.send(call.clone()).await?;
-        if !matches!(resource, Resource::Leases | Resource::Events) {
-            self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
-        }
-        if resource == Resource::Pods && verb == Verb::Delete {
-            let pod: Value = serde_json::from_slice(&answer).unwrap_or_default();
-            let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-            self.deeds.deleted.lock().unwrap().push(uid.to_owned());
-        }
+        self.note(&call, &answer);
         for more in self.mutant.adds(&call, &answer, &*self.inner).await {
-            Box::pin(self.carry_out_as_ours(more)).await;
+            if let Ok(answer) = self.inner.send(more.clone()).await {
+                self.note(&more, &answer);
+            }
         }
         Ok(answer)
     }
 
-    async fn carry_out_as_ours(&self, call: Call) {
-        let is_deletion = call.verb == Verb::Delete;
-        let Ok(answer) = self.inner.send(call).await else {
-            return;
-        };
-        self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
-        let object: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        if let (true, Some(uid)) = (is_deletion, object["metadata"]["uid"].as_str()) {
-            self.deeds.deleted.lock().unwrap().push(uid.to_owned());
+    /// Remembers a write that was carried out.
+    fn note(&self, call: &Call, answer: &[u8]) {
+        if !matches!(call.resource, Resource::Leases | Resource::Events) {
+            self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        if call.resource == Resource::Pods && call.verb == Verb::Delete {
+            let pod: Value = serde_json::from_slice(answer).unwrap_or_default();
+            self.deeds
+                .deleted
+                .lock()
+                .unwrap()
+                .push(text(&pod["metadata"]["uid"]));
         }
     }
 
@@ -272,7 +270,7 @@ fn coalesce(lines: Vec<Bytes>) -> Vec<Bytes> {
         .collect()
 }
 
-pub(crate) fn refused(code: u16, reason: &str, message: &str) -> CallError {
+fn refused(code: u16, reason: &str, message: &str) -> CallError {
     let body = json!({"kind": "Status", "reason": reason, "message": message, "code": code});
     CallError::from_answer(code, body.to_string().as_bytes())
 }

@@ -10,7 +10,7 @@ use pitstop_api::{SharedClock, keys};
 use pitstop_controller::api::{Api, Call, KubeApi, Resource, Verb};
 use serde_json::Value;
 
-use crate::judge::{is_ready, node_of};
+use crate::objects::{is_ready, node_of};
 
 /// What is followed.
 const KINDS: [Resource; 4] = [

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::{keys, reasons};
+use pitstop_api::keys;
 use pitstop_controller::api::Resource;
 use serde_json::Value;
 
 use crate::history::Entry;
+use crate::objects::{is_ready, node_of, owner, text};
 
 /// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
 const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
@@ -210,35 +211,4 @@ fn images(template: &Value) -> Value {
         .flatten()
         .map(|container| container["image"].clone());
     images.collect()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-/// The uid of the controller of an object.
-pub(crate) fn owner(object: &Value) -> String {
-    let owners = object["metadata"]["ownerReferences"].as_array();
-    let controller = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == true));
-    controller.map_or_else(String::new, |owner| text(&owner["uid"]))
-}
-
-/// The node of a pod of a DaemonSet: before it is bound, the one that its affinity names.
-pub(crate) fn node_of(pod: &Value) -> String {
-    let bound = text(&pod["spec"]["nodeName"]);
-    if !bound.is_empty() {
-        return bound;
-    }
-    let wanted = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    text(&wanted["nodeSelectorTerms"][0]["matchFields"][0]["values"][0])
-}
-
-/// Of a pod or a node: is its condition Ready?
-pub(crate) fn is_ready(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.is_some_and(|conditions| {
-        conditions
-            .iter()
-            .any(|condition| condition["type"] == reasons::READY && condition["status"] == "True")
-    })
 }

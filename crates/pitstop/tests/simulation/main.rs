@@ -10,6 +10,10 @@ mod faulty;
 mod history;
 mod judge;
 mod mutant;
+#[path = "../e2e/objects.rs"]
+mod objects;
+#[path = "../e2e/skewed.rs"]
+mod skewed;
 mod storm;
 mod story;
 

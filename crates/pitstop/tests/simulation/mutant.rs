@@ -92,7 +92,7 @@ impl Mutant {
         {
             return false;
         }
-        let is_ready = crate::judge::is_ready(pod);
+        let is_ready = crate::objects::is_ready(pod);
         match self {
             Self::ExceedsTheBudget => is_ready && hash(pod) == hash(deleted),
             Self::TouchesTheFinished => is_ready && hash(pod) != hash(deleted),

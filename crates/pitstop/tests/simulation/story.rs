@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use pitstop_api::{Clock, SharedClock, keys};
+use pitstop_api::{SharedClock, keys};
 use pitstop_cluster::informer::request;
 use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
 use pitstop_cluster::{Cluster, Config, VirtualClock};
@@ -22,8 +22,10 @@ use tokio::time::sleep;
 
 use crate::faulty::{Deeds, Fate, Faulty};
 use crate::history::{self, Entry, History};
-use crate::judge::{self, Rules, is_ready, judge, node_of};
+use crate::judge::{Rules, judge};
 use crate::mutant::Mutant;
+use crate::objects::{is_ready, node_of, owner};
+use crate::skewed::Skewed;
 use crate::storm::{Fault, Injected, Omitted, Storm};
 
 /// The DaemonSet.
@@ -145,7 +147,7 @@ impl World {
                 fate: Arc::clone(&fate),
                 mutant,
             };
-            let clock = Arc::new(Skewed(Arc::clone(&clock), SignedDuration::from_secs(skew)));
+            let clock = Skewed::by(skew, Arc::clone(&clock));
             tokio::spawn(live(name, api, clock, random.random()));
             fates.push(fate);
         }
@@ -191,7 +193,7 @@ impl World {
     /// The pods of the DaemonSet.
     async fn ours(&self) -> Vec<Value> {
         let mut pods = self.pods().await;
-        pods.retain(|pod| !judge::owner(pod).is_empty());
+        pods.retain(|pod| !owner(pod).is_empty());
         pods
     }
 
@@ -512,15 +514,5 @@ async fn live(name: &'static str, api: Faulty, clock: SharedClock, seed: u64) {
             () = runs => {}
         }
         sleep(Duration::from_secs(3)).await;
-    }
-}
-
-/// A clock that is off by so much.
-#[derive(Debug)]
-struct Skewed(SharedClock, SignedDuration);
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        self.0.now() + self.1
     }
 }
