@@ -1,10 +1,10 @@
-//! The same stories on a real control plane, which this suite starts, one story at a time.
+//! The same stories on real control planes, which this suite starts: each story has one for itself meanwhile.
 
 use std::path::PathBuf;
 
 use kube::Client;
 use pitstop_controller::Controller;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::control_plane::{ControlPlane, Tuning, programs};
 use crate::world::{World, kubectl_is_there};
@@ -17,11 +17,14 @@ mod rights;
 mod site;
 mod webhook;
 
-/// The control plane of this process. It is started by the first who needs it, and ends with the process.
-static SHARED: Mutex<Shared> = Mutex::const_new(Shared {
-    plane: None,
-    is_clean: true,
-});
+/// How many control planes there are at once. The stories wait for leases and grace periods for most of their time; more
+/// than two would take processors from each other on a machine that has two.
+const N_PLANES: usize = 2;
+
+/// The control planes of this process. Each is started by the first who needs it, and ends with the process.
+static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];
+/// One permit for each of them.
+static TURNS: Semaphore = Semaphore::const_new(N_PLANES);
 
 struct Shared {
     plane: Option<ControlPlane>,
@@ -29,23 +32,33 @@ struct Shared {
     is_clean: bool,
 }
 
-/// The control plane, for one test alone.
+impl Shared {
+    const NONE: Self = Self {
+        plane: None,
+        is_clean: true,
+    };
+}
+
+/// A control plane, for one test alone.
 pub(crate) struct Plane {
     shared: MutexGuard<'static, Shared>,
+    /// Given back after the lock, so that who has a permit finds one that is free.
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Plane {
     /// Waits for the turn of this test. `None`: there is no real control plane on this machine, which was said.
     pub(crate) async fn take() -> Option<Self> {
         let programs = programs()?;
-        let mut shared = SHARED.lock().await;
+        let turn = TURNS.acquire().await.unwrap();
+        let mut shared = PLANES.iter().find_map(|plane| plane.try_lock().ok()).unwrap();
         let is_usable = shared.is_clean && shared.plane.as_ref().is_some_and(ControlPlane::is_whole);
         if !is_usable {
             shared.plane = None;
             shared.plane = Some(ControlPlane::start(programs, Tuning::default()).await);
         }
         shared.is_clean = false;
-        Some(Self { shared })
+        Some(Self { shared, _turn: turn })
     }
 
     /// The control plane.

@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -20,6 +19,7 @@ use super::account::UPGRADER;
 use super::site::{Site, V1, V2, V3, eventually};
 use crate::audit::Write;
 use crate::background::Background;
+use crate::skewed::Skewed;
 
 const N_NODES: usize = 8;
 const OTHER: &str = "system:serviceaccount:pitstop-system:other";
@@ -53,8 +53,7 @@ impl Two {
 }
 
 async fn stand_by(site: &Site, kubeconfig: &Path) -> Background {
-    let arguments = ["controller", "--metrics-addr", "127.0.0.1:0", "--log", "info"];
-    let standby = Background::spawn(site.folder.path(), kubeconfig, &arguments);
+    let standby = site.spawn_controller(kubeconfig, &[]);
     eventually("it stands by", || async { standby.said().contains(WAITING) }).await;
     standby
 }
@@ -62,36 +61,26 @@ async fn stand_by(site: &Site, kubeconfig: &Path) -> Background {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_takes_over_from_one_that_crashed() {
     let Some(two) = Two::half_way().await else { return };
-    let (site, mut standby) = (two.site, two.standby);
     let killed_at = SystemClock.now();
     two.leader.kill().await;
-
-    standby.starts_to_lead().await;
-    let taken = takeover(&site.writes(), OTHER);
-    assert!(
-        taken.answered_at.duration_since(killed_at) < AFTER_A_CRASH,
-        "killed at {killed_at}, taken at {}",
-        taken.answered_at
-    );
-    site.wait_all(V2).await;
-    site.expect_well(&BOTH);
-    standby.stop().await;
-    site.leave().await;
+    taken_over_within(AFTER_A_CRASH, killed_at, two.site, two.standby).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_takes_over_at_once_from_one_that_ends() {
     let Some(two) = Two::half_way().await else { return };
-    let (site, mut standby) = (two.site, two.standby);
     let told_at = SystemClock.now();
     two.leader.stop().await;
+    taken_over_within(AFTER_A_STOP, told_at, two.site, two.standby).await;
+}
 
+/// The standby leads so soon after the other one went, and ends the rollout.
+async fn taken_over_within(limit: SignedDuration, gone_at: Timestamp, site: Site, mut standby: Background) {
     standby.starts_to_lead().await;
-    let taken = takeover(&site.writes(), OTHER);
+    let taken_at = takeover(&site.writes(), OTHER).answered_at;
     assert!(
-        taken.answered_at.duration_since(told_at) < AFTER_A_STOP,
-        "told to stop at {told_at}, taken at {}",
-        taken.answered_at
+        taken_at.duration_since(gone_at) < limit,
+        "gone at {gone_at}, taken at {taken_at}"
     );
     site.wait_all(V2).await;
     site.expect_well(&BOTH);
@@ -143,7 +132,7 @@ async fn clocks_may_differ() {
     site.wait_all(V1).await;
     let kubeconfig = site.plane.controller_kubeconfig().await;
     let other = site.plane.second_account("other").await;
-    let (ahead, behind) = (Skewed::by(5), Skewed::by(-5));
+    let (ahead, behind) = (skewed_by(5), skewed_by(-5));
     let first = Candidate::start(&site, kubeconfig, &ahead).await;
     eventually("the first leads", || async { holder(&site).await == first.name }).await;
     let second = Candidate::start(&site, other.clone(), &behind).await;
@@ -192,6 +181,10 @@ async fn clocks_may_differ() {
         .await
         .unwrap();
     site.leave().await;
+}
+
+fn skewed_by(seconds: i64) -> Arc<Skewed> {
+    Skewed::by(seconds, Arc::new(SystemClock))
 }
 
 /// The first write with which `user` has the lease.
@@ -247,30 +240,6 @@ async fn expect_skew(site: &Site, name: &str, seconds: i64) {
     assert!(range.contains(&off), "renewed {off:#} from now");
 }
 
-/// A clock that is some seconds off.
-#[derive(Debug)]
-struct Skewed {
-    seconds: AtomicI64,
-}
-
-impl Skewed {
-    fn by(seconds: i64) -> Arc<Self> {
-        Arc::new(Self {
-            seconds: AtomicI64::new(seconds),
-        })
-    }
-
-    fn set(&self, seconds: i64) {
-        self.seconds.store(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + SignedDuration::from_secs(self.seconds.load(Ordering::Relaxed))
-    }
-}
-
 /// A controller in this process, with a clock of its own.
 struct Candidate {
     name: String,
@@ -279,7 +248,7 @@ struct Candidate {
 
 impl Candidate {
     async fn start(site: &Site, kubeconfig: PathBuf, clock: &Arc<Skewed>) -> Self {
-        let name = format!("with-skew-{}", clock.seconds.load(Ordering::Relaxed));
+        let name = format!("with-skew-{}", clock.seconds());
         let clock: Arc<dyn Clock> = Arc::<Skewed>::clone(clock);
         let mut config = Config::new(clock, name.clone(), 1);
         config.controllers = BTreeSet::from([Controller::DaemonPodUpdater]);

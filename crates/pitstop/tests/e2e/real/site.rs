@@ -87,9 +87,16 @@ impl Site {
 
     /// `pitstop controller`, as somebody.
     pub(crate) async fn controller_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Background {
+        let mut controller = self.spawn_controller(kubeconfig, arguments);
+        controller.next_line().await;
+        controller
+    }
+
+    /// The same, without a wait for it to be ready.
+    pub(crate) fn spawn_controller(&self, kubeconfig: &Path, arguments: &[&str]) -> Background {
         let mut all = vec!["controller", "--metrics-addr", "127.0.0.1:0", "--log", "info"];
         all.extend(arguments);
-        Background::start(self.folder.path(), kubeconfig, &all).await
+        Background::spawn(self.folder.path(), kubeconfig, &all)
     }
 
     /// The kubeconfig of pitstop's service account, through a proxy.
@@ -233,6 +240,11 @@ impl Site {
     pub(crate) async fn leave(self) {
         self.daemonsets()
             .delete(NAME, &DeleteParams::background())
+            .await
+            .unwrap();
+        // Some may be without an owner.
+        self.pods()
+            .delete_collection(&DeleteParams::default(), &ListParams::default())
             .await
             .unwrap();
         eventually("the pods are gone", || async {
