@@ -1,4 +1,5 @@
-//! Controllers inside the process: scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC.
+//! Controllers inside the process: scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC,
+//! and those of the workloads.
 //!
 //! They are ordinary clients, so what others see is what they would see of a real cluster. Each of them is a state that
 //! changes go into and writes come out of; this loop feeds them, and carries the writes out.
@@ -24,6 +25,7 @@ mod namespaces;
 mod pod_gc;
 mod scheduler;
 mod wire;
+mod workloads;
 mod writes;
 
 use garbage::{Garbage, collection_path};
@@ -32,6 +34,7 @@ use namespaces::Namespaces;
 use pod_gc::PodGc;
 use scheduler::Scheduler;
 use wire::{Lease, Meta, Namespace, Node, Pod};
+use workloads::{Seen, Workloads};
 use writes::{Answer, Asked, Write, Writer};
 
 /// Pods that wait for a node are looked at again after this long. Source: embedded-cluster.md 16.1.
@@ -97,6 +100,8 @@ struct Keeper {
     garbage: Garbage,
     namespace_lifecycle: Namespaces,
     pod_gc: PodGc,
+    workload_objects: mpsc::Receiver<Seen>,
+    workloads: Workloads,
     ca_certificate: watch::Receiver<Option<String>>,
 }
 
@@ -121,7 +126,9 @@ impl Keeper {
                 client.clone(),
                 "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
             ),
+            workload_objects: workloads::watch_all(&client),
             namespaces: informer::watch(client, "/api/v1/namespaces"),
+            workloads: Workloads::default(),
             objects,
             unsynced,
             scheduler: Scheduler::default(),
@@ -142,21 +149,29 @@ impl Keeper {
         let mut look_again = interval(LOOK_AGAIN);
         look_again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let writes = tokio::select! {
-                // In a fixed order, so that a simulation can be repeated. What is due comes first.
-                biased;
-                _ = tick.tick() => self.on_tick(),
-                _ = retry.tick() => self.scheduler.retry_all(self.now()),
-                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
+            let wake = self.workloads.next_wake(self.now());
+            let mut writes = tokio::select! {
                 Some(change) = self.nodes.recv() => self.on_node(change),
                 Some(change) = self.pods.recv() => self.on_pod(change),
                 Some(change) = self.leases.recv() => self.on_lease(change),
                 Some(change) = self.namespaces.recv() => self.on_namespace(change),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
+                _ = tick.tick() => self.on_tick(),
+                _ = retry.tick() => self.scheduler.retry_all(self.now()),
                 Ok(()) = self.ca_certificate.changed() => self.on_certificate(),
+                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
+                Some(seen) = self.workload_objects.recv() => {
+                self.workloads.on_seen(seen);
+                Vec::new()
+            }
+                () = pause(wake), if wake.is_some() => Vec::new(),
                 else => return,
             };
+            // Decisions wait until what has come in is known: one decision answers many changes.
+            if self.pods.is_empty() && self.workload_objects.is_empty() {
+                writes.extend(self.workloads.work(self.now()));
+            }
             for write in writes {
                 self.writer.begin(write);
             }
@@ -188,12 +203,16 @@ impl Keeper {
         let (pod, is_gone) = match change {
             Change::Applied(pod) => (pod, false),
             Change::Deleted(pod) => (pod, true),
-            Change::Synced => return Vec::new(),
+            Change::Synced => {
+                self.workloads.on_pods_synced();
+                return Vec::new();
+            }
         };
         let Ok(uid) = pod.metadata.uid() else {
             return Vec::new();
         };
         self.pod_gc.on_pod(&pod, uid, is_gone, now);
+        self.workloads.on_pod(&pod, uid, is_gone);
         let mut writes = self.scheduler.on_pod(&pod, uid, is_gone, now);
         writes.extend(self.lifecycle.on_pod(&pod, uid, is_gone, now));
         writes
@@ -255,7 +274,11 @@ impl Keeper {
 
     fn on_answer(&mut self, answer: Answer) -> Vec<Write> {
         let now = self.now();
-        let Answer { asked, result } = answer;
+        let Answer {
+            asked,
+            result,
+            message,
+        } = answer;
         match asked {
             Asked::Bind(uid) => self.scheduler.on_bound(uid, result.is_ok(), now),
             Asked::Owner { owner, path } => self.garbage.on_owner(owner, path, &result),
@@ -266,6 +289,7 @@ impl Keeper {
             Asked::Remains { namespace, kind } => self
                 .namespace_lifecycle
                 .on_remains(&namespace, kind, &result, now),
+            Asked::Workload(taken) => self.workloads.on_taken(*taken, result, message, now),
             Asked::Finalized(namespace) => {
                 self.namespace_lifecycle.on_finalized(&namespace, result.is_err());
                 Vec::new()
@@ -286,6 +310,11 @@ impl Keeper {
     }
 }
 
+/// Waits for the next time that a workload is to be looked at.
+async fn pause(wake: Option<Duration>) {
+    tokio::time::sleep(wake.unwrap_or(Duration::MAX)).await;
+}
+
 /// Which kinds a watch has not listed yet, and the changes of all of them.
 type Everything = (
     BTreeSet<(&'static str, &'static str)>,
@@ -303,7 +332,6 @@ fn watch_all(client: &Client) -> Everything {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    biased;
                     Some(change) = changes.recv() => {
                         if sender.send((kind, change)).await.is_err() {
                             return;

@@ -185,7 +185,10 @@ impl<T: Object> Informer<T> {
                 }
                 Ok(Some(WatchEvent::Deleted(object))) => {
                     version.clone_from(&object.meta().resource_version);
-                    self.delete(&key(object.meta())).await;
+                    // What the server says last is newer than what was known, by the version of the removal.
+                    if self.known.remove(&key(object.meta())).is_some() {
+                        let _ = self.sender.send(Change::Deleted(Arc::new(object))).await;
+                    }
                 }
                 Ok(Some(WatchEvent::Bookmark(bookmark))) => version = bookmark.metadata.resource_version,
                 Ok(Some(WatchEvent::Error(status))) if status.code == 410 => return Ok(End::Relist),

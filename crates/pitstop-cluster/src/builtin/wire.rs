@@ -104,6 +104,23 @@ pub(super) struct Status {
     pub(super) phase: String,
     pub(super) conditions: Vec<Condition>,
     pub(super) allocatable: Quantities,
+    #[serde(rename = "podIPs")]
+    pub(super) pod_ips: Vec<PodIp>,
+    #[serde(rename = "containerStatuses")]
+    pub(super) container_statuses: Vec<ContainerStatus>,
+}
+
+/// One address of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct PodIp {
+    pub(super) ip: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ContainerStatus {
+    pub(super) restart_count: i64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -113,6 +130,7 @@ pub(super) struct Condition {
     pub(super) kind: String,
     pub(super) status: String,
     pub(super) last_heartbeat_time: Option<Timestamp>,
+    pub(super) last_transition_time: Option<Timestamp>,
 }
 
 impl Status {
@@ -135,6 +153,12 @@ impl Pod {
             tolerations: self.spec.tolerations.clone(),
             host_network: false,
         }
+    }
+
+    /// Since when it is ready; `None` if it is not.
+    pub(super) fn ready_since(&self) -> Option<Timestamp> {
+        let ready = self.status.conditions.iter().find(|c| c.kind == "Ready")?;
+        (ready.status == "True").then_some(ready.last_transition_time.unwrap_or_default())
     }
 
     /// Has it come to its end?

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::workloads::Taken;
 use crate::informer::request;
-use crate::kinds::Kind;
+use crate::kinds::{self, Kind};
 
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
@@ -49,6 +50,8 @@ pub(super) enum Asked {
     Remains { namespace: String, kind: &'static Kind },
     /// The namespace controller, about the end of a namespace.
     Finalized(String),
+    /// A controller of workloads, about a step of its plan.
+    Workload(Box<Taken>),
 }
 
 /// How a write ended.
@@ -57,6 +60,15 @@ pub(super) struct Answer {
     pub(super) asked: Asked,
     /// What the server answered; the code of a refusal.
     pub(super) result: Result<Value, u16>,
+    /// What the server said when it refused.
+    pub(super) message: String,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+struct Refusal {
+    code: u16,
+    message: String,
 }
 
 impl Write {
@@ -94,6 +106,14 @@ impl Write {
 
     pub(super) fn merge(path: String, body: Value) -> Self {
         let content_type = Some("application/merge-patch+json");
+        Self {
+            content_type,
+            ..Self::new(Method::PATCH, path, Some(body))
+        }
+    }
+
+    pub(super) fn json(path: String, body: Value) -> Self {
+        let content_type = Some("application/json-patch+json");
         Self {
             content_type,
             ..Self::new(Method::PATCH, path, Some(body))
@@ -176,7 +196,7 @@ impl Event<'_> {
                 "namespace": namespace,
             },
             "involvedObject": {
-                "apiVersion": "v1", "kind": self.kind, "name": self.meta.name, "namespace": self.meta.namespace,
+                "apiVersion": api_version(self.kind), "kind": self.kind, "name": self.meta.name, "namespace": self.meta.namespace,
                 "uid": self.uid,
             },
             "reason": self.reason, "message": self.message,
@@ -189,6 +209,12 @@ impl Event<'_> {
             ..Write::post(format!("/api/v1/namespaces/{namespace}/events"), body)
         }
     }
+}
+
+/// The `apiVersion` of a built-in kind.
+fn api_version(kind: &str) -> String {
+    let found = kinds::all().iter().find(|entry| entry.kind == kind);
+    found.map_or_else(|| "v1".to_owned(), Kind::api_version)
 }
 
 /// A JSON time of whole seconds.
@@ -248,21 +274,27 @@ impl Writer {
 
 impl Asker {
     /// Sends a request. A refusal is news that a watch tells too; only a server that cannot take it is asked again.
-    async fn ask(&self, write: &Write) -> Result<Value, u16> {
+    async fn ask(&self, write: &Write) -> Result<Value, Refusal> {
         let mut wait = Duration::from_millis(50);
         let mut tried = 1;
         loop {
             let (method, body) = (write.method.clone(), write.body.as_ref());
-            let code = match request(&self.client, method, &write.path, write.content_type, body).await {
+            let refusal = match request(&self.client, method, &write.path, write.content_type, body).await {
                 Ok(value) => return Ok(value),
-                Err(kube::Error::Api(status)) => status.code,
+                Err(kube::Error::Api(status)) => Refusal {
+                    code: status.code,
+                    message: status.message,
+                },
                 Err(error) => {
                     tracing::debug!(%error, path = write.path, "a request of a built-in controller failed");
-                    503
+                    Refusal {
+                        code: 503,
+                        message: error.to_string(),
+                    }
                 }
             };
-            if tried == TRIES || (code < 500 && code != 429) {
-                return Err(code);
+            if tried == TRIES || (refusal.code < 500 && refusal.code != 429) {
+                return Err(refusal);
             }
             tried += 1;
             tokio::time::sleep(wait).await;
@@ -270,12 +302,20 @@ impl Asker {
         }
     }
 
-    fn answer(&self, write: Write, result: Result<Value, u16>) {
-        if let Err(code) = result {
-            tracing::debug!(method = %write.method, path = write.path, code, "refused");
+    fn answer(&self, write: Write, result: Result<Value, Refusal>) {
+        if let Err(refusal) = &result {
+            let (code, message) = (refusal.code, &refusal.message);
+            tracing::debug!(method = %write.method, path = write.path, code, message, "refused");
         }
-        if let Some(asked) = write.asked_by {
-            let _ = self.answers.send(Answer { asked, result });
-        }
+        let Some(asked) = write.asked_by else { return };
+        let (result, message) = match result {
+            Ok(value) => (Ok(value), String::new()),
+            Err(refusal) => (Err(refusal.code), refusal.message),
+        };
+        let _ = self.answers.send(Answer {
+            asked,
+            result,
+            message,
+        });
     }
 }

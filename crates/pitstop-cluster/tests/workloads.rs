@@ -1,0 +1,496 @@
+//! Deployments and ReplicaSets on simulated nodes, under virtual time. Source: embedded-cluster.md 10.2, 16, 19.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use kube::Client;
+use pitstop_cluster::informer::{is_status, request};
+use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
+use pitstop_cluster::{Cluster, Config, VirtualClock};
+use serde_json::{Value, json};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+const WEB: &str = "/apis/apps/v1/namespaces/default/deployments/web";
+const REVISION: &str = "deployment.kubernetes.io/revision";
+
+struct World {
+    client: Client,
+    _cluster: Cluster,
+    _fleet: Fleet,
+}
+
+async fn world(n_nodes: usize) -> World {
+    let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let config = Config {
+        clock: clock.clone(),
+        seed: Some(7),
+        ..Config::default()
+    };
+    let cluster = Cluster::start(config).await.unwrap();
+    let client = cluster.client();
+    let fleet_config = FleetConfig {
+        clock,
+        ..FleetConfig::default()
+    };
+    let fleet = Fleet::start(client.clone(), fleet_config).await.unwrap();
+    for n in 0..n_nodes {
+        fleet.add(NodeSpec::new(&format!("n{n}"))).await.unwrap();
+    }
+    World {
+        client,
+        _cluster: cluster,
+        _fleet: fleet,
+    }
+}
+
+impl World {
+    async fn get(&self, path: &str) -> Option<Value> {
+        match request(&self.client, Method::GET, path, None, None).await {
+            Err(error) if is_status(&error, 404) => None,
+            other => Some(other.unwrap()),
+        }
+    }
+
+    async fn items(&self, path: &str) -> Vec<Value> {
+        self.get(path).await.unwrap()["items"].as_array().unwrap().clone()
+    }
+
+    async fn post(&self, path: &str, object: Value) -> Value {
+        request(&self.client, Method::POST, path, None, Some(&object))
+            .await
+            .unwrap()
+    }
+
+    async fn merge(&self, path: &str, patch: Value) -> Value {
+        let merge = Some("application/merge-patch+json");
+        request(&self.client, Method::PATCH, path, merge, Some(&patch))
+            .await
+            .unwrap()
+    }
+
+    /// Waits, in virtual time, until the object (or its absence) satisfies the condition.
+    async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..20_000 {
+            let object = self.get(path).await.unwrap_or_default();
+            if holds(&object) {
+                return object;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what} never came true: {:#?}", self.get(path).await);
+    }
+
+    /// Waits until `kubectl rollout status` would say that the Deployment is rolled out.
+    async fn until_rolled_out(&self) -> Value {
+        self.until(WEB, "rolled out", is_rolled_out).await
+    }
+
+    async fn set_of_revision(&self, revision: &str) -> Option<Value> {
+        let sets = self.items(SETS).await;
+        let is_it = |set: &Value| set["metadata"]["annotations"][REVISION] == revision;
+        sets.into_iter().find(is_it)
+    }
+
+    async fn reasons_of(&self, name: &str) -> Vec<String> {
+        let events = self.items("/api/v1/namespaces/default/events").await;
+        let about = events
+            .iter()
+            .filter(|event| event["involvedObject"]["name"] == name);
+        about
+            .map(|event| event["message"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn is_rolled_out(web: &Value) -> bool {
+    let number = |pointer: &str| web.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
+    let wanted = number("/spec/replicas");
+    let reached = |name: &str| number(&format!("/status/{name}")) == wanted;
+    number("/status/observedGeneration") == number("/metadata/generation")
+        && ["replicas", "updatedReplicas", "availableReplicas"]
+            .into_iter()
+            .all(reached)
+}
+
+fn reason(object: &Value, kind: &str) -> String {
+    let conditions = object["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    found
+        .map_or("", |condition| condition["reason"].as_str().unwrap())
+        .to_owned()
+}
+
+fn web(replicas: i64, change: impl FnOnce(&mut Value)) -> Value {
+    let mut web = json!({
+        "metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "nginx", "image": "nginx:1.19.4"}]},
+            },
+        },
+    });
+    change(&mut web);
+    web
+}
+
+fn image(image: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "nginx", "image": image}]}}}})
+}
+
+async fn deploy(world: &World, web: Value) {
+    world
+        .post("/apis/apps/v1/namespaces/default/deployments", web)
+        .await;
+    world.until_rolled_out().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_makes_a_set_that_makes_pods() {
+    let world = world(2).await;
+    deploy(&world, web(3, |_| {})).await;
+    let web = world
+        .until(WEB, "complete", |web| {
+            reason(web, "Progressing") == "NewReplicaSetAvailable"
+        })
+        .await;
+    assert_eq!(web["metadata"]["annotations"][REVISION], "1");
+    assert_eq!(reason(&web, "Available"), "MinimumReplicasAvailable");
+    let sets = world.items(SETS).await;
+    let [set] = sets.as_slice() else {
+        panic!("{sets:#?}")
+    };
+    let hash = set["metadata"]["labels"]["pod-template-hash"].as_str().unwrap();
+    assert_eq!(set["metadata"]["name"], format!("web-{hash}"));
+    assert_eq!(set["spec"]["selector"]["matchLabels"]["pod-template-hash"], hash);
+    assert_eq!(
+        set["metadata"]["ownerReferences"][0]["uid"],
+        web["metadata"]["uid"]
+    );
+    assert_eq!(set["status"]["fullyLabeledReplicas"], 3);
+    for pod in world.items(PODS).await {
+        assert_eq!(pod["metadata"]["generateName"], format!("web-{hash}-"));
+        assert_eq!(pod["metadata"]["labels"]["pod-template-hash"], hash);
+        assert_eq!(
+            pod["metadata"]["ownerReferences"][0]["uid"],
+            set["metadata"]["uid"]
+        );
+    }
+    assert_eq!(
+        world.reasons_of("web").await,
+        [format!("Scaled up replica set web-{hash} from 0 to 3")]
+    );
+    let version = web["metadata"]["resourceVersion"].clone();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let later = world.get(WEB).await.unwrap();
+    assert_eq!(later["metadata"]["resourceVersion"], version, "it is at rest");
+}
+
+/// Never more than the surge allows, never fewer than may be missing: with 4 pods and 25 %, from 3 to 5.
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_keeps_within_its_bounds_and_can_be_undone() {
+    let world = world(3).await;
+    deploy(&world, web(4, |_| {})).await;
+    world.merge(WEB, image("nginx:1.19.5")).await;
+    for _ in 0..20_000 {
+        let web = world.get(WEB).await.unwrap();
+        let pods = world.items(PODS).await;
+        let alive = pods
+            .iter()
+            .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        let ready = alive.clone().filter(|pod| reason_is_ready(pod)).count();
+        assert!(alive.count() <= 5, "the surge is one pod");
+        assert!(ready >= 3, "one pod may be missing");
+        if is_rolled_out(&web) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.until_rolled_out().await;
+    assert_eq!(
+        world.get(WEB).await.unwrap()["metadata"]["annotations"][REVISION],
+        "2"
+    );
+    assert_eq!(world.set_of_revision("1").await.unwrap()["spec"]["replicas"], 0);
+    let first = world.set_of_revision("1").await.unwrap()["metadata"]["name"].clone();
+    // What `kubectl rollout undo` sends in the end: the old template.
+    world.merge(WEB, image("nginx:1.19.4")).await;
+    world
+        .until(WEB, "third", |web| {
+            web["metadata"]["annotations"][REVISION] == "3" && is_rolled_out(web)
+        })
+        .await;
+    let third = world.set_of_revision("3").await.unwrap();
+    assert_eq!(
+        third["metadata"]["name"], first,
+        "the set of the old template is taken again"
+    );
+    assert_eq!(
+        third["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"],
+        "1"
+    );
+}
+
+fn reason_is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+#[tokio::test(start_paused = true)]
+async fn recreate_takes_the_old_down_before_the_new_come() {
+    let world = world(2).await;
+    deploy(
+        &world,
+        web(3, |web| web["spec"]["strategy"] = json!({"type": "Recreate"})),
+    )
+    .await;
+    world.merge(WEB, image("nginx:1.19.5")).await;
+    for _ in 0..20_000 {
+        let pods = world.items(PODS).await;
+        let mut images: Vec<&str> = pods
+            .iter()
+            .map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap())
+            .collect();
+        images.dedup();
+        assert!(images.len() <= 1, "never both");
+        if is_rolled_out(&world.get(WEB).await.unwrap()) && images == ["nginx:1.19.5"] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it was never rolled out");
+}
+
+/// embedded-cluster.md 10.2.
+#[tokio::test(start_paused = true)]
+async fn scale_is_one_form_of_the_number_of_replicas() {
+    let world = world(1).await;
+    deploy(&world, web(1, |_| {})).await;
+    let path = format!("{WEB}/scale");
+    let scale = world.get(&path).await.unwrap();
+    assert_eq!(scale["kind"], "Scale");
+    assert_eq!(scale["apiVersion"], "autoscaling/v1");
+    assert_eq!(scale["spec"], json!({"replicas": 1}));
+    assert_eq!(scale["status"], json!({"replicas": 1, "selector": "app=web"}));
+    let generation = world.get(WEB).await.unwrap()["metadata"]["generation"]
+        .as_i64()
+        .unwrap();
+    world.merge(&path, json!({"spec": {"replicas": 3}})).await;
+    let web = world.until_rolled_out().await;
+    assert_eq!(web["metadata"]["generation"], generation + 1);
+    assert_eq!(world.items(PODS).await.len(), 3);
+    let mut stale = scale.clone();
+    stale["spec"]["replicas"] = json!(9);
+    let refused = request(&world.client, Method::PUT, &path, None, Some(&stale))
+        .await
+        .unwrap_err();
+    assert!(is_status(&refused, 409), "{refused}");
+    world.merge(&path, json!({"spec": {"replicas": 0}})).await;
+    world
+        .until(PODS, "empty", |pods| {
+            pods["items"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+    let negative = json!({"spec": {"replicas": -1}});
+    let merge = Some("application/merge-patch+json");
+    let refused = request(&world.client, Method::PATCH, &path, merge, Some(&negative))
+        .await
+        .unwrap_err();
+    assert!(is_status(&refused, 422), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_stands_still_is_said_to() {
+    let world = world(1).await;
+    deploy(
+        &world,
+        web(2, |web| web["spec"]["progressDeadlineSeconds"] = json!(60)),
+    )
+    .await;
+    world.merge(WEB, image("bad/nginx:1")).await;
+    let web = world
+        .until(WEB, "overdue", |web| {
+            reason(web, "Progressing") == "ProgressDeadlineExceeded"
+        })
+        .await;
+    assert_eq!(web["status"]["availableReplicas"], 2, "the old go on");
+    world.merge(WEB, image("nginx:1.19.6")).await;
+    world.until_rolled_out().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_deployment_waits() {
+    let world = world(1).await;
+    deploy(&world, web(2, |_| {})).await;
+    let mut change = image("nginx:1.19.5");
+    change["spec"]["paused"] = json!(true);
+    world.merge(WEB, change).await;
+    world
+        .until(WEB, "paused", |web| {
+            reason(web, "Progressing") == "DeploymentPaused"
+        })
+        .await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.items(SETS).await.len(), 1);
+    world.merge(WEB, json!({"spec": {"paused": null}})).await;
+    world
+        .until(WEB, "second", |web| {
+            web["metadata"]["annotations"][REVISION] == "2"
+        })
+        .await;
+    world.until_rolled_out().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_revisions_are_kept_up_to_the_limit() {
+    let world = world(1).await;
+    deploy(
+        &world,
+        web(1, |web| web["spec"]["revisionHistoryLimit"] = json!(1)),
+    )
+    .await;
+    for n in 5..8 {
+        world.merge(WEB, image(&format!("nginx:1.19.{n}"))).await;
+        let revision = (n - 3).to_string();
+        let is_told = |web: &Value| web["metadata"]["annotations"][REVISION] == revision;
+        world.until(WEB, "told", is_told).await;
+        world.until_rolled_out().await;
+    }
+    world
+        .until(SETS, "two", |sets| {
+            sets["items"].as_array().is_some_and(|sets| sets.len() == 2)
+        })
+        .await;
+    assert!(world.set_of_revision("3").await.is_some());
+    assert!(world.set_of_revision("4").await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_adopted_and_released_by_their_labels() {
+    let world = world(1).await;
+    let orphan = json!({
+        "metadata": {"name": "orphan", "labels": {"app": "db"}},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.19.4"}]},
+    });
+    world.post(PODS, orphan).await;
+    let set = json!({
+        "metadata": {"name": "db"},
+        "spec": {
+            "replicas": 2, "selector": {"matchLabels": {"app": "db"}},
+            "template": {
+                "metadata": {"labels": {"app": "db"}},
+                "spec": {"containers": [{"name": "c", "image": "nginx:1.19.4"}]},
+            },
+        },
+    });
+    let set = world.post(SETS, set).await;
+    let path = format!("{SETS}/db");
+    world
+        .until(&path, "ready", |set| set["status"]["readyReplicas"] == 2)
+        .await;
+    assert_eq!(world.items(PODS).await.len(), 2, "one of them is the orphan");
+    let orphan = format!("{PODS}/orphan");
+    let adopted = world.get(&orphan).await.unwrap();
+    assert_eq!(
+        adopted["metadata"]["ownerReferences"][0]["uid"],
+        set["metadata"]["uid"]
+    );
+    world
+        .merge(&orphan, json!({"metadata": {"labels": {"app": "other"}}}))
+        .await;
+    world
+        .until(&orphan, "released", |pod| {
+            pod["metadata"]["ownerReferences"].is_null()
+        })
+        .await;
+    world
+        .until(PODS, "replaced", |pods| {
+            pods["items"].as_array().is_some_and(|pods| pods.len() == 3)
+        })
+        .await;
+}
+
+/// A deleted Deployment takes its sets and their pods along.
+#[tokio::test(start_paused = true)]
+async fn a_deleted_deployment_takes_everything_along() {
+    let world = world(1).await;
+    deploy(&world, web(2, |_| {})).await;
+    let options = json!({"propagationPolicy": "Background"});
+    request(&world.client, Method::DELETE, WEB, None, Some(&options))
+        .await
+        .unwrap();
+    let is_empty = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
+    world.until(SETS, "no sets", is_empty).await;
+    world.until(PODS, "no pods", is_empty).await;
+}
+
+const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+
+async fn evict(world: &World, pod: &Value) -> Result<Value, kube::Error> {
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    request(
+        &world.client,
+        Method::POST,
+        &format!("{PODS}/{name}/eviction"),
+        None,
+        Some(&eviction),
+    )
+    .await
+}
+
+/// embedded-cluster.md 10.4, 20.25: with one of two pods needed, the second eviction waits for a replacement.
+#[tokio::test(start_paused = true)]
+async fn evictions_respect_disruption_budgets() {
+    let world = world(2).await;
+    deploy(&world, web(2, |_| {})).await;
+    let budget = json!({
+        "metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    });
+    world.post(BUDGETS, budget).await;
+    let path = format!("{BUDGETS}/web");
+    let allows = |budget: &Value| budget["status"]["disruptionsAllowed"] == 1;
+    world.until(&path, "allows one", allows).await;
+    let pods = world.items(PODS).await;
+    let done = evict(&world, &pods[0]).await.unwrap();
+    assert_eq!(done["status"], "Success");
+    let going = world.items(PODS).await;
+    let target = going
+        .iter()
+        .find(|pod| pod["metadata"]["uid"] == pods[0]["metadata"]["uid"])
+        .unwrap();
+    assert!(target["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(reason(target, "DisruptionTarget"), "EvictionByEvictionAPI");
+    let refused = evict(&world, &pods[1]).await.unwrap_err();
+    let kube::Error::Api(status) = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(status.code, 429);
+    let details = serde_json::to_value(&status.details).unwrap();
+    assert_eq!(details["causes"][0]["reason"], "DisruptionBudget");
+    world.until(&path, "allows one again", allows).await;
+    evict(&world, &pods[1]).await.unwrap();
+    let second = world
+        .post(
+            BUDGETS,
+            json!({"metadata": {"name": "all"}, "spec": {"selector": {}}}),
+        )
+        .await;
+    assert_eq!(second["status"]["disruptionsAllowed"], 0);
+    world.until_rolled_out().await;
+    let refused = evict(&world, &world.items(PODS).await[0]).await.unwrap_err();
+    assert!(is_status(&refused, 500), "two budgets: {refused}");
+}
