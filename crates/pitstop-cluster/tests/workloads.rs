@@ -494,3 +494,140 @@ async fn evictions_respect_disruption_budgets() {
     let refused = evict(&world, &world.items(PODS).await[0]).await.unwrap_err();
     assert!(is_status(&refused, 500), "two budgets: {refused}");
 }
+
+const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+
+fn job(change: impl FnOnce(&mut Value)) -> Value {
+    let mut job = json!({
+        "metadata": {"name": "pi"},
+        "spec": {"template": {"spec": {
+            "restartPolicy": "Never", "containers": [{"name": "pi", "image": "perl:5.34"}],
+        }}},
+    });
+    change(&mut job);
+    job
+}
+
+async fn run_job(world: &World, job: Value, end: &str) -> Value {
+    world.post(JOBS, job).await;
+    let path = format!("{JOBS}/pi");
+    world.until(&path, end, |job| !reason(job, end).is_empty()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_runs_its_pods_to_completion() {
+    let world = world(2).await;
+    let spec = |job: &mut Value| {
+        job["spec"]["completions"] = json!(5);
+        job["spec"]["parallelism"] = json!(2);
+    };
+    let done = run_job(&world, job(spec), "Complete").await;
+    assert_eq!(reason(&done, "SuccessCriteriaMet"), "CompletionsReached");
+    assert_eq!(done["status"]["succeeded"], 5);
+    assert!(done["status"]["completionTime"].is_string());
+    let pods = world.items(PODS).await;
+    assert_eq!(pods.len(), 5);
+    for pod in pods {
+        assert_eq!(pod["status"]["phase"], "Succeeded");
+        assert!(pod["metadata"]["finalizers"].is_null(), "counted and let go");
+    }
+    let events = world.reasons_of("pi").await;
+    assert_eq!(
+        events
+            .iter()
+            .filter(|text| text.starts_with("Created pod: pi-"))
+            .count(),
+        5
+    );
+    assert!(events.contains(&"Job completed".to_owned()));
+    let options = json!({"propagationPolicy": "Background"});
+    request(
+        &world.client,
+        Method::DELETE,
+        &format!("{JOBS}/pi"),
+        None,
+        Some(&options),
+    )
+    .await
+    .unwrap();
+    world
+        .until(PODS, "no pods", |pods| {
+            pods["items"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_gives_up_after_its_back_off_limit() {
+    let world = world(1).await;
+    let spec = |job: &mut Value| {
+        job["spec"]["backoffLimit"] = json!(2);
+        job["spec"]["template"]["spec"]["containers"][0]["image"] = json!("crash/perl:5");
+    };
+    let failed = run_job(&world, job(spec), "Failed").await;
+    assert_eq!(reason(&failed, "Failed"), "BackoffLimitExceeded");
+    assert_eq!(failed["status"]["failed"], 3);
+    assert_eq!(world.items(PODS).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_ends_at_its_deadline_and_goes_after_its_time() {
+    let world = world(1).await;
+    let spec = |job: &mut Value| {
+        job["spec"]["activeDeadlineSeconds"] = json!(20);
+        job["spec"]["ttlSecondsAfterFinished"] = json!(30);
+        job["spec"]["template"]["spec"]["containers"][0]["image"] = json!("nginx:1.19.4");
+    };
+    let failed = run_job(&world, job(spec), "Failed").await;
+    assert_eq!(reason(&failed, "Failed"), "DeadlineExceeded");
+    world
+        .until(JOBS, "gone", |jobs| {
+            jobs["items"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+}
+
+/// A Job that is deleted while it runs does not leave its pods behind, held by its finalizer.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_deleted_while_it_runs_takes_its_pods_along() {
+    let world = world(1).await;
+    let endless = |job: &mut Value| {
+        job["spec"]["template"]["spec"]["containers"][0]["image"] = json!("nginx:1.19.4");
+    };
+    world.post(JOBS, job(endless)).await;
+    let path = format!("{JOBS}/pi");
+    world
+        .until(&path, "active", |job| job["status"]["ready"] == 1)
+        .await;
+    for policy in ["Background", "Foreground"] {
+        let options = json!({"propagationPolicy": policy});
+        request(&world.client, Method::DELETE, &path, None, Some(&options))
+            .await
+            .unwrap();
+        world
+            .until(PODS, "no pods", |pods| {
+                pods["items"].as_array().is_some_and(Vec::is_empty)
+            })
+            .await;
+        world.until(&path, "gone", Value::is_null).await;
+        if policy == "Background" {
+            world.post(JOBS, job(endless)).await;
+            world
+                .until(&path, "active", |job| job["status"]["ready"] == 1)
+                .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_indexed_job_does_each_completion_once() {
+    let world = world(2).await;
+    let spec = |job: &mut Value| {
+        job["spec"]["completionMode"] = json!("Indexed");
+        job["spec"]["completions"] = json!(4);
+        job["spec"]["parallelism"] = json!(3);
+    };
+    let done = run_job(&world, job(spec), "Complete").await;
+    assert_eq!(done["status"]["completedIndexes"], "0-3");
+    assert_eq!(done["status"]["succeeded"], 4);
+}

@@ -72,6 +72,9 @@ pub struct MetaWire {
     /// Annotations.
     #[serde(skip_serializing_if = "Labels::is_empty")]
     pub annotations: Labels,
+    /// What holds it after its deletion.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
     /// Owners.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub owner_references: Vec<OwnerWire>,

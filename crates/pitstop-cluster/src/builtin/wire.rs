@@ -121,6 +121,19 @@ pub(super) struct PodIp {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ContainerStatus {
     pub(super) restart_count: i64,
+    pub(super) state: ContainerState,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct ContainerState {
+    pub(super) terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Terminated {
+    pub(super) finished_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -1,4 +1,4 @@
-//! The controllers of workloads: Deployments, ReplicaSets, disruption budgets.
+//! The controllers of workloads: Deployments, ReplicaSets, Jobs, disruption budgets.
 //!
 //! Each of them looks at what there is and decides on the next writes, as a function of objects and time. [`Queue`]
 //! says when a workload is looked at.
@@ -6,6 +6,7 @@
 mod amounts;
 mod budgets;
 mod deployments;
+mod jobs;
 mod objects;
 mod ownership;
 mod queue;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
+use pitstop_api::keys;
 use pitstop_api::selector::LabelSelector;
 use pitstop_api::view::{MetaWire, Uid};
 use serde_json::Value;
@@ -26,9 +28,9 @@ use super::wire::Pod;
 use super::writes::Write;
 use crate::informer::{self, Change, Object};
 use budgets::{Member, PartOf};
-use objects::{Budget, Deployment, ReplicaSet};
+use objects::{Budget, Deployment, Job, ReplicaSet};
 pub(super) use queue::Taken;
-use queue::{Key, Plan, Queue, Sort};
+use queue::{Key, Plan, Queue, Sort, Step};
 
 /// A change that a watch has shown.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub(super) enum Seen {
     Deployment(Change<Deployment>),
     ReplicaSet(Change<ReplicaSet>),
     Budget(Change<Budget>),
+    Job(Change<Job>),
 }
 
 /// Watches every kind that is looked after here.
@@ -49,6 +52,7 @@ pub(super) fn watch_all(client: &Client) -> mpsc::Receiver<Seen> {
         &sender,
         Seen::Budget,
     );
+    watch(client, "/apis/batch/v1/jobs", &sender, Seen::Job);
     receiver
 }
 
@@ -87,6 +91,7 @@ pub(super) struct Workloads {
     deployments: Objects<Deployment>,
     sets: Objects<ReplicaSet>,
     budgets: Objects<Budget>,
+    jobs: Objects<Job>,
     pods: Pods,
 }
 
@@ -100,6 +105,7 @@ impl Default for Unsynced {
             Sort::Deployment,
             Sort::ReplicaSet,
             Sort::Budget,
+            Sort::Job,
             Sort::Pod,
         ]))
     }
@@ -151,6 +157,11 @@ impl Workloads {
                     self.unsynced.0.remove(&Sort::Budget);
                 }
             }
+            Seen::Job(change) => {
+                if store(&mut self.jobs, &mut self.queue, Sort::Job, change).is_none() {
+                    self.unsynced.0.remove(&Sort::Job);
+                }
+            }
         }
     }
 
@@ -183,7 +194,7 @@ impl Workloads {
         let mut writes = Vec::new();
         for key in self.queue.due(now) {
             match self.decide(&key, now) {
-                Some(plan) => writes.extend(self.queue.begin(&key, plan)),
+                Some(plan) => writes.extend(self.queue.begin(&key, plan, now)),
                 None => self.queue.forget(&key),
             }
         }
@@ -227,6 +238,16 @@ impl Workloads {
                 let budget = self.budgets.get(&place)?;
                 Some(budgets::decide(budget, &self.members_of(budget), now))
             }
+            Sort::Job => {
+                let job = self.jobs.get(&place);
+                let left = self.left_behind(key, job.map(|job| job.metadata.uid.as_str()));
+                let Some(job) = job.filter(|_| left.is_empty()) else {
+                    return (!left.is_empty()).then(|| Plan::of(left));
+                };
+                let own = self.pods.owned_by(&job.metadata.uid);
+                let pods: Vec<&Pod> = own.chain(self.pods.orphans_in(&key.namespace)).collect();
+                Some(jobs::decide(job, &pods, now))
+            }
             Sort::Pod => None,
         }
     }
@@ -251,6 +272,21 @@ impl Workloads {
             }
         }
         neighbours
+    }
+
+    /// Lets go of pods that a Job of this name has left behind.
+    fn left_behind(&self, key: &Key, uid: Option<&str>) -> Vec<Step> {
+        let pods = self.pods.in_namespace(&key.namespace);
+        let left = pods.filter(|pod| {
+            let mut owners = pod.metadata.owner_references.iter();
+            let owner = owners.find(|owner| owner.controller == Some(true) && owner.kind == "Job");
+            match owner {
+                Some(owner) => owner.name == key.name && Some(owner.uid.as_str()) != uid,
+                // Its Job let it go when it was deleted.
+                None => uid.is_none() && pod.metadata.labels.get(keys::JOB_NAME) == Some(&key.name),
+            }
+        });
+        left.filter_map(jobs::release).collect()
     }
 
     /// The pods that a budget takes in.
@@ -357,8 +393,19 @@ impl Workloads {
                     self.touch_owner_of_set(&set);
                 }
             }
+            Some(owner) if owner.kind == "Job" => {
+                self.queue
+                    .touch(Key::new(Sort::Job, &meta.namespace, &owner.name));
+            }
             Some(_) => {}
             None => {
+                for job in in_namespace(&self.jobs, &meta.namespace) {
+                    let selector = job.spec.selector.selector();
+                    if selector.is_some_and(|selector| selector.matches(&meta.labels)) {
+                        self.queue
+                            .touch(Key::new(Sort::Job, &meta.namespace, &job.metadata.name));
+                    }
+                }
                 for set in in_namespace(&self.sets, &meta.namespace) {
                     let selector = set.spec.selector.selector();
                     if selector.is_some_and(|selector| selector.matches(&meta.labels)) {

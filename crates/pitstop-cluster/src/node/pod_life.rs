@@ -490,6 +490,7 @@ impl PodLife {
     /// What follows by itself once a container runs.
     fn after_start(&mut self, i: usize, images: &dyn Images) -> Effects {
         let (fail_ready, run_for) = (self.fail_ready, self.run_for);
+        let is_batch = self.restart_policy != "Always";
         let Some(container) = self.containers.get_mut(i) else {
             return Vec::new();
         };
@@ -502,6 +503,7 @@ impl PodLife {
         if let Some(crash) = profile.crash {
             effects.push((epoch, Effect::After(crash.after, Step::Exited(i, crash.code))));
         }
+        let run_for = run_for.or(profile.done_after.filter(|_| is_batch));
         if let Some(run_for) = run_for.filter(|_| !container.is_init) {
             effects.push((epoch, Effect::After(run_for, Step::Exited(i, 0))));
         }

@@ -15,6 +15,8 @@ pub struct Profile {
     pub fail: Option<PullFailure>,
     /// Does the container end by itself, and when?
     pub crash: Option<Crash>,
+    /// When it has done its work, where pods are not started again for ever.
+    pub done_after: Option<Duration>,
     /// From started to ready.
     pub ready_after: Duration,
     /// It never becomes ready.
@@ -73,6 +75,9 @@ pub struct Rule {
     /// The container ends so long after its start. Units: seconds.
     #[serde(default)]
     pub crash_after_seconds: Option<f64>,
+    /// Where the restart policy is not `Always`, the container ends well so long after its start. Units: seconds.
+    #[serde(default)]
+    pub done_after_seconds: Option<f64>,
     /// From started to ready. Units: seconds.
     #[serde(default)]
     pub ready_after_seconds: Option<f64>,
@@ -88,6 +93,7 @@ impl Rule {
             pull_seconds: None,
             fail: None,
             crash_after_seconds: None,
+            done_after_seconds: None,
             ready_after_seconds: None,
             never_ready: false,
         }
@@ -102,8 +108,24 @@ impl Rule {
     }
 }
 
-/// The rules that ship: images by which a person can make something fail.
+/// The rules that ship: images by which a person can make something fail, and those that Jobs are made of.
 pub(super) fn shipped() -> Vec<Rule> {
+    let tools = TOOLS
+        .iter()
+        .flat_map(|tool| [format!("{tool}*"), format!("*/{tool}*")]);
+    let tools = tools.chain(["*:done".to_owned()]).map(|image| Rule {
+        done_after_seconds: Some(1.0),
+        ..Rule::named(&image)
+    });
+    let mut rules = failures();
+    rules.extend(tools);
+    rules
+}
+
+/// Images whose containers do one piece of work.
+const TOOLS: [&str; 5] = ["alpine", "bash", "busybox", "hello-world", "perl"];
+
+fn failures() -> Vec<Rule> {
     vec![
         Rule {
             fail: Some(PullFailure::NotFound),
@@ -151,6 +173,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         pull,
         fail: None,
         crash: None,
+        done_after: None,
         ready_after: Duration::ZERO,
         never_ready: false,
         size,
@@ -160,6 +183,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         profile.pull = seconds(rule.pull_seconds).unwrap_or(profile.pull);
         profile.fail = rule.fail;
         profile.crash = seconds(rule.crash_after_seconds).map(|after| Crash { after, code: 1 });
+        profile.done_after = seconds(rule.done_after_seconds);
         profile.ready_after = seconds(rule.ready_after_seconds).unwrap_or_default();
         profile.never_ready = rule.never_ready;
     }
@@ -202,6 +226,24 @@ mod tests {
             ("*", "anything", true),
         ] {
             assert_eq!(matches(pattern, image), want, "{pattern} {image}");
+        }
+    }
+
+    #[test]
+    fn tools_do_one_piece_of_work() {
+        let cases = [
+            ("busybox", true),
+            ("busybox:1.28", true),
+            ("docker.io/library/perl:5.34", true),
+            ("example.org/backup:done", true),
+            ("nginx:1.19.4", false),
+        ];
+        for (image, is_tool) in cases {
+            assert_eq!(
+                of_image(image, &shipped()).done_after.is_some(),
+                is_tool,
+                "{image}"
+            );
         }
     }
 

@@ -304,6 +304,7 @@ impl<'a> Rollout<'a> {
             source: SOURCE,
             kind: "Deployment",
             about: Arc::new(self.deployment.metadata.clone()),
+            warns: false,
             done: ("ScalingReplicaSet", message),
             failed,
         }

@@ -210,3 +210,81 @@ impl Object for Budget {
         &self.metadata
     }
 }
+
+/// A Job.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct Job {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: JobSpec,
+    pub(super) status: JobStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct JobSpec {
+    pub(super) parallelism: i64,
+    /// None: a queue of work, which ends with its first success.
+    pub(super) completions: Option<i64>,
+    pub(super) backoff_limit: i64,
+    pub(super) active_deadline_seconds: Option<i64>,
+    pub(super) ttl_seconds_after_finished: Option<i64>,
+    pub(super) suspend: bool,
+    pub(super) completion_mode: String,
+    pub(super) pod_replacement_policy: String,
+    pub(super) selector: LabelSelector,
+    pub(super) template: Value,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct JobStatus {
+    pub(super) conditions: Vec<JobCondition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) start_time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) completion_time: Option<Timestamp>,
+    pub(super) active: i64,
+    pub(super) ready: i64,
+    pub(super) terminating: i64,
+    pub(super) succeeded: i64,
+    pub(super) failed: i64,
+    /// Completions that are done, such as `0-2,5`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) completed_indexes: String,
+    pub(super) uncounted_terminated_pods: Uncounted,
+}
+
+/// Pods that have ended and are still held, by uid: they are counted when they are let go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Uncounted {
+    pub(super) succeeded: Vec<String>,
+    pub(super) failed: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct JobCondition {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) last_probe_time: Option<Timestamp>,
+    pub(super) last_transition_time: Option<Timestamp>,
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+impl Object for Job {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+impl Job {
+    /// Its URL.
+    pub(super) fn path(&self) -> String {
+        let meta = &self.metadata;
+        format!("/apis/batch/v1/namespaces/{}/jobs/{}", meta.namespace, meta.name)
+    }
+}

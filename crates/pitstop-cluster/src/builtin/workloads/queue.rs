@@ -22,6 +22,7 @@ pub(in super::super) enum Sort {
     Deployment,
     ReplicaSet,
     Budget,
+    Job,
     Pod,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Note {
     pub(super) kind: &'static str,
     pub(super) about: Arc<MetaWire>,
     pub(super) done: (&'static str, String),
+    /// Is what was done nothing good?
+    pub(super) warns: bool,
     pub(super) failed: Option<(&'static str, String)>,
 }
 
@@ -241,8 +244,9 @@ impl Queue {
     }
 
     /// Begins a plan.
-    pub(super) fn begin(&mut self, key: &Key, plan: Plan) -> Vec<Write> {
-        self.set_timer(key, plan.again);
+    pub(super) fn begin(&mut self, key: &Key, plan: Plan, now: Timestamp) -> Vec<Write> {
+        // What is over already was decided about just now.
+        self.set_timer(key, plan.again.filter(|again| *again > now));
         if plan.steps.is_empty() {
             self.failures.remove(key);
             return Vec::new();
@@ -284,7 +288,8 @@ impl Queue {
                 if let Some(note) = note {
                     let name = object.pointer("/metadata/name").and_then(Value::as_str);
                     let (reason, text) = note.done.clone();
-                    writes.push(note.write(false, reason, &text, name.unwrap_or_default(), now));
+                    let note_warns = note.warns;
+                    writes.push(note.write(note_warns, reason, &text, name.unwrap_or_default(), now));
                 }
                 if let Some(then) = then {
                     under_way.steps = under_way.steps.saturating_add(1);

@@ -102,6 +102,7 @@ fn resize(
             source: SOURCE,
             kind: "ReplicaSet",
             about,
+            warns: false,
             done: ("SuccessfulCreate", "Created pod: {}".to_owned()),
             failed: Some(("FailedCreate", "Error creating: {}".to_owned())),
         };
@@ -117,6 +118,7 @@ fn resize(
             source: SOURCE,
             kind: "ReplicaSet",
             about: Arc::clone(&about),
+            warns: false,
             done: ("SuccessfulDelete", format!("Deleted pod: {}", pod.metadata.name)),
             failed: Some(("FailedDelete", "Error deleting: {}".to_owned())),
         };

@@ -17,7 +17,7 @@ fn step() -> Step {
 
 /// Begins a plan of these steps, and returns them as they come back.
 fn begin(queue: &mut Queue, steps: Vec<Step>) -> Vec<Taken> {
-    let writes = queue.begin(&key(), Plan::of(steps));
+    let writes = queue.begin(&key(), Plan::of(steps), at(0));
     let taken = writes.into_iter().map(|write| match write.asked_by {
         Some(Asked::Workload(taken)) => *taken,
         other => panic!("{other:?}"),
@@ -103,4 +103,17 @@ fn a_step_that_follows_is_taken_only_after_success() {
     let mut queue = Queue::default();
     begin(&mut queue, vec![step()]);
     assert!(queue.on_taken(taken, Err(500), String::new(), at(0)).is_empty());
+}
+
+#[test]
+fn a_time_that_is_over_is_not_waited_for() {
+    let mut queue = Queue::default();
+    for (again, wanted) in [(9, None), (10, None), (11, Some(at(11)))] {
+        let plan = Plan {
+            steps: Vec::new(),
+            again: Some(at(again)),
+        };
+        queue.begin(&key(), plan, at(10));
+        assert_eq!(queue.next(), wanted);
+    }
 }
