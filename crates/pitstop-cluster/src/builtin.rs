@@ -151,20 +151,20 @@ impl Keeper {
         loop {
             let wake = self.workloads.next_wake(self.now());
             let mut writes = tokio::select! {
+                // In a fixed order, so that a simulation can be repeated. What is due comes first.
+                biased;
+                _ = tick.tick() => self.on_tick(),
+                _ = retry.tick() => self.scheduler.retry_all(self.now()),
+                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 Some(change) = self.nodes.recv() => self.on_node(change),
                 Some(change) = self.pods.recv() => self.on_pod(change),
                 Some(change) = self.leases.recv() => self.on_lease(change),
                 Some(change) = self.namespaces.recv() => self.on_namespace(change),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),
+                Some(seen) = self.workload_objects.recv() => self.on_workload(seen),
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
-                _ = tick.tick() => self.on_tick(),
-                _ = retry.tick() => self.scheduler.retry_all(self.now()),
                 Ok(()) = self.ca_certificate.changed() => self.on_certificate(),
-                _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
-                Some(seen) = self.workload_objects.recv() => {
-                self.workloads.on_seen(seen);
-                Vec::new()
-            }
+                // Last: workloads are not looked at before everything that has come in is known.
                 () = pause(wake), if wake.is_some() => Vec::new(),
                 else => return,
             };
@@ -272,6 +272,11 @@ impl Keeper {
         }
     }
 
+    fn on_workload(&mut self, seen: Seen) -> Vec<Write> {
+        self.workloads.on_seen(seen);
+        Vec::new()
+    }
+
     fn on_answer(&mut self, answer: Answer) -> Vec<Write> {
         let now = self.now();
         let Answer {
@@ -332,6 +337,7 @@ fn watch_all(client: &Client) -> Everything {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     Some(change) = changes.recv() => {
                         if sender.send((kind, change)).await.is_err() {
                             return;
