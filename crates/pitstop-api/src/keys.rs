@@ -101,3 +101,11 @@ pub const JOB_NAME_OLD: &str = "job-name";
 pub const FINALIZER_JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
 /// Annotation and label of the pods of an Indexed Job: which of its completions they are.
 pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Label of Endpoints: who looks after them.
+pub const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// Label of EndpointSlices: who looks after them.
+pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Label of EndpointSlices: the service that they belong to.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label of the lists of a service without an address of its own.
+pub const HEADLESS: &str = "service.kubernetes.io/headless";

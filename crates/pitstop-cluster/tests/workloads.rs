@@ -631,3 +631,66 @@ async fn an_indexed_job_does_each_completion_once() {
     assert_eq!(done["status"]["completedIndexes"], "0-3");
     assert_eq!(done["status"]["succeeded"], 4);
 }
+
+/// embedded-cluster.md 16: traffic is taken away from a pod that is not ready.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_not_ready_leaves_the_endpoints() {
+    let world = world(2).await;
+    deploy(&world, web(2, |_| {})).await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = json!({
+        "metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    });
+    let service = world.post(services, service).await;
+    let path = "/api/v1/namespaces/default/endpoints/web";
+    let n_ready = |object: &Value| object["subsets"][0]["addresses"].as_array().map_or(0, Vec::len);
+    let endpoints = world
+        .until(path, "both", |endpoints| n_ready(endpoints) == 2)
+        .await;
+    assert_eq!(
+        endpoints["subsets"][0]["ports"],
+        json!([{"port": 8080, "protocol": "TCP"}])
+    );
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let serving = |slices: &Value| {
+        let endpoints = slices["items"][0]["endpoints"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        endpoints
+            .iter()
+            .filter(|endpoint| endpoint["conditions"]["ready"] == true)
+            .count()
+    };
+    let list = world.until(slices, "both", |list| serving(list) == 2).await;
+    let slice = &list["items"][0];
+    assert_eq!(
+        slice["metadata"]["ownerReferences"][0]["uid"],
+        service["metadata"]["uid"]
+    );
+    let name = world.items(PODS).await[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let failing = json!({"metadata": {"annotations": {"sim.pitstop.io/fail-ready": "true"}}});
+    world.merge(&format!("{PODS}/{name}"), failing).await;
+    let endpoints = world
+        .until(path, "one", |endpoints| n_ready(endpoints) == 1)
+        .await;
+    assert_eq!(
+        endpoints["subsets"][0]["notReadyAddresses"][0]["targetRef"]["name"],
+        name.as_str()
+    );
+    world.until(slices, "one", |list| serving(list) == 1).await;
+    let options = json!({"propagationPolicy": "Background"});
+    let service = format!("{services}/web");
+    request(&world.client, Method::DELETE, &service, None, Some(&options))
+        .await
+        .unwrap();
+    world.until(path, "gone", Value::is_null).await;
+    world
+        .until(slices, "gone", |list| {
+            list["items"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await;
+}

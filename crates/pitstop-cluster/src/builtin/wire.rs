@@ -76,6 +76,9 @@ pub(super) struct Container {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
+    pub(super) name: String,
+    #[serde(rename = "containerPort")]
+    pub(super) container_port: i64,
     #[serde(rename = "hostPort")]
     pub(super) number: i64,
     #[serde(rename = "hostIP")]

@@ -1,4 +1,4 @@
-//! The controllers of workloads: Deployments, ReplicaSets, Jobs, disruption budgets.
+//! The controllers of workloads: Deployments, ReplicaSets, Jobs, services, disruption budgets.
 //!
 //! Each of them looks at what there is and decides on the next writes, as a function of objects and time. [`Queue`]
 //! says when a workload is looked at.
@@ -6,6 +6,7 @@
 mod amounts;
 mod budgets;
 mod deployments;
+mod endpoints;
 mod jobs;
 mod objects;
 mod ownership;
@@ -28,7 +29,7 @@ use super::wire::Pod;
 use super::writes::Write;
 use crate::informer::{self, Change, Object};
 use budgets::{Member, PartOf};
-use objects::{Budget, Deployment, Job, ReplicaSet};
+use objects::{Budget, Deployment, Endpoints, Job, ReplicaSet, Service, Slice};
 pub(super) use queue::Taken;
 use queue::{Key, Plan, Queue, Sort, Step};
 
@@ -39,6 +40,9 @@ pub(super) enum Seen {
     ReplicaSet(Change<ReplicaSet>),
     Budget(Change<Budget>),
     Job(Change<Job>),
+    Service(Change<Service>),
+    Endpoints(Change<Endpoints>),
+    Slice(Change<Slice>),
 }
 
 /// Watches every kind that is looked after here.
@@ -53,6 +57,10 @@ pub(super) fn watch_all(client: &Client) -> mpsc::Receiver<Seen> {
         Seen::Budget,
     );
     watch(client, "/apis/batch/v1/jobs", &sender, Seen::Job);
+    watch(client, "/api/v1/services", &sender, Seen::Service);
+    watch(client, "/api/v1/endpoints", &sender, Seen::Endpoints);
+    let slices = "/apis/discovery.k8s.io/v1/endpointslices";
+    watch(client, slices, &sender, Seen::Slice);
     receiver
 }
 
@@ -92,6 +100,9 @@ pub(super) struct Workloads {
     sets: Objects<ReplicaSet>,
     budgets: Objects<Budget>,
     jobs: Objects<Job>,
+    services: Objects<Service>,
+    endpoints: Objects<Endpoints>,
+    slices: Objects<Slice>,
     pods: Pods,
 }
 
@@ -106,6 +117,9 @@ impl Default for Unsynced {
             Sort::ReplicaSet,
             Sort::Budget,
             Sort::Job,
+            Sort::Service,
+            Sort::Endpoints,
+            Sort::Slice,
             Sort::Pod,
         ]))
     }
@@ -162,6 +176,35 @@ impl Workloads {
                     self.unsynced.0.remove(&Sort::Job);
                 }
             }
+            Seen::Service(change) => {
+                if store(&mut self.services, &mut self.queue, Sort::Service, change).is_none() {
+                    self.unsynced.0.remove(&Sort::Service);
+                }
+            }
+            Seen::Endpoints(change) => {
+                match store(&mut self.endpoints, &mut self.queue, Sort::Endpoints, change) {
+                    Some(endpoints) => {
+                        let meta = &endpoints.metadata;
+                        self.queue
+                            .touch(Key::new(Sort::Service, &meta.namespace, &meta.name));
+                    }
+                    None => {
+                        self.unsynced.0.remove(&Sort::Endpoints);
+                    }
+                }
+            }
+            Seen::Slice(change) => match store(&mut self.slices, &mut self.queue, Sort::Slice, change) {
+                Some(slice) => {
+                    let meta = &slice.metadata;
+                    if let Some(service) = meta.labels.get(keys::SERVICE_NAME) {
+                        self.queue
+                            .touch(Key::new(Sort::Service, &meta.namespace, service));
+                    }
+                }
+                None => {
+                    self.unsynced.0.remove(&Sort::Slice);
+                }
+            },
         }
     }
 
@@ -248,7 +291,8 @@ impl Workloads {
                 let pods: Vec<&Pod> = own.chain(self.pods.orphans_in(&key.namespace)).collect();
                 Some(jobs::decide(job, &pods, now))
             }
-            Sort::Pod => None,
+            Sort::Service => self.decide_service(key, &place),
+            Sort::Pod | Sort::Endpoints | Sort::Slice => None,
         }
     }
 
@@ -272,6 +316,17 @@ impl Workloads {
             }
         }
         neighbours
+    }
+
+    fn decide_service(&self, key: &Key, place: &(String, String)) -> Option<Plan> {
+        let endpoints = self.endpoints.get(place).map(|endpoints| &**endpoints);
+        let Some(service) = self.services.get(place) else {
+            return Some(Plan::of(vec![endpoints::forget(endpoints?)?]));
+        };
+        let mut slices: Vec<&Slice> = in_namespace(&self.slices, &key.namespace).collect();
+        slices.retain(|slice| slice.metadata.labels.get(keys::SERVICE_NAME) == Some(&key.name));
+        let pods = self.pods.in_namespace(&key.namespace);
+        Some(endpoints::decide(service, endpoints, &slices, pods))
     }
 
     /// Lets go of pods that a Job of this name has left behind.
@@ -342,6 +397,12 @@ impl Workloads {
     /// What selects a pod looks again.
     fn touch_selectors_of(&mut self, pod: &Pod) {
         let meta = &pod.metadata;
+        for service in in_namespace(&self.services, &meta.namespace) {
+            if endpoints::selects(service, &meta.labels) {
+                self.queue
+                    .touch(Key::new(Sort::Service, &meta.namespace, &service.metadata.name));
+            }
+        }
         for budget in in_namespace(&self.budgets, &meta.namespace) {
             let selector = budget.spec.selector.as_ref().and_then(LabelSelector::selector);
             if selector.is_some_and(|selector| selector.matches(&meta.labels)) {

@@ -281,6 +281,7 @@ mod tests {
             number,
             host_ip: ip.into(),
             protocol: protocol.into(),
+            ..Port::default()
         };
         for (one, other, want) in [
             (port(80, "TCP", ""), port(80, "TCP", ""), true),

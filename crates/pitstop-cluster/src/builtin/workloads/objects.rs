@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use pitstop_api::selector::LabelSelector;
+use pitstop_api::selector::{LabelSelector, Labels};
 use pitstop_api::view::MetaWire;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -286,5 +286,71 @@ impl Job {
     pub(super) fn path(&self) -> String {
         let meta = &self.metadata;
         format!("/apis/batch/v1/namespaces/{}/jobs/{}", meta.namespace, meta.name)
+    }
+}
+
+/// A service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct Service {
+    pub(super) metadata: MetaWire,
+    pub(super) spec: ServiceSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ServiceSpec {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    #[serde(rename = "clusterIP")]
+    pub(super) cluster_ip: String,
+    pub(super) selector: Labels,
+    pub(super) ports: Vec<ServicePort>,
+    pub(super) publish_not_ready_addresses: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ServicePort {
+    pub(super) name: String,
+    pub(super) port: i64,
+    /// A number, or the name of a port of the pods.
+    pub(super) target_port: Value,
+    pub(super) protocol: String,
+    pub(super) app_protocol: Option<String>,
+}
+
+impl Object for Service {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// Endpoints of a service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct Endpoints {
+    pub(super) metadata: MetaWire,
+    pub(super) subsets: Vec<Value>,
+}
+
+impl Object for Endpoints {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
+    }
+}
+
+/// A slice of the endpoints of a service.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(in super::super) struct Slice {
+    pub(super) metadata: MetaWire,
+    pub(super) ports: Option<Vec<Value>>,
+    pub(super) endpoints: Option<Vec<Value>>,
+}
+
+impl Object for Slice {
+    fn meta(&self) -> &MetaWire {
+        &self.metadata
     }
 }

@@ -23,6 +23,9 @@ pub(in super::super) enum Sort {
     ReplicaSet,
     Budget,
     Job,
+    Service,
+    Endpoints,
+    Slice,
     Pod,
 }
 
