@@ -143,6 +143,18 @@ pub fn merge(
     }
 }
 
+/// Who moves from client-side to server-side apply with kubectl can go back: where client-side apply has left what it
+/// applied, kubectl's server-side apply leaves it too.
+pub fn renew_last_applied(object: &mut Value, applied: &Value, write: &Write<'_>) {
+    let last = object
+        .get_mut("metadata")
+        .and_then(|m| m.get_mut("annotations"))
+        .and_then(|a| a.get_mut(LAST_APPLIED));
+    if let (KUBECTL, Some(last)) = (write.identity.manager.as_str(), last) {
+        *last = format!("{applied}\n").into();
+    }
+}
+
 fn merge_once(
     mut managers: Managers,
     live: &Value,

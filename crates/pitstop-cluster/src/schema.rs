@@ -67,6 +67,12 @@ pub fn decode_as(message: &str, content_type: Option<&str>, body: &[u8]) -> Resu
     Ok(decoded(shaped, &tree.duplicates))
 }
 
+/// An object of a kind of which nothing has been said yet.
+pub(crate) fn zero(kind: &Kind) -> Value {
+    let message = table::table().kind(kind.group, kind.version, kind.kind);
+    message.map_or(Value::Null, shape::zero)
+}
+
 /// A YAML or JSON document as it was written, and `duplicate field` texts for keys that came twice.
 pub(crate) fn parse_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     // Every JSON document is one of YAML; the JSON parser names duplicates.

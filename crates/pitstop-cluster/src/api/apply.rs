@@ -42,8 +42,9 @@ impl Api {
                 .as_ref()
                 .and_then(Managers::decode)
                 .unwrap_or_default();
-            let applied = apply::merge(&managers, &live, &body, &writer.write(), force)
+            let mut applied = apply::merge(&managers, &live, &body, &writer.write(), force)
                 .map_err(|error| refused(&body, error))?;
+            apply::renew_last_applied(&mut applied.object, &body, &writer.write());
             let mut decoded = schema::clean(kind, applied.object).map_err(from_decode)?;
             decoded.strict_errors.extend(duplicates.iter().cloned());
             owners::put(&mut decoded.object, &applied.managers);

@@ -4,6 +4,7 @@
 
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use jiff::Timestamp;
+use pitstop_api::keys;
 use serde_json::{Map, Value};
 
 use super::route::Target;
@@ -11,6 +12,7 @@ use super::update::Next;
 use super::{Call, metadata};
 use crate::apply::{self, Fields, Identity, Managers, Operation, Type, Write};
 use crate::kinds::{Durability, Kind, Subresource};
+use crate::schema;
 
 /// Content type of server-side apply. Its bodies are YAML, and JSON is YAML too.
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
@@ -103,7 +105,7 @@ impl Writer {
         // The owner also owns the defaults of the fields that it did not set.
         let mut object = object.clone();
         (kind.default)(&mut object);
-        apply::update(given, &Value::Null, &object, &self.write())
+        apply::update(given, &schema::zero(kind), &object, &self.write())
     }
 
     /// Adds owners to what a write made of an object. `given` are those that the writer sent.
@@ -191,6 +193,9 @@ fn subresource_name(subresource: Subresource) -> &'static str {
 /// Source: embedded-cluster.md 9.4, apply algorithm, step 1; what of it is metadata is the answer of Kubernetes 1.34.
 fn reset_fields(kind: &Kind, subresource: Option<Subresource>) -> Fields {
     let mut fields = Fields::default();
+    // Counted by the server, and its writers are told nothing of it.
+    let counter = format!("f:{}", keys::TEMPLATE_GENERATION);
+    fields.insert(&["f:metadata", "f:annotations", counter.as_str()]);
     match subresource {
         Some(Subresource::Status) => {
             fields.insert(&["f:spec"]);

@@ -271,6 +271,22 @@ fn fill(message: &'static Message, fields: &mut Map<String, Value>) {
     }
 }
 
+/// What Go writes for a message that nobody has set: [`fill`], and null for lists and maps that it does not omit.
+pub(crate) fn zero(message: &'static Message) -> Value {
+    let mut fields = Map::new();
+    fill(message, &mut fields);
+    for field in message.fields().iter().filter(|field| !field.pointer) {
+        match (field.wrap, field.message()) {
+            (Wrap::One, Some(message)) => drop(fields.insert(field.name.to_owned(), zero(message))),
+            (Wrap::List | Wrap::Map, _) if !field.omit_empty => {
+                fields.insert(field.name.to_owned(), Value::Null);
+            }
+            _ => {}
+        }
+    }
+    Value::Object(fields)
+}
+
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -30,10 +30,14 @@ pub(super) fn schemas<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Map<String, 
             );
         }
     }
-    found
+    let mut schemas: Map<String, Value> = found
         .into_iter()
         .map(|(name, schema)| (full_name(name), schema))
-        .collect()
+        .collect();
+    for (name, schema) in scalars() {
+        schemas.insert(name.to_owned(), schema);
+    }
+    schemas
 }
 
 /// The value of `x-kubernetes-group-version-kind`.
@@ -105,19 +109,42 @@ fn property(field: &Field) -> Value {
     property
 }
 
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
+const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
+
+/// Scalars with a name of their own.
+fn scalars() -> [(&'static str, Value); 4] {
+    let either = json!([{"type": "integer"}, {"type": "string"}]);
+    [
+        (INT_OR_STRING, json!({"format": "int-or-string", "oneOf": either})),
+        (
+            QUANTITY,
+            json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        ),
+        (TIME, json!({"type": "string", "format": "date-time"})),
+        (MICRO_TIME, json!({"type": "string", "format": "date-time"})),
+    ]
+}
+
+fn named(scalar: &str) -> Value {
+    json!({"allOf": [{"$ref": format!("#/components/schemas/{scalar}")}]})
+}
+
 /// The schema of one value.
 fn value(field: &Field) -> Value {
     match field.element {
-        Element::String | Element::Quantity | Element::Duration => json!({"type": "string"}),
+        Element::String | Element::Duration => json!({"type": "string"}),
         Element::Bool => json!({"type": "boolean"}),
         Element::Int32 => json!({"type": "integer", "format": "int32"}),
         Element::Int64 => json!({"type": "integer", "format": "int64"}),
         Element::Float64 => json!({"type": "number", "format": "double"}),
         Element::Bytes => json!({"type": "string", "format": "byte"}),
-        Element::Time | Element::MicroTime => json!({"type": "string", "format": "date-time"}),
-        Element::IntOrString => {
-            json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
-        }
+        Element::Time => named(TIME),
+        Element::MicroTime => named(MICRO_TIME),
+        Element::Quantity => named(QUANTITY),
+        Element::IntOrString => named(INT_OR_STRING),
         Element::Raw => json!({"type": "object"}),
         Element::Strings(_) => json!({"type": "array", "items": {"type": "string"}}),
         Element::Message(name) => json!({"allOf": [reference_to(name)]}),

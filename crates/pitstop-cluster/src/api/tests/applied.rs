@@ -141,6 +141,9 @@ async fn every_write_records_its_owner() {
     // The maker owns the defaults, and not what the server adds or what another endpoint writes.
     assert_eq!(fields["f:spec"]["f:restartPolicy"], json!({}));
     assert_eq!(fields["f:spec"].get("f:volumes"), None);
+    // As Go writes an empty pod, it has a spec with a list of containers.
+    assert_eq!(fields["f:spec"].get("."), None);
+    assert_eq!(fields["f:spec"]["f:containers"].get("."), None);
     assert_eq!(fields.get("f:status"), None);
     let path = format!("{PODS}/p/status?fieldManager=kubelet");
     let patch = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
@@ -213,6 +216,25 @@ async fn owners_can_be_forgotten() {
             ]
         );
     }
+}
+
+#[tokio::test]
+async fn kubectl_renews_what_client_side_apply_has_left() {
+    let server = Server::new().await;
+    let last = "kubectl.kubernetes.io/last-applied-configuration";
+    let mut made = map(&json!({"a": "1"}));
+    made["metadata"]["annotations"] = json!({last: made.to_string()});
+    server
+        .post(&format!("{MAPS}?fieldManager=kubectl-client-side-apply"), &made)
+        .await
+        .expect(201);
+    let applied = map(&json!({"a": "2"}));
+    let object = server
+        .apply(&format!("{MAPS}/m"), "fieldManager=kubectl", &applied)
+        .await
+        .expect(200);
+    assert_eq!(object["metadata"]["annotations"][last], format!("{applied}\n"));
+    assert_eq!(object["data"]["a"], "2");
 }
 
 #[tokio::test]
