@@ -6,6 +6,9 @@
 
 mod accept;
 mod apply;
+mod authorize;
+mod customs;
+mod defaults;
 mod delete;
 mod discovery;
 mod eviction;
@@ -17,6 +20,7 @@ mod params;
 mod present;
 mod random;
 mod read;
+mod reviews;
 mod route;
 mod scale;
 mod status;
@@ -39,11 +43,15 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use jiff::SignedDuration;
 use pitstop_api::SharedClock;
 
+use self::authorize::Guard;
+use self::customs::Customs;
 use self::params::Params;
 use self::present::Form;
 use self::random::Random;
 use self::route::{Route, Target};
 pub(crate) use self::status::Failure;
+use crate::access::{Attributes, Authorization, User};
+use crate::cluster::ADMIN;
 use crate::kinds::{self, Kind, Subresource};
 use crate::store::{CollectionId, CollectionSpec, OpenError, Options, Store};
 
@@ -66,13 +74,6 @@ const EVENT_SWEEP: Duration = Duration::from_mins(1);
 /// Body of every answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Who asks. Kept with the request for authorisation and for the record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct User {
-    /// E.g. `kubernetes-admin`.
-    pub(crate) name: Arc<str>,
-}
-
 /// Set on requests of a connection that will close: their watches end.
 #[derive(Debug, Clone)]
 pub(crate) struct Closing(pub(crate) tokio::sync::watch::Receiver<bool>);
@@ -90,7 +91,8 @@ pub(crate) struct Api {
     clock: SharedClock,
     random: Random,
     collections: BTreeMap<(&'static str, &'static str), Collected>,
-    documents: discovery::Documents,
+    customs: Customs,
+    guard: Guard,
     closing: tokio::sync::watch::Sender<bool>,
 }
 
@@ -110,6 +112,8 @@ pub(crate) struct Setup {
     pub(crate) clock: SharedClock,
     /// Seed of uids and name suffixes.
     pub(crate) seed: Option<u64>,
+    /// How requests are authorised.
+    pub(crate) authorization: Authorization,
 }
 
 /// The parts of a request that verbs look at.
@@ -120,6 +124,8 @@ struct Call {
     headers: HeaderMap,
     body: Bytes,
     closing: Option<Closing>,
+    user: User,
+    asked: Attributes,
 }
 
 impl Call {
@@ -135,14 +141,24 @@ impl Api {
     }
 
     fn open_with_history(setup: Setup, history: usize) -> Result<Self, OpenError> {
-        let Setup { data, clock, seed } = setup;
+        let Setup {
+            data,
+            clock,
+            seed,
+            authorization,
+        } = setup;
         // A kind that shares the store of another comes after it in no particular order: the owner's table counts.
-        let owners = || kinds::all().iter().filter(|k| k.stored_as == (k.group, k.plural));
+        let owners = || {
+            kinds::all()
+                .iter()
+                .filter(|k| k.is_stored() && k.stored_as == (k.group, k.plural))
+        };
         let specs = owners().map(|k| CollectionSpec {
             stored_as: k.stored_as,
             field_keys: k.field_keys,
             durability: k.durability,
         });
+        let guard_data = data.clone();
         let options = Options {
             data,
             clock: clock.clone(),
@@ -150,7 +166,7 @@ impl Api {
             collections: specs.collect(),
         };
         let store = Store::open(options)?;
-        let collections = owners()
+        let collections: BTreeMap<_, _> = owners()
             .filter_map(|kind| {
                 Some((
                     kind.stored_as,
@@ -161,12 +177,18 @@ impl Api {
                 ))
             })
             .collect();
+        let guard = Guard::new(authorization, guard_data, |stored_as| {
+            collections.get(&stored_as).and_then(|c| store.subscribe(c.id))
+        });
+        let definitions = collections.get(&customs::DEFINITIONS);
+        let customs = Customs::new(definitions.and_then(|c| store.subscribe(c.id)));
         Ok(Self {
             store,
             clock,
+            guard,
+            customs,
             random: Random::new(seed),
             collections,
-            documents: discovery::Documents::new(kinds::all()),
             closing: tokio::sync::watch::Sender::new(false),
         })
     }
@@ -231,6 +253,16 @@ impl Api {
             }
         };
         let params = Params::parse(parts.uri.query().unwrap_or_default());
+        let path = route::segments(parts.uri.path());
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let asked = Attributes::of(&parts.method, parts.uri.path(), &path, |name| params.get(name));
+        // Whoever calls without a socket and without a name is part of this program.
+        let user = parts.extensions.get().cloned();
+        let user = user.unwrap_or_else(|| User::named(ADMIN).into_master());
+        let user = match self.authorize(user, &parts.headers, &asked) {
+            Ok(user) => user,
+            Err(failure) => return failure.into_response(),
+        };
         let accept = parts
             .headers
             .get(ACCEPT)
@@ -245,8 +277,10 @@ impl Api {
             headers: parts.headers,
             body,
             closing,
+            user,
+            asked,
         };
-        let answer = match route::parse(parts.uri.path()) {
+        let answer = match route::parse(&path, &self.served()) {
             Some(route) => self.dispatch(route, &parts.method, &accept, call).await,
             None => Err(Failure::no_such_path()),
         };
@@ -262,7 +296,9 @@ impl Api {
     ) -> Result<Response<Body>, Failure> {
         let target = match route {
             Route::Objects(target) => target,
-            fixed if method == Method::GET => return self.documents.answer(&fixed, accept, &call.headers),
+            fixed if method == Method::GET => {
+                return self.served().documents.answer(&fixed, accept, &call.headers);
+            }
             _ => return Err(Failure::method_not_allowed_here(method)),
         };
         let kind = target.kind;
@@ -274,6 +310,7 @@ impl Api {
             ("list", None) => self.list(&target, &call).await,
             ("watch", None) => self.watch(&target, &call),
             ("get", None | Some(Subresource::Status)) => self.get(&target, &call),
+            ("create", None) if !kind.is_stored() => self.review(&target, &call),
             ("create", None) => Box::pin(self.create(&target, &call)).await,
             ("update", None | Some(Subresource::Status | Subresource::Finalize)) => {
                 Box::pin(self.update(&target, &call)).await
@@ -286,20 +323,24 @@ impl Api {
             ("deletecollection", None) => Box::pin(self.delete_collection(&target, &call)).await,
             ("create", Some(Subresource::Binding)) => Box::pin(self.bind(&target, &call)).await,
             ("create", Some(Subresource::Eviction)) => Box::pin(self.evict(&target, &call)).await,
+            ("create", Some(Subresource::Token)) => self.request_token(&target, &call),
             _ => Err(Failure::method_not_allowed(kind, method)),
         }
     }
 
     fn collected(&self, stored_as: (&str, &str)) -> Result<Collected, Failure> {
         let found = self.collections.iter().find(|(k, _)| **k == stored_as);
-        found.map(|(_, c)| *c).ok_or_else(Failure::no_such_path)
+        let found = found.map(|(_, collected)| *collected);
+        found
+            .or_else(|| self.served().collection(stored_as))
+            .ok_or_else(Failure::no_such_path)
     }
 
     fn collection_of(&self, kind: &Kind) -> Result<Collected, Failure> {
-        self.collections
-            .get(&kind.stored_as)
-            .copied()
-            .ok_or_else(Failure::no_such_path)
+        match self.collections.get(&kind.stored_as) {
+            Some(collected) => Ok(*collected),
+            None => self.collected(kind.stored_as),
+        }
     }
 }
 
@@ -316,7 +357,7 @@ fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static
         Method::POST
             if matches!(
                 target.subresource,
-                Some(Subresource::Binding | Subresource::Eviction)
+                Some(Subresource::Binding | Subresource::Eviction | Subresource::Token)
             ) =>
         {
             Some("create")

@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::informer::{self, Change};
 use crate::kinds::{self, Kind};
 
+pub(crate) mod aggregation;
 mod garbage;
 mod lifecycle;
 mod namespaces;
@@ -354,5 +355,5 @@ fn watch_all(client: &Client) -> Everything {
 
 /// Does the graph hold objects of this kind? Events own nothing, are owned by nothing, and come too fast to be worth it.
 fn is_watched(kind: &Kind) -> bool {
-    kind.plural != "events"
+    kind.is_stored() && kind.plural != "events"
 }

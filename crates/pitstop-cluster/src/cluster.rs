@@ -9,7 +9,8 @@ use http::{Method, Request, StatusCode};
 use pitstop_api::{SharedClock, SystemClock};
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, Body, Setup, User};
+use crate::access::{Authorization, User};
+use crate::api::{Api, Body, Setup};
 use crate::builtin;
 use crate::serve::{self, ServeConfig, ServeError, Serving};
 use crate::store::OpenError;
@@ -44,6 +45,8 @@ pub struct Config {
     pub time_scale: f64,
     /// Scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC.
     pub builtin_controllers: bool,
+    /// How requests are authorised. With [`Authorization::Rbac`] a new cluster starts with the default roles.
+    pub authorization: Authorization,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             node_grace: Duration::from_secs(40),
             time_scale: 1.0,
             builtin_controllers: true,
+            authorization: Authorization::default(),
         }
     }
 }
@@ -66,10 +70,10 @@ pub enum Error {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// An object that every cluster has could not be made.
-    #[error("the namespace {namespace} could not be made: the server answered {status}")]
+    #[error("{object} could not be made: the server answered {status}")]
     Bootstrap {
-        /// Its name.
-        namespace: &'static str,
+        /// Its kind and name.
+        object: String,
         /// The answer's code.
         status: StatusCode,
     },
@@ -91,12 +95,22 @@ impl Cluster {
             data: config.data.clone(),
             clock: config.clock.clone(),
             seed: config.seed,
+            authorization: config.authorization,
         };
         let api = Arc::new(Api::open(setup)?);
         for namespace in NAMESPACES {
             make_namespace(&api, namespace).await?;
         }
-        let tasks = vec![tokio::spawn(api.clone().expire_events())];
+        if config.authorization == Authorization::Rbac {
+            api.clone()
+                .ensure_defaults()
+                .await
+                .map_err(|(object, status)| Error::Bootstrap { object, status })?;
+        }
+        let tasks = vec![
+            tokio::spawn(api.clone().expire_events()),
+            tokio::spawn(api.clone().keep_definitions()),
+        ];
         let mut cluster = Self {
             api,
             config,
@@ -110,20 +124,26 @@ impl Cluster {
                 time_scale: cluster.config.time_scale,
                 ca_certificate: None,
             };
-            cluster.builtin = Some(builtin::spawn(cluster.client_as(CONTROLLERS), config));
+            let client = cluster.client_of(User::named(CONTROLLERS).into_master());
+            cluster.tasks.push(builtin::aggregation::spawn(client.clone()));
+            cluster.builtin = Some(builtin::spawn(client, config));
         }
         Ok(cluster)
     }
 
     /// A client without sockets, as an administrator.
     pub fn client(&self) -> kube::Client {
-        self.client_as(ADMIN)
+        self.client_of(User::named(ADMIN).into_master())
     }
 
-    /// A client without sockets, under another name.
+    /// A client without sockets, under another name, with the groups that follow from it: a node for
+    /// `system:node:<name>`, a service account for `system:serviceaccount:<namespace>:<name>`.
     pub fn client_as(&self, user: &str) -> kube::Client {
+        self.client_of(User::named(user))
+    }
+
+    fn client_of(&self, user: User) -> kube::Client {
         let api = self.api.clone();
-        let user = User { name: user.into() };
         let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
             request.extensions_mut().insert(user.clone());
             let api = api.clone();
@@ -176,6 +196,9 @@ async fn make_namespace(api: &Arc<Api>, namespace: &'static str) -> Result<(), E
     *request.uri_mut() = http::Uri::from_static("/api/v1/namespaces");
     match api.clone().handle(request).await.status() {
         StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
-        status => Err(Error::Bootstrap { namespace, status }),
+        status => Err(Error::Bootstrap {
+            object: format!("the namespace {namespace}"),
+            status,
+        }),
     }
 }

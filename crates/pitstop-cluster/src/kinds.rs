@@ -6,6 +6,7 @@ mod age;
 mod config;
 mod controller_revision;
 mod daemon_set;
+mod definition;
 mod deployment;
 mod disruption_budget;
 pub mod event;
@@ -20,8 +21,10 @@ mod network;
 mod node;
 mod pod;
 mod pod_template;
+mod rbac;
 mod replica_set;
 mod replicated;
+mod review;
 mod service;
 mod service_account;
 mod volumes;
@@ -53,6 +56,13 @@ static KINDS: &[Kind] = &[
     deployment::KIND,
     replica_set::KIND,
     replicated::STATEFUL_SET,
+    definition::KIND,
+    review::SELF_SUBJECT,
+    review::TOKEN,
+    review::LOCAL_SUBJECT_ACCESS,
+    review::SELF_SUBJECT_ACCESS,
+    review::SELF_SUBJECT_RULES,
+    review::SUBJECT_ACCESS,
     limits::AUTOSCALER,
     job::CRON_JOB,
     job::JOB,
@@ -63,6 +73,10 @@ static KINDS: &[Kind] = &[
     network::INGRESS,
     network::NETWORK_POLICY,
     disruption_budget::KIND,
+    rbac::CLUSTER_ROLE_BINDING,
+    rbac::CLUSTER_ROLE,
+    rbac::ROLE_BINDING,
+    rbac::ROLE,
     limits::PRIORITY_CLASS,
     volumes::CSI_NODE,
     volumes::STORAGE_CLASS,
@@ -78,6 +92,12 @@ pub(crate) static SCALE: Kind = Kind {
 pub(crate) static EVICTION: Kind = Kind {
     group: "policy",
     ..Kind::plain("Eviction", "evictions", "eviction")
+};
+
+/// The body of `token`: never stored, and of no path of its own.
+pub(crate) static TOKEN_REQUEST: Kind = Kind {
+    group: "authentication.k8s.io",
+    ..Kind::plain("TokenRequest", "tokenrequests", "tokenrequest")
 };
 
 /// The body of `eviction`, as the schema knows it.
@@ -159,6 +179,8 @@ pub struct Kind {
     pub scale_selector: fn(&Value) -> String,
     /// Columns of `kubectl get`.
     pub columns: &'static [Column],
+    /// Of a kind that a definition brought: where the values of the columns after the name are in its objects.
+    pub column_paths: Option<&'static [&'static str]>,
     /// The cells of one row, one for each column.
     pub cells: fn(&Value, jiff::Timestamp) -> Vec<Value>,
     /// The `conditions` of one row: `Completed` for pods that ended.
@@ -185,8 +207,18 @@ impl Kind {
         }
     }
 
+    /// Did a definition bring it?
+    pub fn is_custom(&self) -> bool {
+        self.column_paths.is_some()
+    }
+
+    /// Are its objects kept? Those that are not are questions: they are answered, and that is all.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"list")
+    }
+
     /// A namespaced kind of the core group without rules of its own, from which the entries of the table differ.
-    const fn plain(kind: &'static str, plural: &'static str, singular: &'static str) -> Self {
+    pub(crate) const fn plain(kind: &'static str, plural: &'static str, singular: &'static str) -> Self {
         Self {
             group: "",
             version: "v1",
@@ -223,6 +255,7 @@ impl Kind {
             validate_update: |_, _| Vec::new(),
             scale_selector: |_| String::new(),
             columns: &[Column::NAME, Column::AGE],
+            column_paths: None,
             cells: |object, now| vec![age::name(object), age::age(object, now)],
             row_conditions: |_| Vec::new(),
         }
@@ -288,6 +321,8 @@ pub enum Subresource {
     Eviction,
     /// `scale`: get, patch, update.
     Scale,
+    /// `token` of service accounts: create.
+    Token,
 }
 
 /// How soon a write has to be on disk before it is acknowledged.
@@ -367,4 +402,8 @@ pub enum FieldErrorReason {
     TooLong,
     /// `Not found`.
     NotFound,
+    /// `Invalid value` of another type than the schema says.
+    TypeInvalid,
+    /// `Too many`.
+    TooMany,
 }

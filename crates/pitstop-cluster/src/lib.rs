@@ -8,16 +8,20 @@
 //! | [`kinds`] | the table of kinds: one entry each, with its defaults, validation and printed columns |
 //! | `schema` | field tables of the built-in kinds: strict decoding, protobuf, merge keys |
 //! | `store` | objects as bytes, one global resourceVersion, watch history, durability |
+//! | `access` | who may do what: roles, nodes, tokens |
+//! | `custom` | kinds that definitions bring: schemas, validation, columns |
 //! | `api` | HTTP: verbs, lists, watches, patches, discovery, status errors |
 //! | [`apply`] | server-side apply: who owns which field |
 //! | [`builtin`] | scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC |
 //! | [`node`] | the simulated nodes, ordinary clients of any API server |
 
+mod access;
 mod api;
 pub mod apply;
 pub mod builtin;
 mod clock;
 mod cluster;
+mod custom;
 pub mod informer;
 pub mod kinds;
 pub mod node;
@@ -26,6 +30,7 @@ pub mod schema;
 mod serve;
 mod store;
 
+pub use access::Authorization;
 pub use clock::VirtualClock;
 pub use cluster::{Cluster, Config, Error};
 pub use serve::{ServeConfig, ServeError, Serving};

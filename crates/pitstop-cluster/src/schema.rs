@@ -99,6 +99,71 @@ pub fn clean(kind: &Kind, value: Value) -> Result<Decoded, DecodeError> {
     )
 }
 
+/// A body without a table: its tree, and what came twice in it.
+pub(crate) fn parse_untyped(
+    kind: &str,
+    content_type: Option<&str>,
+    body: &[u8],
+) -> Result<(Value, Vec<String>), DecodeError> {
+    let media_type = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let tree = match media_type.to_ascii_lowercase().as_str() {
+        "" | "application/json" => tree::from_json(body),
+        "application/yaml" => tree::from_yaml(body),
+        _ => {
+            return Err(DecodeError::UnsupportedMediaType(
+                "the body of the request was in an unknown format - accepted media types include: application/json, \
+                 application/yaml"
+                    .to_owned(),
+            ));
+        }
+    };
+    let tree = tree.map_err(|error| unrecognized(kind, &error))?;
+    let duplicates = tree
+        .duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .collect();
+    Ok((tree.value, duplicates))
+}
+
+/// Checks the type that an object names and sets it.
+pub(crate) fn set_type(kind: &Kind, value: &mut Value) -> Result<(), DecodeError> {
+    let api_version = kind.api_version();
+    let Value::Object(fields) = value else {
+        let found = shape::go_kind(value);
+        return Err(unrecognized(
+            kind.kind,
+            &format!("json: cannot unmarshal {found} into Go value"),
+        ));
+    };
+    check_type(kind, &api_version, fields)?;
+    fields.insert("apiVersion".to_owned(), Value::from(api_version));
+    fields.insert("kind".to_owned(), Value::from(kind.kind));
+    Ok(())
+}
+
+/// Brings the metadata of an object without a table into canonical form; names its unknown fields.
+pub(crate) fn clean_metadata(kind: &Kind, value: &mut Value) -> Result<Vec<String>, DecodeError> {
+    let name = "meta/v1.ObjectMeta";
+    let message = table::table().message(name).ok_or_else(|| no_table(name))?;
+    let Some(fields) = value.as_object_mut() else {
+        return Ok(Vec::new());
+    };
+    let given = fields.remove("metadata").filter(|metadata| !metadata.is_null());
+    let given = given.unwrap_or_else(|| Value::Object(Map::new()));
+    let shaped = shape::shape(message, given).map_err(|error| wrong_type(kind.kind, kind.version, &error))?;
+    fields.insert("metadata".to_owned(), shaped.value);
+    let unknown = shaped.unknown.iter();
+    Ok(unknown
+        .map(|path| format!("unknown field \"metadata.{path}\""))
+        .collect())
+}
+
 /// The value of a quantity in billionths; `None` if it is none, or too large to compute with.
 pub(crate) fn quantity_nanos(text: &str) -> Option<i128> {
     quantity::value(text)

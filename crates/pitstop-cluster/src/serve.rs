@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use self::access::Access;
+pub(crate) use self::access::keep;
 use crate::api::{Api, Body, Closing, Failure, closed};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -226,7 +227,7 @@ impl Listen {
     }
 
     async fn answer(self, mut request: Request<Incoming>) -> Response<Body> {
-        let Some(user) = self.access.user(&request) else {
+        let Some(user) = self.access.user(&request, &self.api) else {
             let mut response = Failure::unauthorized().into_response();
             // The body was not read: the connection cannot be used again.
             if request.version() < http::Version::HTTP_2 {

@@ -166,7 +166,8 @@ pub(crate) struct ListQuery<'a> {
 #[derive(Debug)]
 pub(crate) struct Store {
     state: RwLock<State>,
-    signals: Vec<watch::Sender<u64>>,
+    signals: RwLock<Vec<watch::Sender<u64>>>,
+    history: usize,
     newest: watch::Sender<u64>,
     writer: Option<Writer>,
     clock: SharedClock,
@@ -194,8 +195,9 @@ impl Store {
             .into_iter()
             .map(|spec| Collection::new(spec, history))
             .collect();
-        let signals = collections.iter().map(|_| watch::Sender::new(0)).collect();
+        let signals = |count: usize| RwLock::new((0..count).map(|_| watch::Sender::new(0)).collect());
         let Some(folder) = data else {
+            let signals = signals(collections.len());
             let state = State {
                 version: 1,
                 lost: (1, 1),
@@ -204,13 +206,15 @@ impl Store {
             return Ok(Self {
                 state: RwLock::new(state),
                 signals,
+                history,
                 newest: watch::Sender::new(1),
                 writer: None,
                 clock,
             });
         };
         let mut disk = disk::Disk::open(&folder)?;
-        let recovered = disk.recover(&mut collections, now)?;
+        let recovered = disk.recover(&mut collections, history, now)?;
+        let signals = signals(collections.len());
         let writer = Writer::start(Box::new(disk), recovered.version, recovered.reserved);
         let state = State {
             version: recovered.version,
@@ -220,6 +224,7 @@ impl Store {
         Ok(Self {
             state: RwLock::new(state),
             signals,
+            history,
             newest: watch::Sender::new(recovered.version),
             writer: Some(writer),
             clock,
@@ -376,9 +381,7 @@ impl Store {
             new: stored.clone(),
             at: now,
         });
-        if let Some(signal) = self.signals.get(collection.0) {
-            signal.send_replace(version);
-        }
+        self.signal(collection, version);
         self.newest.send_replace(version);
         drop(guard);
         Ok(Commit {
@@ -389,7 +392,33 @@ impl Store {
 
     /// Wakes when a collection changes.
     pub(crate) fn subscribe(&self, collection: CollectionId) -> Option<watch::Receiver<u64>> {
-        self.signals.get(collection.0).map(watch::Sender::subscribe)
+        let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
+        signals.get(collection.0).map(watch::Sender::subscribe)
+    }
+
+    fn signal(&self, collection: CollectionId, version: u64) {
+        let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signal) = signals.get(collection.0) {
+            signal.send_replace(version);
+        }
+    }
+
+    /// The collection of a kind that came while the store was open; made if there is none.
+    pub(crate) fn ensure(&self, spec: CollectionSpec) -> CollectionId {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let known = state
+            .collections
+            .iter()
+            .position(|c| c.spec.stored_as == spec.stored_as);
+        if let Some(known) = known {
+            return CollectionId(known);
+        }
+        let mut collection = Collection::new(spec, self.history);
+        collection.begin_history(state.version);
+        state.collections.push(collection);
+        let mut signals = self.signals.write().unwrap_or_else(PoisonError::into_inner);
+        signals.push(watch::Sender::new(0));
+        CollectionId(state.collections.len() - 1)
     }
 
     /// Waits until a resourceVersion is reached, which may be never.

@@ -14,12 +14,16 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use pitstop_api::SystemClock;
 use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
-use pitstop_cluster::{Cluster, Config, Error as ClusterError, OpenError, ServeConfig, ServeError, Serving};
+use pitstop_cluster::{
+    Authorization, Cluster, Config, Error as ClusterError, OpenError, ServeConfig, ServeError, Serving,
+};
 use pitstop_controller::{Controller, Manager};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use crate::failure;
+
+mod rights;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct Options {
     pub nodes: NodeNames,
     /// Name of a control-plane node to add.
     pub control_plane: Option<String>,
+    /// How requests are authorised. By roles: pitstop's controllers have the rights of `pitstop manifests`, and no others.
+    pub authorization: Authorization,
 }
 
 /// Which nodes to add.
@@ -68,6 +74,7 @@ impl Embedded {
             data: options.data.clone(),
             node_grace: options.node_grace,
             time_scale: options.time_scale,
+            authorization: options.authorization,
             ..Config::default()
         };
         let cluster = Cluster::start(config)
@@ -103,7 +110,11 @@ impl Embedded {
             .filter(|name| !present.contains(*name));
         nodes.add(&missing, control_plane).await?;
         let controllers = if options.controllers {
-            Some(Controllers::start_all(cluster.client_as("system:pitstop")).await?)
+            let identity = match options.authorization {
+                Authorization::AlwaysAllow => "system:pitstop".to_owned(),
+                Authorization::Rbac => rights::grant(&client).await?,
+            };
+            Some(Controllers::start_all(cluster.client_as(&identity)).await?)
         } else {
             None
         };

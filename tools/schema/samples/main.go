@@ -14,6 +14,8 @@ import (
 
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	authentication "k8s.io/api/authentication/v1"
+	authorization "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batch "k8s.io/api/batch/v1"
@@ -54,6 +56,7 @@ func run() error {
 		admissionregistration.AddToScheme, apps.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme,
 		batch.AddToScheme, coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme,
 		networking.AddToScheme, policy.AddToScheme, rbac.AddToScheme, scheduling.AddToScheme, storage.AddToScheme,
+		authentication.AddToScheme, authorization.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return err
@@ -110,6 +113,9 @@ func kinds() []schema.GroupVersionKind {
 	add(rbac.SchemeGroupVersion, "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 	add(scheduling.SchemeGroupVersion, "PriorityClass")
 	add(storage.SchemeGroupVersion, "CSIDriver", "CSINode", "StorageClass", "VolumeAttachment")
+	add(authentication.SchemeGroupVersion, "SelfSubjectReview", "TokenReview")
+	add(authorization.SchemeGroupVersion, "LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview",
+		"SubjectAccessReview")
 	return kinds
 }
 

@@ -13,7 +13,7 @@ use super::update::OtherUid;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::apply::{self, ApplyError, Managers};
-use crate::kinds::{FieldError, Kind};
+use crate::kinds::FieldError;
 use crate::schema;
 use crate::store::Key;
 
@@ -34,7 +34,7 @@ impl Api {
             .params
             .get("force")
             .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"));
-        let (body, duplicates) = configuration(kind, call)?;
+        let (body, duplicates) = configuration(target, call)?;
         let writer = Writer::of(target, call, self.clock.now());
         let want = |current: &Value| {
             let mut live = current.clone();
@@ -45,7 +45,7 @@ impl Api {
             let mut applied = apply::merge(&managers, &live, &body, &writer.write(), force)
                 .map_err(|error| refused(&body, error))?;
             apply::renew_last_applied(&mut applied.object, &body, &writer.write());
-            let mut decoded = schema::clean(kind, applied.object).map_err(from_decode)?;
+            let mut decoded = target.clean(applied.object).map_err(from_decode)?;
             decoded.strict_errors.extend(duplicates.iter().cloned());
             owners::put(&mut decoded.object, &applied.managers);
             options.accept_patch(decoded)
@@ -74,7 +74,8 @@ impl Api {
 }
 
 /// The configuration, as it was written: what it does not say is nobody's.
-fn configuration(kind: &Kind, call: &Call) -> Result<(Value, Vec<String>), Failure> {
+fn configuration(target: &Target, call: &Call) -> Result<(Value, Vec<String>), Failure> {
+    let kind = target.kind;
     let (body, duplicates) = schema::parse_yaml(&call.body)
         .map_err(|why| Failure::bad_request(format!("error decoding YAML: {why}")))?;
     if !body.is_object() {
@@ -95,7 +96,9 @@ fn configuration(kind: &Kind, call: &Call) -> Result<(Value, Vec<String>), Failu
     {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
-    let decoded = schema::clean(kind, body.clone()).map_err(|error| untyped(&body, &error.to_string()))?;
+    let decoded = target
+        .clean(body.clone())
+        .map_err(|error| untyped(&body, &error.to_string()))?;
     let undeclared: Vec<String> = decoded
         .strict_errors
         .iter()

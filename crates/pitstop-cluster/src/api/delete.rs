@@ -15,6 +15,7 @@ use super::status::{self, Failure};
 use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata, present};
+use crate::custom::definition::FINALIZER;
 use crate::kinds::{Kind, Subresource};
 use crate::schema;
 use crate::store::{ListQuery, Stored, WriteError};
@@ -68,6 +69,7 @@ impl Api {
         let name = target.name.as_deref().unwrap_or_default();
         let options = DeleteOptions::parse(call)?;
         let stored = self.stored(target)?;
+        self.check_write(call, Some(&stored.decode()), None)?;
         match self.delete_one(kind, stored, &options).await? {
             Deleted::Gone(stored) if !kind.graceful_deletion => {
                 let body = status::success(StatusCode::OK, kind, name, stored.uid());
@@ -139,7 +141,7 @@ impl Api {
         for _ in 0..TRIES {
             options.check(kind, name, &stored)?;
             let old = stored.decode();
-            let fate = fate(kind, &old, options, self.clock.now());
+            let fate = fate(kind, &held_by_objects(kind, &old), options, self.clock.now());
             if options.dry_run {
                 return Ok(match fate {
                     Fate::Gone => Deleted::Gone(stored),
@@ -286,6 +288,23 @@ impl Propagation {
 }
 
 /// Decides what a delete comes to.
+/// A definition stays until the last object of its kind is gone.
+///
+/// Source: embedded-cluster.md 14, rule 6.
+fn held_by_objects(kind: &Kind, object: &Value) -> Value {
+    let mut object = object.clone();
+    let is_new = !metadata::is_deleting(&object) && (kind.group, kind.plural) == super::customs::DEFINITIONS;
+    if let (true, Some(metadata)) = (is_new, metadata::metadata_mut(&mut object)) {
+        let finalizers = metadata
+            .entry("finalizers")
+            .or_insert_with(|| Value::Array(Vec::new()));
+        if let Some(finalizers) = finalizers.as_array_mut() {
+            finalizers.push(FINALIZER.into());
+        }
+    }
+    object
+}
+
 fn fate(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fate {
     let mut new = old.clone();
     set_propagation(&mut new, options.propagation);

@@ -20,15 +20,16 @@ const GIT_VERSION: &str = "v1.34.2+pitstop";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Every document that does not depend on objects.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Documents {
-    kinds: &'static [Kind],
+    kinds: Vec<&'static Kind>,
+    openapi: openapi::Cache,
     core: Document,
     groups: Document,
 }
 
 /// A document and the hash by which clients ask whether it has changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Document {
     body: Bytes,
     etag: String,
@@ -47,12 +48,13 @@ impl Document {
 
 impl Documents {
     /// The documents of a table of kinds.
-    pub(super) fn new(kinds: &'static [Kind]) -> Self {
+    pub(super) fn new(kinds: Vec<&'static Kind>) -> Self {
         let is_core = |group: &&str| group.is_empty();
         Self {
+            core: Document::new(&aggregated(&kinds, is_core)),
+            groups: Document::new(&aggregated(&kinds, |group| !group.is_empty())),
             kinds,
-            core: Document::new(&aggregated(kinds, is_core)),
-            groups: Document::new(&aggregated(kinds, |group| !group.is_empty())),
+            openapi: openapi::Cache::default(),
         }
     }
 
@@ -86,8 +88,10 @@ impl Documents {
             }
             Route::Resources(version) => ok(&self.resources(version).ok_or_else(Failure::no_such_path)?),
             Route::OpenApiV2 => Ok(openapi::v2(accept)),
-            Route::OpenApiV3 => ok(&openapi::index(self.kinds)),
-            Route::OpenApiV3Group(path) => openapi::group(self.kinds, path).ok_or_else(Failure::no_such_path),
+            Route::OpenApiV3 => ok(&openapi::index(&self.kinds, &self.openapi)),
+            Route::OpenApiV3Group(path) => {
+                openapi::group(&self.kinds, &self.openapi, path).ok_or_else(Failure::no_such_path)
+            }
             Route::Group(_) | Route::Objects(_) => Err(Failure::no_such_path()),
         }
     }
@@ -114,7 +118,7 @@ impl Documents {
     /// The legacy list of a group version.
     fn resources(&self, group_version: &str) -> Option<Value> {
         let kinds = self.kinds.iter().filter(|k| k.api_version() == group_version);
-        let resources: Vec<Value> = kinds.flat_map(legacy_entries).collect();
+        let resources: Vec<Value> = kinds.flat_map(|kind| legacy_entries(kind)).collect();
         (!resources.is_empty()).then(|| {
             json!({
                 "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
@@ -181,7 +185,7 @@ fn wants_aggregated(header: &str) -> bool {
     false
 }
 
-fn aggregated(kinds: &'static [Kind], wanted: impl Fn(&&str) -> bool) -> Value {
+fn aggregated(kinds: &[&'static Kind], wanted: impl Fn(&&str) -> bool) -> Value {
     let groups = distinct(kinds.iter().map(|k| k.group).filter(wanted));
     let items: Vec<Value> = groups
         .into_iter()
@@ -192,7 +196,7 @@ fn aggregated(kinds: &'static [Kind], wanted: impl Fn(&&str) -> bool) -> Value {
                 .map(|version| {
                     let resources: Vec<Value> = in_group()
                         .filter(|k| k.version == version)
-                        .map(aggregated_entry)
+                        .map(|kind| aggregated_entry(kind))
                         .collect();
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })
@@ -227,6 +231,7 @@ fn aggregated_entry(kind: &Kind) -> Value {
                 ),
                 Subresource::Eviction => ("eviction", foreign(&kinds::EVICTION), BINDING_VERBS),
                 Subresource::Scale => ("scale", foreign(&kinds::SCALE), STATUS_VERBS),
+                Subresource::Token => ("token", foreign(&kinds::TOKEN_REQUEST), TOKEN_VERBS),
             };
             json!({"subresource": name, "responseKind": response_kind, "verbs": verbs})
         })
@@ -250,6 +255,7 @@ fn aggregated_entry(kind: &Kind) -> Value {
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 const FINALIZE_VERBS: &[&str] = &["update"];
 const BINDING_VERBS: &[&str] = &["create"];
+const TOKEN_VERBS: &[&str] = &["create"];
 
 fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     let mut entry = json!({
@@ -266,6 +272,7 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
             Subresource::Binding => ("binding", "Binding", BINDING_VERBS),
             Subresource::Eviction => ("eviction", kinds::EVICTION.kind, BINDING_VERBS),
             Subresource::Scale => ("scale", kinds::SCALE.kind, STATUS_VERBS),
+            Subresource::Token => ("token", kinds::TOKEN_REQUEST.kind, TOKEN_VERBS),
         };
         let mut entry = json!({
             "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
@@ -286,6 +293,7 @@ fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
     match sub {
         Subresource::Eviction => Some(&kinds::EVICTION),
         Subresource::Scale => Some(&kinds::SCALE),
+        Subresource::Token => Some(&kinds::TOKEN_REQUEST),
         Subresource::Status | Subresource::Finalize | Subresource::Binding => None,
     }
 }

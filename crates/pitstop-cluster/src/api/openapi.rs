@@ -36,18 +36,18 @@ pub(super) fn v2(header: &str) -> Response<Body> {
 }
 
 /// `/openapi/v3`.
-pub(super) fn index(kinds: &'static [Kind]) -> Value {
+pub(super) fn index(kinds: &[&'static Kind], cache: &Cache) -> Value {
     let entry = |(path, document): (&String, &Document)| {
         let url = format!("/openapi/v3/{path}?hash={}", document.hash);
         (path.clone(), json!({"serverRelativeURL": url}))
     };
-    let paths: Map<String, Value> = documents(kinds).iter().map(entry).collect();
+    let paths: Map<String, Value> = documents(kinds, cache).iter().map(entry).collect();
     json!({"paths": paths})
 }
 
 /// `/openapi/v3/{path}`; `None` when no kind is there.
-pub(super) fn group(kinds: &'static [Kind], path: &str) -> Option<Response<Body>> {
-    let document = documents(kinds).get(path)?;
+pub(super) fn group(kinds: &[&'static Kind], cache: &Cache, path: &str) -> Option<Response<Body>> {
+    let document = documents(kinds, cache).get(path)?;
     let mut response = super::json(StatusCode::OK, document.text.clone());
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
         response.headers_mut().insert(ETAG, etag);
@@ -58,18 +58,20 @@ pub(super) fn group(kinds: &'static [Kind], path: &str) -> Option<Response<Body>
     Some(response)
 }
 
+/// The documents of a table of kinds, by path, once somebody has asked for them.
+pub(super) type Cache = OnceLock<BTreeMap<String, Document>>;
+
 /// A document as it is sent.
 #[derive(Debug)]
-struct Document {
+pub(super) struct Document {
     text: Bytes,
     hash: String,
 }
 
 /// The documents of all group versions. They are made when the first client asks.
-fn documents(kinds: &'static [Kind]) -> &'static BTreeMap<String, Document> {
-    static DOCUMENTS: OnceLock<BTreeMap<String, Document>> = OnceLock::new();
-    DOCUMENTS.get_or_init(|| {
-        let paths: BTreeSet<String> = kinds.iter().map(group_path).collect();
+fn documents<'a>(kinds: &[&'static Kind], cache: &'a Cache) -> &'a BTreeMap<String, Document> {
+    cache.get_or_init(|| {
+        let paths: BTreeSet<String> = kinds.iter().map(|kind| group_path(kind)).collect();
         let document = |path: String| {
             let text = Bytes::from(document(kinds, &path).to_string());
             let hash = format!("{:016X}", fingerprint(&text));
@@ -85,7 +87,7 @@ fn group_path(kind: &Kind) -> String {
     format!("{root}/{}", kind.api_version())
 }
 
-fn document(kinds: &'static [Kind], path: &str) -> Value {
+fn document(kinds: &[&'static Kind], path: &str) -> Value {
     let in_group = || kinds.iter().filter(|kind| group_path(kind) == path);
     let mut paths = Map::new();
     for kind in in_group() {
@@ -111,6 +113,6 @@ fn document(kinds: &'static [Kind], path: &str) -> Value {
     }
     json!({
         "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.34.2"}, "paths": paths,
-        "components": {"schemas": schemas::schemas(in_group())},
+        "components": {"schemas": schemas::schemas(in_group().copied())},
     })
 }

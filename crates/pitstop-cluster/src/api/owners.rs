@@ -185,6 +185,7 @@ fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Finalize => "finalize",
         Subresource::Eviction => "eviction",
         Subresource::Scale => "scale",
+        Subresource::Token => "token",
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept;
 use super::params::Params;
+use crate::custom::column;
 use crate::kinds::{self, Kind, event};
 use crate::store::Stored;
 
@@ -58,8 +59,14 @@ pub(super) fn form(accept: &str, params: &Params) -> Form {
 
 /// The object in the form of a kind that may not be the one it is stored as.
 pub(super) fn value(kind: &Kind, stored: &Stored) -> Value {
-    let value = stored.decode();
-    if stores_own_form(kind) {
+    let mut value = stored.decode();
+    if kind.is_custom() {
+        // Stored in one version, shown in any.
+        if let Some(value) = value.as_object_mut() {
+            value.insert("apiVersion".to_owned(), kind.api_version().into());
+        }
+        value
+    } else if stores_own_form(kind) {
         value
     } else {
         event::from_core(value)
@@ -68,7 +75,7 @@ pub(super) fn value(kind: &Kind, stored: &Stored) -> Value {
 
 /// The object in a kind's form, as JSON.
 pub(super) fn whole(kind: &Kind, stored: &Stored) -> Bytes {
-    if stores_own_form(kind) {
+    if is_stored_as_shown(kind, stored) {
         stored.bytes()
     } else {
         value(kind, stored).to_string().into()
@@ -78,6 +85,15 @@ pub(super) fn whole(kind: &Kind, stored: &Stored) -> Bytes {
 /// Is the kind stored in its own form, and not in that of another kind?
 pub(super) fn stores_own_form(kind: &Kind) -> bool {
     kind.stored_as == (kind.group, kind.plural)
+}
+
+/// Are the bytes in the store those that are shown?
+pub(super) fn is_stored_as_shown(kind: &Kind, stored: &Stored) -> bool {
+    if kind.is_custom() {
+        let start = format!("{{\"apiVersion\":\"{}\",", kind.api_version());
+        return stored.bytes().starts_with(start.as_bytes());
+    }
+    stores_own_form(kind)
 }
 
 /// One object as the body of an answer.
@@ -143,7 +159,10 @@ fn columns(kind: &Kind) -> Vec<Value> {
 /// One row of a table.
 pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp) -> Value {
     let object = value(kind, stored);
-    let cells = (kind.cells)(&object, now);
+    let cells = match kind.column_paths {
+        Some(paths) => custom_cells(kind, paths, &object, now),
+        None => (kind.cells)(&object, now),
+    };
     let conditions = (kind.row_conditions)(&object);
     let object = match include {
         Include::None => Value::Null,
@@ -158,6 +177,14 @@ pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp
         row.insert("conditions".to_owned(), conditions.into());
     }
     row
+}
+
+fn custom_cells(kind: &Kind, paths: &[&str], object: &Value, now: Timestamp) -> Vec<Value> {
+    let name = object.pointer("/metadata/name").cloned().unwrap_or_default();
+    let columns = kind.columns.iter().skip(1).zip(paths);
+    std::iter::once(name)
+        .chain(columns.map(|(of, path)| column::cell(of, path, object, now)))
+        .collect()
 }
 
 /// A bookmark's object.

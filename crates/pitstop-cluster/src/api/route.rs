@@ -2,8 +2,15 @@
 //!
 //! Source: embedded-cluster.md 2.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::customs::Served;
 use super::params::percent_decode;
-use crate::kinds::{self, Kind, Subresource};
+use crate::custom::Custom;
+use crate::kinds::{self, FieldError, Kind, Subresource};
+use crate::schema::{self, DecodeError, Decoded};
 
 /// What a path names.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub(super) enum Route {
 pub(super) struct Target {
     /// Their kind.
     pub(super) kind: &'static Kind,
+    /// What a definition says of them, if the kind is not built in.
+    pub(super) custom: Option<Arc<Custom>>,
     /// `None`: all namespaces, or a cluster-scoped kind.
     pub(super) namespace: Option<String>,
     /// `None`: all of them.
@@ -43,15 +52,43 @@ pub(super) struct Target {
     pub(super) subresource: Option<Subresource>,
 }
 
-/// Understands a path; `None` when nothing is served there.
-pub(super) fn parse(path: &str) -> Option<Route> {
-    let segments: Vec<String> = path
-        .split('/')
-        .filter(|s| !s.is_empty())
+impl Target {
+    /// Decodes a body.
+    pub(super) fn decode(&self, content_type: Option<&str>, body: &[u8]) -> Result<Decoded, DecodeError> {
+        match &self.custom {
+            Some(custom) => custom.decode(content_type, body),
+            None => schema::decode(self.kind, content_type, body),
+        }
+    }
+
+    /// Brings the result of a patch into canonical form.
+    pub(super) fn clean(&self, value: Value) -> Result<Decoded, DecodeError> {
+        match &self.custom {
+            Some(custom) => custom.clean(value),
+            None => schema::clean(self.kind, value),
+        }
+    }
+
+    /// What is wrong with an object besides its metadata.
+    pub(super) fn validate(&self, object: &Value) -> Vec<FieldError> {
+        match &self.custom {
+            Some(custom) => custom.validate(object),
+            None => (self.kind.validate)(object),
+        }
+    }
+}
+
+/// The segments of a path, percent-decoded.
+pub(super) fn segments(path: &str) -> Vec<String> {
+    path.split('/')
+        .filter(|segment| !segment.is_empty())
         .map(percent_decode)
-        .collect();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    Some(match segments.as_slice() {
+        .collect()
+}
+
+/// Understands a path, given as its segments; `None` when nothing is served there.
+pub(super) fn parse(path: &[&str], served: &Served) -> Option<Route> {
+    Some(match path {
         ["version"] => Route::Version,
         ["healthz" | "livez" | "readyz", ..] => Route::Health,
         ["api"] => Route::CoreVersions,
@@ -62,13 +99,13 @@ pub(super) fn parse(path: &str) -> Option<Route> {
         ["openapi", "v3", rest @ ..] => Route::OpenApiV3Group(rest.join("/")),
         ["api", version] => Route::Resources((*version).to_owned()),
         ["apis", group, version] => Route::Resources(format!("{group}/{version}")),
-        ["api", version, rest @ ..] => Route::Objects(objects("", version, rest)?),
-        ["apis", group, version, rest @ ..] => Route::Objects(objects(group, version, rest)?),
+        ["api", version, rest @ ..] => Route::Objects(objects("", version, rest, served)?),
+        ["apis", group, version, rest @ ..] => Route::Objects(objects(group, version, rest, served)?),
         _ => return None,
     })
 }
 
-fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
+fn objects(group: &str, version: &str, rest: &[&str], served: &Served) -> Option<Target> {
     // Below a namespace come objects, or the namespace's own subresources.
     let (namespace, rest) = match rest {
         ["namespaces", name, sub] if group.is_empty() && subresource_named(sub).is_some() => {
@@ -83,7 +120,13 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
         [plural, name, sub] => (*plural, Some(*name), Some(subresource_named(sub)?)),
         _ => return None,
     };
-    let kind = kinds::find(group, version, plural)?;
+    let (kind, custom) = match kinds::find(group, version, plural) {
+        Some(kind) => (kind, None),
+        None => {
+            let custom = served.find(group, version, plural)?;
+            (custom.kind, Some(custom.clone()))
+        }
+    };
     let misplaced = match namespace {
         Some(_) => !kind.namespaced,
         None => kind.namespaced && name.is_some(),
@@ -93,6 +136,7 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     }
     Some(Target {
         kind,
+        custom,
         namespace: namespace.map(str::to_owned),
         name: name.map(str::to_owned),
         subresource,
@@ -106,6 +150,7 @@ fn subresource_named(name: &str) -> Option<Subresource> {
         "eviction" => Some(Subresource::Eviction),
         "finalize" => Some(Subresource::Finalize),
         "scale" => Some(Subresource::Scale),
+        "token" => Some(Subresource::Token),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::Body;
+use crate::access::{Attributes, User};
 use crate::kinds::{FieldError, Kind};
 use crate::store::{Gone, WriteError};
 
@@ -113,6 +114,47 @@ impl Failure {
     pub(super) fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", resource(kind));
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
+    /// 403 for a request that somebody may not make.
+    pub(super) fn not_allowed(user: &User, asked: &Attributes, reason: &str) -> Self {
+        let why = asked.refusal(user, reason);
+        let resource = match asked.group.as_str() {
+            "" => asked.resource.clone(),
+            group => format!("{}.{group}", asked.resource),
+        };
+        let message = match (asked.is_resource(), asked.name.as_str()) {
+            (false, _) => format!("forbidden: {why}"),
+            (true, "") => format!("{resource} is forbidden: {why}"),
+            (true, name) => format!("{resource} \"{name}\" is forbidden: {why}"),
+        };
+        let mut failure = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        for (field, value) in [
+            ("name", &asked.name),
+            ("group", &asked.group),
+            ("kind", &asked.resource),
+        ] {
+            if asked.is_resource() && !value.is_empty() {
+                failure.0.details.insert(field.to_owned(), value.as_str().into());
+            }
+        }
+        failure
+    }
+
+    /// 403 for what a request wants to write.
+    pub(super) fn forbidden_write(asked: &Attributes, name: &str, why: &str) -> Self {
+        let resource = match asked.group.as_str() {
+            "" => asked.resource.clone(),
+            group => format!("{}.{group}", asked.resource),
+        };
+        let message = format!("{resource} \"{name}\" is forbidden: {why}");
+        let mut failure = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        for (field, value) in [("name", name), ("group", &asked.group), ("kind", &asked.resource)] {
+            if !value.is_empty() {
+                failure.0.details.insert(field.to_owned(), value.into());
+            }
+        }
+        failure
     }
 
     /// 403: nothing new in a namespace that goes away.
@@ -242,6 +284,17 @@ impl Failure {
     /// 422 about the parameters of a request.
     pub(super) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
         Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\" is invalid: "), errors)
+    }
+
+    /// 422 about fields of something that has no name and is not stored. Access reviews do not even name their kind.
+    pub(super) fn invalid_question(group: &str, kind: &str, errors: &[FieldError]) -> Self {
+        let mut failure = Self::invalid_fields(&format!("{kind}.{group} \"\" is invalid: "), errors);
+        let details = &mut failure.0.details;
+        details.insert("group".to_owned(), group.into());
+        if !kind.is_empty() {
+            details.insert("kind".to_owned(), kind.into());
+        }
+        failure
     }
 
     /// 422 with nothing but a text.

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod access;
 mod applied;
 mod clients;
+mod customs;
 
 #[derive(Debug)]
 struct HandClock(Mutex<Timestamp>);
@@ -58,11 +60,20 @@ impl Server {
     }
 
     async fn with_history(history: usize) -> Self {
+        Self::start(history, Authorization::AlwaysAllow).await
+    }
+
+    async fn authorizing(authorization: Authorization) -> Self {
+        Self::start(HISTORY, authorization).await
+    }
+
+    async fn start(history: usize, authorization: Authorization) -> Self {
         let clock = Arc::new(HandClock(Mutex::new("2026-01-02T03:04:05Z".parse().unwrap())));
         let setup = Setup {
             data: None,
             clock: clock.clone(),
             seed: Some(1),
+            authorization,
         };
         let api = Arc::new(Api::open_with_history(setup, history).unwrap());
         let server = Self { api, clock };

@@ -28,9 +28,11 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     let name = target.name.as_deref().unwrap_or_default();
     metadata::keep_server_fields(&mut new, old);
     match target.subresource {
+        Some(Subresource::Status) if kind.is_custom() => keep_only_new_status(&mut new, old),
         Some(Subresource::Status) => keep_all_but_status(&mut new, old),
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
-        Some(Subresource::Binding | Subresource::Eviction | Subresource::Scale) | None => {
+        Some(Subresource::Binding | Subresource::Eviction | Subresource::Scale | Subresource::Token)
+        | None => {
             if kind.subresources.contains(&Subresource::Status) {
                 keep_member(&mut new, old, "status");
             }
@@ -39,7 +41,12 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
             }
             (kind.default)(&mut new);
             (kind.prepare_update)(&mut new, old);
-            if kind.has_generation && new.get("spec") != old.get("spec") {
+            let changed = if kind.is_custom() {
+                differs_in_content(kind, &new, old)
+            } else {
+                new.get("spec") != old.get("spec")
+            };
+            if kind.has_generation && changed {
                 metadata::raise_generation(&mut new);
             }
         }
@@ -50,7 +57,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     let mut errors = kinds::validate_metadata(kind, &new);
     errors.extend(kinds::validate_metadata_update(&new, old));
     if matches!(target.subresource, None | Some(Subresource::Scale)) {
-        errors.extend((kind.validate)(&new));
+        errors.extend(target.validate(&new));
         errors.extend((kind.validate_update)(&new, old));
     }
     if !errors.is_empty() {
@@ -111,6 +118,34 @@ pub(super) fn check_preconditions(
         return Err(Failure::invalid(kind, name, &[error]));
     }
     Ok(())
+}
+
+/// Of a write to the status of a custom object nothing counts but the status.
+///
+/// Source: embedded-cluster.md 20, example 4.
+fn keep_only_new_status(new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    *new = old.clone();
+    if let Some(new) = new.as_object_mut() {
+        match status {
+            Some(status) => new.insert("status".to_owned(), status),
+            None => new.remove("status"),
+        };
+    }
+}
+
+/// Does a custom object differ in anything but metadata, and status where that is written by itself?
+fn differs_in_content(kind: &Kind, new: &Value, old: &Value) -> bool {
+    let has_status = kind.subresources.contains(&Subresource::Status);
+    let counts = |name: &str| name != "metadata" && !(has_status && name == "status");
+    let content = |object: &Value| -> Vec<(String, Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        fields
+            .filter(|(name, _)| counts(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    content(new) != content(old)
 }
 
 /// Source: embedded-cluster.md 6.3, rule 6. Labels, annotations and finalizers of a status write do take effect.

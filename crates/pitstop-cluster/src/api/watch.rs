@@ -274,7 +274,7 @@ impl Watch {
     }
 
     fn frame(&self, kind: ChangeKind, stored: &Stored, version: u64) -> Bytes {
-        if self.form == Form::Whole && present::stores_own_form(self.kind) {
+        if self.form == Form::Whole && !self.kind.is_custom() && present::stores_own_form(self.kind) {
             let shared = stored.frame();
             if shared.starts_with(kind.frame_start().as_bytes()) {
                 return shared;

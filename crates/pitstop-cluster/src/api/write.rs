@@ -17,7 +17,7 @@ use super::update::{self, Next, OtherUid};
 use super::{Api, Body, Call, Collected, metadata, present};
 use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
 use crate::patch::{self, PatchError, PatchType};
-use crate::schema::{self, DecodeError};
+use crate::schema::DecodeError;
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
 
 /// How often a name is generated before giving up.
@@ -37,11 +37,34 @@ const ONLY_STORED: &str = "stored, but no controller acts on it";
 pub(super) const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
                            application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
+/// Custom kinds have no strategic merge.
+///
+/// Source: embedded-cluster.md 21.
+const CUSTOM_PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
+                                  application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
+/// Nothing new of a kind that goes away.
+///
+/// Source: embedded-cluster.md 14, rule 6.
+fn check_definition(target: &Target, object: &Value) -> Result<(), Failure> {
+    if target.custom.as_ref().is_some_and(|custom| custom.is_terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Failure::forbidden(
+            target.kind,
+            metadata::text(object, "name"),
+            why,
+        ));
+    }
+    Ok(())
+}
+
 impl Api {
     pub(super) async fn create(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let options = WriteOptions::parse(call)?;
-        let decoded = schema::decode(kind, call.content_type(), &call.body).map_err(from_decode)?;
+        let decoded = target
+            .decode(call.content_type(), &call.body)
+            .map_err(from_decode)?;
         let wanted = options.accept(kind, decoded)?;
         self.create_wanted(target, call, options.dry_run, wanted).await
     }
@@ -63,6 +86,7 @@ impl Api {
             warnings.push(ONLY_STORED.to_owned());
         }
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
+        check_definition(target, &object)?;
         self.check_namespace(target, &object)?;
         let now = self.clock.now();
         let owners = owners::take(&mut object);
@@ -90,11 +114,12 @@ impl Api {
                     metadata.insert("name".to_owned(), name.as_str().into());
                 }
             }
+            self.check_write(call, None, Some(&object))?;
             let suffix = self.random.suffix();
             (kind.prepare_create)(&mut object, &Creation { now, suffix: &suffix });
             (kind.default)(&mut object);
             let mut errors = kinds::validate_metadata(kind, &object);
-            errors.extend((kind.validate)(&object));
+            errors.extend(target.validate(&object));
             errors.extend((kind.validate_create)(&object));
             if !errors.is_empty() {
                 return Err(Failure::invalid(kind, &name, &errors));
@@ -178,7 +203,9 @@ impl Api {
     pub(super) async fn update(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let options = WriteOptions::parse(call)?;
-        let decoded = schema::decode(kind, call.content_type(), &call.body).map_err(from_decode)?;
+        let decoded = target
+            .decode(call.content_type(), &call.body)
+            .map_err(from_decode)?;
         let Wanted { mut object, warnings } = options.accept(kind, decoded)?;
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
         let want = |_: &Value| {
@@ -199,6 +226,9 @@ impl Api {
         let patch_type = call.content_type().and_then(PatchType::of);
         let patch_type = patch_type
             .ok_or_else(|| Failure::unsupported_media_type(format!("{PATCH_TYPES}, {}", owners::APPLY)))?;
+        if kind.is_custom() && patch_type == PatchType::Strategic {
+            return Err(Failure::unsupported_media_type(CUSTOM_PATCH_TYPES));
+        }
         if call.params.get("force").is_some() {
             let error = FieldError::forbidden("force", "may not be specified for non-apply patch");
             return Err(Failure::invalid_options("PatchOptions", &[error]));
@@ -206,7 +236,7 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let want = |current: &Value| {
             let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
-            let decoded = schema::clean(kind, patched).map_err(from_patched)?;
+            let decoded = target.clean(patched).map_err(from_patched)?;
             options.accept_patch(decoded)
         };
         self.modify(target, call, options.dry_run, OtherUid::Invalid, want)
@@ -233,6 +263,7 @@ impl Api {
             } = want(&old)?;
             let owners = owners::take(&mut new);
             update::check_preconditions(kind, name, &new, &old, other_uid)?;
+            self.check_write(call, Some(&old), Some(&new))?;
             let next = update::next_state(target, new, &old)?;
             let next = Writer::of(target, call, self.clock.now()).settle(next, &old, owners.as_ref());
             match self.store_next(kind, &stored, &old, next, dry_run).await {

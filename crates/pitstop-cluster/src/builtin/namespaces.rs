@@ -210,9 +210,9 @@ impl Namespaces {
             ending.again = true;
             return Vec::new();
         }
-        let kinds = kinds::all()
-            .iter()
-            .filter(|kind| kind.namespaced && (kind.group, kind.plural) == kind.stored_as);
+        let kinds = kinds::all().iter().filter(|kind| {
+            kind.namespaced && kind.is_stored() && (kind.group, kind.plural) == kind.stored_as
+        });
         let writes: Vec<Write> = kinds
             .map(|kind| {
                 let (namespace, path) = (name.to_owned(), collection_path(kind, name));

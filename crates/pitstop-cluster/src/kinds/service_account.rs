@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::fields::list;
-use super::{Column, Kind, age};
+use super::{Column, Kind, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
     short_names: &["sa"],
+    subresources: &[Subresource::Token],
     columns: &[Column::NAME, Column::integer("Secrets"), Column::AGE],
     cells: |object, now| {
         vec![

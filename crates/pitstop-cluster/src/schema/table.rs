@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::apply::Key;
 
-const DATA: &str = include_str!("kubernetes.tsv");
+const DATA: [&str; 2] = [include_str!("kubernetes.tsv"), include_str!("apiextensions.tsv")];
 
 /// How values are merged by server-side apply, and which fields are required.
 const STRUCTURE: &str = include_str!("structure.tsv");
@@ -116,7 +116,7 @@ pub(crate) enum ListRule {
 pub(crate) fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let mut table = Table::parse(DATA);
+        let mut table = Table::parse(&DATA);
         table.add_structure(STRUCTURE);
         table
     })
@@ -135,14 +135,14 @@ impl Table {
         self.by_name.get(name).and_then(|&index| self.messages.get(index))
     }
 
-    fn parse(data: &'static str) -> Self {
+    fn parse(data: &[&'static str]) -> Self {
         let mut table = Self {
             messages: Vec::new(),
             by_name: BTreeMap::new(),
             kinds: BTreeMap::new(),
         };
         let mut strings = Vec::new();
-        for line in data.lines() {
+        for line in data.iter().flat_map(|data| data.lines()) {
             let mut columns = line.split('\t');
             let tag = columns.next().unwrap_or_default();
             let mut next = || columns.next().unwrap_or_default();

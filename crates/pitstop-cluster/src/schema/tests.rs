@@ -359,7 +359,11 @@ fn bodies_of_go_clients_mean_the_same_in_protobuf_and_json() {
         strip_empty(&mut given);
         assert_eq!(kept, given, "{name}");
     }
-    for kind in kinds::all() {
+    // Definitions come as JSON: the schema in them has a form of its own in protobuf.
+    for kind in kinds::all()
+        .iter()
+        .filter(|kind| kind.group != "apiextensions.k8s.io")
+    {
         let name = (kind.group, kind.version, kind.kind);
         assert!(checked.contains(&name), "no sample of {name:?}");
     }

@@ -21,7 +21,8 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::ServeError;
-use crate::api::User;
+use crate::access::{ANONYMOUS, User};
+use crate::api::Api;
 use crate::cluster::ADMIN;
 
 /// Paths that need no token.
@@ -85,17 +86,19 @@ impl Access {
     }
 
     /// Who asks; `None` when a token is needed and missing or wrong.
-    pub(super) fn user<B>(&self, request: &Request<B>) -> Option<User> {
+    pub(super) fn user<B>(&self, request: &Request<B>, api: &Api) -> Option<User> {
         let given = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-        let token = given.and_then(|v| v.strip_prefix("Bearer "));
+        let token = given.and_then(|v| v.strip_prefix("Bearer ")).map(str::trim);
         match token {
-            Some(token) if same(token.trim().as_bytes(), self.token.as_bytes()) => {
-                Some(User { name: ADMIN.into() })
+            Some(token) if same(token.as_bytes(), self.token.as_bytes()) => {
+                Some(User::named(ADMIN).into_master())
             }
-            None if OPEN_PATHS.contains(&request.uri().path()) => Some(User {
-                name: "system:anonymous".into(),
-            }),
-            _ => None,
+            Some(token) => api.authenticate(token),
+            // What somebody without a name may do is for the roles to say, where there are any.
+            None if api.decides_by_roles() || OPEN_PATHS.contains(&request.uri().path()) => {
+                Some(User::named(ANONYMOUS))
+            }
+            None => None,
         }
     }
 
@@ -227,7 +230,10 @@ fn new_token() -> Result<String, ServeError> {
 }
 
 /// The content of a file, which is made when it is not there.
-fn keep(path: &Path, make: impl FnOnce() -> Result<String, ServeError>) -> Result<String, ServeError> {
+pub(crate) fn keep(
+    path: &Path,
+    make: impl FnOnce() -> Result<String, ServeError>,
+) -> Result<String, ServeError> {
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
         _ => {

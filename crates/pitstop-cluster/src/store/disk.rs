@@ -10,9 +10,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
 
 use super::OpenError;
-use super::collection::{ChangeKind, Collection};
+use super::collection::{ChangeKind, Collection, CollectionSpec};
 use super::object::{Draft, Key};
 use super::writer::{BLOCK, Log, Record};
+use crate::custom::lasting;
+use crate::kinds::Durability;
 
 /// Raised when older programs could misread what this one writes.
 const FORMAT: u64 = 1;
@@ -97,10 +99,11 @@ impl Disk {
     /// Fills the collections and sets aside the first block of resourceVersions.
     pub(super) fn recover(
         &mut self,
-        collections: &mut [Collection],
+        collections: &mut Vec<Collection>,
+        history: usize,
         now: Timestamp,
     ) -> Result<Recovered, OpenError> {
-        self.read_back(collections, now)
+        self.read_back(collections, history, now)
             .map_err(|error| OpenError::Unusable {
                 folder: self.folder.clone(),
                 cause: error.to_string(),
@@ -109,13 +112,27 @@ impl Disk {
 
     fn read_back(
         &mut self,
-        collections: &mut [Collection],
+        collections: &mut Vec<Collection>,
+        history: usize,
         now: Timestamp,
     ) -> Result<Recovered, redb::Error> {
         let transaction = self.database.begin_read()?;
         let numbers = transaction.open_table(NUMBERS)?;
         let objects = transaction.open_table(OBJECTS)?;
         let last_changes = transaction.open_table(COLLECTIONS)?;
+        // Kinds that are not built in were brought by definitions, which are among the objects.
+        for entry in last_changes.iter()? {
+            let (key, _) = entry?;
+            let (group, plural) = key.value();
+            if !collections.iter().any(|c| c.spec.stored_as == (group, plural)) {
+                let spec = CollectionSpec {
+                    stored_as: (lasting(group), lasting(plural)),
+                    field_keys: &[],
+                    durability: Durability::Sync,
+                };
+                collections.push(Collection::new(spec, history));
+            }
+        }
         for collection in collections {
             let (group, plural) = collection.spec.stored_as;
             let last = last_changes.get((group, plural))?.map_or(0, |n| n.value());

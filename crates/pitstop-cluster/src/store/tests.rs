@@ -362,7 +362,7 @@ fn versions_set_aside_before_a_crash_are_never_used_again() {
         .map(|s| Collection::new(s, 10))
         .collect();
     let set_aside = disk
-        .recover(&mut collections, Timestamp::UNIX_EPOCH)
+        .recover(&mut collections, 10, Timestamp::UNIX_EPOCH)
         .unwrap()
         .reserved;
     drop(disk);

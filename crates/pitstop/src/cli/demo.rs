@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use clap::Args;
+use pitstop_cluster::Authorization;
 
 use crate::cli::Global;
 use crate::embedded::{Embedded, NodeNames, Options};
@@ -52,6 +53,7 @@ impl Demo {
             controllers: true,
             nodes: NodeNames::Given(story.nodes.clone()),
             control_plane: story.control_plane.clone(),
+            authorization: Authorization::AlwaysAllow,
         })
         .await?;
         kubeconfig_file::write(&kubeconfig, embedded.kubeconfig())?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use pitstop_cluster::Authorization;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::span;
@@ -84,6 +85,25 @@ pub struct Up {
         value_parser = time_scale
     )]
     pub time_scale: f64,
+    /// Who may do what: whoever has the kubeconfig everything, or what roles and bindings say
+    #[arg(
+        long,
+        value_name = "always-allow|rbac",
+        env = "PITSTOP_AUTHORIZATION",
+        hide_env = true,
+        hide_possible_values = true,
+        default_value = "always-allow"
+    )]
+    pub authorization: Mode,
+}
+
+/// How requests are authorised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Everybody may do everything.
+    AlwaysAllow,
+    /// Roles and bindings decide.
+    Rbac,
 }
 
 /// `on` or `off`.
@@ -202,6 +222,10 @@ impl Up {
                 NodeNames::IfEmpty((1..=3).map(|i| format!("node-{i}")).collect())
             },
             control_plane: self.control_plane_node.then(|| "control-plane".to_owned()),
+            authorization: match self.authorization {
+                Mode::AlwaysAllow => Authorization::AlwaysAllow,
+                Mode::Rbac => Authorization::Rbac,
+            },
         }
     }
 

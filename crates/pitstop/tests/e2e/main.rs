@@ -9,11 +9,13 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod access;
 mod audit;
 mod auto;
 mod background;
 mod clients;
 mod control_plane;
+mod crds;
 mod demo;
 mod nodes;
 mod objects;

@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use pitstop::connect::ConnectArgs;
 use pitstop::embedded::{Embedded, NodeNames, Options};
+use pitstop_cluster::Authorization;
 use pitstop_cluster::node::NodeSpec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
@@ -84,12 +85,26 @@ pub(crate) fn kubectl_is_there() -> bool {
 impl World {
     /// An embedded cluster with these nodes.
     pub(crate) async fn embedded(nodes: &[&str], control_plane: Option<&str>) -> Self {
-        Self::paced(nodes, control_plane, TIME_SCALE, NODE_GRACE).await
+        Self::paced(
+            nodes,
+            control_plane,
+            TIME_SCALE,
+            NODE_GRACE,
+            Authorization::AlwaysAllow,
+        )
+        .await
+    }
+
+    /// An embedded cluster that decides by roles. The controllers have the rights that `pitstop manifests` asks for, and
+    /// no others.
+    pub(crate) async fn guarded(nodes: &[&str]) -> Self {
+        Self::paced(nodes, None, TIME_SCALE, NODE_GRACE, Authorization::Rbac).await
     }
 
     /// An embedded cluster as slow as life: a node without heartbeats keeps its state for the length of a test.
     pub(crate) async fn unhurried(nodes: &[&str]) -> Self {
-        Self::paced(nodes, None, 1.0, Duration::from_secs(600)).await
+        let grace = Duration::from_secs(600);
+        Self::paced(nodes, None, 1.0, grace, Authorization::AlwaysAllow).await
     }
 
     async fn paced(
@@ -97,6 +112,7 @@ impl World {
         control_plane: Option<&str>,
         time_scale: f64,
         node_grace: Duration,
+        authorization: Authorization,
     ) -> Self {
         let embedded = Embedded::start(Options {
             data: None,
@@ -106,6 +122,7 @@ impl World {
             controllers: true,
             nodes: NodeNames::Given(nodes.iter().map(ToString::to_string).collect()),
             control_plane: control_plane.map(str::to_owned),
+            authorization,
         })
         .await
         .unwrap();
