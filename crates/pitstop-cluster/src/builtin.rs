@@ -20,6 +20,7 @@ use crate::informer::{self, Change};
 use crate::kinds::{self, Kind};
 
 pub(crate) mod aggregation;
+mod customs;
 mod garbage;
 mod lifecycle;
 mod namespaces;
@@ -29,6 +30,7 @@ mod wire;
 mod workloads;
 mod writes;
 
+use customs::News;
 use garbage::{Garbage, collection_path};
 use lifecycle::Lifecycle;
 use namespaces::Namespaces;
@@ -96,6 +98,7 @@ struct Keeper {
     namespaces: mpsc::Receiver<Change<Namespace>>,
     objects: mpsc::Receiver<(&'static Kind, Change<Meta>)>,
     unsynced: BTreeSet<(&'static str, &'static str)>,
+    definitions: mpsc::Receiver<News>,
     scheduler: Scheduler,
     lifecycle: Lifecycle,
     garbage: Garbage,
@@ -117,7 +120,7 @@ impl Keeper {
             ..config
         };
         let (writer, answers) = Writer::new(client.clone());
-        let (unsynced, objects) = watch_all(&client);
+        let (unsynced, objects, definitions) = watch_all(&client);
         Self {
             writer,
             answers,
@@ -132,6 +135,7 @@ impl Keeper {
             workloads: Workloads::default(),
             objects,
             unsynced,
+            definitions,
             scheduler: Scheduler::default(),
             lifecycle: Lifecycle::new(config.node_grace, config.time_scale),
             garbage: Garbage::default(),
@@ -161,6 +165,7 @@ impl Keeper {
                 Some(change) = self.pods.recv() => self.on_pod(change),
                 Some(change) = self.leases.recv() => self.on_lease(change),
                 Some(change) = self.namespaces.recv() => self.on_namespace(change),
+                Some(news) = self.definitions.recv() => self.on_definition(news),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),
                 Some(seen) = self.workload_objects.recv() => self.on_workload(seen),
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
@@ -240,6 +245,12 @@ impl Keeper {
         }
     }
 
+    fn on_definition(&mut self, news: News) -> Vec<Write> {
+        self.garbage.on_kind(news);
+        self.namespace_lifecycle.on_kind(news);
+        Vec::new()
+    }
+
     fn on_object(&mut self, kind: &'static Kind, change: Change<Meta>) -> Vec<Write> {
         let now = self.now();
         match change {
@@ -264,7 +275,7 @@ impl Keeper {
             }
             Change::Synced => {
                 let was_unsynced = self.unsynced.remove(&(kind.group, kind.plural));
-                if was_unsynced && self.unsynced.is_empty() {
+                if (was_unsynced || kind.is_custom()) && self.unsynced.is_empty() {
                     self.garbage.on_synced()
                 } else {
                     Vec::new()
@@ -325,6 +336,7 @@ async fn pause(wake: Option<Duration>) {
 type Everything = (
     BTreeSet<(&'static str, &'static str)>,
     mpsc::Receiver<(&'static Kind, Change<Meta>)>,
+    mpsc::Receiver<News>,
 );
 
 /// Watches the metadata of every kind that can own or be owned.
@@ -333,24 +345,31 @@ fn watch_all(client: &Client) -> Everything {
     let mut unsynced = BTreeSet::new();
     for kind in kinds::all().iter().filter(|kind| is_watched(kind)) {
         unsynced.insert((kind.group, kind.plural));
-        let mut changes = informer::watch::<Meta>(client.clone(), collection_path(kind, ""));
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    Some(change) = changes.recv() => {
-                        if sender.send((kind, change)).await.is_err() {
-                            return;
-                        }
-                    }
-                    () = sender.closed() => return,
-                    else => return,
+        let changes = informer::watch::<Meta>(client.clone(), collection_path(kind, ""));
+        tokio::spawn(forward(kind, changes, sender.clone()));
+    }
+    let definitions = customs::watch(client.clone(), sender);
+    (unsynced, receiver, definitions)
+}
+
+/// Passes on what is said of a kind, until nobody listens.
+async fn forward(
+    kind: &'static Kind,
+    mut changes: mpsc::Receiver<Change<Meta>>,
+    sender: mpsc::Sender<(&'static Kind, Change<Meta>)>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            Some(change) = changes.recv() => {
+                if sender.send((kind, change)).await.is_err() {
+                    return;
                 }
             }
-        });
+            () = sender.closed() => return,
+            else => return,
+        }
     }
-    (unsynced, receiver)
 }
 
 /// Does the graph hold objects of this kind? Events own nothing, are owned by nothing, and come too fast to be worth it.

@@ -421,3 +421,54 @@ async fn a_cordoned_node_says_so_in_its_taints() {
             .await;
     }
 }
+
+/// embedded-cluster.md 11 and 14: what a definition brought owns, is owned, and goes, as everything else does.
+#[tokio::test(start_paused = true)]
+async fn custom_objects_own_others_and_go_with_their_namespace() {
+    let world = world(&[]).await;
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [
+                {"name": "v1", "served": true, "storage": true, "schema": schema},
+                {"name": "v1beta1", "served": true, "storage": false, "schema": schema},
+            ],
+        },
+    });
+    world.post(definitions, definition).await;
+    let widgets = "/apis/example.com/v1/namespaces/team/widgets";
+    world
+        .post("/api/v1/namespaces", json!({"metadata": {"name": "team"}}))
+        .await;
+    world.until(widgets, "served", |list| list.is_some()).await;
+    let widget =
+        |name: &str| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}});
+    let owner = world.post(widgets, widget("owner")).await;
+    world.post(widgets, widget("other")).await;
+    let maps = "/api/v1/namespaces/team/configmaps";
+    // Owners may be named in any version that is served.
+    for version in ["v1", "v1beta1"] {
+        let map = json!({"metadata": {"name": version, "ownerReferences": [{
+            "apiVersion": format!("example.com/{version}"), "kind": "Widget", "name": "owner",
+            "uid": owner["metadata"]["uid"],
+        }]}});
+        world.post(maps, map).await;
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    for version in ["v1", "v1beta1"] {
+        assert!(
+            world.get(&format!("{maps}/{version}")).await.is_some(),
+            "its owner is there"
+        );
+    }
+    world.delete(&format!("{widgets}/owner"), "Background").await;
+    for version in ["v1", "v1beta1"] {
+        world.until_gone(&format!("{maps}/{version}")).await;
+    }
+    world.delete("/api/v1/namespaces/team", "Background").await;
+    world.until_gone("/api/v1/namespaces/team").await;
+    assert!(world.get(&format!("{widgets}/other")).await.is_none());
+}

@@ -4,7 +4,7 @@
 
 mod graph;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use pitstop_api::keys;
 use pitstop_api::view::Uid;
 use serde_json::{Value, json};
 
+use super::customs::News;
 use super::wire::{Meta, Owner};
 use super::writes::{Asked, Event, Write};
 use crate::kinds::{self, Kind};
@@ -28,6 +29,8 @@ pub(super) struct Garbage {
     /// Owners whose existence the server is being asked about, by uid and URL.
     asking: BTreeSet<(Uid, String)>,
     is_synced: bool,
+    /// Kinds that definitions bring, by group and kind, in the version in which the graph knows them.
+    customs: BTreeMap<(&'static str, &'static str), &'static Kind>,
 }
 
 /// What one owner is to a dependent.
@@ -186,9 +189,26 @@ impl Garbage {
         vec![known.delete(policy)]
     }
 
+    /// A kind has come or gone.
+    pub(super) fn on_kind(&mut self, news: News) {
+        match news {
+            News::Served(kind) => self.customs.insert((kind.group, kind.kind), kind),
+            News::Gone(kind) => self.customs.remove(&(kind.group, kind.kind)),
+        };
+    }
+
+    fn kind_of(&self, owner: &Owner) -> Option<&'static Kind> {
+        let (group, version) = owner
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &owner.api_version));
+        let custom = || self.customs.get(&(group, owner.kind.as_str())).copied();
+        kinds::find_kind(group, version, &owner.kind).or_else(custom)
+    }
+
     fn bond(&self, known: &Known, owner: &Owner) -> Bond {
         // A kind that is not served cannot be judged: its objects are left in peace.
-        let Some(kind) = kind_of(owner) else {
+        let Some(kind) = self.kind_of(owner) else {
             return Bond::Solid;
         };
         // What is no uid of this server was never given to an object.
@@ -277,14 +297,6 @@ impl Garbage {
 /// Is it being deleted, with dependents to be seen to first?
 fn is_finishing(known: &Known) -> bool {
     known.is_deleting_with(keys::FINALIZER_ORPHAN) || known.is_deleting_with(keys::FINALIZER_FOREGROUND)
-}
-
-fn kind_of(owner: &Owner) -> Option<&'static Kind> {
-    let (group, version) = owner
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &owner.api_version));
-    kinds::find_kind(group, version, &owner.kind)
 }
 
 impl Known {

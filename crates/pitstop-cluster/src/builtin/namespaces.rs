@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::customs::News;
 use super::garbage::collection_path;
 use super::wire::Namespace;
 use super::writes::{Asked, Write, seconds};
@@ -28,6 +29,8 @@ pub(super) struct Namespaces {
     ca_certificate: Option<String>,
     active: BTreeSet<String>,
     ending: BTreeMap<String, Ending>,
+    /// Kinds that definitions bring.
+    customs: Vec<&'static Kind>,
 }
 
 /// A namespace that ends.
@@ -137,6 +140,14 @@ impl Namespaces {
         }
     }
 
+    /// A kind has come or gone.
+    pub(super) fn on_kind(&mut self, news: News) {
+        match news {
+            News::Served(kind) => self.customs.push(kind),
+            News::Gone(gone) => self.customs.retain(|kind| kind.stored_as != gone.stored_as),
+        }
+    }
+
     /// The server answered what is left of a kind.
     pub(super) fn on_remains(
         &mut self,
@@ -210,7 +221,8 @@ impl Namespaces {
             ending.again = true;
             return Vec::new();
         }
-        let kinds = kinds::all().iter().filter(|kind| {
+        let customs = self.customs.iter().copied();
+        let kinds = kinds::all().iter().chain(customs).filter(|kind| {
             kind.namespaced && kind.is_stored() && (kind.group, kind.plural) == kind.stored_as
         });
         let writes: Vec<Write> = kinds
