@@ -26,4 +26,5 @@ mod reasons;
 mod rolling;
 mod skewed;
 mod up;
+mod workloads;
 mod world;

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::control_plane::{ControlPlane, Tuning, programs};
 use crate::world::{World, kubectl_is_there};
-use crate::{auto, rolling};
+use crate::{auto, rolling, workloads};
 
 mod account;
 mod faults;
@@ -127,4 +127,13 @@ async fn seed_003_with_the_kubectl_of_the_same_release() {
     let Some(plane) = Plane::take().await else { return };
     let kubectl = plane.kubectl();
     rolling::seed_003(World::real(plane, kubectl, &rolling::NODES, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_jobs_and_drains_with_the_kubectl_of_this_machine() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let Some(plane) = Plane::take().await else { return };
+    workloads::story(World::real(plane, "kubectl".into(), &workloads::NODES, None).await).await;
 }
