@@ -10,6 +10,7 @@
 )]
 
 mod access;
+mod apply;
 mod audit;
 mod auto;
 mod background;
