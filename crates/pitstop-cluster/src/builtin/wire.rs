@@ -77,8 +77,10 @@ pub(super) struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
     pub(super) name: String,
+    /// The port that the container listens on.
     #[serde(rename = "containerPort")]
-    pub(super) container_port: i64,
+    pub(super) inside: i64,
+    /// The port of the node, zero for none.
     #[serde(rename = "hostPort")]
     pub(super) number: i64,
     #[serde(rename = "hostIP")]

@@ -11,7 +11,6 @@ use super::workload::{
 use super::{Column, FieldError, Kind, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
-    is_only_stored: true,
     group: "apps",
     short_names: &["deploy"],
     categories: &["all"],

@@ -8,7 +8,6 @@ use super::workload::{amount_problem, label_selector_errors};
 use super::{Column, FieldError, Kind, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
-    is_only_stored: true,
     group: "policy",
     short_names: &["pdb"],
     stored_as: ("policy", "poddisruptionbudgets"),

@@ -10,7 +10,6 @@ use super::workload::{immutable, label_selector_errors, selector_text, wide_cell
 use super::{Column, FieldError, Kind, Subresource, age};
 
 pub(super) const JOB: Kind = Kind {
-    is_only_stored: true,
     group: "batch",
     categories: &["all"],
     stored_as: ("batch", "jobs"),

@@ -11,7 +11,6 @@ use super::{Column, FieldError, Kind, Subresource, age};
 const SHOWN: usize = 3;
 
 pub(super) const ENDPOINTS: Kind = Kind {
-    is_only_stored: true,
     short_names: &["ep"],
     default: |object| {
         for subset in list_mut(object, "/subsets") {
@@ -32,7 +31,6 @@ pub(super) const ENDPOINTS: Kind = Kind {
 };
 
 pub(super) const ENDPOINT_SLICE: Kind = Kind {
-    is_only_stored: true,
     group: "discovery.k8s.io",
     stored_as: ("discovery.k8s.io", "endpointslices"),
     has_generation: true,

@@ -9,7 +9,6 @@ use super::workload::{immutable_selector, selector_errors, selector_text, templa
 use super::{Column, FieldError, FieldKey, Kind, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
-    is_only_stored: true,
     group: "apps",
     short_names: &["rs"],
     categories: &["all"],

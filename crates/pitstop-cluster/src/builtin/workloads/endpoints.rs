@@ -108,7 +108,7 @@ impl PodPort {
                 let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
                 ports
                     .find(|found| found.name == *name && found.protocol == port.protocol)?
-                    .container_port
+                    .inside
             }
             _ => port.port,
         };

@@ -39,10 +39,10 @@ fn ready_pods_are_addresses_and_others_are_listed_apart() {
     let pods = [
         pod("a", |_| {}),
         pod("bb", |pod| {
-            pod["status"]["conditions"][0]["status"] = json!("False")
+            pod["status"]["conditions"][0]["status"] = json!("False");
         }),
         pod("ccc", |pod| {
-            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }),
         pod("dddd", |pod| pod["status"]["phase"] = json!("Failed")),
         pod("eeeee", |pod| pod["status"]["podIPs"] = json!([])),
