@@ -45,6 +45,25 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const OS: &str = "kubernetes.io/os";
 /// Label of nodes: processor architecture.
 pub const ARCH: &str = "kubernetes.io/arch";
+/// Labels in the domains of Kubernetes that a node may give itself.
+pub const OWN_NODE_LABELS: [&str; 14] = [
+    HOSTNAME,
+    OS,
+    ARCH,
+    "kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "node.kubernetes.io/windows-build",
+    "failure-domain.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+];
+/// Annotation of pods that a node found on its own disk.
+pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
 /// Label of namespaces: their own name.
 pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pitstop_api::keys::{self, MIRROR_POD};
 use serde_json::Value;
 
 use super::policy::Rule;
@@ -12,26 +13,6 @@ use super::{Attributes, Decision, NODE_PREFIX, NODES, User};
 
 /// Namespace of the Leases of nodes.
 const LEASES: &str = "kube-node-lease";
-/// Annotation of pods that a node found on its own disk.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// Labels of the domains of Kubernetes that nodes may give themselves.
-const OWN_LABELS: [&str; 14] = [
-    "kubernetes.io/hostname",
-    "kubernetes.io/os",
-    "kubernetes.io/arch",
-    "kubernetes.io/instance-type",
-    "beta.kubernetes.io/os",
-    "beta.kubernetes.io/arch",
-    "beta.kubernetes.io/instance-type",
-    "node.kubernetes.io/instance-type",
-    "node.kubernetes.io/windows-build",
-    "failure-domain.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.kubernetes.io/region",
-];
 
 /// What there is to know of the objects that a node's rights depend on.
 pub(crate) trait Objects {
@@ -280,9 +261,9 @@ fn check_name(node: &str, write: &Write<'_>, why: &str) -> Result<(), String> {
 fn check_pod(node: &str, write: &Write<'_>) -> Result<(), String> {
     if let (None, Some(pod)) = (write.old, write.new) {
         let annotations = pod.pointer("/metadata/annotations");
-        if annotations.and_then(|map| map.get(MIRROR)).is_none() {
+        if annotations.and_then(|map| map.get(MIRROR_POD)).is_none() {
             return Err(format!(
-                "pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"
+                "pod does not have \"{MIRROR_POD}\" annotation, node \"{node}\" can only create mirror pods"
             ));
         }
         if node_name(pod) != node {
@@ -396,7 +377,7 @@ fn is_own_label(key: &str) -> bool {
     }
     let of_kubernetes = is_in("kubernetes.io") || is_in("k8s.io");
     !of_kubernetes
-        || OWN_LABELS.contains(&key)
+        || keys::OWN_NODE_LABELS.contains(&key)
         || is_in("kubelet.kubernetes.io")
         || is_in("node.kubernetes.io")
 }

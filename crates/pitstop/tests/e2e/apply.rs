@@ -133,7 +133,7 @@ async fn story(kubectl: Kubectl<'_>) {
 /// From client-side to server-side apply, without a conflict with oneself.
 async fn migration(kubectl: Kubectl<'_>) {
     let map =
-        "{apiVersion: v1, kind: ConfigMap, metadata: {name: moved, namespace: default}, data: {a: '1'}}";
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: moved, namespace: default}\ndata: {a: '1'}\n";
     kubectl.ok(&["apply", "-f", "-"], map).await;
     let said = kubectl.apply(&map.replace("'1'", "'2'"), &[]).await;
     assert_eq!(said, "configmap/moved serverside-applied\n");

@@ -124,20 +124,10 @@ async fn roll_over_and_back(world: &World) {
     rolled_out(world).await;
 }
 
+/// The image of the one set that has replicas; pods of the others may still be on their way out.
 async fn image(world: &World) -> String {
-    let path = "jsonpath={.items[*].spec.containers[0].image}";
-    let said = world
-        .kubectl(&[
-            "get",
-            "pods",
-            "-l",
-            "app=web",
-            "--field-selector=status.phase=Running",
-            "-o",
-            path,
-        ])
-        .await;
-    said.split(' ').next_back().unwrap_or_default().to_owned()
+    let path = "jsonpath={.items[?(@.spec.replicas>0)].spec.template.spec.containers[0].image}";
+    world.kubectl(&["get", "rs", "-l", "app=web", "-o", path]).await
 }
 
 async fn serve(world: &World) {
