@@ -7,6 +7,7 @@
 mod accept;
 mod apply;
 mod authorize;
+mod containers;
 mod customs;
 mod defaults;
 mod delete;
@@ -16,7 +17,7 @@ mod metadata;
 mod openapi;
 mod options;
 mod owners;
-mod params;
+pub(crate) mod params;
 mod present;
 mod random;
 mod read;
@@ -40,6 +41,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::upgrade::OnUpgrade;
 use jiff::SignedDuration;
 use pitstop_api::SharedClock;
 
@@ -126,6 +128,10 @@ struct Call {
     closing: Option<Closing>,
     user: User,
     asked: Attributes,
+    /// The query as it came.
+    query: String,
+    /// Gives the connection away, where the client asks to speak something else on it.
+    upgrade: Option<OnUpgrade>,
 }
 
 impl Call {
@@ -279,6 +285,8 @@ impl Api {
             closing,
             user,
             asked,
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            upgrade: parts.extensions.get().cloned(),
         };
         let answer = match route::parse(&path, &self.served()) {
             Some(route) => self.dispatch(route, &parts.method, &accept, call).await,
@@ -322,6 +330,10 @@ impl Api {
             ("delete", None) => Box::pin(self.delete(&target, &call)).await,
             ("deletecollection", None) => Box::pin(self.delete_collection(&target, &call)).await,
             ("create", Some(Subresource::Binding)) => Box::pin(self.bind(&target, &call)).await,
+            ("get", Some(Subresource::Log)) => Box::pin(self.log(&target, &call)).await,
+            ("get" | "create", Some(Subresource::Exec)) => Box::pin(self.exec(&target, &call)).await,
+            (_, Some(Subresource::Attach)) => Err(not_simulated("attach")),
+            (_, Some(Subresource::PortForward)) => Err(not_simulated("port-forward")),
             ("create", Some(Subresource::Eviction)) => Box::pin(self.evict(&target, &call)).await,
             ("create", Some(Subresource::Token)) => self.request_token(&target, &call),
             _ => Err(Failure::method_not_allowed(kind, method)),
@@ -357,7 +369,14 @@ fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static
         Method::POST
             if matches!(
                 target.subresource,
-                Some(Subresource::Binding | Subresource::Eviction | Subresource::Token)
+                Some(
+                    Subresource::Binding
+                        | Subresource::Eviction
+                        | Subresource::Token
+                        | Subresource::Exec
+                        | Subresource::Attach
+                        | Subresource::PortForward
+                )
             ) =>
         {
             Some("create")
@@ -368,6 +387,11 @@ fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static
         Method::DELETE if placed => Some("deletecollection"),
         _ => None,
     }
+}
+
+/// Source: embedded-cluster.md 10.7.
+fn not_simulated(what: &str) -> Failure {
+    Failure::bad_request(format!("{what} is not supported by simulated nodes"))
 }
 
 /// An answer with a JSON body.

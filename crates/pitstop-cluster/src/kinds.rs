@@ -323,6 +323,14 @@ pub enum Subresource {
     Scale,
     /// `token` of service accounts: create.
     Token,
+    /// `log` of pods: get.
+    Log,
+    /// `exec` of pods: get and create, which become streams.
+    Exec,
+    /// `attach` of pods, which is refused.
+    Attach,
+    /// `portforward` of pods, which is refused.
+    PortForward,
 }
 
 /// How soon a write has to be on disk before it is acknowledged.

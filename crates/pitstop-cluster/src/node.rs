@@ -5,20 +5,27 @@
 //! timers. Cut off by the annotation `sim.pitstop.io/network: disconnected`, a node neither reads nor writes, and its
 //! containers go on.
 //!
+//! With [`FleetConfig::kubelets`] the API server can ask them for logs, and have commands run, as it asks kubelets; what
+//! such a command sees is a small file system of its container, which may decide about readiness
+//! ([`Profile::ready_file`]).
+//!
 //! Source: embedded-cluster.md 17.
 
 mod fleet;
+mod inside;
 mod kubelet;
 mod machine;
 mod pod_life;
 mod profile;
 mod requests;
+mod serve;
 mod status;
 mod wire;
 
-pub use fleet::{Fleet, FleetConfig};
+pub use fleet::{Fleet, FleetConfig, FleetError};
 pub use machine::{KUBELET_VERSION, NodeSpec};
 pub use profile::{Crash, Profile, PullFailure, Rule};
+pub use serve::ListenError;
 
 /// A number that is the same for the same bytes in every run, and spreads well.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {

@@ -26,7 +26,11 @@ use self::access::Access;
 pub(crate) use self::access::keep;
 use crate::api::{Api, Body, Closing, Failure, closed};
 
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take over a TLS handshake.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The pause after a connection that could not be accepted: most likely others must end first.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long open requests may take to end at a shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -174,7 +178,7 @@ impl Listen {
                     // Out of file descriptors, most likely: others must end first.
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 Some(_) = connections.join_next() => {}
@@ -212,7 +216,7 @@ impl Listen {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

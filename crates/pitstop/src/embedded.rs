@@ -227,11 +227,12 @@ impl Nodes {
     /// `heartbeat` as in [`FleetConfig`].
     ///
     /// # Errors
-    /// The API server does not answer.
+    /// The API server does not answer, or there is no port for the kubelets.
     pub async fn start(client: Client, time_scale: f64, heartbeat: Option<Duration>) -> anyhow::Result<Self> {
         let config = FleetConfig {
             time_scale,
             heartbeat,
+            kubelets: true,
             ..FleetConfig::default()
         };
         let fleet = Fleet::start(client, config)

@@ -224,14 +224,14 @@ fn aggregated_entry(kind: &Kind) -> Value {
             let (name, response_kind, verbs) = match sub {
                 Subresource::Status => ("status", response_kind.clone(), STATUS_VERBS),
                 Subresource::Finalize => ("finalize", response_kind.clone(), FINALIZE_VERBS),
-                Subresource::Binding => (
-                    "binding",
-                    json!({"group": "", "version": "v1", "kind": "Binding"}),
-                    BINDING_VERBS,
-                ),
+                Subresource::Binding => ("binding", core("Binding"), BINDING_VERBS),
                 Subresource::Eviction => ("eviction", foreign(&kinds::EVICTION), BINDING_VERBS),
                 Subresource::Scale => ("scale", foreign(&kinds::SCALE), STATUS_VERBS),
                 Subresource::Token => ("token", foreign(&kinds::TOKEN_REQUEST), TOKEN_VERBS),
+                Subresource::Log => ("log", response_kind.clone(), LOG_VERBS),
+                Subresource::Exec => ("exec", core("PodExecOptions"), STREAM_VERBS),
+                Subresource::Attach => ("attach", core("PodAttachOptions"), STREAM_VERBS),
+                Subresource::PortForward => ("portforward", core("PodPortForwardOptions"), STREAM_VERBS),
             };
             json!({"subresource": name, "responseKind": response_kind, "verbs": verbs})
         })
@@ -256,6 +256,8 @@ const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 const FINALIZE_VERBS: &[&str] = &["update"];
 const BINDING_VERBS: &[&str] = &["create"];
 const TOKEN_VERBS: &[&str] = &["create"];
+const LOG_VERBS: &[&str] = &["get"];
+const STREAM_VERBS: &[&str] = &["create", "get"];
 
 fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     let mut entry = json!({
@@ -273,6 +275,10 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
             Subresource::Eviction => ("eviction", kinds::EVICTION.kind, BINDING_VERBS),
             Subresource::Scale => ("scale", kinds::SCALE.kind, STATUS_VERBS),
             Subresource::Token => ("token", kinds::TOKEN_REQUEST.kind, TOKEN_VERBS),
+            Subresource::Log => ("log", kind.kind, LOG_VERBS),
+            Subresource::Exec => ("exec", "PodExecOptions", STREAM_VERBS),
+            Subresource::Attach => ("attach", "PodAttachOptions", STREAM_VERBS),
+            Subresource::PortForward => ("portforward", "PodPortForwardOptions", STREAM_VERBS),
         };
         let mut entry = json!({
             "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
@@ -294,8 +300,18 @@ fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
         Subresource::Eviction => Some(&kinds::EVICTION),
         Subresource::Scale => Some(&kinds::SCALE),
         Subresource::Token => Some(&kinds::TOKEN_REQUEST),
-        Subresource::Status | Subresource::Finalize | Subresource::Binding => None,
+        Subresource::Status
+        | Subresource::Finalize
+        | Subresource::Binding
+        | Subresource::Log
+        | Subresource::Exec
+        | Subresource::Attach
+        | Subresource::PortForward => None,
     }
+}
+
+fn core(kind: &str) -> Value {
+    json!({"group": "", "version": "v1", "kind": kind})
 }
 
 fn foreign(kind: &Kind) -> Value {

@@ -186,6 +186,10 @@ fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Eviction => "eviction",
         Subresource::Scale => "scale",
         Subresource::Token => "token",
+        Subresource::Log => "log",
+        Subresource::Exec => "exec",
+        Subresource::Attach => "attach",
+        Subresource::PortForward => "portforward",
     }
 }
 

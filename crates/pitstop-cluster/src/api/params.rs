@@ -2,11 +2,11 @@
 
 /// The parameters of a request, decoded. Unknown ones are nobody's business.
 #[derive(Debug, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
     /// Decodes a query string.
-    pub(super) fn parse(query: &str) -> Self {
+    pub(crate) fn parse(query: &str) -> Self {
         let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (
@@ -15,6 +15,11 @@ impl Params {
             )
         });
         Self(pairs.collect())
+    }
+
+    /// All of them, in order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of a parameter that is there and not empty.
@@ -48,7 +53,7 @@ impl Params {
 }
 
 /// Resolves `%XX`. What is not valid UTF-8 afterwards is replaced, and then matches nothing.
-pub(super) fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }

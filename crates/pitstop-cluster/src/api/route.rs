@@ -151,6 +151,10 @@ fn subresource_named(name: &str) -> Option<Subresource> {
         "finalize" => Some(Subresource::Finalize),
         "scale" => Some(Subresource::Scale),
         "token" => Some(Subresource::Token),
+        "log" => Some(Subresource::Log),
+        "exec" => Some(Subresource::Exec),
+        "attach" => Some(Subresource::Attach),
+        "portforward" => Some(Subresource::PortForward),
         _ => None,
     }
 }

@@ -31,8 +31,8 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
         Some(Subresource::Status) if kind.is_custom() => keep_only_new_status(&mut new, old),
         Some(Subresource::Status) => keep_all_but_status(&mut new, old),
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
-        Some(Subresource::Binding | Subresource::Eviction | Subresource::Scale | Subresource::Token)
-        | None => {
+        // Others write nothing of a kind by themselves.
+        _ => {
             if kind.subresources.contains(&Subresource::Status) {
                 keep_member(&mut new, old, "status");
             }

@@ -14,7 +14,15 @@ use super::{Column, Creation, FieldError, FieldKey, Kind, Subresource};
 pub(super) const KIND: Kind = Kind {
     short_names: &["po"],
     categories: &["all"],
-    subresources: &[Subresource::Binding, Subresource::Eviction, Subresource::Status],
+    subresources: &[
+        Subresource::Attach,
+        Subresource::Binding,
+        Subresource::Eviction,
+        Subresource::Exec,
+        Subresource::Log,
+        Subresource::PortForward,
+        Subresource::Status,
+    ],
     has_generation: true,
     graceful_deletion: true,
     field_keys: &[

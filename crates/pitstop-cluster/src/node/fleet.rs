@@ -9,9 +9,11 @@ use pitstop_api::{SharedClock, SystemClock, keys};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use super::inside::Visitor;
 use super::kubelet::Kubelets;
 use super::machine::NodeSpec;
 use super::profile::Rule;
+use super::serve::{ListenError, Listener};
 use crate::informer::{is_status, request};
 
 /// How a fleet runs.
@@ -26,6 +28,20 @@ pub struct FleetConfig {
     pub heartbeat: Option<Duration>,
     /// Image profiles that come before the shipped ones; those of annotations come before these.
     pub profiles: Vec<Rule>,
+    /// Serve logs and commands to the API server, on a port of loopback that the nodes' status names. An API server on
+    /// another machine does not reach it.
+    pub kubelets: bool,
+}
+
+/// Why a fleet could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The API server does not answer.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// The kubelets cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
 
 impl Default for FleetConfig {
@@ -35,6 +51,7 @@ impl Default for FleetConfig {
             time_scale: 1.0,
             heartbeat: None,
             profiles: Vec::new(),
+            kubelets: false,
         }
     }
 }
@@ -43,6 +60,7 @@ impl Default for FleetConfig {
 pub struct Fleet {
     client: Client,
     task: JoinHandle<()>,
+    kubelets: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -55,12 +73,24 @@ impl Fleet {
     /// Plays the marked nodes of an API server, those that are there and those that come.
     ///
     /// # Errors
-    /// The API server does not answer.
-    pub async fn start(client: Client, config: FleetConfig) -> Result<Self, kube::Error> {
+    /// The API server does not answer, or there is no port for the kubelets.
+    pub async fn start(client: Client, config: FleetConfig) -> Result<Self, FleetError> {
         request(&client, Method::GET, "/api/v1/nodes?limit=1", None, None).await?;
-        let kubelets = Kubelets::new(client.clone(), config);
-        let task = tokio::spawn(kubelets.run());
-        Ok(Self { client, task })
+        let (visitor, questions) = Visitor::new();
+        let listener = if config.kubelets {
+            Some(Listener::bind().await?)
+        } else {
+            None
+        };
+        let port = listener.as_ref().map(|listener| listener.port);
+        let clock = config.clock.clone();
+        let task = tokio::spawn(Kubelets::new(client.clone(), config, port, questions).run());
+        let kubelets = listener.map(|listener| tokio::spawn(listener.run(visitor, clock)));
+        Ok(Self {
+            client,
+            task,
+            kubelets,
+        })
     }
 
     /// Registers a node. One that is there already is marked as simulated and played from now on.
@@ -107,13 +137,19 @@ impl Fleet {
 
     /// Stops playing; the objects stay.
     pub async fn stop(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
+        let tasks = std::iter::once(&mut self.task).chain(&mut self.kubelets);
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
         self.task.abort();
+        if let Some(kubelets) = &self.kubelets {
+            kubelets.abort();
+        }
     }
 }

@@ -8,20 +8,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 use pitstop_api::view::Uid;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::fleet::FleetConfig;
+use super::inside::Question;
 use super::machine::{self, Health};
 use super::pod_life::{PodLife, Step};
 use super::profile::{self, Rule};
 use super::requests::{Outcome, Requests, Writer};
 use super::status::Conditions;
 use super::wire::{NodeObject, PodObject};
-use crate::informer::{Change, watch};
+use crate::informer::{self, Change};
 
 mod images;
 mod pods;
+mod visits;
 
 /// How often a kubelet renews its lease. Source: embedded-cluster.md 17.1.
 const LEASE: Duration = Duration::from_secs(10);
@@ -97,6 +99,8 @@ struct Pod {
     is_gone: bool,
     /// It is not reported before this moment.
     hold_until: Option<Instant>,
+    /// Tells those who follow its logs that something happened.
+    followers: Option<watch::Sender<()>>,
 }
 
 /// The kubelets of a fleet.
@@ -114,10 +118,18 @@ pub(super) struct Kubelets {
     sequence: u64,
     next_number: u32,
     shared_rules: Vec<Rule>,
+    /// The port where they are served.
+    port: Option<u16>,
+    questions: mpsc::Receiver<Question>,
 }
 
 impl Kubelets {
-    pub(super) fn new(client: Client, config: FleetConfig) -> Self {
+    pub(super) fn new(
+        client: Client,
+        config: FleetConfig,
+        port: Option<u16>,
+        questions: mpsc::Receiver<Question>,
+    ) -> Self {
         let (requests, outcomes) = Requests::new(client.clone());
         let shared_rules = config
             .profiles
@@ -129,8 +141,8 @@ impl Kubelets {
             config,
             requests,
             outcomes,
-            node_changes: watch(client.clone(), "/api/v1/nodes"),
-            pod_changes: watch(client, "/api/v1/pods"),
+            node_changes: informer::watch(client.clone(), "/api/v1/nodes"),
+            pod_changes: informer::watch(client, "/api/v1/pods"),
             machines: BTreeMap::new(),
             pods: BTreeMap::new(),
             bound: BTreeMap::new(),
@@ -138,6 +150,8 @@ impl Kubelets {
             sequence: 0,
             next_number: 0,
             shared_rules,
+            port,
+            questions,
         }
     }
 
@@ -153,6 +167,7 @@ impl Kubelets {
                 Some((writer, outcome)) = self.outcomes.recv() => self.on_outcome(&writer, outcome),
                 Some(change) = self.node_changes.recv() => self.on_node(change),
                 Some(change) = self.pod_changes.recv() => self.on_pod(change),
+                Some(question) = self.questions.recv() => self.on_question(question),
                 else => return,
             }
         }
@@ -407,7 +422,7 @@ impl Kubelets {
         machine.is_writing = true;
         let network = (!machine.has_network).then(|| machine::pod_cidr(machine.number));
         let listed: Vec<_> = machine.images.iter().rev().take(LISTED_IMAGES).cloned().collect();
-        let status = machine::status(name, machine.number, machine.health, &listed, now);
+        let status = machine::status(name, machine.number, machine.health, &listed, self.port, now);
         self.requests.node(name, network, status);
     }
 

@@ -16,6 +16,9 @@ pub const KUBELET_VERSION: &str = "v1.34.2";
 /// How long a lease is good for. Units: seconds. Source: embedded-cluster.md 17.1.
 const LEASE_SECONDS: i64 = 40;
 
+/// Port of a kubelet. Source: embedded-cluster.md 17.1.
+const KUBELET_PORT: u16 = 10250;
+
 /// A simulated node to add.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSpec {
@@ -103,12 +106,14 @@ pub(super) struct Health {
     pub(super) since: Timestamp,
 }
 
-/// `status` as the kubelet writes it, images that it has in its cache included.
+/// `status` as the kubelet writes it, images that it has in its cache included. `kubelet`: the port of loopback where it
+/// is served.
 pub(super) fn status(
     name: &str,
     number: u32,
     health: Health,
     images: &[(String, u64)],
+    kubelet: Option<u16>,
     now: Timestamp,
 ) -> Value {
     let pressure = |kind: &str, reason: &str, message: &str| {
@@ -126,6 +131,8 @@ pub(super) fn status(
             "the simulated kubelet was told to be not ready",
         )
     };
+    // API servers call kubelets by their host name first: that leads to where they are served.
+    let hostname = if kubelet.is_some() { "127.0.0.1" } else { name };
     let resources = json!({ "cpu": "4", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi" });
     let id = format!(
         "{:016x}{:016x}",
@@ -135,7 +142,7 @@ pub(super) fn status(
     json!({
         "addresses": [
             { "type": "InternalIP", "address": host_ip(number) },
-            { "type": "Hostname", "address": name },
+            { "type": "Hostname", "address": hostname },
         ],
         "capacity": resources,
         "allocatable": resources,
@@ -148,7 +155,7 @@ pub(super) fn status(
                 "lastHeartbeatTime": time(now), "lastTransitionTime": time(health.since),
             },
         ],
-        "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } },
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": kubelet.unwrap_or(KUBELET_PORT) } },
         "images": images.iter().map(|(image, size)| json!({ "names": [image], "sizeBytes": size })).collect::<Vec<_>>(),
         "nodeInfo": {
             "architecture": "amd64", "operatingSystem": "linux",

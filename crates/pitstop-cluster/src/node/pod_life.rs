@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use serde_json::Value;
 
+use super::inside::{Files, Inside, Said, normal};
 use super::profile::{Profile, PullFailure};
 use super::wire::{ContainerSpec, PodObject};
 
@@ -33,6 +34,8 @@ pub(super) enum Step {
     Pulled(usize),
     /// A container becomes ready.
     Ready(usize),
+    /// The readiness probe of a container has noticed what became of its file.
+    Probed(usize),
     /// A container ends by itself with this code.
     Exited(usize, i32),
     /// The error of a pull has been shown; now the back-off is.
@@ -80,6 +83,10 @@ pub(super) struct Terminated {
     pub(super) started_at: Timestamp,
     pub(super) finished_at: Timestamp,
     pub(super) container_id: String,
+    /// The image that ran, where it is known.
+    pub(super) image: String,
+    /// Which run it was: 0, 1, ...
+    pub(super) run: u32,
 }
 
 impl Terminated {
@@ -103,6 +110,8 @@ pub(super) struct Container {
     pub(super) was_started: bool,
     /// Has its start begun?
     begun: bool,
+    /// Its file system, once somebody has looked into it; each run has a new one.
+    files: Option<Box<Files>>,
     back_off: Duration,
     /// Raised when what was planned for it does not hold any more.
     epoch: u32,
@@ -123,6 +132,7 @@ impl Container {
             restarts: 0,
             was_started: false,
             begun: false,
+            files: None,
             back_off: BACK_OFF.0,
             epoch: 0,
         }
@@ -135,6 +145,25 @@ impl Container {
     /// Is it an init container that goes on beside the others?
     pub(super) fn is_sidecar(&self) -> bool {
         self.is_init && self.spec.restart_policy == "Always"
+    }
+
+    /// Is its readiness left to the probe? Not while the delay before the first probe is on, which [`Step::Ready`] ends.
+    fn is_probed(&self) -> bool {
+        self.is_running() && self.spec.readiness_probe.is_some()
+    }
+
+    /// Does it run, and would its readiness probe succeed?
+    fn passes_probe(&self, images: &dyn Images) -> bool {
+        let profile = images.profile(&self.running_image);
+        self.is_running() && !profile.never_ready && self.has_ready_file(&profile)
+    }
+
+    fn has_ready_file(&self, profile: &Profile) -> bool {
+        match (&self.spec.readiness_probe, &profile.ready_file, &self.files) {
+            (Some(_), Some(path), Some(files)) => files.exists(&normal("/", path)),
+            // Nobody has touched a file.
+            _ => true,
+        }
     }
 
     fn has_passed(&self) -> bool {
@@ -239,6 +268,8 @@ impl PodLife {
                     started_at,
                     finished_at,
                     container_id: status.container_id.clone(),
+                    image: status.image.clone(),
+                    run: status.restart_count,
                 });
                 container.begun = true;
             }
@@ -271,6 +302,7 @@ impl PodLife {
             Step::Stopped => return self.is_stopping,
             Step::Pulled(i)
             | Step::Ready(i)
+            | Step::Probed(i)
             | Step::Exited(i, _)
             | Step::BackingOff(i)
             | Step::Retry(i)
@@ -289,7 +321,13 @@ impl PodLife {
             Step::Pulled(i) => self.pulled(i, images, now),
             Step::Ready(i) => {
                 if let Some(container) = self.containers.get_mut(i) {
-                    container.is_ready = container.is_running() && !self.fail_ready;
+                    container.is_ready = !self.fail_ready && container.passes_probe(images);
+                }
+                Vec::new()
+            }
+            Step::Probed(i) => {
+                if let Some(container) = self.containers.get_mut(i).filter(|c| c.is_probed()) {
+                    container.is_ready = !self.fail_ready && container.passes_probe(images);
                 }
                 Vec::new()
             }
@@ -346,10 +384,44 @@ impl PodLife {
                 container.back_off = BACK_OFF.0;
                 effects.extend(self.start(i, images));
             } else if readiness_changed && container.is_running() {
-                container.is_ready = !fail_ready && !images.profile(&container.spec.image).never_ready;
+                container.is_ready = !fail_ready && container.passes_probe(images);
             }
         }
         effects
+    }
+
+    /// Runs a command in a container that runs; `None`: it does not.
+    pub(super) fn run(
+        &mut self,
+        i: usize,
+        hostname: &str,
+        command: &[String],
+        images: &dyn Images,
+    ) -> Option<(Said, Effects)> {
+        let container = self.containers.get_mut(i).filter(|c| c.is_running())?;
+        let profile = images.profile(&container.running_image);
+        let had_file = container.has_ready_file(&profile);
+        let files = container.files.get_or_insert_with(|| {
+            let (image, ready_file) = (&container.running_image, profile.ready_file.as_deref());
+            Box::new(Files::of_image(image, hostname, ready_file))
+        });
+        let variables = container.spec.env.iter();
+        let mut inside = Inside {
+            files,
+            image: &container.running_image,
+            hostname,
+            variables: variables.map(|v| (v.name.as_str(), v.value.as_str())).collect(),
+        };
+        let said = inside.run(command);
+        let has_file = container.has_ready_file(&profile);
+        let effects = match &container.spec.readiness_probe {
+            Some(probe) if has_file != had_file => {
+                let noticed = Effect::After(probe.delay(has_file), Step::Probed(i));
+                vec![(Some(container.epoch), noticed)]
+            }
+            _ => Vec::new(),
+        };
+        Some((said, effects))
     }
 
     /// The pod is being deleted: its containers stop within its grace.
@@ -473,6 +545,7 @@ impl PodLife {
         container.running_image = image;
         container.state = State::Running { since: now };
         container.is_ready = false;
+        container.files = None;
         let name = container.spec.name.clone();
         tracing::trace!(pod = %uid, container = name, "started");
         effects.push((
@@ -639,6 +712,8 @@ fn end(
         started_at,
         finished_at,
         container_id: container.id(pod),
+        image: container.running_image.clone(),
+        run: container.restarts,
     }
 }
 

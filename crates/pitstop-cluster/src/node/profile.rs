@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::inside::INDEX_PAGE;
+
 /// What happens when a container of an image is started.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
     /// How long a pull takes.
     pub pull: Duration,
@@ -21,6 +23,8 @@ pub struct Profile {
     pub ready_after: Duration,
     /// It never becomes ready.
     pub never_ready: bool,
+    /// A container with a readiness probe is ready only while this file is there. It is there when the container starts.
+    pub ready_file: Option<String>,
     /// Size of the image. Units: bytes.
     pub size: u64,
 }
@@ -84,6 +88,9 @@ pub struct Rule {
     /// It never becomes ready.
     #[serde(default)]
     pub never_ready: bool,
+    /// With a readiness probe it is ready only while this file is there: what `kubectl exec` moves away breaks the probe.
+    #[serde(default)]
+    pub ready_file: Option<String>,
 }
 
 impl Rule {
@@ -96,6 +103,7 @@ impl Rule {
             done_after_seconds: None,
             ready_after_seconds: None,
             never_ready: false,
+            ready_file: None,
         }
     }
 
@@ -108,7 +116,8 @@ impl Rule {
     }
 }
 
-/// The rules that ship: images by which a person can make something fail, and those that Jobs are made of.
+/// The rules that ship: images by which a person can make something fail, those that Jobs are made of, and those of which
+/// the file is known that their probes ask for.
 pub(super) fn shipped() -> Vec<Rule> {
     let tools = TOOLS
         .iter()
@@ -119,6 +128,10 @@ pub(super) fn shipped() -> Vec<Rule> {
     });
     let mut rules = failures();
     rules.extend(tools);
+    rules.extend(["nginx*", "*/nginx*"].map(|image| Rule {
+        ready_file: Some(INDEX_PAGE.to_owned()),
+        ..Rule::named(image)
+    }));
     rules
 }
 
@@ -176,6 +189,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         done_after: None,
         ready_after: Duration::ZERO,
         never_ready: false,
+        ready_file: None,
         size,
     };
     if let Some(rule) = rules.into_iter().find(|rule| matches(&rule.image, image)) {
@@ -186,6 +200,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         profile.done_after = seconds(rule.done_after_seconds);
         profile.ready_after = seconds(rule.ready_after_seconds).unwrap_or_default();
         profile.never_ready = rule.never_ready;
+        profile.ready_file.clone_from(&rule.ready_file);
     }
     profile
 }

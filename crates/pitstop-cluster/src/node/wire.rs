@@ -25,6 +25,7 @@ pub(super) struct PodSpec {
     pub(super) node_name: String,
     pub(super) restart_policy: String,
     pub(super) host_network: bool,
+    pub(super) hostname: String,
     pub(super) containers: Vec<ContainerSpec>,
     pub(super) init_containers: Vec<ContainerSpec>,
     pub(super) readiness_gates: Vec<Gate>,
@@ -38,13 +39,37 @@ pub(super) struct ContainerSpec {
     pub(super) image: String,
     pub(super) image_pull_policy: String,
     pub(super) restart_policy: String,
-    readiness_probe: Option<Probe>,
+    pub(super) env: Vec<Variable>,
+    pub(super) readiness_probe: Option<Probe>,
+}
+
+/// A variable; one whose value comes from elsewhere has none here.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Probe {
+pub(super) struct Probe {
     initial_delay_seconds: u32,
+    period_seconds: u32,
+    success_threshold: u32,
+    failure_threshold: u32,
+}
+
+impl Probe {
+    /// How long it takes at most until a kubelet acts on what became of the probe: so many runs in a row must agree.
+    pub(super) fn delay(&self, succeeds: bool) -> Duration {
+        let runs = if succeeds {
+            self.success_threshold
+        } else {
+            self.failure_threshold
+        };
+        Duration::from_secs(u64::from(self.period_seconds)) * runs
+    }
 }
 
 impl ContainerSpec {

@@ -16,7 +16,8 @@ use crate::output::{self, talk};
 /// Attach simulated nodes to a cluster
 ///
 /// They register, report, start and stop pods until Ctrl-C, and run no containers. They are ordinary clients of the API
-/// server, so any cluster will do: keep real workloads away from them with taints.
+/// server, so any cluster will do: keep real workloads away from them with taints. `kubectl logs` and `kubectl exec` work
+/// where the API server runs on this machine: it reaches the nodes on 127.0.0.1, which asks nobody who he is.
 #[derive(Debug, Args)]
 pub struct Simulate {
     /// How many nodes

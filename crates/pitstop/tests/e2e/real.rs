@@ -12,6 +12,7 @@ use crate::{auto, rolling, workloads};
 
 mod account;
 mod faults;
+mod kubelet;
 mod leader;
 mod rights;
 mod site;

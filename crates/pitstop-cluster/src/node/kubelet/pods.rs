@@ -40,6 +40,7 @@ impl Kubelets {
                             is_writing: false,
                             is_gone: false,
                             hold_until: None,
+                            followers: None,
                         };
                         self.pods.insert(uid, pod);
                     }
@@ -138,6 +139,7 @@ impl Kubelets {
         };
         self.carry_out(uid, effects);
         self.report(uid);
+        self.tell_followers(uid);
     }
 
     pub(super) fn on_step(&mut self, uid: Uid, planned: PlannedStep) {
@@ -170,9 +172,10 @@ impl Kubelets {
         self.carry_out(uid, effects);
         self.report(uid);
         self.report_node(&node);
+        self.tell_followers(uid);
     }
 
-    fn carry_out(&mut self, uid: Uid, effects: Vec<(Option<u32>, Effect)>) {
+    pub(super) fn carry_out(&mut self, uid: Uid, effects: Vec<(Option<u32>, Effect)>) {
         for (epoch, effect) in effects {
             match effect {
                 Effect::After(delay, step) => {
