@@ -84,6 +84,8 @@ pub const SIM_RUN_FOR: &str = "sim.pitstop.io/run-for";
 pub const SIM_NOT_READY: &str = "sim.pitstop.io/not-ready";
 /// Annotation of a Pod, `true`: its containers fail their readiness probes.
 pub const SIM_FAIL_READY: &str = "sim.pitstop.io/fail-ready";
+/// Annotation of a Service: `host:port` where webhooks that are called through it listen. embedded-cluster.md 13.
+pub const SIM_ADDRESS: &str = "sim.pitstop.io/address";
 /// Simulated nodes: annotation prefix of everything a person can make a simulated node do.
 pub const SIM_PREFIX: &str = "sim.pitstop.io/";
 /// Annotation watch bookmarks carry at the end of the initial list.

@@ -5,6 +5,7 @@
 //! asked for ([`present`]). What goes wrong on the way is a [`status::Failure`].
 
 mod accept;
+mod admission;
 mod apply;
 mod authorize;
 mod containers;
@@ -45,6 +46,7 @@ use hyper::upgrade::OnUpgrade;
 use jiff::SignedDuration;
 use pitstop_api::SharedClock;
 
+use self::admission::Webhooks;
 use self::authorize::Guard;
 use self::customs::Customs;
 use self::params::Params;
@@ -94,6 +96,7 @@ pub(crate) struct Api {
     random: Random,
     collections: BTreeMap<(&'static str, &'static str), Collected>,
     customs: Customs,
+    webhooks: Webhooks,
     guard: Guard,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -186,12 +189,15 @@ impl Api {
         let guard = Guard::new(authorization, guard_data, |stored_as| {
             collections.get(&stored_as).and_then(|c| store.subscribe(c.id))
         });
+        let webhooks =
+            Webhooks::new(|stored_as| collections.get(&stored_as).and_then(|c| store.subscribe(c.id)));
         let definitions = collections.get(&customs::DEFINITIONS);
         let customs = Customs::new(definitions.and_then(|c| store.subscribe(c.id)));
         Ok(Self {
             store,
             clock,
             guard,
+            webhooks,
             customs,
             random: Random::new(seed),
             collections,

@@ -28,6 +28,7 @@ mod review;
 mod service;
 mod service_account;
 mod volumes;
+mod webhook;
 mod workload;
 
 pub use age::human_duration;
@@ -51,6 +52,8 @@ static KINDS: &[Kind] = &[
     config::SECRET,
     service_account::KIND,
     service::KIND,
+    webhook::MUTATING,
+    webhook::VALIDATING,
     controller_revision::KIND,
     daemon_set::KIND,
     deployment::KIND,
@@ -161,6 +164,8 @@ pub struct Kind {
     pub field_keys: &'static [FieldKey],
     /// Is it only stored, with no controller that acts on it? Who creates one is warned.
     pub is_only_stored: bool,
+    /// What of an object nothing will act on, told to whoever writes it.
+    pub unheeded: fn(&Value) -> Vec<String>,
     /// Fills in defaults, after decoding and before validation, on every write.
     pub default: fn(&mut Value),
     /// Sets what a new object starts with and clears what clients may not set (`status` mostly).
@@ -246,6 +251,7 @@ impl Kind {
             name_rule: NameRule::Subdomain,
             field_keys: &[],
             is_only_stored: false,
+            unheeded: |_| Vec::new(),
             default: |_| {},
             prepare_create: |_, _| {},
             prepare_update: |_, _| {},

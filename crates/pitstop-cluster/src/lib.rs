@@ -9,6 +9,8 @@
 //! | `schema` | field tables of the built-in kinds: strict decoding, protobuf, merge keys |
 //! | `store` | objects as bytes, one global resourceVersion, watch history, durability |
 //! | `access` | who may do what: roles, nodes, tokens |
+//! | `admission` | webhooks: who is asked about a write, what, and what the answer means |
+//! | `webhook` | calls to programs of others |
 //! | `custom` | kinds that definitions bring: schemas, validation, columns |
 //! | `api` | HTTP: verbs, lists, watches, patches, discovery, status errors |
 //! | [`apply`] | server-side apply: who owns which field |
@@ -16,6 +18,7 @@
 //! | [`node`] | the simulated nodes, ordinary clients of any API server |
 
 mod access;
+mod admission;
 mod api;
 pub mod apply;
 pub mod builtin;
@@ -29,6 +32,7 @@ pub mod patch;
 pub mod schema;
 mod serve;
 mod store;
+mod webhook;
 
 pub use access::Authorization;
 pub use clock::VirtualClock;

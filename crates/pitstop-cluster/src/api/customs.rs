@@ -44,6 +44,14 @@ impl Served {
         versions.iter().find(|custom| custom.kind.version == version)
     }
 
+    /// The other served versions of a custom kind.
+    pub(super) fn versions_of(&self, kind: &Kind) -> Vec<&'static Kind> {
+        self.customs()
+            .map(|custom| custom.kind)
+            .filter(|other| other.stored_as == kind.stored_as && !std::ptr::eq(*other, kind))
+            .collect()
+    }
+
     /// Where a custom kind is stored.
     pub(super) fn collection(&self, stored_as: (&str, &str)) -> Option<Collected> {
         self.collections

@@ -9,12 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_api::keys::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
 use serde_json::Value;
 
+use super::admission;
 use super::read::filter_of;
 use super::route::Target;
 use super::status::{self, Failure};
 use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata, present};
+use crate::admission::Operation;
 use crate::custom::definition::FINALIZER;
 use crate::kinds::{Kind, Subresource};
 use crate::schema;
@@ -69,17 +71,36 @@ impl Api {
         let name = target.name.as_deref().unwrap_or_default();
         let options = DeleteOptions::parse(call)?;
         let stored = self.stored(target)?;
-        self.check_write(call, Some(&stored.decode()), None)?;
-        match self.delete_one(kind, stored, &options).await? {
+        let old = stored.decode();
+        self.check_write(call, Some(&old), None)?;
+        let mut warnings = Vec::new();
+        self.admit_delete(target, call, &options, &old, &mut warnings)
+            .await?;
+        let answer = match self.delete_one(kind, stored, &options).await? {
             Deleted::Gone(stored) if !kind.graceful_deletion => {
                 let body = status::success(StatusCode::OK, kind, name, stored.uid());
-                Ok(super::json(StatusCode::OK, body.to_string()))
+                super::json(StatusCode::OK, body.to_string())
             }
             Deleted::Waits(stored) | Deleted::Gone(stored) => {
                 let body = present::one(kind, call.form, &stored, self.clock.now());
-                Ok(super::json(StatusCode::OK, body))
+                super::json(StatusCode::OK, body)
             }
-        }
+        };
+        Ok(super::with_warnings(answer, &warnings))
+    }
+
+    async fn admit_delete(
+        &self,
+        target: &Target,
+        call: &Call,
+        options: &DeleteOptions,
+        old: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let mut request = admission::request(target, call, Operation::Delete, options.dry_run);
+        request.name = metadata::text(old, "name").to_owned();
+        options.write_to(&mut request.options);
+        Box::pin(self.admit_deletion(&request, old, warnings)).await
     }
 
     pub(super) async fn delete_collection(
@@ -105,7 +126,10 @@ impl Api {
             .list(collected.id, &query, &filter)
             .map_err(Failure::list_expired)?;
         let mut items = Vec::new();
+        let mut warnings = Vec::new();
         for stored in page.items {
+            self.admit_delete(target, call, &options, &stored.decode(), &mut warnings)
+                .await?;
             match self.delete_one(kind, stored, &options).await {
                 Ok(Deleted::Waits(stored) | Deleted::Gone(stored)) => {
                     items.push(present::value(kind, &stored));
@@ -119,7 +143,8 @@ impl Api {
             "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
             "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
         });
-        Ok(super::json(StatusCode::OK, list.to_string()))
+        let answer = super::json(StatusCode::OK, list.to_string());
+        Ok(super::with_warnings(answer, &warnings))
     }
 
     pub(super) async fn delete_one(
@@ -248,6 +273,28 @@ impl DeleteOptions {
                 .and_then(Value::as_array)
                 .is_some_and(|list| !list.is_empty()),
         })
+    }
+
+    /// Says the same in the options of a request that webhooks are asked about.
+    fn write_to(&self, options: &mut Value) {
+        let Some(options) = options.as_object_mut() else {
+            return;
+        };
+        if let Some(grace) = self.grace {
+            options.insert("gracePeriodSeconds".to_owned(), grace.into());
+        }
+        if let Some(propagation) = self.propagation {
+            options.insert("propagationPolicy".to_owned(), format!("{propagation:?}").into());
+        }
+        let mut preconditions = serde_json::Map::new();
+        for (field, value) in [("uid", &self.uid), ("resourceVersion", &self.version)] {
+            if let Some(value) = value {
+                preconditions.insert(field.to_owned(), value.as_str().into());
+            }
+        }
+        if !preconditions.is_empty() {
+            options.insert("preconditions".to_owned(), preconditions.into());
+        }
     }
 
     /// Is the object the one that is meant?

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use pitstop_api::selector::{LabelSelector, Labels};
 use serde_json::{Map, Value, json};
 
+use super::admission;
 use super::delete::DeleteOptions;
 use super::options::WriteOptions;
 use super::route::Target;
@@ -16,6 +17,7 @@ use super::status::Failure;
 use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
+use crate::admission::{Form, Operation};
 use crate::kinds;
 use crate::schema;
 use crate::store::{Filter, ListQuery, Stored, WriteError};
@@ -59,6 +61,12 @@ impl Api {
         let delete = DeleteOptions::from_object(&delete)?;
         let dry_run = options.dry_run || delete.is_dry_run();
         let stored = self.stored(target)?;
+        let mut request = admission::request(target, call, Operation::Create, dry_run);
+        request.form = Form::of(&kinds::EVICTION);
+        let mut warnings = Vec::new();
+        let mut shown = request.form.shown(eviction);
+        metadata::place(&kinds::EVICTION, &mut shown, target.namespace.as_deref())?;
+        Box::pin(self.admit_body(&request, shown, None, &mut warnings)).await?;
         let pod = stored.decode();
         delete.check(kind, name, &stored)?;
         if needs_leave(&pod) {
@@ -72,7 +80,8 @@ impl Api {
         let done = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         });
-        Ok(super::json(StatusCode::CREATED, done.to_string()))
+        let answer = super::json(StatusCode::CREATED, done.to_string());
+        Ok(super::with_warnings(answer, &warnings))
     }
 
     /// Asks the budget of a pod, if it has one, and takes a disruption from it.

@@ -51,6 +51,19 @@ pub(super) fn put(object: &mut Value, managers: &Managers) {
     }
 }
 
+/// The owners that another outcome of the same write has.
+pub(super) fn keep(mut next: Next, from: &Next) -> Next {
+    let owners = from
+        .object()
+        .and_then(|object| object.pointer("/metadata/managedFields"));
+    if let (Next::Replace(new), Some(owners)) = (&mut next, owners)
+        && let Some(metadata) = metadata::metadata_mut(new)
+    {
+        metadata.insert("managedFields".to_owned(), owners.clone());
+    }
+    next
+}
+
 /// A write of a request, as far as owners are concerned.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -178,7 +191,8 @@ fn manager_of(call: &Call) -> String {
         .collect()
 }
 
-fn subresource_name(subresource: Subresource) -> &'static str {
+/// As paths name it.
+pub(super) fn subresource_name(subresource: Subresource) -> &'static str {
     match subresource {
         Subresource::Status => "status",
         Subresource::Binding => "binding",

@@ -5,6 +5,7 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::admission;
 use super::options::{Wanted, WriteOptions};
 use super::owners::Writer;
 use super::route::Target;
@@ -12,6 +13,7 @@ use super::status::Failure;
 use super::update::{self, OtherUid};
 use super::write::{from_decode, from_patch, from_patched};
 use super::{Api, Body, Call, metadata};
+use crate::admission::{Form, Operation};
 use crate::kinds::{self, FieldError, Kind};
 use crate::patch::{self, PatchType};
 use crate::schema;
@@ -68,9 +70,14 @@ impl Api {
             let old = stored.decode();
             let Wanted {
                 object: scale,
-                warnings,
+                mut warnings,
             } = want(&scale_of(kind, &old))?;
             update::check_preconditions(kind, name, &scale, &old, OtherUid::Conflict)?;
+            let mut request = admission::request(target, call, Operation::Update, dry_run);
+            request.form = Form::of(&kinds::SCALE);
+            let before = scale_of(kind, &old);
+            let asked = self.admit_body(&request, scale, Some(&before), &mut warnings);
+            let scale = Box::pin(asked).await?;
             let replicas = replicas_of(&scale, name)?;
             let mut new = old.clone();
             if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {

@@ -2,6 +2,8 @@
 //!
 //! Source: embedded-cluster.md 5.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -17,7 +19,7 @@ pub(crate) struct Failure(Box<Parts>);
 #[derive(Debug, Clone)]
 struct Parts {
     code: StatusCode,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
     details: Map<String, Value>,
 }
@@ -26,7 +28,7 @@ impl Failure {
     fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             code,
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.into(),
             details: Map::new(),
         }))
@@ -258,6 +260,25 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// 500 for what went wrong while others were asked.
+    pub(super) fn internal_error(why: &str) -> Self {
+        let cause = json!({"message": why});
+        Self::internal(format!("Internal error occurred: {why}")).with_causes(vec![cause])
+    }
+
+    /// What a webhook says no with: its own code, reason and details.
+    pub(super) fn denied(
+        code: StatusCode,
+        reason: String,
+        message: String,
+        details: Map<String, Value>,
+    ) -> Self {
+        let mut failure = Self::new(code, "", message);
+        failure.0.reason = Cow::Owned(reason);
+        failure.0.details = details;
+        failure
+    }
+
     /// 504: the future has not come yet.
     pub(super) fn version_too_large(requested: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {requested}, current: {current}");
@@ -352,7 +373,7 @@ impl Failure {
             "message": message, "code": code.as_u16(),
         });
         if let (Some(status), false) = (status.as_object_mut(), reason.is_empty()) {
-            status.insert("reason".to_owned(), (*reason).into());
+            status.insert("reason".to_owned(), reason.as_ref().into());
         }
         if let (Some(status), false) = (status.as_object_mut(), details.is_empty()) {
             status.insert("details".to_owned(), details.clone().into());

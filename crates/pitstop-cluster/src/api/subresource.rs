@@ -5,18 +5,25 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::admission;
 use super::options::WriteOptions;
 use super::route::Target;
 use super::status::{self, Failure};
 use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
+use crate::admission::{Form, Operation};
 use crate::schema;
 use crate::store::WriteError;
 
 /// Names of bodies that are no stored objects, as the schema knows them.
 pub(super) const DELETE_OPTIONS: &str = "meta/v1.DeleteOptions";
 const BINDING: &str = "core/v1.Binding";
+const BINDING_FORM: Form = Form {
+    group: "",
+    version: "v1",
+    kind: "Binding",
+};
 
 const TRIES: usize = 5;
 
@@ -36,6 +43,12 @@ impl Api {
                 "Binding is invalid: target.name: Required value",
             ));
         }
+        let mut request = admission::request(target, call, Operation::Create, options.dry_run);
+        request.form = BINDING_FORM;
+        let mut warnings = Vec::new();
+        let mut shown = request.form.shown(binding.clone());
+        metadata::place(kind, &mut shown, target.namespace.as_deref())?;
+        Box::pin(self.admit_body(&request, shown, None, &mut warnings)).await?;
         for _ in 0..TRIES {
             let stored = self.stored(target)?;
             let uid = metadata::text(&binding, "uid");
@@ -55,7 +68,8 @@ impl Api {
             {
                 Ok(stored) => {
                     let body = status::success(StatusCode::CREATED, kind, name, stored.uid());
-                    return Ok(super::json(StatusCode::CREATED, body.to_string()));
+                    let answer = super::json(StatusCode::CREATED, body.to_string());
+                    return Ok(super::with_warnings(answer, &warnings));
                 }
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod access;
+mod admission;
 mod applied;
 mod clients;
 mod customs;

@@ -20,6 +20,16 @@ pub(super) enum Next {
     Remove(Value),
 }
 
+impl Next {
+    /// The state that it becomes, if that is another one.
+    pub(super) fn object(&self) -> Option<&Value> {
+        match self {
+            Self::Same => None,
+            Self::Replace(object) | Self::Remove(object) => Some(object),
+        }
+    }
+}
+
 /// Applies the rules of updates to what a writer wants.
 ///
 /// Source: embedded-cluster.md 6.2 and 6.3.

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
+use super::admission::{self, clean_patched};
 use super::options::{Wanted, WriteOptions};
 use super::owners::{self, Writer};
 use super::route::Target;
 use super::status::Failure;
 use super::update::{self, Next, OtherUid};
 use super::{Api, Body, Call, Collected, metadata, present};
+use crate::admission::{Objects, Operation};
 use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
 use crate::patch::{self, PatchError, PatchType};
 use crate::schema::DecodeError;
@@ -85,12 +87,18 @@ impl Api {
         if kind.is_only_stored {
             warnings.push(ONLY_STORED.to_owned());
         }
+        warnings.extend((kind.unheeded)(&object));
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
         check_definition(target, &object)?;
         self.check_namespace(target, &object)?;
         let now = self.clock.now();
         let owners = owners::take(&mut object);
         metadata::begin(kind, &mut object, self.random.uid(), now)?;
+        // What webhooks change is nobody's.
+        let owners = Writer::of(target, call, now).at_creation(kind, &object, owners.as_ref());
+        let mut request = admission::request(target, call, Operation::Create, dry_run);
+        request.name = metadata::text(&object, "name").to_owned();
+        let object = Box::pin(self.mutate_new(&request, target, object, &mut warnings)).await?;
         let given = metadata::text(&object, "name").to_owned();
         let prefix = metadata::text(&object, "generateName").to_owned();
         if given.is_empty() && prefix.is_empty() {
@@ -103,7 +111,6 @@ impl Api {
                 )],
             ));
         }
-        let owners = Writer::of(target, call, now).at_creation(kind, &object, owners.as_ref());
         let tries = if given.is_empty() { NAME_TRIES } else { 1 };
         let mut name = given.clone();
         for _ in 0..tries {
@@ -126,6 +133,12 @@ impl Api {
             }
             self.check_service_account(target, &name, &object)?;
             owners::put(&mut object, &owners);
+            request.name = name.clone();
+            let objects = Objects {
+                new: Some(&object),
+                old: None,
+            };
+            Box::pin(self.judge(&request, objects, &mut warnings)).await?;
             let key = Key::new(target.namespace.as_deref().unwrap_or_default(), &name);
             match self.insert(kind, key, object, dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
@@ -259,13 +272,37 @@ impl Api {
             let old = present::value(kind, &stored);
             let Wanted {
                 object: mut new,
-                warnings,
+                mut warnings,
             } = want(&old)?;
+            warnings.extend((kind.unheeded)(&new));
             let owners = owners::take(&mut new);
             update::check_preconditions(kind, name, &new, &old, other_uid)?;
             self.check_write(call, Some(&old), Some(&new))?;
-            let next = update::next_state(target, new, &old)?;
-            let next = Writer::of(target, call, self.clock.now()).settle(next, &old, owners.as_ref());
+            let writer = Writer::of(target, call, self.clock.now());
+            let request = admission::request(target, call, Operation::Update, dry_run);
+            if target.subresource.is_none() {
+                (kind.default)(&mut new);
+            }
+            let objects = Objects {
+                new: Some(&new),
+                old: Some(&old),
+            };
+            let clean = |patched| clean_patched(target, patched);
+            let changed = Box::pin(self.mutate(&request, objects, &clean, &mut warnings)).await?;
+            let next = match changed {
+                None => writer.settle(update::next_state(target, new, &old)?, &old, owners.as_ref()),
+                Some(changed) => {
+                    // What webhooks change is nobody's: owners follow from what the writer wants.
+                    let wanted = writer.settle(Next::Replace(new), &old, owners.as_ref());
+                    let next = update::next_state(target, changed, &old)?;
+                    owners::keep(next, &wanted)
+                }
+            };
+            let objects = Objects {
+                new: Some(next.object().unwrap_or(&old)),
+                old: Some(&old),
+            };
+            Box::pin(self.judge(&request, objects, &mut warnings)).await?;
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),

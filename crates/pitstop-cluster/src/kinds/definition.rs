@@ -37,6 +37,15 @@ pub(super) const KIND: Kind = Kind {
         );
         map_mut(new, &["status"]).insert("storedVersions".to_owned(), stored.into());
     },
+    unheeded: |object| {
+        let versions = list(object, "/spec/versions").iter().enumerate();
+        versions
+            .filter(|(_, version)| has_expressions(version))
+            .map(|(index, _)| {
+                format!("spec.versions[{index}].schema: x-kubernetes-validations are not evaluated")
+            })
+            .collect()
+    },
     validate,
     validate_update: |new, old| {
         let immutable = |field: &str| {
@@ -71,6 +80,17 @@ pub(super) const KIND: Kind = Kind {
         "customresourcedefinition",
     )
 };
+
+/// Does a schema have rules in CEL? Source: embedded-cluster.md 14, rule 3.
+fn has_expressions(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(name, value)| name == "x-kubernetes-validations" || has_expressions(value)),
+        Value::Array(values) => values.iter().any(has_expressions),
+        _ => false,
+    }
+}
 
 fn storage_versions(object: &Value) -> Vec<String> {
     let versions = list(object, "/spec/versions").iter();
