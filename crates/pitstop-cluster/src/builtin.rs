@@ -19,13 +19,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::informer::{self, Change};
 use crate::kinds::{self, Kind};
 
-pub(crate) mod aggregation;
+mod aggregation;
 mod customs;
 mod garbage;
 mod lifecycle;
 mod namespaces;
 mod pod_gc;
 mod scheduler;
+mod selection;
 mod wire;
 mod workloads;
 mod writes;
@@ -36,6 +37,7 @@ use lifecycle::Lifecycle;
 use namespaces::Namespaces;
 use pod_gc::PodGc;
 use scheduler::Scheduler;
+pub use selection::{Controller, Selection, UnknownController};
 use wire::{Lease, Meta, Namespace, Node, Pod};
 use workloads::{Seen, Workloads};
 use writes::{Answer, Asked, Write, Writer};
@@ -48,6 +50,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How the controllers run.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// Which of them run.
+    pub controllers: Selection,
     /// Where "now" comes from; waiting uses the runtime's timers.
     pub clock: SharedClock,
     /// How long a node may be silent before it is NotReady. Source: embedded-cluster.md 16.2, 40 s.
@@ -61,7 +65,7 @@ pub struct Config {
 /// Running controllers. Dropped, they stop.
 #[derive(Debug)]
 pub struct Handle {
-    task: JoinHandle<()>,
+    tasks: [Option<JoinHandle<()>>; 2],
     ca_certificate: watch::Sender<Option<String>>,
 }
 
@@ -74,16 +78,22 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in self.tasks.iter().flatten() {
+            task.abort();
+        }
     }
 }
 
 /// Starts the controllers. Must be called within a tokio runtime.
 pub fn spawn(client: Client, config: Config) -> Handle {
+    let aggregation = config
+        .controllers
+        .has(Controller::RoleAggregation)
+        .then(|| aggregation::spawn(client.clone()));
     let ca_certificate = watch::Sender::new(config.ca_certificate.clone());
     let keeper = Keeper::new(client, config, ca_certificate.subscribe());
     Handle {
-        task: tokio::spawn(keeper.run()),
+        tasks: [Some(tokio::spawn(keeper.run())), aggregation],
         ca_certificate,
     }
 }
@@ -132,14 +142,14 @@ impl Keeper {
             ),
             workload_objects: workloads::watch_all(&client),
             namespaces: informer::watch(client, "/api/v1/namespaces"),
-            workloads: Workloads::default(),
+            workloads: Workloads::new(&config.controllers),
             objects,
             unsynced,
             definitions,
             scheduler: Scheduler::default(),
             lifecycle: Lifecycle::new(config.node_grace, config.time_scale),
             garbage: Garbage::default(),
-            namespace_lifecycle: Namespaces::new(config.ca_certificate.clone()),
+            namespace_lifecycle: Namespaces::new(config.ca_certificate.clone(), &config.controllers),
             pod_gc: PodGc::new(config.time_scale),
             ca_certificate,
             config,
@@ -159,7 +169,7 @@ impl Keeper {
                 // In a fixed order, so that a simulation can be repeated. What is due comes first.
                 biased;
                 _ = tick.tick() => self.on_tick(),
-                _ = retry.tick() => self.scheduler.retry_all(self.now()),
+                _ = retry.tick() => self.on_retry(),
                 _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 Some(change) = self.nodes.recv() => self.on_node(change),
                 Some(change) = self.pods.recv() => self.on_pod(change),
@@ -188,6 +198,18 @@ impl Keeper {
         self.config.clock.now()
     }
 
+    fn has(&self, controller: Controller) -> bool {
+        self.config.controllers.has(controller)
+    }
+
+    fn on_retry(&mut self) -> Vec<Write> {
+        if self.has(Controller::Scheduler) {
+            self.scheduler.retry_all(self.now())
+        } else {
+            Vec::new()
+        }
+    }
+
     fn on_node(&mut self, change: Change<Node>) -> Vec<Write> {
         let now = self.now();
         let (node, is_gone) = match change {
@@ -199,8 +221,13 @@ impl Keeper {
             }
         };
         self.pod_gc.on_node(&node.metadata.name, is_gone, now);
-        let mut writes = self.lifecycle.on_node(&node, is_gone, now);
-        writes.extend(self.scheduler.on_node(&node, is_gone, now));
+        let mut writes = Vec::new();
+        if self.has(Controller::NodeLifecycle) {
+            writes.extend(self.lifecycle.on_node(&node, is_gone, now));
+        }
+        if self.has(Controller::Scheduler) {
+            writes.extend(self.scheduler.on_node(&node, is_gone, now));
+        }
         writes
     }
 
@@ -219,8 +246,13 @@ impl Keeper {
         };
         self.pod_gc.on_pod(&pod, uid, is_gone, now);
         self.workloads.on_pod(&pod, uid, is_gone);
-        let mut writes = self.scheduler.on_pod(&pod, uid, is_gone, now);
-        writes.extend(self.lifecycle.on_pod(&pod, uid, is_gone, now));
+        let mut writes = Vec::new();
+        if self.has(Controller::Scheduler) {
+            writes.extend(self.scheduler.on_pod(&pod, uid, is_gone, now));
+        }
+        if self.has(Controller::NodeLifecycle) {
+            writes.extend(self.lifecycle.on_pod(&pod, uid, is_gone, now));
+        }
         writes
     }
 
@@ -255,7 +287,10 @@ impl Keeper {
         let now = self.now();
         match change {
             Change::Applied(meta) => match meta.metadata.common.uid() {
-                Ok(uid) => self.garbage.on_applied(kind, meta, uid, now),
+                Ok(uid) => {
+                    let writes = self.garbage.on_applied(kind, meta, uid, now);
+                    self.collected(writes)
+                }
                 Err(_) => Vec::new(),
             },
             Change::Deleted(meta) => {
@@ -263,7 +298,8 @@ impl Keeper {
                 let Ok(uid) = common.uid() else {
                     return Vec::new();
                 };
-                let mut writes = self.garbage.on_deleted(uid);
+                let writes = self.garbage.on_deleted(uid);
+                let mut writes = self.collected(writes);
                 let is_empty = self.garbage.is_empty(&common.namespace);
                 writes.extend(self.namespace_lifecycle.on_object_gone(
                     &common.namespace,
@@ -276,11 +312,22 @@ impl Keeper {
             Change::Synced => {
                 let was_unsynced = self.unsynced.remove(&(kind.group, kind.plural));
                 if (was_unsynced || kind.is_custom()) && self.unsynced.is_empty() {
-                    self.garbage.on_synced()
+                    let writes = self.garbage.on_synced();
+                    self.collected(writes)
                 } else {
                     Vec::new()
                 }
             }
+        }
+    }
+
+    /// The writes of the garbage collector, if it runs: its graph is needed in any case, to know which namespaces are
+    /// empty.
+    fn collected(&self, writes: Vec<Write>) -> Vec<Write> {
+        if self.has(Controller::GarbageCollector) {
+            writes
+        } else {
+            Vec::new()
         }
     }
 
@@ -321,8 +368,13 @@ impl Keeper {
 
     fn on_tick(&mut self) -> Vec<Write> {
         let now = self.now();
-        let mut writes = self.lifecycle.tick(now);
-        writes.extend(self.pod_gc.tick(now));
+        let mut writes = Vec::new();
+        if self.has(Controller::NodeLifecycle) {
+            writes.extend(self.lifecycle.tick(now));
+        }
+        if self.has(Controller::PodGc) {
+            writes.extend(self.pod_gc.tick(now));
+        }
         writes
     }
 }

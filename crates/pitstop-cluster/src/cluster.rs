@@ -43,8 +43,8 @@ pub struct Config {
     ///
     /// Source: embedded-cluster.md 17.7. Timestamps stay as they are.
     pub time_scale: f64,
-    /// Scheduler, node lifecycle, garbage collection, namespaces, service accounts, pod GC.
-    pub builtin_controllers: bool,
+    /// Which controllers run inside.
+    pub controllers: builtin::Selection,
     /// How requests are authorised. With [`Authorization::Rbac`] a new cluster starts with the default roles.
     pub authorization: Authorization,
 }
@@ -57,7 +57,7 @@ impl Default for Config {
             seed: None,
             node_grace: Duration::from_secs(40),
             time_scale: 1.0,
-            builtin_controllers: true,
+            controllers: builtin::Selection::all(),
             authorization: Authorization::default(),
         }
     }
@@ -117,15 +117,15 @@ impl Cluster {
             tasks,
             builtin: None,
         };
-        if cluster.config.builtin_controllers {
+        if !cluster.config.controllers.is_empty() {
             let config = builtin::Config {
+                controllers: cluster.config.controllers.clone(),
                 clock: cluster.config.clock.clone(),
                 node_grace: cluster.config.node_grace,
                 time_scale: cluster.config.time_scale,
                 ca_certificate: None,
             };
             let client = cluster.client_of(User::named(CONTROLLERS).into_master());
-            cluster.tasks.push(builtin::aggregation::spawn(client.clone()));
             cluster.builtin = Some(builtin::spawn(client, config));
         }
         Ok(cluster)

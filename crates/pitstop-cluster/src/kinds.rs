@@ -2,16 +2,20 @@
 //!
 //! Each kind is a constant in a module below: what differs from `Kind::plain` is what is special about the kind.
 
+mod admission_policy;
 mod age;
+mod certificate;
 mod config;
 mod controller_revision;
 mod daemon_set;
 mod definition;
 mod deployment;
+mod devices;
 mod disruption_budget;
 pub mod event;
 mod field_error;
 mod fields;
+mod flow_control;
 mod job;
 mod lease;
 mod limits;
@@ -27,6 +31,7 @@ mod replicated;
 mod review;
 mod service;
 mod service_account;
+mod storage;
 mod volumes;
 mod webhook;
 mod workload;
@@ -34,6 +39,8 @@ mod workload;
 pub use age::human_duration;
 
 use serde_json::Value;
+
+use crate::access::User;
 
 /// Every served kind, in the order of groups and names.
 static KINDS: &[Kind] = &[
@@ -59,6 +66,8 @@ static KINDS: &[Kind] = &[
     deployment::KIND,
     replica_set::KIND,
     replicated::STATEFUL_SET,
+    admission_policy::POLICY,
+    admission_policy::BINDING,
     definition::KIND,
     review::SELF_SUBJECT,
     review::TOKEN,
@@ -69,20 +78,34 @@ static KINDS: &[Kind] = &[
     limits::AUTOSCALER,
     job::CRON_JOB,
     job::JOB,
+    certificate::REQUEST,
     lease::KIND,
     network::ENDPOINT_SLICE,
     event::EVENTS,
+    flow_control::FLOW_SCHEMA,
+    flow_control::PRIORITY_LEVEL,
     network::INGRESS_CLASS,
     network::INGRESS,
+    network::ADDRESS,
     network::NETWORK_POLICY,
+    network::SERVICE_RANGE,
+    devices::RUNTIME_CLASS,
     disruption_budget::KIND,
     rbac::CLUSTER_ROLE_BINDING,
     rbac::CLUSTER_ROLE,
     rbac::ROLE_BINDING,
     rbac::ROLE,
+    devices::CLASS,
+    devices::CLAIM,
+    devices::CLAIM_TEMPLATE,
+    devices::SLICE,
     limits::PRIORITY_CLASS,
+    storage::DRIVER,
     volumes::CSI_NODE,
+    storage::CAPACITY,
     volumes::STORAGE_CLASS,
+    storage::ATTACHMENT,
+    storage::ATTRIBUTES,
 ];
 
 /// The body of `scale`: never stored, and of no path of its own.
@@ -295,6 +318,15 @@ impl Column {
         }
     }
 
+    const fn boolean(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "boolean",
+            format: "",
+            priority: 0,
+        }
+    }
+
     const fn wide(name: &'static str) -> Self {
         Self {
             name,
@@ -312,6 +344,21 @@ pub struct Creation<'a> {
     pub now: jiff::Timestamp,
     /// Five characters for the name of the injected service account volume.
     pub suffix: &'a str,
+    /// Who makes it.
+    pub(crate) user: &'a User,
+}
+
+#[cfg(test)]
+impl Creation<'static> {
+    /// By nobody in particular.
+    pub(crate) fn at(now: jiff::Timestamp) -> Self {
+        static NOBODY: std::sync::LazyLock<User> = std::sync::LazyLock::new(User::default);
+        Self {
+            now,
+            suffix: "bcdfg",
+            user: &NOBODY,
+        }
+    }
 }
 
 /// A path below an object, e.g. `daemonsets/status`.
@@ -337,6 +384,8 @@ pub enum Subresource {
     Attach,
     /// `portforward` of pods, which is refused.
     PortForward,
+    /// `approval` of requests for certificates: get, patch, update.
+    Approval,
 }
 
 /// How soon a write has to be on disk before it is acknowledged.

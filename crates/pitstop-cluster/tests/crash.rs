@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::{Cluster, Config, ServeConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
@@ -504,7 +505,7 @@ fn server_process() {
     runtime.block_on(async {
         let config = Config {
             data: Some(folder.join("data")),
-            builtin_controllers: false,
+            controllers: Selection::none(),
             ..Config::default()
         };
         let cluster = Cluster::start(config).await.expect("a cluster on disk");

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams, PostParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::{Cluster, Config, ServeConfig, ServeError, Serving};
 use serde_json::json;
 
@@ -20,7 +21,7 @@ async fn cluster(data: Option<&Path>) -> Cluster {
     let data = data.map(Path::to_owned);
     let config = Config {
         data,
-        builtin_controllers: false,
+        controllers: Selection::none(),
         ..Config::default()
     };
     Cluster::start(config).await.expect("a cluster")

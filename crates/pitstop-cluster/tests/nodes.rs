@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use kube::Client;
 use pitstop_api::keys;
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::informer::{is_status, request};
 use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
 use pitstop_cluster::{Cluster, Config, VirtualClock};
@@ -31,7 +32,7 @@ async fn world_of(config: FleetConfig) -> World {
     let cluster = Cluster::start(Config {
         clock: clock.clone(),
         seed: Some(7),
-        builtin_controllers: false,
+        controllers: Selection::none(),
         ..Config::default()
     })
     .await

@@ -3,12 +3,13 @@
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::{Cluster, Config};
 use serde_json::json;
 
 async fn cluster() -> Cluster {
     Cluster::start(Config {
-        builtin_controllers: false,
+        controllers: Selection::none(),
         seed: Some(1),
         ..Config::default()
     })

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use pitstop_api::SystemClock;
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
 use pitstop_cluster::{
     Authorization, Cluster, Config, Error as ClusterError, OpenError, ServeConfig, ServeError, Serving,
@@ -36,6 +37,8 @@ pub struct Options {
     pub node_grace: Duration,
     /// Simulated durations run this many times faster.
     pub time_scale: f64,
+    /// Which controllers the cluster itself brings.
+    pub cluster_controllers: Selection,
     /// Run pitstop's controllers inside?
     pub controllers: bool,
     /// The nodes to add.
@@ -74,6 +77,7 @@ impl Embedded {
             data: options.data.clone(),
             node_grace: options.node_grace,
             time_scale: options.time_scale,
+            controllers: options.cluster_controllers.clone(),
             authorization: options.authorization,
             ..Config::default()
         };

@@ -19,13 +19,17 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batch "k8s.io/api/batch/v1"
+	certificates "k8s.io/api/certificates/v1"
 	coordination "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	events "k8s.io/api/events/v1"
+	flowcontrol "k8s.io/api/flowcontrol/v1"
 	networking "k8s.io/api/networking/v1"
+	node "k8s.io/api/node/v1"
 	policy "k8s.io/api/policy/v1"
 	rbac "k8s.io/api/rbac/v1"
+	devices "k8s.io/api/resource/v1"
 	scheduling "k8s.io/api/scheduling/v1"
 	storage "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
@@ -56,7 +60,8 @@ func run() error {
 		admissionregistration.AddToScheme, apps.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme,
 		batch.AddToScheme, coordination.AddToScheme, core.AddToScheme, discovery.AddToScheme, events.AddToScheme,
 		networking.AddToScheme, policy.AddToScheme, rbac.AddToScheme, scheduling.AddToScheme, storage.AddToScheme,
-		authentication.AddToScheme, authorization.AddToScheme,
+		authentication.AddToScheme, authorization.AddToScheme, certificates.AddToScheme, devices.AddToScheme,
+		flowcontrol.AddToScheme, node.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return err
@@ -116,6 +121,12 @@ func kinds() []schema.GroupVersionKind {
 	add(authentication.SchemeGroupVersion, "SelfSubjectReview", "TokenReview")
 	add(authorization.SchemeGroupVersion, "LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview",
 		"SubjectAccessReview")
+	add(certificates.SchemeGroupVersion, "CertificateSigningRequest")
+	add(devices.SchemeGroupVersion, "DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice")
+	add(flowcontrol.SchemeGroupVersion, "FlowSchema", "PriorityLevelConfiguration")
+	add(node.SchemeGroupVersion, "RuntimeClass")
+	add(networking.SchemeGroupVersion, "IPAddress", "ServiceCIDR")
+	add(storage.SchemeGroupVersion, "CSIStorageCapacity", "VolumeAttributesClass")
 	return kinds
 }
 

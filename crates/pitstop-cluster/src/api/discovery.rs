@@ -223,6 +223,7 @@ fn aggregated_entry(kind: &Kind) -> Value {
         .map(|sub| {
             let (name, response_kind, verbs) = match sub {
                 Subresource::Status => ("status", response_kind.clone(), STATUS_VERBS),
+                Subresource::Approval => ("approval", response_kind.clone(), STATUS_VERBS),
                 Subresource::Finalize => ("finalize", response_kind.clone(), FINALIZE_VERBS),
                 Subresource::Binding => ("binding", core("Binding"), BINDING_VERBS),
                 Subresource::Eviction => ("eviction", foreign(&kinds::EVICTION), BINDING_VERBS),
@@ -270,6 +271,7 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     let below = kind.subresources.iter().map(|sub| {
         let (name, body, verbs) = match sub {
             Subresource::Status => ("status", kind.kind, STATUS_VERBS),
+            Subresource::Approval => ("approval", kind.kind, STATUS_VERBS),
             Subresource::Finalize => ("finalize", kind.kind, FINALIZE_VERBS),
             Subresource::Binding => ("binding", "Binding", BINDING_VERBS),
             Subresource::Eviction => ("eviction", kinds::EVICTION.kind, BINDING_VERBS),
@@ -306,7 +308,8 @@ fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
         | Subresource::Log
         | Subresource::Exec
         | Subresource::Attach
-        | Subresource::PortForward => None,
+        | Subresource::PortForward
+        | Subresource::Approval => None,
     }
 }
 

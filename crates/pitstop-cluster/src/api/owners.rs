@@ -204,6 +204,7 @@ pub(super) fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Exec => "exec",
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
+        Subresource::Approval => "approval",
     }
 }
 

@@ -150,6 +150,7 @@ fn subresource_named(name: &str) -> Option<Subresource> {
         "eviction" => Some(Subresource::Eviction),
         "finalize" => Some(Subresource::Finalize),
         "scale" => Some(Subresource::Scale),
+        "approval" => Some(Subresource::Approval),
         "token" => Some(Subresource::Token),
         "log" => Some(Subresource::Log),
         "exec" => Some(Subresource::Exec),

@@ -40,6 +40,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     match target.subresource {
         Some(Subresource::Status) if kind.is_custom() => keep_only_new_status(&mut new, old),
         Some(Subresource::Status) => keep_all_but_status(&mut new, old),
+        Some(Subresource::Approval) => keep_all_but_conditions(&mut new, old),
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
         // Others write nothing of a kind by themselves.
         _ => {
@@ -128,6 +129,16 @@ pub(super) fn check_preconditions(
         return Err(Failure::invalid(kind, name, &[error]));
     }
     Ok(())
+}
+
+/// Who approves says so in the conditions, and changes nothing else.
+fn keep_all_but_conditions(new: &mut Value, old: &Value) {
+    let conditions = new.pointer("/status/conditions").cloned();
+    *new = old.clone();
+    let status = new.get_mut("status").and_then(Value::as_object_mut);
+    if let (Some(status), Some(conditions)) = (status, conditions) {
+        status.insert("conditions".to_owned(), conditions);
+    }
 }
 
 /// Of a write to the status of a custom object nothing counts but the status.

@@ -123,7 +123,14 @@ impl Api {
             }
             self.check_write(call, None, Some(&object))?;
             let suffix = self.random.suffix();
-            (kind.prepare_create)(&mut object, &Creation { now, suffix: &suffix });
+            (kind.prepare_create)(
+                &mut object,
+                &Creation {
+                    now,
+                    suffix: &suffix,
+                    user: &call.user,
+                },
+            );
             (kind.default)(&mut object);
             let mut errors = kinds::validate_metadata(kind, &object);
             errors.extend(target.validate(&object));

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::customs::News;
 use super::garbage::collection_path;
+use super::selection::{Controller, Selection};
 use super::wire::Namespace;
 use super::writes::{Asked, Write, seconds};
 use crate::kinds::{self, Kind};
@@ -31,6 +32,10 @@ pub(super) struct Namespaces {
     ending: BTreeMap<String, Ending>,
     /// Kinds that definitions bring.
     customs: Vec<&'static Kind>,
+    /// Somebody else sees to what every namespace has.
+    leaves_unfurnished: bool,
+    /// Somebody else ends namespaces.
+    leaves_unended: bool,
 }
 
 /// A namespace that ends.
@@ -59,9 +64,11 @@ struct Round {
 }
 
 impl Namespaces {
-    pub(super) fn new(ca_certificate: Option<String>) -> Self {
+    pub(super) fn new(ca_certificate: Option<String>, controllers: &Selection) -> Self {
         Self {
             ca_certificate,
+            leaves_unfurnished: !controllers.has(Controller::ServiceAccount),
+            leaves_unended: !controllers.has(Controller::Namespace),
             ..Self::default()
         }
     }
@@ -88,6 +95,9 @@ impl Namespaces {
             };
         }
         self.active.remove(name);
+        if self.leaves_unended {
+            return Vec::new();
+        }
         if let Some(ending) = self.ending.get_mut(name) {
             ending.namespace = Arc::clone(namespace);
             return Vec::new();
@@ -188,6 +198,9 @@ impl Namespaces {
     }
 
     fn furnish(&self, namespace: &str) -> Vec<Write> {
+        if self.leaves_unfurnished {
+            return Vec::new();
+        }
         let account =
             json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
         let mut writes = vec![Write::post(

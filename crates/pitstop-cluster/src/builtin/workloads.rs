@@ -25,6 +25,7 @@ use pitstop_api::view::{MetaWire, Uid};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::selection::{Controller, Selection};
 use super::wire::Pod;
 use super::writes::Write;
 use crate::informer::{self, Change, Object};
@@ -104,6 +105,8 @@ pub(super) struct Workloads {
     endpoints: Objects<Endpoints>,
     slices: Objects<Slice>,
     pods: Pods,
+    /// Somebody else looks after these.
+    left_out: BTreeSet<Sort>,
 }
 
 /// The watches that have not listed everything yet.
@@ -137,6 +140,21 @@ struct Pods {
 }
 
 impl Workloads {
+    pub(super) fn new(controllers: &Selection) -> Self {
+        let all = [
+            (Sort::Deployment, Controller::Deployment),
+            (Sort::ReplicaSet, Controller::ReplicaSet),
+            (Sort::Budget, Controller::Disruption),
+            (Sort::Job, Controller::Job),
+            (Sort::Service, Controller::Endpoints),
+        ];
+        let left_out = all.into_iter().filter(|(_, by)| !controllers.has(*by));
+        Self {
+            left_out: left_out.map(|(sort, _)| sort).collect(),
+            ..Self::default()
+        }
+    }
+
     /// How long until there is something to do, if nothing happens until then.
     pub(super) fn next_wake(&self, now: Timestamp) -> Option<Duration> {
         let at = self.queue.next()?;
@@ -236,6 +254,10 @@ impl Workloads {
         }
         let mut writes = Vec::new();
         for key in self.queue.due(now) {
+            if self.left_out.contains(&key.sort) {
+                self.queue.forget(&key);
+                continue;
+            }
             match self.decide(&key, now) {
                 Some(plan) => writes.extend(self.queue.begin(&key, plan, now)),
                 None => self.queue.forget(&key),

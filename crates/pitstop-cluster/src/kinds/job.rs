@@ -289,13 +289,7 @@ mod tests {
             }}},
         });
         change(&mut job);
-        (JOB.prepare_create)(
-            &mut job,
-            &super::super::Creation {
-                now: Timestamp::UNIX_EPOCH,
-                suffix: "",
-            },
-        );
+        (JOB.prepare_create)(&mut job, &super::super::Creation::at(Timestamp::UNIX_EPOCH));
         default_job(&mut job);
         job
     }

@@ -102,10 +102,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
     columns: &[
         Column::NAME,
         Column::integer("Value"),
-        Column {
-            kind: "boolean",
-            ..Column::string("Global-Default")
-        },
+        Column::boolean("Global-Default"),
         Column::AGE,
         Column::wide("PreemptionPolicy"),
     ],

@@ -1,5 +1,7 @@
 //! Ingresses, network policies, and the addresses behind services. Source: embedded-cluster.md 12, 13.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -75,6 +77,71 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
     ],
     cells: slice_cells,
     ..Kind::plain("EndpointSlice", "endpointslices", "endpointslice")
+};
+
+pub(super) const ADDRESS: Kind = Kind {
+    group: "networking.k8s.io",
+    namespaced: false,
+    short_names: &["ip"],
+    stored_as: ("networking.k8s.io", "ipaddresses"),
+    is_only_stored: true,
+    validate: |object| {
+        let mut errors = Vec::new();
+        let name = text(object, "/metadata/name");
+        if name.parse::<IpAddr>().is_err() {
+            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            errors.push(FieldError::invalid("metadata.name", name, why));
+        }
+        if object.pointer("/spec/parentRef").is_none() {
+            errors.push(FieldError::required("spec.parentRef", ""));
+        }
+        errors
+    },
+    validate_update: |new, old| super::workload::immutable(new, old, "/spec/parentRef", "spec.parentRef"),
+    columns: &[Column::NAME, Column::string("ParentRef")],
+    cells: |object, _| {
+        let parent = |name: &str| text(object, &format!("/spec/parentRef/{name}"));
+        let parts = [
+            parent("group"),
+            parent("resource"),
+            parent("namespace"),
+            parent("name"),
+        ];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        vec![age::name(object), Value::from(parts.join("/"))]
+    },
+    ..Kind::plain("IPAddress", "ipaddresses", "ipaddress")
+};
+
+pub(super) const SERVICE_RANGE: Kind = Kind {
+    group: "networking.k8s.io",
+    namespaced: false,
+    stored_as: ("networking.k8s.io", "servicecidrs"),
+    subresources: &[Subresource::Status],
+    is_only_stored: true,
+    prepare_create: |object, _| {
+        map_mut(object, &[]).insert("status".to_owned(), json!({}));
+    },
+    validate: |object| {
+        if list(object, "/spec/cidrs").is_empty() {
+            vec![FieldError::required("spec.cidrs", "at least one CIDR required")]
+        } else {
+            Vec::new()
+        }
+    },
+    columns: &[Column::NAME, Column::string("CIDRs"), Column::AGE],
+    cells: |object, now| {
+        let ranges: Vec<&str> = list(object, "/spec/cidrs")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        vec![
+            age::name(object),
+            Value::from(ranges.join(",")),
+            age::age(object, now),
+        ]
+    },
+    ..Kind::plain("ServiceCIDR", "servicecidrs", "servicecidr")
 };
 
 pub(super) const INGRESS: Kind = Kind {

@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_new_node_starts_not_ready_and_keeps_its_status() {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let creation = Creation { now, suffix: "bcdfg" };
+        let creation = Creation::at(now);
         let mut node = json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "4"}}});
         (KIND.default)(&mut node);
         (KIND.prepare_create)(&mut node, &creation);

@@ -194,11 +194,8 @@ mod tests {
     fn created(spec: &Value) -> Value {
         let mut service = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
         (KIND.default)(&mut service);
-        let creation = Creation {
-            now: "2026-01-01T00:00:00Z".parse().unwrap(),
-            suffix: "bcdfg",
-        };
-        (KIND.prepare_create)(&mut service, &creation);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        (KIND.prepare_create)(&mut service, &Creation::at(now));
         service
     }
 

@@ -322,7 +322,7 @@ proptest! {
 
     #[test]
     fn rules_and_cells_take_any_object(value in any_json(), old in any_json()) {
-        let creation = kinds::Creation { now: jiff::Timestamp::UNIX_EPOCH, suffix: "bcdfg" };
+        let creation = kinds::Creation::at(jiff::Timestamp::UNIX_EPOCH);
         for kind in kinds::all() {
             for mut object in [value.clone(), json!({"spec": value, "status": value, "metadata": value})] {
                 (kind.default)(&mut object);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Context as _;
 use clap::Args;
 use pitstop_cluster::Authorization;
+use pitstop_cluster::builtin::Selection;
 
 use crate::cli::Global;
 use crate::embedded::{Embedded, NodeNames, Options};
@@ -50,6 +51,7 @@ impl Demo {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             node_grace: story.node_grace(),
             time_scale: story.time_scale(),
+            cluster_controllers: Selection::all(),
             controllers: true,
             nodes: NodeNames::Given(story.nodes.clone()),
             control_plane: story.control_plane.clone(),

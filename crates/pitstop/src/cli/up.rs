@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use pitstop_cluster::Authorization;
+use pitstop_cluster::builtin::Selection;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::span;
@@ -75,6 +76,17 @@ pub struct Up {
         default_value = "on"
     )]
     pub controllers: Switch,
+    /// Controllers that the cluster itself brings: `*` is all, `-NAME` all but that one; empty for none, to run those of
+    /// somebody else against it
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "PITSTOP_CLUSTER_CONTROLLERS",
+        hide_env = true,
+        allow_hyphen_values = true,
+        default_value = "*"
+    )]
+    pub cluster_controllers: Selection,
     /// Run starts, pulls, heartbeats and evictions of simulated nodes this many times faster
     #[arg(
         long,
@@ -213,6 +225,7 @@ impl Up {
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
             node_grace: self.node_grace,
             time_scale: self.time_scale,
+            cluster_controllers: self.cluster_controllers.clone(),
             controllers: self.controllers == Switch::On,
             nodes: if !self.node_names.is_empty() {
                 NodeNames::Given(self.node_names.clone())

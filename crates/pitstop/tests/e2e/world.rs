@@ -115,6 +115,7 @@ impl World {
         authorization: Authorization,
     ) -> Self {
         let embedded = Embedded::start(Options {
+            cluster_controllers: Selection::all(),
             data: None,
             addr: "127.0.0.1:0".parse().unwrap(),
             node_grace,

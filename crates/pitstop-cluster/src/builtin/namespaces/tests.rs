@@ -28,7 +28,7 @@ fn answer(namespaces: &mut Namespaces, pods: &Value) -> Vec<Write> {
 
 #[test]
 fn a_namespace_is_furnished_once_and_again_when_something_is_taken_away() {
-    let mut namespaces = Namespaces::new(Some("pem".into()));
+    let mut namespaces = Namespaces::new(Some("pem".into()), &Selection::all());
     let paths = |writes: Vec<Write>| writes.into_iter().map(|w| w.path).collect::<Vec<_>>();
     let both = [
         "/api/v1/namespaces/team/serviceaccounts",

@@ -22,10 +22,7 @@ fn errors(object: &Value) -> Vec<String> {
 }
 
 fn creation() -> Creation<'static> {
-    Creation {
-        now: Timestamp::UNIX_EPOCH,
-        suffix: "bcdfg",
-    }
+    Creation::at(Timestamp::UNIX_EPOCH)
 }
 
 /// daemonset.md A1, the table of defaults.

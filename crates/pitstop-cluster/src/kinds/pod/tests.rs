@@ -8,11 +8,7 @@ fn pod(spec: &Value) -> Value {
 
 fn created(spec: &Value) -> Value {
     let mut pod = pod(spec);
-    let creation = Creation {
-        now: jiff::Timestamp::UNIX_EPOCH,
-        suffix: "bcdfg",
-    };
-    prepare_create(&mut pod, &creation);
+    prepare_create(&mut pod, &Creation::at(jiff::Timestamp::UNIX_EPOCH));
     pod
 }
 
