@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::DeleteParams;
@@ -21,6 +22,10 @@ use tokio::time::{Instant, sleep};
 const NAME: &str = "control-plane";
 /// The user that may do everything.
 const ADMIN: &str = "admin";
+/// File of the certificate that clients trust.
+const AUTHORITY: &str = "ca.crt";
+/// File of the key that signs tokens.
+const TOKEN_KEY: &str = "service-accounts.key";
 /// How long a program may take until it answers, on a busy machine with two cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How often we look whether it answers.
@@ -185,7 +190,7 @@ impl ControlPlane {
     pub(crate) fn write_kubeconfig(&self, name: &str, token: &str) -> PathBuf {
         let path = self.path(&format!("{name}.kubeconfig"));
         let port = self.api_port;
-        let ca = self.path("ca.crt");
+        let ca = self.path(AUTHORITY);
         let text = format!(
             "apiVersion: v1\nkind: Config\n\
              clusters: [{{name: {NAME}, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: '{}'}}}}]\n\
@@ -234,7 +239,6 @@ impl ControlPlane {
             "--authorization-mode=Node,RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-account-key-file=service-accounts.pub",
-            "--service-account-signing-key-file=service-accounts.key",
             "--service-cluster-ip-range=10.0.0.0/16",
             "--endpoint-reconciler-type=none",
             // Strict clusters have it on: owners that wait for their dependents need a right of their own.
@@ -251,6 +255,7 @@ impl ControlPlane {
         .map(str::to_owned)
         .to_vec();
         arguments.push(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port));
+        arguments.push(format!("--service-account-signing-key-file={TOKEN_KEY}"));
         arguments.push(format!("--secure-port={port}"));
         arguments.push(format!("--cert-dir={}", self.path("certificates").display()));
         arguments.extend(self.tuning.api_server.iter().cloned());
@@ -313,42 +318,13 @@ impl ControlPlane {
     }
 
     fn start_controller_manager(&mut self, without: &[&str]) {
-        let mut controllers = vec!["*".to_owned()];
-        let never = [
-            "node-ipam-controller",
-            "node-route-controller",
-            "service-lb-controller",
-        ];
-        controllers.extend(without.iter().chain(&never).map(|name| format!("-{name}")));
-        let grace = self.tuning.node_grace.as_secs();
-        let arguments = [
-            format!("--kubeconfig={}", self.kubeconfig().display()),
-            "--secure-port=0".to_owned(),
-            "--service-account-private-key-file=service-accounts.key".to_owned(),
-            "--root-ca-file=ca.crt".to_owned(),
-            "--use-service-account-credentials=true".to_owned(),
-            format!("--controllers={}", controllers.join(",")),
-            // Nobody starts it again when it gives up its lease because the API server was away.
-            "--leader-elect-lease-duration=150s".to_owned(),
-            "--leader-elect-renew-deadline=120s".to_owned(),
-            "--node-monitor-period=1s".to_owned(),
-            format!("--node-monitor-grace-period={grace}s"),
-            "--kube-api-qps=2000".to_owned(),
-            "--kube-api-burst=4000".to_owned(),
-        ];
+        let arguments = controller_manager(&self.kubeconfig(), without, self.tuning.node_grace);
         let arguments = [&arguments[..], &self.tuning.controller_manager].concat();
         self.controller_manager = Some(self.launch("kube-controller-manager", &arguments));
     }
 
     fn start_scheduler(&mut self) {
-        let arguments = [
-            format!("--kubeconfig={}", self.kubeconfig().display()),
-            "--secure-port=0".to_owned(),
-            "--leader-elect=false".to_owned(),
-            "--kube-api-qps=2000".to_owned(),
-            "--kube-api-burst=4000".to_owned(),
-        ];
-        self.scheduler = Some(self.launch("kube-scheduler", &arguments));
+        self.scheduler = Some(self.launch("kube-scheduler", &scheduler(&self.kubeconfig())));
     }
 
     /// Pods are admitted from then on.
@@ -379,6 +355,74 @@ impl ControlPlane {
         let text = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// Arguments of kube-controller-manager, which finds its files in the folder where it is started.
+fn controller_manager(kubeconfig: &Path, without: &[&str], node_grace: Duration) -> Vec<String> {
+    let mut controllers = vec!["*".to_owned()];
+    let never = [
+        "node-ipam-controller",
+        "node-route-controller",
+        "service-lb-controller",
+    ];
+    controllers.extend(without.iter().chain(&never).map(|name| format!("-{name}")));
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--secure-port=0".to_owned(),
+        format!("--service-account-private-key-file={TOKEN_KEY}"),
+        format!("--root-ca-file={AUTHORITY}"),
+        "--use-service-account-credentials=true".to_owned(),
+        format!("--controllers={}", controllers.join(",")),
+        // Nobody starts it again when it gives up its lease because the API server was away.
+        "--leader-elect-lease-duration=150s".to_owned(),
+        "--leader-elect-renew-deadline=120s".to_owned(),
+        "--node-monitor-period=1s".to_owned(),
+        format!("--node-monitor-grace-period={}s", node_grace.as_secs()),
+        "--kube-api-qps=2000".to_owned(),
+        "--kube-api-burst=4000".to_owned(),
+    ]
+}
+
+/// Arguments of kube-scheduler.
+fn scheduler(kubeconfig: &Path) -> Vec<String> {
+    vec![
+        format!("--kubeconfig={}", kubeconfig.display()),
+        "--secure-port=0".to_owned(),
+        "--leader-elect=false".to_owned(),
+        "--kube-api-qps=2000".to_owned(),
+        "--kube-api-burst=4000".to_owned(),
+    ]
+}
+
+/// The real kube-controller-manager and kube-scheduler, on somebody else's API server.
+#[allow(dead_code, reason = "benchmarks measure whole control planes")]
+pub(crate) struct Managers {
+    _programs: [Program; 2],
+    _folder: tempfile::TempDir,
+}
+
+#[allow(dead_code, reason = "benchmarks measure whole control planes")]
+impl Managers {
+    pub(crate) fn start(programs: &Path, kubeconfig: &Path, node_grace: Duration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = &Kubeconfig::read_from(kubeconfig).unwrap().clusters[0];
+        let authority = cluster.cluster.as_ref().unwrap();
+        let authority = authority.certificate_authority_data.as_ref().unwrap();
+        let authority: ByteString = serde_json::from_value(authority.as_str().into()).unwrap();
+        std::fs::write(folder.path().join(AUTHORITY), authority.0).unwrap();
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        std::fs::write(folder.path().join(TOKEN_KEY), key).unwrap();
+        let launch =
+            |name: &str, arguments: &[String]| Program::start(&programs.join(name), arguments, folder.path());
+        let arguments = controller_manager(kubeconfig, &[], node_grace);
+        Self {
+            _programs: [
+                launch("kube-controller-manager", &arguments),
+                launch("kube-scheduler", &scheduler(kubeconfig)),
+            ],
+            _folder: folder,
+        }
     }
 }
 
@@ -468,11 +512,11 @@ fn write_credentials(folder: &Path) {
     let server_key = KeyPair::generate().unwrap();
     let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let server = server.signed_by(&server_key, &issuer).unwrap();
-    write("ca.crt", &ca_pem);
+    write(AUTHORITY, &ca_pem);
     write("server.crt", &server.pem());
     write("server.key", &server_key.serialize_pem());
     let tokens = KeyPair::generate().unwrap();
-    write("service-accounts.key", &tokens.serialize_pem());
+    write(TOKEN_KEY, &tokens.serialize_pem());
     write("service-accounts.pub", &tokens.public_key_pem());
     write(
         "tokens.csv",

@@ -1,7 +1,7 @@
 //! A cluster to play on, and the programs that a user has.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use pitstop::connect::ConnectArgs;
 use pitstop::embedded::{Embedded, NodeNames, Options};
 use pitstop_cluster::Authorization;
+use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::node::NodeSpec;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::background::Background;
+use crate::control_plane::Managers;
 use crate::real::Plane;
 
 /// No single command takes longer, on a busy machine with two cores.
@@ -31,6 +33,7 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) kubeconfig: PathBuf,
     kubectl: PathBuf,
+    managers: Option<Managers>,
 }
 
 enum Cluster {
@@ -49,6 +52,21 @@ struct External {
     client: Client,
     /// The control plane, if it is one that the suite started.
     plane: Option<Plane>,
+}
+
+/// A quick embedded cluster with these nodes, in memory.
+fn options(nodes: &[&str]) -> Options {
+    Options {
+        data: None,
+        addr: "127.0.0.1:0".parse().unwrap(),
+        node_grace: NODE_GRACE,
+        time_scale: TIME_SCALE,
+        cluster_controllers: Selection::all(),
+        controllers: true,
+        nodes: NodeNames::Given(nodes.iter().map(ToString::to_string).collect()),
+        control_plane: None,
+        authorization: Authorization::AlwaysAllow,
+    }
 }
 
 /// What a program said.
@@ -85,59 +103,56 @@ pub(crate) fn kubectl_is_there() -> bool {
 impl World {
     /// An embedded cluster with these nodes.
     pub(crate) async fn embedded(nodes: &[&str], control_plane: Option<&str>) -> Self {
-        Self::paced(
-            nodes,
-            control_plane,
-            TIME_SCALE,
-            NODE_GRACE,
-            Authorization::AlwaysAllow,
-        )
-        .await
+        let mut options = options(nodes);
+        options.control_plane = control_plane.map(str::to_owned);
+        Self::start(options, nodes).await
     }
 
     /// An embedded cluster that decides by roles. The controllers have the rights that `pitstop manifests` asks for, and
     /// no others.
     pub(crate) async fn guarded(nodes: &[&str]) -> Self {
-        Self::paced(nodes, None, TIME_SCALE, NODE_GRACE, Authorization::Rbac).await
+        let mut options = options(nodes);
+        options.authorization = Authorization::Rbac;
+        Self::start(options, nodes).await
     }
 
     /// An embedded cluster as slow as life: a node without heartbeats keeps its state for the length of a test.
     pub(crate) async fn unhurried(nodes: &[&str]) -> Self {
-        let grace = Duration::from_secs(600);
-        Self::paced(nodes, None, 1.0, grace, Authorization::AlwaysAllow).await
+        let mut options = options(nodes);
+        options.node_grace = Duration::from_secs(600);
+        options.time_scale = 1.0;
+        Self::start(options, nodes).await
     }
 
-    async fn paced(
-        nodes: &[&str],
-        control_plane: Option<&str>,
-        time_scale: f64,
-        node_grace: Duration,
-        authorization: Authorization,
-    ) -> Self {
-        let embedded = Embedded::start(Options {
-            cluster_controllers: Selection::all(),
-            data: None,
-            addr: "127.0.0.1:0".parse().unwrap(),
-            node_grace,
-            time_scale,
-            controllers: true,
-            nodes: NodeNames::Given(nodes.iter().map(ToString::to_string).collect()),
-            control_plane: control_plane.map(str::to_owned),
-            authorization,
-        })
-        .await
-        .unwrap();
+    /// An embedded API server with simulated nodes, and the real scheduler and controllers of Kubernetes.
+    pub(crate) async fn of_others(programs: &Path, nodes: &[&str]) -> Self {
+        let mut options = options(nodes);
+        options.cluster_controllers = Selection::none();
+        options.controllers = false;
+        let mut world = Self::begin(options).await;
+        world.managers = Some(Managers::start(programs, &world.kubeconfig, NODE_GRACE));
+        world.wait_for_nodes(nodes).await;
+        world
+    }
+
+    async fn start(options: Options, nodes: &[&str]) -> Self {
+        let world = Self::begin(options).await;
+        world.wait_for_nodes(nodes).await;
+        world
+    }
+
+    async fn begin(options: Options) -> Self {
+        let embedded = Embedded::start(options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
         pitstop::kubeconfig_file::write(&kubeconfig, embedded.kubeconfig()).unwrap();
-        let world = Self {
+        Self {
             cluster: Cluster::Embedded(Box::new(embedded)),
             folder,
             kubeconfig,
             kubectl: PathBuf::from("kubectl"),
-        };
-        world.wait_for_nodes(nodes).await;
-        world
+            managers: None,
+        }
     }
 
     /// The cluster that `PITSTOP_E2E_KUBECONFIG` names, or an embedded one.
@@ -211,6 +226,7 @@ impl World {
             folder,
             kubeconfig: to.kubeconfig,
             kubectl: to.kubectl,
+            managers: None,
         };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         world.wait_for_nodes(&names).await;
@@ -241,6 +257,8 @@ impl World {
 
     /// Ends it. An external cluster is left as it was found.
     pub(crate) async fn stop(self) {
+        // While it still answers: else they would say that it does not.
+        drop(self.managers);
         match self.cluster {
             Cluster::Embedded(embedded) => embedded.stop().await,
             Cluster::External(external) => external.stop().await,
