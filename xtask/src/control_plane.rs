@@ -2,11 +2,11 @@
 //!
 //! The end-to-end suites start them; nothing that users of pitstop run depends on them.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+
+use crate::golang::{self, build_packages, version};
 
 /// What a folder must hold to be a control plane, laid out as `KUBEBUILDER_ASSETS` expects.
 pub const PROGRAMS: &[&str] = &[
@@ -53,15 +53,7 @@ pub fn provide(root: &Path) -> Result<PathBuf> {
 pub fn cached(root: &Path) -> Result<PathBuf> {
     let kubernetes = version(&root.join(MODULE).join("go.mod"), KUBERNETES)?;
     let etcd = version(&root.join(MODULE).join("etcd/go.mod"), ETCD)?;
-    let cache = std::env::var_os("PITSTOP_CACHE").map(PathBuf::from);
-    let cache = match cache {
-        Some(cache) => cache,
-        None => {
-            PathBuf::from(std::env::var_os("HOME").context("HOME is not set; set PITSTOP_CACHE instead")?)
-                .join(".cache/pitstop")
-        }
-    };
-    Ok(cache.join(format!("control-plane-{kubernetes}-etcd-{etcd}")))
+    Ok(golang::cache()?.join(format!("control-plane-{kubernetes}-etcd-{etcd}")))
 }
 
 /// Which of [`PROGRAMS`] are not in a folder.
@@ -71,19 +63,9 @@ pub fn missing(folder: &Path) -> Vec<&'static str> {
 }
 
 fn build(root: &Path, folder: &Path) -> Result<()> {
-    let go = Command::new("go").arg("version").output();
-    ensure!(
-        go.is_ok_and(|output| output.status.success()),
-        "Go is not installed: building a control plane for the suites needs Go 1.24 or newer"
-    );
-    // Moved into place at the end, so that a build that was broken off is not taken for a whole one.
-    let mut unfinished = folder.as_os_str().to_owned();
-    unfinished.push(".part");
-    let unfinished = PathBuf::from(unfinished);
-    std::fs::create_dir_all(&unfinished)
-        .with_context(|| format!("making the folder {}", unfinished.display()))?;
+    let unfinished = golang::begin(folder)?;
     let module = root.join(MODULE);
-    go_build(&module.join("etcd"), &unfinished.join("etcd"), "-s -w", &[ETCD])?;
+    build_packages(&module.join("etcd"), &unfinished.join("etcd"), "-s -w", &[ETCD])?;
     let packages: Vec<String> = PROGRAMS
         .iter()
         .filter(|program| **program != "etcd")
@@ -92,28 +74,8 @@ fn build(root: &Path, folder: &Path) -> Result<()> {
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let kubernetes = version(&module.join("go.mod"), KUBERNETES)?;
     // A folder as the target needs the slash at its end.
-    go_build(&module, &unfinished.join(""), &stamp(&kubernetes)?, &packages)?;
-    std::fs::rename(&unfinished, folder)
-        .with_context(|| format!("moving {} to {}", unfinished.display(), folder.display()))
-}
-
-fn go_build(module: &Path, target: &Path, linker_flags: &str, packages: &[&str]) -> Result<()> {
-    eprintln!("building {}", packages.join(" "));
-    let mut target_flag = OsString::from("-o=");
-    target_flag.push(target);
-    let status = Command::new("go")
-        .current_dir(module)
-        .args(["build", "-trimpath", "-ldflags", linker_flags])
-        .arg(target_flag)
-        .args(packages)
-        .status()
-        .context("starting go build")?;
-    ensure!(
-        status.success(),
-        "go build in {} failed: {status}",
-        module.display()
-    );
-    Ok(())
+    build_packages(&module, &unfinished.join(""), &stamp(&kubernetes)?, &packages)?;
+    golang::finish(&unfinished, folder)
 }
 
 /// What the release process of Kubernetes tells the linker: clients read the version of a server.
@@ -125,16 +87,6 @@ fn stamp(version: &str) -> Result<String> {
     let variables = [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)];
     let flags = variables.map(|(name, value)| format!("-X k8s.io/component-base/version.{name}={value}"));
     Ok(format!("-s -w {}", flags.join(" ")))
-}
-
-/// The version of a module that a `go.mod` requires.
-fn version(go_mod: &Path, module: &str) -> Result<String> {
-    let text = std::fs::read_to_string(go_mod).with_context(|| format!("reading {}", go_mod.display()))?;
-    let line = format!("require {module} ");
-    let version = text.lines().find_map(|text| text.strip_prefix(&line));
-    version
-        .map(|version| version.trim().to_owned())
-        .with_context(|| format!("{} has no line \"{line}VERSION\"", go_mod.display()))
 }
 
 #[cfg(test)]

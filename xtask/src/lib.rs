@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 pub mod control_plane;
+mod golang;
+pub mod kwok;
 
 /// Which crate may use which, development dependencies included. Source: design.md section 3.
 const EDGES: &[(&str, &[&str])] = &[

@@ -111,17 +111,21 @@ pub(crate) fn programs() -> Option<PathBuf> {
         },
         Err(problem) => problem,
     };
+    missing(&format!(
+        "a real control plane ({problem}; `cargo xtask control-plane` builds one)"
+    ));
+    None
+}
+
+/// Says that a suite did not run, and for lack of what; that is a failure where `PITSTOP_REQUIRE_CONTROL_PLANE=1`.
+pub(crate) fn missing(what: &str) {
     let required = std::env::var_os("PITSTOP_REQUIRE_CONTROL_PLANE").is_some_and(|value| value == "1");
     assert!(
         !required,
-        "{problem}, and PITSTOP_REQUIRE_CONTROL_PLANE=1 asks for a real control plane"
+        "PITSTOP_REQUIRE_CONTROL_PLANE=1 asks for {what}, which is not there"
     );
     // Not with eprintln: the test runner would swallow it.
-    let _ = writeln!(
-        std::io::stderr(),
-        "no real control plane, this suite did not run: {problem}; `cargo xtask control-plane` builds one"
-    );
-    None
+    let _ = writeln!(std::io::stderr(), "this suite did not run for lack of {what}");
 }
 
 impl ControlPlane {
