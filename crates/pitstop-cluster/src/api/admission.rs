@@ -403,6 +403,7 @@ impl Api {
             let creation = Creation {
                 now: self.clock.now(),
                 suffix: &suffix,
+                user: request.user,
             };
             (kind.prepare_create)(&mut seen, &creation);
         }
