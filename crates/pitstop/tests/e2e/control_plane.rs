@@ -178,6 +178,12 @@ impl ControlPlane {
         self.controller_manager.as_ref().map_or(0, |program| program.pid)
     }
 
+    /// The processes of the API server and of etcd.
+    #[allow(dead_code, reason = "a benchmark measures them")]
+    pub(crate) fn store_pids(&self) -> [u32; 2] {
+        [&self.api_server, &self.etcd].map(|program| program.as_ref().map_or(0, |program| program.pid))
+    }
+
     /// Is everything running?
     pub(crate) fn is_whole(&self) -> bool {
         [
