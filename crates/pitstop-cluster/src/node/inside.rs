@@ -7,6 +7,8 @@
 mod files;
 mod shell;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -68,8 +70,12 @@ pub(super) struct Log {
     /// Nothing will follow.
     pub(super) is_over: bool,
     /// Tells that the log may have changed.
-    pub(super) changes: watch::Receiver<()>,
+    pub(super) changes: watch::Receiver<Ends>,
 }
+
+/// What runs that have ended left, by container: the number of the run, and its whole log. Who follows a log reads its
+/// end here, also when the pod is gone before it can ask.
+pub(super) type Ends = BTreeMap<String, (u32, Vec<Line>)>;
 
 /// A question, with where its answer goes.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::fleet::FleetConfig;
-use super::inside::Question;
+use super::inside::{Ends, Question};
 use super::machine::{self, Health};
 use super::pod_life::{PodLife, Step};
 use super::profile::{self, Rule};
@@ -100,7 +100,7 @@ struct Pod {
     /// It is not reported before this moment.
     hold_until: Option<Instant>,
     /// Tells those who follow its logs that something happened.
-    followers: Option<watch::Sender<()>>,
+    followers: Option<watch::Sender<Ends>>,
 }
 
 /// The kubelets of a fleet.

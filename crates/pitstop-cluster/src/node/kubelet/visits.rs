@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use tokio::sync::watch;
 
-use super::super::inside::{Line, Log, Place, Question, Refusal, Said};
+use super::super::inside::{Ends, Line, Log, Place, Question, Refusal, Said};
 use super::super::pod_life::{Container, PodLife, State, Terminated};
-use super::Kubelets;
 use super::images::{NodeImages, pod_rules};
+use super::{Kubelets, Pod};
 
 impl Kubelets {
     /// Who does not wait for the answer any more does not get it.
@@ -32,7 +32,7 @@ impl Kubelets {
     pub(super) fn tell_followers(&mut self, uid: Uid) {
         if let Some(pod) = self.pods.get_mut(&uid)
             && let Some(followers) = &pod.followers
-            && followers.send(()).is_err()
+            && followers.send(ends(pod)).is_err()
         {
             pod.followers = None;
         }
@@ -93,7 +93,9 @@ impl Kubelets {
                 });
             }
         };
-        let followers = pod.followers.get_or_insert_with(|| watch::Sender::new(()));
+        let followers = pod
+            .followers
+            .get_or_insert_with(|| watch::Sender::new(Ends::new()));
         Ok(Log {
             lines,
             run: (uid, run),
@@ -117,6 +119,19 @@ impl Kubelets {
             _ => Err(Refusal::Unreachable),
         }
     }
+}
+
+/// The logs of the newest runs that have ended.
+fn ends(pod: &Pod) -> Ends {
+    let containers = pod.life.iter().flat_map(|life| &life.containers);
+    let ended = containers.filter_map(|container| {
+        let end = match &container.state {
+            State::Terminated(end) => end,
+            State::Running { .. } | State::Waiting { .. } => container.last.as_ref()?,
+        };
+        Some((container.spec.name.clone(), (end.run, of_ended(container, end))))
+    });
+    ended.collect()
 }
 
 fn container<'a>(life: &'a PodLife, place: &Place) -> Result<(usize, &'a Container), Refusal> {

@@ -126,10 +126,17 @@ impl Following {
         }
     }
 
-    /// Waits for a change. A run that is not the current one any more has its end in the log of the one before.
+    /// Waits for a change. A run that is not the current one any more has its end in what ended, or in the log of the one
+    /// before.
     async fn refresh(&mut self) {
         let is_there = self.log.changes.changed().await.is_ok();
         let run = self.log.run;
+        let ended = self.log.changes.borrow().get(&self.place.container).cloned();
+        if let Some((_, lines)) = ended.filter(|(number, _)| *number == run.1) {
+            self.log.lines = lines;
+            self.log.is_over = true;
+            return;
+        }
         for previous in [false, true] {
             if let Ok(log) = self.visitor.log(&self.place, previous).await
                 && log.run == run
@@ -145,6 +152,10 @@ impl Following {
 
 #[cfg(test)]
 mod tests {
+    use pitstop_api::view::Uid;
+    use tokio::sync::watch;
+
+    use super::super::super::inside::Ends;
     use super::*;
 
     fn options(query: &[(&str, &str)]) -> Result<Options, String> {
@@ -192,5 +203,34 @@ mod tests {
         ] {
             options(&[query]).unwrap_err();
         }
+    }
+
+    #[tokio::test]
+    async fn who_follows_reads_the_end_also_when_the_pod_is_gone_before_he_asks() {
+        let line = |text: &str| Line {
+            at: Timestamp::UNIX_EPOCH,
+            text: text.to_owned(),
+        };
+        let place = Place {
+            namespace: "default".to_owned(),
+            pod: "web".to_owned(),
+            container: "nginx".to_owned(),
+        };
+        let (sender, changes) = watch::channel(Ends::new());
+        let log = Log {
+            lines: vec![line("started")],
+            run: (Uid::default(), 0),
+            is_over: false,
+            changes,
+        };
+        let options = options(&[("follow", "true")]).unwrap();
+        // Nobody answers its questions any more.
+        let (visitor, _) = Visitor::new();
+        let body = tokio::spawn(body(visitor, place, log, options).collect());
+        let ended = (0, vec![line("started"), line("ended")]);
+        sender.send_replace(Ends::from([("nginx".to_owned(), ended)]));
+        drop(sender);
+        let text = body.await.unwrap().unwrap().to_bytes();
+        assert_eq!(text, "started\nended\n");
     }
 }
