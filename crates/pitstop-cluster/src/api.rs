@@ -28,6 +28,7 @@ mod scale;
 mod status;
 mod subresource;
 mod update;
+mod versions;
 mod watch;
 mod write;
 
@@ -323,14 +324,14 @@ impl Api {
         match (verb, target.subresource) {
             ("list", None) => self.list(&target, &call).await,
             ("watch", None) => self.watch(&target, &call),
-            ("get", None | Some(Subresource::Status)) => self.get(&target, &call),
+            ("get", None | Some(Subresource::Status)) => Box::pin(self.get(&target, &call)).await,
             ("create", None) if !kind.is_stored() => self.review(&target, &call),
             ("create", None) => Box::pin(self.create(&target, &call)).await,
             ("update", None | Some(Subresource::Status | Subresource::Finalize)) => {
                 Box::pin(self.update(&target, &call)).await
             }
             ("patch", None | Some(Subresource::Status)) => Box::pin(self.patch(&target, &call)).await,
-            ("get", Some(Subresource::Scale)) => self.get_scale(&target),
+            ("get", Some(Subresource::Scale)) => Box::pin(self.get_scale(&target)).await,
             ("update", Some(Subresource::Scale)) => Box::pin(self.update_scale(&target, &call)).await,
             ("patch", Some(Subresource::Scale)) => Box::pin(self.patch_scale(&target, &call)).await,
             ("delete", None) => Box::pin(self.delete(&target, &call)).await,

@@ -3,6 +3,7 @@
 //! Source: embedded-cluster.md 14.
 
 pub(crate) mod column;
+pub(crate) mod conversion;
 pub(crate) mod definition;
 pub(crate) mod schema;
 mod validate;
@@ -12,7 +13,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use self::conversion::Converter;
 use self::schema::Schema;
+use crate::apply;
 use crate::kinds::{Column, Creation, FieldError, Kind, Subresource};
 use crate::schema::{DecodeError, Decoded};
 
@@ -34,6 +37,16 @@ pub(crate) struct Custom {
     pub(crate) kind: &'static Kind,
     /// What its objects look like.
     pub(crate) schema: Schema,
+    /// The same as it was written, for documents.
+    pub(crate) described: Value,
+    /// How its objects are merged by server-side apply.
+    pub(crate) structure: apply::Custom,
+    /// `apiVersion` of stored objects.
+    pub(crate) stored_version: String,
+    /// What makes one version of an object of another; `None` where they differ in nothing but their name.
+    pub(crate) converter: Option<Converter>,
+    /// Where its replicas are, if it has `scale`.
+    pub(crate) scale: Option<Scale>,
     /// Its definition is being deleted: nothing new is made.
     pub(crate) is_terminating: bool,
 }
@@ -84,6 +97,14 @@ impl Custom {
     }
 }
 
+/// Where in an object its replicas and their selector are, as JSON pointers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) wanted: String,
+    pub(crate) counted: String,
+    pub(crate) selector: Option<String>,
+}
+
 /// What an entry is made of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
@@ -96,6 +117,7 @@ pub(crate) struct Entry {
     pub(crate) categories: Vec<String>,
     pub(crate) namespaced: bool,
     pub(crate) has_status: bool,
+    pub(crate) has_scale: bool,
     /// Name, type, format, priority, path.
     pub(crate) columns: Vec<(String, String, String, u8, String)>,
 }
@@ -149,10 +171,11 @@ fn new_entry(wanted: &Entry) -> Kind {
         });
         paths.push(lasting(path));
     }
-    let subresources: &[Subresource] = if wanted.has_status {
-        &[Subresource::Status]
-    } else {
-        &[]
+    let subresources: &[Subresource] = match (wanted.has_status, wanted.has_scale) {
+        (true, true) => &[Subresource::Status, Subresource::Scale],
+        (true, false) => &[Subresource::Status],
+        (false, true) => &[Subresource::Scale],
+        (false, false) => &[],
     };
     Kind {
         group,

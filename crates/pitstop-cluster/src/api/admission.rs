@@ -14,7 +14,7 @@ use super::route::Target;
 use super::status::Failure;
 use super::{Api, Call, metadata};
 use crate::admission::{self, Form, GROUP, Objects, Operation, Request, Verdict, Webhook};
-use crate::kinds::{self, Creation, Kind, event};
+use crate::kinds::{self, Creation, Kind};
 use crate::patch::{self, PatchType};
 use crate::store::{Filter, Key, ListQuery};
 use crate::webhook::{Address, At};
@@ -97,30 +97,6 @@ fn write_options(call: &Call, operation: Operation, dry_run: bool) -> Value {
         }
     }
     options.into()
-}
-
-/// The same object as another version of its kind.
-fn in_form(object: &Value, from: &Kind, to: &Kind) -> Value {
-    let mut object = object.clone();
-    if std::ptr::eq(from, to) {
-        return object;
-    }
-    if !from.is_custom() {
-        let core = if from.group.is_empty() {
-            object
-        } else {
-            event::to_core(object)
-        };
-        return if to.group.is_empty() {
-            core
-        } else {
-            event::from_core(core)
-        };
-    }
-    if let Some(object) = object.as_object_mut() {
-        object.insert("apiVersion".to_owned(), to.api_version().into());
-    }
-    object
 }
 
 impl Api {
@@ -283,8 +259,8 @@ impl Api {
         let Some(form) = self.form_for(webhook, request, objects) else {
             return Ok(None);
         };
-        let shown = |object: Option<&Value>| object.map(|object| in_form(object, request.kind, form));
-        let (new, old) = (shown(objects.new), shown(objects.old));
+        let new = self.in_form_of(form, request.kind, objects.new).await?;
+        let old = self.in_form_of(form, request.kind, objects.old).await?;
         let seen = Objects {
             new: new.as_ref(),
             old: old.as_ref(),
@@ -305,7 +281,8 @@ impl Api {
         };
         let patched = patch::apply(form, PatchType::Json, new, &patch)
             .map_err(|error| Failure::internal_error(&error.to_string()))?;
-        let patched = clean(in_form(&patched, form, request.kind))?;
+        let patched = self.in_form_of(request.kind, form, Some(&patched)).await?;
+        let patched = clean(patched.unwrap_or_default())?;
         Ok((patched != *before).then_some(patched))
     }
 
@@ -320,8 +297,8 @@ impl Api {
         let asked = known.validating.iter().filter_map(|webhook| {
             let form = self.form_for(webhook, request, objects)?;
             Some(async move {
-                let shown = |object: Option<&Value>| object.map(|object| in_form(object, request.kind, form));
-                let (new, old) = (shown(objects.new), shown(objects.old));
+                let new = self.in_form_of(form, request.kind, objects.new).await?;
+                let old = self.in_form_of(form, request.kind, objects.old).await?;
                 let seen = Objects {
                     new: new.as_ref(),
                     old: old.as_ref(),
@@ -431,7 +408,7 @@ impl Api {
 
     /// The address behind a service: the one that it is annotated with, its external name, or that of an endpoint
     /// that is ready.
-    fn resolve(&self, at: &At) -> Result<Address, String> {
+    pub(super) fn resolve(&self, at: &At) -> Result<Address, String> {
         let At::Service {
             namespace,
             name,

@@ -13,8 +13,8 @@ use super::update::OtherUid;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::apply::{self, ApplyError, Managers};
-use crate::kinds::FieldError;
-use crate::schema;
+use crate::kinds::{FieldError, Kind};
+use crate::schema::{self, DecodeError, Decoded};
 use crate::store::Key;
 
 /// How often an apply that creates is repeated when somebody else creates or deletes the object at the same time.
@@ -25,16 +25,8 @@ impl Api {
     pub(super) async fn apply(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
-        if call.params.get("fieldManager").is_none() {
-            let error = FieldError::required("fieldManager", "is required for apply patch");
-            return Err(Failure::invalid_options("PatchOptions", &[error]));
-        }
-        let options = WriteOptions::parse(call)?;
-        let force = call
-            .params
-            .get("force")
-            .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"));
-        let (body, duplicates) = configuration(target, call)?;
+        let (options, force) = parameters(call)?;
+        let (body, duplicates) = configuration(kind, call, |body| target.clean(body))?;
         let writer = Writer::of(target, call, self.clock.now());
         let want = |current: &Value| {
             let mut live = current.clone();
@@ -73,9 +65,26 @@ impl Api {
     }
 }
 
+/// The parameters of an apply: those of every write, and whether fields are taken from others.
+pub(super) fn parameters(call: &Call) -> Result<(WriteOptions, bool), Failure> {
+    if call.params.get("fieldManager").is_none() {
+        let error = FieldError::required("fieldManager", "is required for apply patch");
+        return Err(Failure::invalid_options("PatchOptions", &[error]));
+    }
+    let options = WriteOptions::parse(call)?;
+    let force = call
+        .params
+        .get("force")
+        .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"));
+    Ok((options, force))
+}
+
 /// The configuration, as it was written: what it does not say is nobody's.
-fn configuration(target: &Target, call: &Call) -> Result<(Value, Vec<String>), Failure> {
-    let kind = target.kind;
+pub(super) fn configuration(
+    kind: &Kind,
+    call: &Call,
+    clean: impl FnOnce(Value) -> Result<Decoded, DecodeError>,
+) -> Result<(Value, Vec<String>), Failure> {
     let (body, duplicates) = schema::parse_yaml(&call.body)
         .map_err(|why| Failure::bad_request(format!("error decoding YAML: {why}")))?;
     if !body.is_object() {
@@ -96,9 +105,7 @@ fn configuration(target: &Target, call: &Call) -> Result<(Value, Vec<String>), F
     {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
-    let decoded = target
-        .clean(body.clone())
-        .map_err(|error| untyped(&body, &error.to_string()))?;
+    let decoded = clean(body.clone()).map_err(|error| untyped(&body, &error.to_string()))?;
     let undeclared: Vec<String> = decoded
         .strict_errors
         .iter()
@@ -129,7 +136,7 @@ fn untyped(body: &Value, why: &str) -> Failure {
     ))
 }
 
-fn refused(body: &Value, error: ApplyError) -> Failure {
+pub(super) fn refused(body: &Value, error: ApplyError) -> Failure {
     let text = error.to_string();
     match error {
         ApplyError::List(_) => untyped(body, &text),

@@ -113,7 +113,8 @@ impl Api {
             };
             served.by_definition.insert(name, entry);
         }
-        let kinds: Vec<&'static Kind> = served.customs().map(|custom| custom.kind).collect();
+        let customs: Vec<Arc<Custom>> = served.customs().cloned().collect();
+        let kinds: Vec<&'static Kind> = customs.iter().map(|custom| custom.kind).collect();
         for kind in &kinds {
             let id = self.store.ensure(CollectionSpec {
                 stored_as: kind.stored_as,
@@ -125,7 +126,7 @@ impl Api {
                 .entry(kind.stored_as)
                 .or_insert(Collected { id, kind });
         }
-        served.documents = discovery::Documents::new(kinds::all().iter().chain(kinds).collect());
+        served.documents = discovery::Documents::new(kinds::all().iter().chain(kinds).collect(), customs);
         served
     }
 

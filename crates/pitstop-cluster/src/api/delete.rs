@@ -71,7 +71,7 @@ impl Api {
         let name = target.name.as_deref().unwrap_or_default();
         let options = DeleteOptions::parse(call)?;
         let stored = self.stored(target)?;
-        let old = stored.decode();
+        let old = self.shown_to(target, stored.clone()).await?.decode();
         self.check_write(call, Some(&old), None)?;
         let mut warnings = Vec::new();
         self.admit_delete(target, call, &options, &old, &mut warnings)
@@ -82,6 +82,7 @@ impl Api {
                 super::json(StatusCode::OK, body.to_string())
             }
             Deleted::Waits(stored) | Deleted::Gone(stored) => {
+                let stored = self.shown_to(target, stored).await?;
                 let body = present::one(kind, call.form, &stored, self.clock.now());
                 super::json(StatusCode::OK, body)
             }
@@ -128,10 +129,12 @@ impl Api {
         let mut items = Vec::new();
         let mut warnings = Vec::new();
         for stored in page.items {
-            self.admit_delete(target, call, &options, &stored.decode(), &mut warnings)
+            let old = self.shown_to(target, stored.clone()).await?.decode();
+            self.admit_delete(target, call, &options, &old, &mut warnings)
                 .await?;
             match self.delete_one(kind, stored, &options).await {
                 Ok(Deleted::Waits(stored) | Deleted::Gone(stored)) => {
+                    let stored = self.shown_to(target, stored).await?;
                     items.push(present::value(kind, &stored));
                 }
                 // Someone else was faster: it is gone all the same.

@@ -2,6 +2,8 @@
 //!
 //! Source: embedded-cluster.md 2 and 3.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -10,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::route::Route;
 use super::status::Failure;
 use super::{Body, accept, openapi};
+use crate::custom::Custom;
 use crate::kinds::{self, Kind, Subresource};
 
 /// The server speaks this version of Kubernetes.
@@ -23,6 +26,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     kinds: Vec<&'static Kind>,
+    customs: Vec<Arc<Custom>>,
     openapi: openapi::Cache,
     core: Document,
     groups: Document,
@@ -47,14 +51,22 @@ impl Document {
 }
 
 impl Documents {
-    /// The documents of a table of kinds.
-    pub(super) fn new(kinds: Vec<&'static Kind>) -> Self {
+    /// The documents of a table of kinds, and of what definitions say of some of them.
+    pub(super) fn new(kinds: Vec<&'static Kind>, customs: Vec<Arc<Custom>>) -> Self {
         let is_core = |group: &&str| group.is_empty();
         Self {
             core: Document::new(&aggregated(&kinds, is_core)),
             groups: Document::new(&aggregated(&kinds, |group| !group.is_empty())),
             kinds,
+            customs,
             openapi: openapi::Cache::default(),
+        }
+    }
+
+    fn described(&self) -> openapi::Served<'_> {
+        openapi::Served {
+            kinds: &self.kinds,
+            customs: &self.customs,
         }
     }
 
@@ -88,9 +100,9 @@ impl Documents {
             }
             Route::Resources(version) => ok(&self.resources(version).ok_or_else(Failure::no_such_path)?),
             Route::OpenApiV2 => Ok(openapi::v2(accept)),
-            Route::OpenApiV3 => ok(&openapi::index(&self.kinds, &self.openapi)),
+            Route::OpenApiV3 => ok(&openapi::index(&self.described(), &self.openapi)),
             Route::OpenApiV3Group(path) => {
-                openapi::group(&self.kinds, &self.openapi, path).ok_or_else(Failure::no_such_path)
+                openapi::group(&self.described(), &self.openapi, path).ok_or_else(Failure::no_such_path)
             }
             Route::Group(_) | Route::Objects(_) => Err(Failure::no_such_path()),
         }

@@ -6,7 +6,7 @@
 mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::discovery::fingerprint;
 use super::{Body, accept};
+use crate::custom::Custom;
 use crate::kinds::Kind;
 
 /// With `@` instead of the second dot, as clients spell it in `Accept`, their own parser fails.
@@ -22,6 +23,13 @@ const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 
 /// A Document with `swagger` "2.0" and `info` {title "Kubernetes", version "v1.34.2"}.
 const V2_DOCUMENT: &[u8] = b"\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.34.2";
+
+/// What there are documents about.
+pub(super) struct Served<'a> {
+    pub(super) kinds: &'a [&'static Kind],
+    /// What definitions say of those of them that are custom.
+    pub(super) customs: &'a [Arc<Custom>],
+}
 
 /// `/openapi/v2`.
 pub(super) fn v2(header: &str) -> Response<Body> {
@@ -36,18 +44,18 @@ pub(super) fn v2(header: &str) -> Response<Body> {
 }
 
 /// `/openapi/v3`.
-pub(super) fn index(kinds: &[&'static Kind], cache: &Cache) -> Value {
+pub(super) fn index(served: &Served<'_>, cache: &Cache) -> Value {
     let entry = |(path, document): (&String, &Document)| {
         let url = format!("/openapi/v3/{path}?hash={}", document.hash);
         (path.clone(), json!({"serverRelativeURL": url}))
     };
-    let paths: Map<String, Value> = documents(kinds, cache).iter().map(entry).collect();
+    let paths: Map<String, Value> = documents(served, cache).iter().map(entry).collect();
     json!({"paths": paths})
 }
 
 /// `/openapi/v3/{path}`; `None` when no kind is there.
-pub(super) fn group(kinds: &[&'static Kind], cache: &Cache, path: &str) -> Option<Response<Body>> {
-    let document = documents(kinds, cache).get(path)?;
+pub(super) fn group(served: &Served<'_>, cache: &Cache, path: &str) -> Option<Response<Body>> {
+    let document = documents(served, cache).get(path)?;
     let mut response = super::json(StatusCode::OK, document.text.clone());
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
         response.headers_mut().insert(ETAG, etag);
@@ -69,11 +77,11 @@ pub(super) struct Document {
 }
 
 /// The documents of all group versions. They are made when the first client asks.
-fn documents<'a>(kinds: &[&'static Kind], cache: &'a Cache) -> &'a BTreeMap<String, Document> {
+fn documents<'a>(served: &Served<'_>, cache: &'a Cache) -> &'a BTreeMap<String, Document> {
     cache.get_or_init(|| {
-        let paths: BTreeSet<String> = kinds.iter().map(|kind| group_path(kind)).collect();
+        let paths: BTreeSet<String> = served.kinds.iter().map(|kind| group_path(kind)).collect();
         let document = |path: String| {
-            let text = Bytes::from(document(kinds, &path).to_string());
+            let text = Bytes::from(document(served, &path).to_string());
             let hash = format!("{:016X}", fingerprint(&text));
             (path, Document { text, hash })
         };
@@ -87,8 +95,10 @@ fn group_path(kind: &Kind) -> String {
     format!("{root}/{}", kind.api_version())
 }
 
-fn document(kinds: &[&'static Kind], path: &str) -> Value {
-    let in_group = || kinds.iter().filter(|kind| group_path(kind) == path);
+fn document(served: &Served<'_>, path: &str) -> Value {
+    let customs = served.customs.iter().map(AsRef::as_ref);
+    let customs = customs.filter(|custom: &&Custom| group_path(custom.kind) == path);
+    let in_group = || served.kinds.iter().filter(|kind| group_path(kind) == path);
     let mut paths = Map::new();
     for kind in in_group() {
         let place = if kind.namespaced {
@@ -113,6 +123,6 @@ fn document(kinds: &[&'static Kind], path: &str) -> Value {
     }
     json!({
         "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.34.2"}, "paths": paths,
-        "components": {"schemas": schemas::schemas(in_group().copied())},
+        "components": {"schemas": schemas::schemas(in_group().copied(), customs)},
     })
 }

@@ -66,16 +66,16 @@ pub(super) fn keep(mut next: Next, from: &Next) -> Next {
 
 /// A write of a request, as far as owners are concerned.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct Writer<'a> {
     identity: Identity,
     now: String,
-    structure: Type<'static>,
+    structure: Type<'a>,
     reset: Fields,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     /// Who writes what with a request.
-    pub(super) fn of(target: &Target, call: &Call, now: Timestamp) -> Self {
+    pub(super) fn of(target: &'a Target, call: &Call, now: Timestamp) -> Self {
         let kind = target.kind;
         let operation = if is_apply(call) {
             Operation::Apply
@@ -91,7 +91,10 @@ impl Writer {
                 subresource: subresource.to_owned(),
             },
             now: metadata::seconds(now),
-            structure: Type::of(kind),
+            structure: match &target.custom {
+                Some(custom) => Type::custom(&custom.structure),
+                None => Type::of(kind),
+            },
             reset: reset_fields(kind, target.subresource),
         }
     }

@@ -41,8 +41,8 @@ enum At {
 }
 
 impl Api {
-    pub(super) fn get(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
-        let stored = self.stored(target)?;
+    pub(super) async fn get(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let stored = self.shown_to(target, self.stored(target)?).await?;
         let body = present::one(target.kind, call.form, &stored, self.clock.now());
         Ok(super::json(StatusCode::OK, body))
     }
@@ -92,13 +92,16 @@ impl Api {
             after,
             limit,
         };
-        let page = self.store.list(collected.id, &query, &filter).map_err(|gone| {
+        let mut page = self.store.list(collected.id, &query, &filter).map_err(|gone| {
             if continued {
                 Failure::continue_expired()
             } else {
                 Failure::list_expired(gone)
             }
         })?;
+        if let Some(custom) = &target.custom {
+            page.items = Box::pin(self.shown(custom, page.items)).await?;
+        }
         Ok(self.show_page(kind, call.form, page))
     }
 

@@ -15,6 +15,8 @@ mod admission;
 mod applied;
 mod clients;
 mod customs;
+mod hook;
+mod versions;
 
 #[derive(Debug)]
 struct HandClock(Mutex<Timestamp>);

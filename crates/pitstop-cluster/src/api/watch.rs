@@ -21,6 +21,7 @@ use super::read::{filter_of, parse_version};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call, closed};
+use crate::custom::Custom;
 use crate::kinds::{FieldError, Kind};
 use crate::store::{Change, ChangeKind, CollectionId, Filter, Gone, ListQuery, Stored};
 
@@ -48,6 +49,13 @@ enum Wake {
     End,
 }
 
+/// What comes next.
+enum Ready {
+    Frame(Bytes),
+    /// Of a custom kind: it is brought into the version of the watch when its turn comes.
+    Change(ChangeKind, Arc<Stored>, u64),
+}
+
 /// One watch: a state machine that turns changes into frames.
 struct Watch {
     api: Arc<Api>,
@@ -59,7 +67,8 @@ struct Watch {
     bookmarks: bool,
     /// Everything up to here was sent.
     sent: u64,
-    ready: VecDeque<Bytes>,
+    custom: Option<Arc<Custom>>,
+    ready: VecDeque<Ready>,
     changed: tokio::sync::watch::Receiver<u64>,
     /// Of the server, and of the connection.
     closing: [tokio::sync::watch::Receiver<bool>; 2],
@@ -96,6 +105,7 @@ impl Api {
             filter,
             bookmarks,
             sent: 0,
+            custom: target.custom.clone(),
             ready: VecDeque::new(),
             changed,
             closing: [self.closing.subscribe(), connection_closing],
@@ -170,7 +180,8 @@ impl Watch {
             Err(gone) => self.expire(gone),
             Ok(page) => {
                 for stored in page.items {
-                    let frame = self.frame(ChangeKind::Added, &stored, stored.version);
+                    let version = stored.version;
+                    let frame = self.ready(ChangeKind::Added, &stored, version);
                     self.ready.push_back(frame);
                 }
                 self.sent = page.version;
@@ -191,8 +202,12 @@ impl Watch {
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(frame) = self.ready.pop_front() {
-                return Some(frame);
+            match self.ready.pop_front() {
+                Some(Ready::Frame(frame)) => return Some(frame),
+                Some(Ready::Change(kind, stored, version)) => {
+                    return Some(self.converted(kind, stored, version).await);
+                }
+                None => {}
             }
             if self.ended {
                 return None;
@@ -247,7 +262,7 @@ impl Watch {
     }
 
     /// What a change means to this watch: objects come and go as they begin and cease to match.
-    fn frame_of(&self, change: &Change) -> Option<Bytes> {
+    fn frame_of(&self, change: &Change) -> Option<Ready> {
         let matches = |stored: &Stored| {
             let in_namespace = self
                 .namespace
@@ -257,18 +272,45 @@ impl Watch {
         };
         let old = change.old.as_deref().filter(|old| matches(old));
         let is_deleted = change.kind == ChangeKind::Deleted;
-        let new = (!is_deleted && matches(&change.new)).then_some(&*change.new);
+        let new = (!is_deleted && matches(&change.new)).then_some(&change.new);
         match (old, new) {
             (None, None) => None,
-            (None, Some(new)) => Some(self.frame(ChangeKind::Added, new, change.version)),
-            (Some(_), Some(new)) => Some(self.frame(ChangeKind::Modified, new, change.version)),
+            (None, Some(new)) => Some(self.ready(ChangeKind::Added, new, change.version)),
+            (Some(_), Some(new)) => Some(self.ready(ChangeKind::Modified, new, change.version)),
             (Some(_), None) if is_deleted => {
-                Some(self.frame(ChangeKind::Deleted, &change.new, change.version))
+                Some(self.ready(ChangeKind::Deleted, &change.new, change.version))
             }
             // It exists, but not for this watch: the last state that matched, under the version of its going.
             (Some(old), None) => {
-                let gone = old.restamped(ChangeKind::Deleted, change.version, old.at);
-                Some(self.frame(ChangeKind::Deleted, &gone, change.version))
+                let gone = Arc::new(old.restamped(ChangeKind::Deleted, change.version, old.at));
+                Some(self.ready(ChangeKind::Deleted, &gone, change.version))
+            }
+        }
+    }
+
+    fn ready(&self, kind: ChangeKind, stored: &Arc<Stored>, version: u64) -> Ready {
+        if self.custom.is_some() {
+            Ready::Change(kind, stored.clone(), version)
+        } else {
+            Ready::Frame(self.frame(kind, stored, version))
+        }
+    }
+
+    /// The frame of a change in the version of the watch, or the error that it ends with.
+    async fn converted(&mut self, kind: ChangeKind, stored: Arc<Stored>, version: u64) -> Bytes {
+        let Some(custom) = self.custom.clone() else {
+            return self.frame(kind, &stored, version);
+        };
+        match Box::pin(self.api.shown(&custom, vec![stored])).await {
+            Ok(shown) => shown
+                .first()
+                .map(|stored| self.frame(kind, stored, version))
+                .unwrap_or_default(),
+            Err(failure) => {
+                self.ready.clear();
+                self.ended = true;
+                let frame = json!({"type": "ERROR", "object": failure.to_status()}).to_string() + "\n";
+                frame.into()
             }
         }
     }
@@ -298,14 +340,14 @@ impl Watch {
 
     fn push_bookmark(&mut self, initial_events_end: bool) {
         let object = present::bookmark(self.kind, self.form, self.sent, initial_events_end);
-        self.ready
-            .push_back(enclose("{\"type\":\"BOOKMARK\",\"object\":", &object));
+        let frame = enclose("{\"type\":\"BOOKMARK\",\"object\":", &object);
+        self.ready.push_back(Ready::Frame(frame));
     }
 
     fn expire(&mut self, gone: Gone) {
         let status = Failure::watch_expired(gone).to_status();
         let frame = json!({"type": "ERROR", "object": status}).to_string() + "\n";
-        self.ready.push_back(frame.into());
+        self.ready.push_back(Ready::Frame(frame.into()));
         self.ended = true;
     }
 }

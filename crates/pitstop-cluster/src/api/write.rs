@@ -147,10 +147,12 @@ impl Api {
             };
             Box::pin(self.judge(&request, objects, &mut warnings)).await?;
             let key = Key::new(target.namespace.as_deref().unwrap_or_default(), &name);
+            let object = self.as_stored(target, object).await?;
             match self.insert(kind, key, object, dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
                 Err(error) => return Err(Failure::from_write(error, kind, &name)),
                 Ok(stored) => {
+                    let stored = self.shown_to(target, stored).await?;
                     let body = present::one(kind, call.form, &stored, now);
                     return Ok(super::with_warnings(
                         super::json(StatusCode::CREATED, body),
@@ -275,7 +277,7 @@ impl Api {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
         for _ in 0..CONFLICT_TRIES {
-            let stored = self.stored(target)?;
+            let stored = self.shown_to(target, self.stored(target)?).await?;
             let old = present::value(kind, &stored);
             let Wanted {
                 object: mut new,
@@ -310,10 +312,12 @@ impl Api {
                 old: Some(&old),
             };
             Box::pin(self.judge(&request, objects, &mut warnings)).await?;
+            let next = self.next_as_stored(target, next).await?;
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}
                 Err(error) => return Err(Failure::from_write(error, kind, name)),
                 Ok(stored) => {
+                    let stored = self.shown_to(target, stored).await?;
                     let body = present::one(kind, call.form, &stored, self.clock.now());
                     return Ok(super::with_warnings(super::json(StatusCode::OK, body), &warnings));
                 }

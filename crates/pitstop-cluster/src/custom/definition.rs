@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::conversion::Converter;
 use super::schema::Schema;
-use super::{Custom, Entry, entry};
+use super::{Custom, Entry, Scale, entry};
+use crate::apply;
 
 /// Holds a definition until the last object of its kind is gone.
 pub(crate) const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -59,13 +61,25 @@ pub(crate) fn served(definition: &Value) -> Vec<Arc<Custom>> {
         .filter(|version| flag(version, "/served"))
         .collect();
     versions.sort_by_key(|version| std::cmp::Reverse(rank(text(version, "/name"))));
+    let stored = list(definition, "/spec/versions")
+        .iter()
+        .find(|version| flag(version, "/storage"))
+        .map(|version| text(version, "/name"))
+        .unwrap_or_default();
+    let stored_version = format!("{}/{stored}", text(definition, "/spec/group"));
     versions
         .into_iter()
         .map(|version| {
             let schema = version.pointer("/schema/openAPIV3Schema");
+            let described = schema.cloned().unwrap_or_else(|| json!({}));
             Arc::new(Custom {
                 kind: entry(&entry_of(definition, version)),
                 schema: schema.map(Schema::parse).unwrap_or_default(),
+                structure: apply::Custom::object(&described),
+                described,
+                stored_version: stored_version.clone(),
+                converter: definition.pointer("/spec/conversion").and_then(Converter::of),
+                scale: version.pointer("/subresources/scale").map(scale_of),
                 is_terminating: is_terminating(definition),
             })
         })
@@ -92,6 +106,18 @@ fn rank(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
         String::new()
     };
     (stage, major, minor, std::cmp::Reverse(name))
+}
+
+fn scale_of(scale: &Value) -> Scale {
+    let pointer = |path: &str| path.replace('.', "/");
+    Scale {
+        wanted: pointer(text(scale, "/specReplicasPath")),
+        counted: pointer(text(scale, "/statusReplicasPath")),
+        selector: scale
+            .get("labelSelectorPath")
+            .and_then(Value::as_str)
+            .map(pointer),
+    }
 }
 
 fn entry_of(definition: &Value, version: &Value) -> Entry {
@@ -123,6 +149,7 @@ fn entry_of(definition: &Value, version: &Value) -> Entry {
         categories: texts(definition, "/spec/names/categories"),
         namespaced: text(definition, "/spec/scope") == "Namespaced",
         has_status: version.pointer("/subresources/status").is_some(),
+        has_scale: version.pointer("/subresources/scale").is_some(),
         columns,
     }
 }

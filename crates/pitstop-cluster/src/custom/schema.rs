@@ -157,6 +157,14 @@ impl Schema {
         });
     }
 
+    /// Is there anything to fill in?
+    pub(crate) fn has_defaults(&self) -> bool {
+        let mut parts = self.properties.values().chain(self.additional.as_deref());
+        self.default.is_some()
+            || parts.any(Self::has_defaults)
+            || self.items.as_deref().is_some_and(Self::has_defaults)
+    }
+
     /// Fills in what is missing.
     pub(crate) fn fill(&self, value: &mut Value) {
         match value {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::{entries, flag, list, map_mut, set_missing, text};
+use super::webhook::validate_client;
 use super::{Column, FieldError, Kind, NameRule, Subresource, age, metadata};
 use crate::custom::definition::COLUMN_TYPES;
 
@@ -109,6 +110,16 @@ fn default(object: &mut Value) {
     }
     let conversion = map_mut(object, &["spec", "conversion"]);
     set_missing(conversion, "strategy", "None");
+    if object
+        .pointer("/spec/conversion/webhook/clientConfig/service")
+        .is_some()
+    {
+        let service = map_mut(
+            object,
+            &["spec", "conversion", "webhook", "clientConfig", "service"],
+        );
+        set_missing(service, "port", 443);
+    }
 }
 
 fn validate(object: &Value) -> Vec<FieldError> {
@@ -150,11 +161,55 @@ fn validate(object: &Value) -> Vec<FieldError> {
         errors.extend(validate_version(version, index));
     }
     errors.extend(validate_names(object));
+    errors.extend(validate_conversion(object));
     if storage.is_empty() {
         let why = "must have at least one stored version";
         errors.push(FieldError::invalid("status.storedVersions", Value::Null, why));
     }
     errors
+}
+
+fn validate_conversion(object: &Value) -> Vec<FieldError> {
+    let field = |name: &str| format!("spec.conversion.{name}");
+    let webhook = object.pointer("/spec/conversion/webhook");
+    match (text(object, "/spec/conversion/strategy"), webhook) {
+        ("None", Some(_)) => {
+            let why = "should not be set when strategy is not set to Webhook";
+            vec![FieldError::forbidden(field("webhook"), why)]
+        }
+        ("None", None) => Vec::new(),
+        ("Webhook", None) => {
+            let why = "required when strategy is set to Webhook";
+            vec![FieldError::required(field("webhook"), why)]
+        }
+        ("Webhook", Some(webhook)) => {
+            let mut errors = Vec::new();
+            let versions = list(webhook, "/conversionReviewVersions");
+            if webhook.get("clientConfig").is_none() {
+                let why = "required when strategy is set to Webhook";
+                errors.push(FieldError::required(field("webhook.clientConfig"), why));
+            } else {
+                errors.extend(validate_client(webhook, &field("webhook.clientConfig")));
+            }
+            let is_known = |version: &Value| version == "v1" || version == "v1beta1";
+            if versions.is_empty() {
+                errors.push(FieldError::required(
+                    field("webhook.conversionReviewVersions"),
+                    "",
+                ));
+            } else if !versions.iter().any(is_known) {
+                let why = "must include at least one of v1, v1beta1";
+                let field = field("webhook.conversionReviewVersions");
+                errors.push(FieldError::invalid(field, versions.to_vec(), why));
+            }
+            errors
+        }
+        (other, _) => vec![FieldError::not_supported(
+            field("strategy"),
+            other,
+            &["None", "Webhook"],
+        )],
+    }
 }
 
 fn validate_names(object: &Value) -> Vec<FieldError> {

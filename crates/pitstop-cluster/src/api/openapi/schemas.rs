@@ -1,4 +1,4 @@
-//! Schemas of the built-in types, from the field tables.
+//! Schemas of the built-in types, from the field tables, and of custom ones, from their definitions.
 //!
 //! Source: embedded-cluster.md 3.4.
 
@@ -6,23 +6,30 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::custom::Custom;
 use crate::kinds::Kind;
 use crate::schema::table::{Element, Field, ListRule, Message, Wrap, table};
 
+/// The type of every object's metadata.
+const METADATA: &str = "meta/v1.ObjectMeta";
+
 /// `components.schemas`: every type that objects of these kinds are made of.
-pub(super) fn schemas<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Map<String, Value> {
+pub(super) fn schemas<'k>(
+    kinds: impl Iterator<Item = &'k Kind>,
+    customs: impl Iterator<Item = &'k Custom>,
+) -> Map<String, Value> {
     let mut found: BTreeMap<&'static str, Value> = BTreeMap::new();
+    let customs: Vec<(String, Value)> = customs
+        .map(|custom| (custom_name(custom.kind), custom_schema(custom)))
+        .collect();
+    if !customs.is_empty() {
+        add(&mut found, table().message(METADATA));
+    }
     for kind in kinds {
         let Some(message) = table().kind(kind.group, kind.version, kind.kind) else {
             continue;
         };
-        let mut todo = vec![message];
-        while let Some(message) = todo.pop() {
-            if !found.contains_key(message.name) {
-                found.insert(message.name, schema(message));
-                todo.extend(message.fields().iter().filter_map(Field::message));
-            }
-        }
+        add(&mut found, Some(message));
         if let Some(schema) = found.get_mut(message.name).and_then(Value::as_object_mut) {
             schema.insert(
                 "x-kubernetes-group-version-kind".to_owned(),
@@ -33,11 +40,51 @@ pub(super) fn schemas<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Map<String, 
     let mut schemas: Map<String, Value> = found
         .into_iter()
         .map(|(name, schema)| (full_name(name), schema))
+        .chain(customs)
         .collect();
     for (name, schema) in scalars() {
         schemas.insert(name.to_owned(), schema);
     }
     schemas
+}
+
+/// Adds a type and all that it consists of.
+fn add(found: &mut BTreeMap<&'static str, Value>, message: Option<&'static Message>) {
+    let mut todo: Vec<&'static Message> = message.into_iter().collect();
+    while let Some(message) = todo.pop() {
+        if !found.contains_key(message.name) {
+            found.insert(message.name, schema(message));
+            todo.extend(message.fields().iter().filter_map(Field::message));
+        }
+    }
+}
+
+/// `Widget` of `example.com/v1` is known as `com.example.v1.Widget`.
+fn custom_name(kind: &Kind) -> String {
+    let group: Vec<&str> = kind.group.split('.').rev().collect();
+    format!("{}.{}.{}", group.join("."), kind.version, kind.kind)
+}
+
+/// What a definition says, with what all objects have.
+fn custom_schema(custom: &Custom) -> Value {
+    let mut schema = custom.described.clone();
+    let Some(map) = schema.as_object_mut() else {
+        return schema;
+    };
+    map.insert(
+        "x-kubernetes-group-version-kind".to_owned(),
+        json!([type_of(custom.kind)]),
+    );
+    let properties = map.entry("properties").or_insert_with(|| json!({}));
+    if let Some(properties) = properties.as_object_mut() {
+        for field in ["apiVersion", "kind"] {
+            properties
+                .entry(field)
+                .or_insert_with(|| json!({"type": "string"}));
+        }
+        properties.insert("metadata".to_owned(), reference_to(METADATA));
+    }
+    schema
 }
 
 /// The value of `x-kubernetes-group-version-kind`.
@@ -47,6 +94,10 @@ pub(super) fn type_of(kind: &Kind) -> Value {
 
 /// A reference to the schema of a kind; `None` for one without a table.
 pub(super) fn reference(kind: &Kind) -> Option<Value> {
+    if kind.is_custom() {
+        let name = custom_name(kind);
+        return Some(json!({"$ref": format!("#/components/schemas/{name}")}));
+    }
     table()
         .kind(kind.group, kind.version, kind.kind)
         .map(|message| reference_to(message.name))

@@ -426,3 +426,46 @@ async fn yaml_can_be_applied() {
         .expect(201);
     assert_eq!(made["data"], json!({"a": "1"}));
 }
+
+/// embedded-cluster.md 9.4 and 10.2: replicas have one owner, whatever way they are applied.
+#[tokio::test]
+async fn replicas_are_applied_through_scale() {
+    let server = Server::new().await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template},
+    });
+    let apply = "application/apply-patch+yaml";
+    let path = format!("{deployments}/d?fieldManager=whole");
+    server.patch(&path, apply, &deployment).await.expect(201);
+    let scale = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 3},
+    });
+    let path = format!("{deployments}/d/scale?fieldManager=scaler");
+    let said = server.patch(&path, apply, &scale).await.expect(409);
+    assert_eq!(
+        said["message"],
+        "Apply failed with 1 conflict: conflict with \"whole\": .spec.replicas"
+    );
+    let scaled = server
+        .patch(&format!("{path}&force=true"), apply, &scale)
+        .await
+        .expect(200);
+    assert_eq!(scaled["kind"], "Scale");
+    assert_eq!(scaled["spec"], json!({"replicas": 3}));
+    let object = server.get(&format!("{deployments}/d")).await.expect(200);
+    assert_eq!(object["spec"]["replicas"], 3);
+    let owners = object["metadata"]["managedFields"].as_array().unwrap();
+    let scaler = owners.iter().find(|owner| owner["manager"] == "scaler").unwrap();
+    assert_eq!(scaler["subresource"], "scale");
+    assert_eq!(scaler["operation"], "Apply");
+    assert_eq!(scaler["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+    server
+        .patch(&format!("{deployments}/d/scale"), apply, &scale)
+        .await
+        .expect(422);
+}

@@ -1,0 +1,159 @@
+//! Objects of custom kinds in the version that is asked for: converted, and with the defaults that their schema has got
+//! since they were written.
+//!
+//! Source: embedded-cluster.md 14, rules 3 and 5.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::route::Target;
+use super::status::Failure;
+use super::update::Next;
+use super::{Api, present};
+use crate::custom::Custom;
+use crate::custom::conversion::{Converter, TIMEOUT};
+use crate::kinds::{Kind, event};
+use crate::store::{Draft, Stored};
+
+impl Api {
+    /// Objects as a custom kind shows them, in their order.
+    pub(super) async fn shown(
+        &self,
+        custom: &Custom,
+        mut list: Vec<Arc<Stored>>,
+    ) -> Result<Vec<Arc<Stored>>, Failure> {
+        if custom.converter.is_none() && !custom.schema.has_defaults() {
+            // What is left to do, naming the version, is done when they are written out.
+            return Ok(list);
+        }
+        let is_other = |stored: &Stored| !present::is_stored_as_shown(custom.kind, stored);
+        let mut converted = Vec::new();
+        if let Some(converter) = &custom.converter {
+            let others: Vec<Value> = list
+                .iter()
+                .filter(|stored| is_other(stored))
+                .map(|stored| stored.decode())
+                .collect();
+            converted = self
+                .convert(converter, &others, &custom.kind.api_version())
+                .await?;
+        }
+        let mut converted = converted.into_iter();
+        for stored in &mut list {
+            let before = stored.decode();
+            let mut value = match &custom.converter {
+                Some(_) if is_other(stored) => converted.next().unwrap_or_default(),
+                _ => present::value(custom.kind, stored),
+            };
+            custom.schema.fill(&mut value);
+            if value != before {
+                let draft = Draft::new(&value, custom.kind.field_keys);
+                *stored = Arc::new(self.store.preview(stored.key.clone(), draft, stored.version));
+            }
+        }
+        Ok(list)
+    }
+
+    /// One object as a request's kind shows it.
+    pub(super) async fn shown_to(
+        &self,
+        target: &Target,
+        stored: Arc<Stored>,
+    ) -> Result<Arc<Stored>, Failure> {
+        let Some(custom) = &target.custom else {
+            return Ok(stored);
+        };
+        let shown = Box::pin(self.shown(custom, vec![stored.clone()])).await?;
+        Ok(shown.into_iter().next().unwrap_or(stored))
+    }
+
+    /// An object in the version in which its kind is stored.
+    pub(super) async fn as_stored(&self, target: &Target, object: Value) -> Result<Value, Failure> {
+        let Some((custom, converter)) = target
+            .custom
+            .as_ref()
+            .and_then(|custom| Some((custom, custom.converter.as_ref()?)))
+        else {
+            return Ok(object);
+        };
+        if custom.stored_version == custom.kind.api_version() {
+            return Ok(object);
+        }
+        let converted = Box::pin(self.convert(converter, &[object], &custom.stored_version)).await?;
+        Ok(converted.into_iter().next().unwrap_or_default())
+    }
+
+    /// The same for what a write comes to.
+    pub(super) async fn next_as_stored(&self, target: &Target, next: Next) -> Result<Next, Failure> {
+        Ok(match next {
+            Next::Replace(object) => Next::Replace(self.as_stored(target, object).await?),
+            next @ (Next::Same | Next::Remove(_)) => next,
+        })
+    }
+
+    /// An object in the form of another version of its kind.
+    pub(super) async fn in_form_of(
+        &self,
+        wanted: &Kind,
+        given: &Kind,
+        object: Option<&Value>,
+    ) -> Result<Option<Value>, Failure> {
+        let Some(object) = object.cloned() else {
+            return Ok(None);
+        };
+        if std::ptr::eq(wanted, given) {
+            return Ok(Some(object));
+        }
+        if !wanted.is_custom() {
+            let is_core = |kind: &Kind| kind.group.is_empty();
+            return Ok(Some(match (is_core(given), is_core(wanted)) {
+                (false, true) => event::to_core(object),
+                (true, false) => event::from_core(object),
+                _ => object,
+            }));
+        }
+        let served = self.served();
+        let custom = served.find(wanted.group, wanted.version, wanted.plural);
+        if let Some(converter) = custom.and_then(|custom| custom.converter.as_ref()) {
+            let converted = Box::pin(self.convert(converter, &[object], &wanted.api_version())).await?;
+            return Ok(converted.into_iter().next());
+        }
+        let mut object = object;
+        if let Some(object) = object.as_object_mut() {
+            object.insert("apiVersion".to_owned(), wanted.api_version().into());
+        }
+        Ok(Some(object))
+    }
+
+    async fn convert(
+        &self,
+        converter: &Converter,
+        objects: &[Value],
+        wanted: &str,
+    ) -> Result<Vec<Value>, Failure> {
+        let Some(first) = objects.first() else {
+            return Ok(Vec::new());
+        };
+        let text = |field: &str| first.get(field).and_then(Value::as_str).unwrap_or_default();
+        let of = format!("{}, Kind={}", text("apiVersion"), text("kind"));
+        let uid = self.random.uid();
+        let originals: Vec<&Value> = objects.iter().collect();
+        let question = converter.review(&originals, wanted, &uid);
+        let answer = converter
+            .place
+            .ask(&question, TIMEOUT, |at| self.resolve(at))
+            .await;
+        let converted = answer.map_err(|why| format!("failed: {why}"));
+        let converted = converted.and_then(|answer| {
+            Converter::converted(&answer, &uid, &originals, wanted).map_err(|why| {
+                if why.starts_with("returned ") {
+                    why
+                } else {
+                    format!("failed: {why}")
+                }
+            })
+        });
+        converted.map_err(|why| Failure::untyped(format!("conversion webhook for {of} {why}")))
+    }
+}
