@@ -55,10 +55,31 @@ impl Requirement {
     }
 }
 
-/// A selector that cannot be read.
+/// A selector that cannot be read. Texts are those of Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
-pub struct ParseSelectorError(String);
+pub enum ParseSelectorError {
+    /// Between requirements.
+    #[error("{0}")]
+    Between(String),
+    /// Within a requirement.
+    #[error("unable to parse requirement: {0}")]
+    Requirement(String),
+    /// A key that no label can have.
+    #[error("unable to parse requirement: <nil>: Invalid value: {0:?}: not a label key")]
+    Key(String),
+    /// A value that no label can have.
+    #[error(
+        "unable to parse requirement: values[{index}][{key}]: Invalid value: {value:?}: not a label value"
+    )]
+    Value {
+        /// Its key.
+        key: String,
+        /// Its place among the values, in their order.
+        index: usize,
+        /// The value.
+        value: String,
+    },
+}
 
 /// `metadata.labels` selectors as objects carry them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,20 +174,23 @@ impl Selector {
     /// # Errors
     /// The text is none of these.
     pub fn parse(text: &str) -> Result<Self, ParseSelectorError> {
-        let mut parser = Parser { rest: text.trim() };
+        let mut parser = Parser { tokens: tokens(text) };
         let mut requirements = Vec::new();
-        while !parser.rest.is_empty() {
-            requirements.push(parser.requirement()?);
-            parser.skip_blanks();
-            if parser.rest.is_empty() {
-                break;
+        loop {
+            match parser.peek() {
+                Token::End => break,
+                Token::Word(_) | Token::Symbol("!") => requirements.push(parser.requirement()?),
+                other @ Token::Symbol(_) => {
+                    return Err(between(&other, "!, identifier, or 'end of string'"));
+                }
             }
-            if !parser.eat(",") {
-                return Err(parser.error("expected ',' or the end"));
-            }
-            parser.skip_blanks();
-            if parser.rest.is_empty() {
-                return Err(parser.error("expected a requirement after ','"));
+            match parser.next() {
+                Token::End => break,
+                Token::Symbol(",") => match parser.peek() {
+                    Token::Word(_) | Token::Symbol("!") => {}
+                    other => return Err(between(&other, "identifier after ','")),
+                },
+                other => return Err(between(&other, "',' or 'end of string'")),
             }
         }
         Ok(Self { requirements })
@@ -199,107 +223,155 @@ impl std::fmt::Display for Selector {
     }
 }
 
-struct Parser<'a> {
-    rest: &'a str,
+/// What a selector is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    Word(&'a str),
+    Symbol(&'static str),
+    End,
 }
 
-impl Parser<'_> {
-    fn error(&self, what: &str) -> ParseSelectorError {
-        ParseSelectorError(format!("{what}, found {:?}", self.rest))
-    }
-
-    fn skip_blanks(&mut self) {
-        self.rest = self.rest.trim_start();
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        self.skip_blanks();
-        let Some(rest) = self.rest.strip_prefix(token) else {
-            return false;
-        };
-        self.rest = rest;
-        true
-    }
-
-    fn word(&mut self) -> String {
-        self.skip_blanks();
-        let end = self
-            .rest
-            .find([',', '=', '!', '(', ')', '<', '>', ' ', '\t'])
-            .unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        word.to_owned()
-    }
-
-    fn key(&mut self) -> Result<String, ParseSelectorError> {
-        let before = self.rest;
-        let key = self.word();
-        if is_label_key(&key) {
-            return Ok(key);
+impl Token<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Word(text) | Self::Symbol(text) => text,
+            Self::End => "",
         }
-        self.rest = before;
-        Err(self.error("expected a label key"))
+    }
+}
+
+/// Longer symbols stand before those that they begin with.
+const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
+
+/// The tokens of a text, the last of which comes first.
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut found = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let symbol = SYMBOLS.into_iter().find(|symbol| rest.starts_with(symbol));
+        let token = match symbol {
+            Some(symbol) => Token::Symbol(symbol),
+            None => {
+                let is_end = |c: char| c.is_ascii_whitespace() || "=!(),><".contains(c);
+                let end = rest.find(is_end).unwrap_or(rest.len());
+                Token::Word(rest.get(..end).unwrap_or_default())
+            }
+        };
+        rest = rest.get(token.text().len()..).unwrap_or_default().trim_start();
+        found.push(token);
+    }
+    found.reverse();
+    found
+}
+
+fn between(found: &Token<'_>, expected: &str) -> ParseSelectorError {
+    ParseSelectorError::Between(format!("found '{}', expected: {expected}", found.text()))
+}
+
+fn within(found: &Token<'_>, expected: &str) -> ParseSelectorError {
+    ParseSelectorError::Requirement(format!("found '{}', expected: {expected}", found.text()))
+}
+
+struct Parser<'a> {
+    tokens: Vec<Token<'a>>,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Token<'a> {
+        self.tokens.last().copied().unwrap_or(Token::End)
+    }
+
+    fn next(&mut self) -> Token<'a> {
+        self.tokens.pop().unwrap_or(Token::End)
     }
 
     fn requirement(&mut self) -> Result<Requirement, ParseSelectorError> {
-        if self.eat("!") {
-            return Ok(Requirement {
-                key: self.key()?,
-                op: Op::DoesNotExist,
-            });
+        let is_absent = self.peek() == Token::Symbol("!");
+        if is_absent {
+            self.next();
         }
-        let key = self.key()?;
-        let op = if self.eat("==") || self.eat("=") {
-            Op::In(vec![self.value()?])
-        } else if self.eat("!=") {
-            Op::NotIn(vec![self.value()?])
-        } else if self.eat(">") {
-            Op::GreaterThan(self.number()?)
-        } else if self.eat("<") {
-            Op::LessThan(self.number()?)
-        } else {
-            self.skip_blanks();
-            if self.rest.is_empty() || self.rest.starts_with(',') {
-                Op::Exists
-            } else {
-                match self.word().as_str() {
-                    "in" => Op::In(self.values()?),
-                    "notin" => Op::NotIn(self.values()?),
-                    _ => return Err(self.error("expected one of = == != in notin > <")),
-                }
-            }
+        let key = match self.next() {
+            Token::Word(key) if is_label_key(key) => key.to_owned(),
+            Token::Word(key) => return Err(ParseSelectorError::Key(key.to_owned())),
+            other => return Err(within(&other, "identifier")),
+        };
+        let op = match self.peek() {
+            _ if is_absent => Op::DoesNotExist,
+            Token::End | Token::Symbol(",") => Op::Exists,
+            _ => self.operation(&key)?,
         };
         Ok(Requirement { key, op })
     }
 
+    fn operation(&mut self, key: &str) -> Result<Op, ParseSelectorError> {
+        let operator = self.next();
+        let (values, make): (_, fn(Vec<String>) -> Op) = match operator {
+            Token::Word("in") => (self.values()?, Op::In),
+            Token::Word("notin") => (self.values()?, Op::NotIn),
+            Token::Symbol("=" | "==") => (vec![self.value()?], Op::In),
+            Token::Symbol("!=") => (vec![self.value()?], Op::NotIn),
+            Token::Symbol(symbol @ (">" | "<")) => return self.bound(symbol),
+            other => return Err(within(&other, "in, notin, =, ==, !=, gt, lt")),
+        };
+        match values.iter().position(|value| !is_label_value(value)) {
+            None => Ok(make(values)),
+            Some(index) => Err(ParseSelectorError::Value {
+                key: key.to_owned(),
+                index,
+                value: values.get(index).cloned().unwrap_or_default(),
+            }),
+        }
+    }
+
+    fn bound(&mut self, symbol: &str) -> Result<Op, ParseSelectorError> {
+        let text = self.value()?;
+        let number = text.parse().map_err(|_| {
+            ParseSelectorError::Requirement(format!(
+                "values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+            ))
+        })?;
+        Ok(if symbol == ">" {
+            Op::GreaterThan(number)
+        } else {
+            Op::LessThan(number)
+        })
+    }
+
     fn value(&mut self) -> Result<String, ParseSelectorError> {
-        let value = self.word();
-        if is_label_value(&value) {
-            Ok(value)
-        } else {
-            Err(self.error("expected a label value"))
+        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+            return Ok(String::new());
+        }
+        match self.next() {
+            Token::Word(value) => Ok(value.to_owned()),
+            other => Err(within(&other, "identifier")),
         }
     }
 
-    fn number(&mut self) -> Result<i64, ParseSelectorError> {
-        self.word()
-            .parse()
-            .map_err(|_| self.error("expected a whole number"))
-    }
-
+    /// The values of a set, in their order. An empty place is the empty value.
     fn values(&mut self) -> Result<Vec<String>, ParseSelectorError> {
-        if !self.eat("(") {
-            return Err(self.error("expected '('"));
+        match self.next() {
+            Token::Symbol("(") => {}
+            other => {
+                let text = format!("found '{}' expected: '('", other.text());
+                return Err(ParseSelectorError::Requirement(text));
+            }
         }
-        let mut values = vec![self.value()?];
-        while self.eat(",") {
-            values.push(self.value()?);
-        }
-        if self.eat(")") {
-            Ok(values)
-        } else {
-            Err(self.error("expected ')'"))
+        let mut values = std::collections::BTreeSet::new();
+        loop {
+            match self.peek() {
+                Token::Word(value) => {
+                    self.next();
+                    values.insert(value.to_owned());
+                }
+                Token::Symbol("," | ")") => _ = values.insert(String::new()),
+                other if values.is_empty() => return Err(within(&other, "',', ')' or identifier")),
+                other => return Err(within(&other, "',', or identifier")),
+            }
+            match self.next() {
+                Token::Symbol(")") => return Ok(values.into_iter().collect()),
+                Token::Symbol(",") => {}
+                other => return Err(within(&other, "',' or ')'")),
+            }
         }
     }
 }

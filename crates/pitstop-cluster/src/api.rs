@@ -128,6 +128,7 @@ struct Call {
     params: Params,
     form: Form,
     headers: HeaderMap,
+    method: Method,
     body: Bytes,
     closing: Option<Closing>,
     user: User,
@@ -282,12 +283,22 @@ impl Api {
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default()
             .to_owned();
-        let form = present::form(&accept, &params);
         let closing = parts.extensions.get().cloned();
+        let served = self.served();
+        let route = route::parse(&path, &served);
+        let form = match &route {
+            Some(route) => present::form(&accept, &params, route.representations(&parts.method)),
+            None => Ok(Form::Whole),
+        };
+        let form = match form {
+            Ok(form) => form,
+            Err(failure) => return failure.into_response(),
+        };
         let call = Call {
             params,
             form,
             headers: parts.headers,
+            method: parts.method.clone(),
             body,
             closing,
             user,
@@ -295,9 +306,9 @@ impl Api {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             upgrade: parts.extensions.get().cloned(),
         };
-        let answer = match route::parse(&path, &self.served()) {
+        let answer = match route {
             Some(route) => self.dispatch(route, &parts.method, &accept, call).await,
-            None => Err(Failure::no_such_path()),
+            None => Err(route::nothing_at(&path, &served)),
         };
         answer.unwrap_or_else(Failure::into_response)
     }
@@ -314,12 +325,13 @@ impl Api {
             fixed if method == Method::GET => {
                 return self.served().documents.answer(&fixed, accept, &call.headers);
             }
-            _ => return Err(Failure::method_not_allowed_here(method)),
+            fixed if self.served().documents.has(&fixed) => return Err(Failure::method_not_allowed()),
+            _ => return Err(Failure::no_such_page()),
         };
         let kind = target.kind;
         let verb = verb_of(&target, method, &call.params);
         let Some(verb) = verb.filter(|verb| target.subresource.is_some() || kind.verbs.contains(verb)) else {
-            return Err(Failure::method_not_allowed(kind, method));
+            return Err(Failure::method_not_allowed());
         };
         match (verb, target.subresource) {
             ("list", None) => self.list(&target, &call).await,
@@ -343,7 +355,7 @@ impl Api {
             (_, Some(Subresource::PortForward)) => Err(not_simulated("port-forward")),
             ("create", Some(Subresource::Eviction)) => Box::pin(self.evict(&target, &call)).await,
             ("create", Some(Subresource::Token)) => self.request_token(&target, &call),
-            _ => Err(Failure::method_not_allowed(kind, method)),
+            _ => Err(Failure::method_not_allowed()),
         }
     }
 

@@ -126,8 +126,15 @@ pub(crate) static TOKEN_REQUEST: Kind = Kind {
     ..Kind::plain("TokenRequest", "tokenrequests", "tokenrequest")
 };
 
-/// The body of `eviction`, as the schema knows it.
-pub(crate) const EVICTION_MESSAGE: &str = "policy/v1.Eviction";
+/// The same in the version in which evictions began.
+pub(crate) static EVICTION_BETA: Kind = Kind {
+    group: "policy",
+    version: "v1beta1",
+    ..Kind::plain("Eviction", "evictions", "eviction")
+};
+
+/// The body of `binding`: never stored, and of no path of its own.
+pub(crate) static BINDING: Kind = Kind::plain("Binding", "bindings", "binding");
 
 /// Every served kind.
 ///
@@ -218,6 +225,16 @@ pub struct Kind {
 /// What is wrong with the metadata of an object of a kind.
 pub fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> {
     metadata::validate(object, kind.name_rule)
+}
+
+/// What is wrong with the key of a label.
+pub(crate) fn label_key_problems(key: &str) -> Vec<String> {
+    metadata::key_problems(key)
+}
+
+/// What is wrong with the value of a label.
+pub(crate) fn label_value_problems(value: &str) -> Vec<String> {
+    metadata::label_value_problems(value)
 }
 
 /// What is wrong with a change of metadata from `old` to `new`.

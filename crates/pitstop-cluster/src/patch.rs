@@ -5,10 +5,11 @@
 
 pub mod strategic;
 
-use json_patch::PatchErrorKind;
 use serde_json::Value;
 
 use crate::kinds::Kind;
+use crate::schema::table::table;
+use crate::schema::{go_kind, go_syntax, go_text};
 
 /// How many operations a JSON patch may have.
 const MAX_OPERATIONS: usize = 10_000;
@@ -52,6 +53,12 @@ pub enum PatchError {
     /// 422: the patch does not fit the object.
     #[error("{0}")]
     Invalid(String),
+    /// 422: an operation of a JSON patch does not fit the object.
+    #[error("an operation does not fit the object")]
+    Rejected,
+    /// 500 without a reason, as Kubernetes answers to what it cannot type.
+    #[error("{0}")]
+    Untyped(String),
     /// 413: the patch has too many operations.
     #[error("{0}")]
     TooLarge(String),
@@ -71,37 +78,118 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, body: &[u8]) -
     }
 }
 
+/// What a refused patch has made, for messages.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    kind: &'a Kind,
+    /// The patch itself is shown, not what it made.
+    is_strategic: bool,
+    patched: Value,
+    patch: Value,
+}
+
+impl<'a> Shown<'a> {
+    /// `patched` is what `body` has made of `current`.
+    pub fn new(kind: &'a Kind, patch_type: PatchType, current: &Value, patched: &Value, body: &[u8]) -> Self {
+        let patch = serde_json::from_slice(body).unwrap_or_default();
+        Self {
+            kind,
+            is_strategic: patch_type == PatchType::Strategic,
+            patched: patched.clone(),
+            patch: match patch_type {
+                PatchType::Json => touched(&patch, current),
+                PatchType::Merge | PatchType::Strategic => patch,
+            },
+        }
+    }
+
+    /// As Kubernetes shows it.
+    pub fn text(&self) -> String {
+        if self.is_strategic {
+            return go_text::printed(&self.patch);
+        }
+        let message = table().kind(self.kind.group, self.kind.version, self.kind.kind);
+        go_text::patched_json(message, &self.patched, &self.patch)
+    }
+}
+
+/// The objects that the operations of a JSON patch reach into, as an object of the same shape.
+fn touched(operations: &Value, current: &Value) -> Value {
+    let mut touched = Value::Object(serde_json::Map::new());
+    let operations = operations.as_array().into_iter().flatten();
+    for path in operations.filter_map(|operation| operation.get("path")?.as_str()) {
+        let Some((parent, _)) = path.rsplit_once('/') else {
+            continue;
+        };
+        let (mut at, mut known) = (&mut touched, Some(current));
+        for name in parent.split('/').skip(1) {
+            known = known.and_then(|known| known.get(name));
+            let Some(fields) = at.as_object_mut().filter(|_| known.is_some_and(Value::is_object)) else {
+                break;
+            };
+            at = fields
+                .entry(name)
+                .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        }
+    }
+    touched
+}
+
 fn json(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
-    let operations: Vec<Value> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let operations = match parsed(body)? {
+        Value::Array(operations) => operations,
+        other => return Err(undecodable(&other, "[]handlers.jsonPatchOp")),
+    };
+    if let Some(other) = operations.iter().find(|operation| !operation.is_object()) {
+        return Err(undecodable(other, "handlers.jsonPatchOp"));
+    }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
             "the allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
             operations.len()
         )));
     }
-    let patch: json_patch::Patch =
-        serde_json::from_value(Value::Array(operations)).map_err(|error| malformed(&error))?;
     let mut patched = current.clone();
-    json_patch::patch(&mut patched, &patch).map_err(|error| {
-        PatchError::Invalid(match error.kind {
-            PatchErrorKind::TestFailed => format!("testing value {} failed: test failed", error.path),
-            kind => format!("operation {} at {} failed: {kind}", error.operation, error.path),
-        })
-    })?;
+    for operation in operations {
+        let operation = lenient(operation, &patched);
+        let operation = serde_json::from_value(operation).map_err(|_| PatchError::Rejected)?;
+        json_patch::patch(&mut patched, &[operation]).map_err(|_| PatchError::Rejected)?;
+    }
     Ok(patched)
 }
 
+/// Upstream's `replace` of a field that is not there adds it, where the object that it would be in is there.
+fn lenient(mut operation: Value, object: &Value) -> Value {
+    let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default();
+    let is_new = text("op") == "replace"
+        && object.pointer(text("path")).is_none()
+        && text("path")
+            .rsplit_once('/')
+            .and_then(|(parent, _)| object.pointer(parent))
+            .is_some_and(Value::is_object);
+    if is_new && let Some(fields) = operation.as_object_mut() {
+        fields.insert("op".to_owned(), "add".into());
+    }
+    operation
+}
+
 fn object(body: &[u8]) -> Result<Value, PatchError> {
-    let patch: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    if patch.is_object() {
-        Ok(patch)
-    } else {
-        Err(PatchError::BadRequest("a patch must be a JSON object".to_owned()))
+    match parsed(body)? {
+        patch @ Value::Object(_) => Ok(patch),
+        other => Err(undecodable(&other, "map[string]interface {}")),
     }
 }
 
-fn malformed(error: &serde_json::Error) -> PatchError {
-    PatchError::BadRequest(format!("error decoding patch: {error}"))
+fn parsed(body: &[u8]) -> Result<Value, PatchError> {
+    serde_json::from_slice(body)
+        .map_err(|_| PatchError::BadRequest(format!("error decoding patch: {}", go_syntax::problem(body))))
+}
+
+fn undecodable(found: &Value, wanted: &str) -> PatchError {
+    PatchError::BadRequest(format!(
+        "error decoding patch: json: cannot unmarshal {} into Go value of type {wanted}",
+        go_kind(found)
+    ))
 }
 
 #[cfg(test)]
@@ -157,14 +245,16 @@ mod tests {
         let failing = [
             json!([{"op": "test", "path": "/data/x~1y", "value": "2"}]),
             json!([{"op": "remove", "path": "/data/none"}]),
+            json!([{"op": "jump", "path": "/"}]),
+            json!([{"op": "replace", "path": "/none/none", "value": 1}]),
         ];
         for patch in failing {
             assert!(
-                matches!(patched(PatchType::Json, &patch), Err(PatchError::Invalid(_))),
+                matches!(patched(PatchType::Json, &patch), Err(PatchError::Rejected)),
                 "{patch}"
             );
         }
-        for patch in [json!([{"op": "jump", "path": "/"}]), json!({}), json!([1])] {
+        for patch in [json!({}), json!([1])] {
             assert!(
                 matches!(patched(PatchType::Json, &patch), Err(PatchError::BadRequest(_))),
                 "{patch}"

@@ -4,7 +4,10 @@
 //! and `shape` brings every tree into one canonical form, so that equal objects have equal bytes whatever client
 //! wrote them.
 
+pub(crate) mod columns;
 mod go_json;
+pub(crate) mod go_syntax;
+pub(crate) mod go_text;
 mod protobuf;
 mod quantity;
 mod shape;
@@ -14,6 +17,7 @@ mod tree;
 
 pub(crate) use go_json::write_json;
 pub(crate) use quantity::value as quantity_value;
+pub(crate) use shape::{base64_offset, go_kind};
 
 use serde_json::{Map, Value};
 
@@ -41,19 +45,27 @@ pub enum DecodeError {
     #[error("{0}")]
     Malformed(String),
     /// A value of the wrong type: 400 in a body, 422 in what a patch made.
-    #[error("{0}")]
-    WrongType(String),
+    #[error("{context}: {problem}")]
+    WrongType {
+        /// Which object cannot be handled as what.
+        context: String,
+        /// What Go's decoder says.
+        problem: String,
+    },
 }
 
 /// Decodes the body of a create or an update of `kind`.
 ///
 /// A missing content type means JSON. Source: embedded-cluster.md 4.2, 4.3.
 pub fn decode(kind: &Kind, content_type: Option<&str>, body: &[u8]) -> Result<Decoded, DecodeError> {
+    // Of a group, there is one form for every version.
     let message = table::table()
         .kind(kind.group, kind.version, kind.kind)
+        .or_else(|| table::table().kind(kind.group, "v1", kind.kind))
         .ok_or_else(|| no_table(kind.kind))?;
     let tree = parse(message, kind.kind, content_type, body)?;
-    finish(kind, message, tree)
+    check_object(kind.kind, &tree.value, body)?;
+    finish(kind, message, tree, body)
 }
 
 /// Decodes a body that is not a stored object, by message name, e.g. `meta/v1.DeleteOptions` or `core/v1.Binding`.
@@ -96,6 +108,7 @@ pub fn clean(kind: &Kind, value: Value) -> Result<Decoded, DecodeError> {
             value,
             duplicates: Vec::new(),
         },
+        &[],
     )
 }
 
@@ -112,7 +125,10 @@ pub(crate) fn parse_untyped(
         .unwrap_or_default()
         .trim();
     let tree = match media_type.to_ascii_lowercase().as_str() {
-        "" | "application/json" => tree::from_json(body),
+        "" | "application/json" => tree::from_json(body).map_err(|_| {
+            let problem = go_syntax::problem(body);
+            format!("couldn't get version/kind; json parse error: {problem}")
+        }),
         "application/yaml" => tree::from_yaml(body),
         _ => {
             return Err(DecodeError::UnsupportedMediaType(
@@ -122,7 +138,8 @@ pub(crate) fn parse_untyped(
             ));
         }
     };
-    let tree = tree.map_err(|error| unrecognized(kind, &error))?;
+    let tree = tree.map_err(|error| unrecognized(kind, &error, body))?;
+    check_object(kind, &tree.value, body)?;
     let duplicates = tree
         .duplicates
         .iter()
@@ -135,11 +152,11 @@ pub(crate) fn parse_untyped(
 pub(crate) fn set_type(kind: &Kind, value: &mut Value) -> Result<(), DecodeError> {
     let api_version = kind.api_version();
     let Value::Object(fields) = value else {
-        let found = shape::go_kind(value);
-        return Err(unrecognized(
-            kind.kind,
-            &format!("json: cannot unmarshal {found} into Go value"),
-        ));
+        let problem = format!(
+            "json: cannot unmarshal {} into Go value of type {TYPE_META}",
+            go_kind(value)
+        );
+        return Err(unrecognized(kind.kind, &problem, &[]));
     };
     check_type(kind, &api_version, fields)?;
     fields.insert("apiVersion".to_owned(), Value::from(api_version));
@@ -169,16 +186,56 @@ pub(crate) fn quantity_nanos(text: &str) -> Option<i128> {
     quantity::value(text)
 }
 
-fn finish(kind: &Kind, message: &'static Message, mut tree: tree::Tree) -> Result<Decoded, DecodeError> {
+/// A body has to be an object that says of what type it is in texts.
+fn check_object(kind: &str, value: &Value, body: &[u8]) -> Result<(), DecodeError> {
+    let refuse = |problem: String| {
+        let problem =
+            format!("couldn't get version/kind; json parse error: json: cannot unmarshal {problem}");
+        Err(unrecognized(kind, &problem, body))
+    };
+    let fields = match value {
+        Value::Null => return Ok(()),
+        Value::Object(fields) => fields,
+        other => {
+            return refuse(format!("{} into Go value of type {TYPE_META}", go_kind(other)));
+        }
+    };
+    for name in ["apiVersion", "kind"] {
+        if let Some(other) = fields
+            .get(name)
+            .filter(|value| !value.is_string() && !value.is_null())
+        {
+            let found = go_kind(other);
+            return refuse(format!("{found} into Go struct field .{name} of type string"));
+        }
+    }
+    match fields.get("apiVersion").and_then(Value::as_str) {
+        Some(version) if version.matches('/').count() > 1 => {
+            let problem = format!("unexpected GroupVersion string: {version}");
+            Err(unrecognized(kind, &problem, body))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The type by which Go finds out of what type a body is.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+fn finish(
+    kind: &Kind,
+    message: &'static Message,
+    mut tree: tree::Tree,
+    body: &[u8],
+) -> Result<Decoded, DecodeError> {
     let api_version = kind.api_version();
+    if tree.value.is_null() {
+        tree.value = Value::Object(Map::new());
+    }
     let Value::Object(fields) = &mut tree.value else {
-        return Err(unrecognized(
-            kind.kind,
-            &format!(
-                "json: cannot unmarshal {} into Go value",
-                shape::go_kind(&tree.value)
-            ),
-        ));
+        let found = go_kind(&tree.value);
+        let problem = format!("json: cannot unmarshal {found} into Go value of type {TYPE_META}");
+        return Err(unrecognized(kind.kind, &problem, body));
     };
     check_type(kind, &api_version, fields)?;
     fields.insert("apiVersion".to_owned(), Value::from(api_version));
@@ -196,18 +253,34 @@ fn check_type(kind: &Kind, api_version: &str, fields: &Map<String, Value>) -> Re
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
     };
-    let version = given("apiVersion").unwrap_or(api_version);
-    if version != api_version {
-        return Err(DecodeError::Malformed(format!(
-            "the API version in the data ({version}) does not match the expected API version ({api_version})"
-        )));
+    let group_version = given("apiVersion").unwrap_or(api_version);
+    let name = given("kind").unwrap_or(kind.kind);
+    if group_version == api_version && name == kind.kind {
+        return Ok(());
     }
-    match given("kind") {
-        Some(name) if name != kind.kind => Err(DecodeError::Malformed(format!(
-            "{name} in version \"{}\" cannot be handled as a {}: the kind in the data does not match the expected kind",
-            kind.version, kind.kind
-        ))),
-        _ => Ok(()),
+    let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
+    let problem = if table::table().kind(group, version, name).is_some() {
+        let expected = package(kind.group);
+        format!(
+            "converting ({version}.{name}) to ({expected}.{}): unknown conversion",
+            kind.kind
+        )
+    } else {
+        format!(
+            "no kind \"{name}\" is registered for version \"{group_version}\" in scheme \"pkg/runtime/scheme.go:110\""
+        )
+    };
+    Err(DecodeError::Malformed(format!(
+        "{name} in version \"{version}\" cannot be handled as a {}: {problem}",
+        kind.kind
+    )))
+}
+
+/// The Go package of the types of a group.
+fn package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        other => other.split('.').next().unwrap_or_default(),
     }
 }
 
@@ -224,11 +297,14 @@ fn parse(
         .unwrap_or_default()
         .trim();
     match media_type.to_ascii_lowercase().as_str() {
-        "" | "application/json" => tree::from_json(body).map_err(|error| unrecognized(kind, &error)),
-        "application/yaml" => tree::from_yaml(body).map_err(|error| unrecognized(kind, &error)),
+        "" | "application/json" => tree::from_json(body).map_err(|_| {
+            let problem = go_syntax::problem(body);
+            unrecognized(kind, &format!("couldn't get version/kind; json parse error: {problem}"), body)
+        }),
+        "application/yaml" => tree::from_yaml(body).map_err(|error| unrecognized(kind, &error, body)),
         "application/vnd.kubernetes.protobuf" => protobuf::decode(message, body)
             .map(|value| tree::Tree { value, duplicates: Vec::new() })
-            .map_err(|error| DecodeError::Malformed(format!("the object provided is unrecognized (must be of type {kind}): {error}"))),
+            .map_err(|error| unrecognized(kind, &error, body)),
         _ => Err(DecodeError::UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: application/json, \
              application/yaml, application/vnd.kubernetes.protobuf"
@@ -255,15 +331,32 @@ fn decoded(shaped: shape::Shaped, duplicates: &[String]) -> Decoded {
 }
 
 fn wrong_type(kind: &str, version: &str, error: &str) -> DecodeError {
-    DecodeError::WrongType(format!(
-        "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
+    DecodeError::WrongType {
+        context: format!("{kind} in version \"{version}\" cannot be handled as a {kind}"),
+        problem: error.to_owned(),
+    }
+}
+
+fn unrecognized(kind: &str, error: &str, body: &[u8]) -> DecodeError {
+    DecodeError::Malformed(format!(
+        "the object provided is unrecognized (must be of type {kind}): {error} ({})",
+        summary(body)
     ))
 }
 
-fn unrecognized(kind: &str, error: &str) -> DecodeError {
-    DecodeError::Malformed(format!(
-        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {error}"
-    ))
+/// The beginning of a body: as it is when it looks like JSON, else in hexadecimal digits.
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let shown = body.get(..SHOWN).unwrap_or(body);
+    let rest = if body.len() > SHOWN { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{rest}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let digits: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{}{rest}", digits.concat())
+        }
+    }
 }
 
 fn no_table(name: &str) -> DecodeError {

@@ -40,7 +40,7 @@ impl Api {
             let mut decoded = target.clean(applied.object).map_err(from_decode)?;
             decoded.strict_errors.extend(duplicates.iter().cloned());
             owners::put(&mut decoded.object, &applied.managers);
-            options.accept_patch(decoded)
+            options.accept_patch(decoded, || body.to_string())
         };
         for _ in 0..TRIES {
             let key = Key::new(target.namespace.as_deref().unwrap_or_default(), name);

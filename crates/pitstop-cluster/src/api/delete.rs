@@ -10,16 +10,17 @@ use pitstop_api::keys::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
 use serde_json::Value;
 
 use super::admission;
+use super::options::dry_run_problem;
 use super::read::filter_of;
 use super::route::Target;
 use super::status::{self, Failure};
 use super::update::Next;
-use super::write::from_decode;
-use super::{Api, Body, Call, metadata, present};
+use super::write::draft;
+use super::{Api, Body, Call, metadata, params, present};
 use crate::admission::Operation;
 use crate::custom::definition::FINALIZER;
-use crate::kinds::{Kind, Subresource};
-use crate::schema;
+use crate::kinds::{FieldError, Kind, Subresource};
+use crate::schema::{self, DecodeError};
 use crate::store::{ListQuery, Stored, WriteError};
 
 /// Repeats of a delete that others' writes get in the way of.
@@ -55,8 +56,8 @@ enum Fate {
     Same,
     /// It is marked and waits.
     Marked(Value),
-    /// It goes.
-    Gone,
+    /// It goes, and this is the last that is shown of it.
+    Gone(Value),
 }
 
 /// What became of an object.
@@ -77,8 +78,8 @@ impl Api {
         self.admit_delete(target, call, &options, &old, &mut warnings)
             .await?;
         let answer = match self.delete_one(kind, stored, &options).await? {
-            Deleted::Gone(stored) if !kind.graceful_deletion => {
-                let body = status::success(StatusCode::OK, kind, name, stored.uid());
+            Deleted::Gone(stored) if !shows_deleted(kind) => {
+                let body = status::deleted(kind, name, stored.uid());
                 super::json(StatusCode::OK, body.to_string())
             }
             Deleted::Waits(stored) | Deleted::Gone(stored) => {
@@ -129,14 +130,13 @@ impl Api {
         let mut items = Vec::new();
         let mut warnings = Vec::new();
         for stored in page.items {
-            let old = self.shown_to(target, stored.clone()).await?.decode();
+            let shown = self.shown_to(target, stored.clone()).await?;
+            let old = shown.decode();
             self.admit_delete(target, call, &options, &old, &mut warnings)
                 .await?;
+            let as_listed = present::nested(kind, &shown);
             match self.delete_one(kind, stored, &options).await {
-                Ok(Deleted::Waits(stored) | Deleted::Gone(stored)) => {
-                    let stored = self.shown_to(target, stored).await?;
-                    items.push(present::value(kind, &stored));
-                }
+                Ok(Deleted::Waits(_) | Deleted::Gone(_)) => items.push(as_listed),
                 // Someone else was faster: it is gone all the same.
                 Err(failure) if failure.is_not_found() => {}
                 Err(failure) => return Err(failure),
@@ -144,7 +144,7 @@ impl Api {
         }
         let list = serde_json::json!({
             "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-            "metadata": {"resourceVersion": self.store.version().to_string()}, "items": items,
+            "metadata": {"resourceVersion": page.version.to_string()}, "items": items,
         });
         let answer = super::json(StatusCode::OK, list.to_string());
         Ok(super::with_warnings(answer, &warnings))
@@ -171,9 +171,14 @@ impl Api {
             let old = stored.decode();
             let fate = fate(kind, &held_by_objects(kind, &old), options, self.clock.now());
             if options.dry_run {
+                let preview = |new: Value| {
+                    let draft = draft(kind, collected, new);
+                    Arc::new(self.store.preview(key.clone(), draft, stored.version))
+                };
                 return Ok(match fate {
-                    Fate::Gone => Deleted::Gone(stored),
-                    Fate::Same | Fate::Marked(_) => Deleted::Waits(stored),
+                    Fate::Gone(last) => Deleted::Gone(preview(last)),
+                    Fate::Marked(new) => Deleted::Waits(preview(new)),
+                    Fate::Same => Deleted::Waits(stored),
                 });
             }
             let outcome = match fate {
@@ -184,12 +189,15 @@ impl Api {
                         .await
                         .map(Deleted::Waits)
                 }
-                Fate::Gone => {
+                Fate::Gone(last) => {
                     let removed = self
                         .store
                         .remove(collected.id, &key, stored.version, kind.durability);
                     match removed {
-                        Ok(commit) => commit.durable().await.map(Deleted::Gone),
+                        Ok(commit) => commit.durable().await.map(|gone| {
+                            let last = draft(kind, collected, last);
+                            Deleted::Gone(Arc::new(self.store.preview(key.clone(), last, gone.version)))
+                        }),
                         Err(error) => Err(error),
                     }
                 }
@@ -232,22 +240,13 @@ impl DeleteOptions {
                 call.content_type(),
                 &call.body,
             );
-            Self::from_object(&decoded.map_err(from_decode)?.object)?
+            let options = decoded.map_err(from_decode)?.object;
+            check_type(&options)?;
+            Self::from_object(&options)?
         };
-        if options.grace.is_none() {
-            options.grace = call.params.number("gracePeriodSeconds");
+        if call.body.is_empty() {
+            options = Self::from_object(&from_query(call)?)?;
         }
-        if options.propagation.is_none() {
-            options.propagation = call
-                .params
-                .get("propagationPolicy")
-                .map(Propagation::parse)
-                .transpose()?;
-        }
-        if options.propagation.is_none() && call.params.get("orphanDependents").is_some() {
-            options.propagation = Some(Propagation::from_orphan(call.params.flag("orphanDependents")));
-        }
-        options.dry_run |= call.params.get("dryRun").is_some();
         // Negative is as short as it gets without force.
         options.grace = options.grace.map(|grace| if grace < 0 { 1 } else { grace });
         Ok(options)
@@ -255,6 +254,10 @@ impl DeleteOptions {
 
     /// From the object in a body.
     pub(super) fn from_object(object: &Value) -> Result<Self, Failure> {
+        let errors = problems(object);
+        if !errors.is_empty() {
+            return Err(Failure::invalid_options("DeleteOptions", &errors));
+        }
         let text = |pointer: &str| {
             object
                 .pointer(pointer)
@@ -262,9 +265,7 @@ impl DeleteOptions {
                 .filter(|t| !t.is_empty())
                 .map(str::to_owned)
         };
-        let policy = text("/propagationPolicy")
-            .map(|p| Propagation::parse(&p))
-            .transpose()?;
+        let policy = text("/propagationPolicy").and_then(|policy| Propagation::parse(&policy));
         let orphan = object.get("orphanDependents").and_then(Value::as_bool);
         Ok(Self {
             grace: object.get("gracePeriodSeconds").and_then(Value::as_i64),
@@ -303,11 +304,16 @@ impl DeleteOptions {
     /// Is the object the one that is meant?
     pub(super) fn check(&self, kind: &Kind, name: &str, stored: &Stored) -> Result<(), Failure> {
         let mismatch = |what: &str, wanted: &str, found: &str| {
+            let guess = if what == "UID" {
+                "deleted and then recreated"
+            } else {
+                "modified"
+            };
             let why = format!(
                 "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object \
-                 might have been deleted and then recreated"
+                 might have been {guess}"
             );
-            Err(Failure::conflict(kind, name, &why))
+            Err(Failure::unmet(kind, name, &why))
         };
         match (&self.uid, &self.version) {
             (Some(uid), _) if uid != stored.uid() => mismatch("UID", uid, stored.uid()),
@@ -320,21 +326,91 @@ impl DeleteOptions {
 }
 
 impl Propagation {
-    fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &str) -> Option<Self> {
         match text {
-            "Orphan" => Ok(Self::Orphan),
-            "Foreground" => Ok(Self::Foreground),
-            "Background" => Ok(Self::Background),
-            other => Err(Failure::unprocessable(format!(
-                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"{other}\": \
-                 supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-            ))),
+            "Orphan" => Some(Self::Orphan),
+            "Foreground" => Some(Self::Foreground),
+            "Background" => Some(Self::Background),
+            _ => None,
         }
     }
 
     fn from_orphan(orphan: bool) -> Self {
         if orphan { Self::Orphan } else { Self::Background }
     }
+}
+
+/// Is a delete answered with the object that has gone, and not with a Status?
+fn shows_deleted(kind: &Kind) -> bool {
+    const SHOWN: [&str; 7] = [
+        "pods",
+        "podtemplates",
+        "services",
+        "serviceaccounts",
+        "resourcequotas",
+        "persistentvolumeclaims",
+        "persistentvolumes",
+    ];
+    kind.group.is_empty() && SHOWN.contains(&kind.plural)
+}
+
+/// The options that a query has, in the form of a body.
+fn from_query(call: &Call) -> Result<Value, Failure> {
+    let mut options = serde_json::Map::new();
+    if let Some(seconds) = call.params.get("gracePeriodSeconds") {
+        options.insert("gracePeriodSeconds".to_owned(), params::integer(seconds)?.into());
+    }
+    if let Some(policy) = call.params.get("propagationPolicy") {
+        options.insert("propagationPolicy".to_owned(), policy.into());
+    }
+    if call.params.get("orphanDependents").is_some() {
+        options.insert(
+            "orphanDependents".to_owned(),
+            call.params.flag("orphanDependents").into(),
+        );
+    }
+    let dry_run: Vec<&str> = call.params.all("dryRun").collect();
+    if !dry_run.is_empty() {
+        options.insert("dryRun".to_owned(), dry_run.into());
+    }
+    Ok(options.into())
+}
+
+/// A body that says of what type it is must be right. Kubernetes does not type these failures.
+fn check_type(options: &Value) -> Result<(), Failure> {
+    let text = |name: &str| options.get(name).and_then(Value::as_str).unwrap_or_default();
+    match text("kind") {
+        "" | "DeleteOptions" => Ok(()),
+        kind => Err(Failure::untyped(format!(
+            "no kind \"{kind}\" is registered for version \"{}\" in scheme \"pkg/runtime/scheme.go:110\"",
+            text("apiVersion")
+        ))),
+    }
+}
+
+/// What cannot be decoded is not typed either.
+fn from_decode(error: DecodeError) -> Failure {
+    match error {
+        DecodeError::WrongType { problem, .. } => Failure::untyped(problem),
+        other => super::write::from_decode(other),
+    }
+}
+
+/// What is wrong with options.
+fn problems(options: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let policy = options.get("propagationPolicy").and_then(Value::as_str);
+    if let (Some(policy), Some(_)) = (policy, options.get("orphanDependents")) {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(FieldError::invalid("propagationPolicy", policy, why));
+    }
+    if let Some(policy) = policy.filter(|policy| Propagation::parse(policy).is_none()) {
+        let supported = ["Foreground", "Background", "Orphan", "nil"];
+        errors.push(FieldError::not_supported("propagationPolicy", policy, &supported));
+    }
+    let dry_run = options.get("dryRun").and_then(Value::as_array);
+    errors.extend(dry_run.and_then(|values| dry_run_problem(values)));
+    errors
 }
 
 /// Decides what a delete comes to.
@@ -362,10 +438,23 @@ fn fate(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fa
         return changed(new, old);
     }
     if !metadata::is_held(kind, &new) {
-        return Fate::Gone;
+        if kind.graceful_deletion {
+            end(&mut new, old, now);
+        }
+        return Fate::Gone(new);
     }
     mark(kind, &mut new, old, now);
     changed(new, old)
+}
+
+/// The last state of an object that goes at once: its time is up now.
+fn end(new: &mut Value, old: &Value, now: Timestamp) {
+    if !metadata::is_deleting(old) {
+        metadata::raise_generation(new);
+        set_deadline(new, now, 0);
+    } else if let Some(metadata) = metadata::metadata_mut(new) {
+        metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+    }
 }
 
 fn changed(new: Value, old: &Value) -> Fate {
@@ -449,6 +538,12 @@ fn mark(kind: &Kind, new: &mut Value, old: &Value, now: Timestamp) {
         .parse::<Timestamp>()
         .map_or(now, |at| at.min(now));
     set_deadline(new, deadline, 0);
+    if kind.subresources.contains(&Subresource::Finalize)
+        && let Some(metadata) = metadata::metadata_mut(new)
+    {
+        // A namespace has no grace, not even none.
+        metadata.remove("deletionGracePeriodSeconds");
+    }
     if first {
         metadata::raise_generation(new);
     }

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -70,6 +72,16 @@ impl Documents {
         }
     }
 
+    /// Is there such a document?
+    pub(super) fn has(&self, route: &Route) -> bool {
+        match route {
+            Route::Group(name) => self.groups().contains(&name.as_str()),
+            Route::Resources(version) => self.resources(version).is_some(),
+            Route::Objects(_) => false,
+            _ => true,
+        }
+    }
+
     /// Answers a GET of such a document.
     pub(super) fn answer(
         &self,
@@ -98,24 +110,26 @@ impl Documents {
                 }
                 ok(&group)
             }
-            Route::Resources(version) => ok(&self.resources(version).ok_or_else(Failure::no_such_path)?),
+            Route::Resources(version) => ok(&self.resources(version).ok_or_else(|| {
+                let group = version.split_once('/').map_or("", |(group, _)| group);
+                if group.is_empty() || self.groups().contains(&group) {
+                    Failure::no_such_path()
+                } else {
+                    Failure::no_such_page()
+                }
+            })?),
             Route::OpenApiV2 => Ok(openapi::v2(accept)),
             Route::OpenApiV3 => ok(&openapi::index(&self.described(), &self.openapi)),
             Route::OpenApiV3Group(path) => {
-                openapi::group(&self.described(), &self.openapi, path).ok_or_else(Failure::no_such_path)
+                openapi::group(&self.described(), &self.openapi, path).ok_or_else(Failure::no_such_document)
             }
-            Route::Group(_) | Route::Objects(_) => Err(Failure::no_such_path()),
+            Route::Group(_) | Route::Objects(_) => Err(Failure::no_such_page()),
         }
     }
 
     /// The groups besides core, in the order of the table.
     fn groups(&self) -> Vec<&'static str> {
-        distinct(
-            self.kinds
-                .iter()
-                .map(|k| k.group)
-                .filter(|group| !group.is_empty()),
-        )
+        groups_of(&self.kinds)
     }
 
     fn group(&self, name: &str) -> Value {
@@ -132,10 +146,14 @@ impl Documents {
         let kinds = self.kinds.iter().filter(|k| k.api_version() == group_version);
         let resources: Vec<Value> = kinds.flat_map(|kind| legacy_entries(kind)).collect();
         (!resources.is_empty()).then(|| {
-            json!({
-                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
-                "resources": resources,
-            })
+            let mut list = json!({
+                "kind": "APIResourceList", "groupVersion": group_version, "resources": resources,
+            });
+            // The oldest document of all has no version.
+            if let (Some(list), true) = (list.as_object_mut(), group_version.contains('/')) {
+                list.insert("apiVersion".to_owned(), "v1".into());
+            }
+            list
         })
     }
 }
@@ -198,7 +216,10 @@ fn wants_aggregated(header: &str) -> bool {
 }
 
 fn aggregated(kinds: &[&'static Kind], wanted: impl Fn(&&str) -> bool) -> Value {
-    let groups = distinct(kinds.iter().map(|k| k.group).filter(wanted));
+    let groups: Vec<&str> = std::iter::once("")
+        .chain(groups_of(kinds))
+        .filter(wanted)
+        .collect();
     let items: Vec<Value> = groups
         .into_iter()
         .map(|group| {
@@ -228,7 +249,8 @@ fn aggregated(kinds: &[&'static Kind], wanted: impl Fn(&&str) -> bool) -> Value 
 }
 
 fn aggregated_entry(kind: &Kind) -> Value {
-    let response_kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    // Of the group and version under which it is listed.
+    let response_kind = json!({"group": "", "version": "", "kind": kind.kind});
     let subresources: Vec<Value> = kind
         .subresources
         .iter()
@@ -279,6 +301,10 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     });
     if let Some(entry) = entry.as_object_mut() {
         insert_names(entry, kind);
+        // Reviews are answered and not stored.
+        if kind.verbs.contains(&"get") {
+            entry.insert("storageVersionHash".to_owned(), storage_hash(kind).into());
+        }
     }
     let below = kind.subresources.iter().map(|sub| {
         let (name, body, verbs) = match sub {
@@ -326,7 +352,7 @@ fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
 }
 
 fn core(kind: &str) -> Value {
-    json!({"group": "", "version": "v1", "kind": kind})
+    json!({"group": "", "version": "", "kind": kind})
 }
 
 fn foreign(kind: &Kind) -> Value {
@@ -340,6 +366,55 @@ fn insert_names(entry: &mut Map<String, Value>, kind: &Kind) {
     if !kind.categories.is_empty() {
         entry.insert("categories".to_owned(), kind.categories.into());
     }
+}
+
+/// The groups besides core, the more important ones first.
+fn groups_of(kinds: &[&'static Kind]) -> Vec<&'static str> {
+    let mut groups = distinct(
+        kinds
+            .iter()
+            .map(|kind| kind.group)
+            .filter(|group| !group.is_empty()),
+    );
+    groups.sort_by_key(|group| {
+        GROUPS
+            .iter()
+            .position(|known| known == group)
+            .unwrap_or(GROUPS.len())
+    });
+    groups
+}
+
+/// In the order in which Kubernetes lists them, from which clients take the first that has a resource.
+const GROUPS: [&str; 20] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+/// Tells whether objects of a kind are stored in the form in which they were.
+fn storage_hash(kind: &Kind) -> String {
+    let (group, _) = kind.stored_as;
+    let named = format!("{group}/{}/{}", kind.version, kind.kind);
+    let digest = ring::digest::digest(&ring::digest::SHA256, named.as_bytes());
+    STANDARD.encode(digest.as_ref().get(..8).unwrap_or_default())
 }
 
 fn distinct<'a>(items: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

@@ -13,7 +13,7 @@ use super::admission;
 use super::delete::DeleteOptions;
 use super::options::WriteOptions;
 use super::route::Target;
-use super::status::Failure;
+use super::status::{self, Failure};
 use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
@@ -46,10 +46,14 @@ impl Api {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
         let options = WriteOptions::parse(call)?;
-        let decoded = schema::decode_as(kinds::EVICTION_MESSAGE, call.content_type(), &call.body);
-        let eviction = options.accept(kind, decoded.map_err(from_decode)?)?.object;
-        let given = metadata::text(&eviction, "name");
-        if !given.is_empty() && given != name {
+        let decoded = schema::decode(&kinds::EVICTION, call.content_type(), &call.body).or_else(|error| {
+            // Clients of old still speak its beta version.
+            schema::decode(&kinds::EVICTION_BETA, call.content_type(), &call.body).map_err(|_| error)
+        });
+        let eviction = options
+            .accept(&kinds::EVICTION, decoded.map_err(from_decode)?)?
+            .object;
+        if metadata::text(&eviction, "name") != name {
             return Err(Failure::bad_request(
                 "name in URL does not match name in Eviction object",
             ));
@@ -77,10 +81,7 @@ impl Api {
             self.delete_one(kind, stored, &delete.of_uid(metadata::text(&pod, "uid")))
                 .await?;
         }
-        let done = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-        });
-        let answer = super::json(StatusCode::CREATED, done.to_string());
+        let answer = super::json(StatusCode::CREATED, status::created().to_string());
         Ok(super::with_warnings(answer, &warnings))
     }
 

@@ -104,7 +104,7 @@ pub(super) fn place(kind: &Kind, object: &mut Value, namespace: Option<&str>) ->
 /// What a new object's `metadata` starts with, but for its name.
 pub(super) fn begin(kind: &Kind, object: &mut Value, uid: String, now: Timestamp) -> Result<(), Failure> {
     if !text(object, "resourceVersion").is_empty() {
-        return Err(Failure::bad_request(
+        return Err(Failure::untyped(
             "resourceVersion should not be set on objects to be created",
         ));
     }
@@ -139,13 +139,16 @@ pub(super) fn keep_server_fields(new: &mut Value, old: &Value) {
         "namespace",
         "uid",
         "creationTimestamp",
-        "deletionTimestamp",
         "generation",
         "resourceVersion",
         "managedFields",
     ];
     for field in fields {
         keep(metadata, old, field);
+    }
+    // One that a client makes up is refused.
+    if is_deleting(old) {
+        keep(metadata, old, "deletionTimestamp");
     }
     if metadata.get("deletionGracePeriodSeconds").is_none() || !is_deleting(old) {
         keep(metadata, old, "deletionGracePeriodSeconds");

@@ -2,6 +2,7 @@
 //!
 //! Source: embedded-cluster.md 6.1 and 6.5.
 
+use http::Method;
 use serde_json::Value;
 
 use super::Call;
@@ -30,19 +31,26 @@ enum FieldValidation {
     Ignore,
 }
 
+/// What is wrong with the values of `dryRun`.
+pub(super) fn dry_run_problem(values: &[Value]) -> Option<FieldError> {
+    let is_wrong = values.iter().any(|value| value != "All");
+    is_wrong.then(|| FieldError::not_supported("dryRun", values.to_vec(), &["All"]))
+}
+
 impl WriteOptions {
     /// Checks the parameters of a write.
     ///
     /// Source: embedded-cluster.md 6.5.
     pub(super) fn parse(call: &Call) -> Result<Self, Failure> {
+        let options = match call.method {
+            Method::PUT => "UpdateOptions",
+            Method::PATCH => "PatchOptions",
+            _ => "CreateOptions",
+        };
         let mut errors = Vec::new();
-        let mut dry_run = false;
-        for value in call.params.all("dryRun").filter(|v| !v.is_empty()) {
-            dry_run = true;
-            if value != "All" {
-                errors.push(FieldError::not_supported("dryRun", value, &["All"]));
-            }
-        }
+        let asked: Vec<Value> = call.params.all("dryRun").map(Value::from).collect();
+        let dry_run = !asked.is_empty();
+        errors.extend(dry_run_problem(&asked));
         let validation = match call.params.get("fieldValidation") {
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
@@ -51,7 +59,7 @@ impl WriteOptions {
                 errors.push(FieldError::not_supported(
                     "fieldValidation",
                     other,
-                    &["Ignore", "Strict", "Warn"],
+                    &["", "Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
             }
@@ -77,7 +85,7 @@ impl WriteOptions {
         if errors.is_empty() {
             Ok(Self { dry_run, validation })
         } else {
-            Err(Failure::invalid_options("CreateOptions", &errors))
+            Err(Failure::invalid_options(options, &errors))
         }
     }
 
@@ -105,17 +113,21 @@ impl WriteOptions {
         }
     }
 
-    /// The same for what a patch made.
-    pub(super) fn accept_patch(self, decoded: Decoded) -> Result<Wanted, Failure> {
+    /// The same for what a patch made; `patched` shows it.
+    pub(super) fn accept_patch(
+        self,
+        decoded: Decoded,
+        patched: impl FnOnce() -> String,
+    ) -> Result<Wanted, Failure> {
         let Decoded {
             object,
             strict_errors,
         } = decoded;
         match self.validation {
-            FieldValidation::Strict if !strict_errors.is_empty() => Err(Failure::unprocessable(format!(
-                "\"\" is invalid: patch: Invalid value: strict decoding error: {}",
-                strict_errors.join(", ")
-            ))),
+            FieldValidation::Strict if !strict_errors.is_empty() => Err(Failure::invalid_patch(
+                patched(),
+                &format!("strict decoding error: {}", strict_errors.join(", ")),
+            )),
             FieldValidation::Strict | FieldValidation::Ignore => Ok(Wanted {
                 object,
                 warnings: Vec::new(),

@@ -187,7 +187,8 @@ fn manager_of(call: &Call) -> String {
     let agent = call.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     let name = agent
         .and_then(|agent| agent.split('/').next())
-        .unwrap_or_default();
+        .filter(|name| !name.is_empty())
+        .unwrap_or("unknown");
     name.chars()
         .filter(|c| !c.is_control())
         .take(MAX_MANAGER)

@@ -1,5 +1,7 @@
 //! Query parameters.
 
+use super::status::Failure;
+
 /// The parameters of a request, decoded. Unknown ones are nobody's business.
 #[derive(Debug, Default)]
 pub(crate) struct Params(Vec<(String, String)>);
@@ -40,16 +42,22 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Is a parameter `true` or `1`?
+    /// Is a parameter there, and neither `false` nor `0`?
     pub(super) fn flag(&self, name: &str) -> bool {
         self.get(name)
-            .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+            .is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 
-    /// A parameter as a number; `None` when it is absent or no number.
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.get(name)?.parse().ok()
+    /// A parameter as a number.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
+        self.get(name).map(integer).transpose()
     }
+}
+
+/// A number of a query, or the 400 that says that it is none.
+pub(super) fn integer(text: &str) -> Result<i64, Failure> {
+    let parsed = text.parse();
+    parsed.map_err(|_| Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
 }
 
 /// Resolves `%XX`. What is not valid UTF-8 afterwards is replaced, and then matches nothing.

@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::accept;
 use super::params::Params;
+use super::status::Failure;
 use crate::custom::column;
-use crate::kinds::{self, Kind, event};
+use crate::kinds::{self, FieldError, Kind, event};
+use crate::schema::columns;
 use crate::store::Stored;
 
 /// How objects are shown.
@@ -19,8 +21,8 @@ pub(super) enum Form {
     Whole,
     /// Only `metadata`.
     Metadata,
-    /// As rows.
-    Table(Include),
+    /// As rows, in the beta version of the table if that is asked for.
+    Table(Include, bool),
 }
 
 /// What a row carries besides its cells.
@@ -34,27 +36,56 @@ pub(super) enum Include {
     Object,
 }
 
-/// The form that a request asks for. JSON is the answer whenever no clause is understood: clients decode by the
-/// content type of the answer.
-pub(super) fn form(accept: &str, params: &Params) -> Form {
+/// The form that a request asks for. JSON is the answer to who takes one of the other representations: clients decode
+/// by the content type of the answer. Who takes none of them is refused.
+pub(super) fn form(accept: &str, params: &Params, offered: &[&str]) -> Result<Form, Failure> {
+    let mut takes_json = false;
+    let mut takes_other = accept.is_empty() || offered.is_empty();
     for clause in accept::clauses(accept) {
         if !clause.is_json() {
+            // Another encoding of a form that is known.
+            takes_other |= offered.contains(&clause.media_type) && is_known_form(clause.parameter("as"));
             continue;
         }
+        takes_json = true;
+        let version = clause.parameter("v");
         match clause.parameter("as") {
-            "" => return Form::Whole,
-            "Table" if matches!(clause.parameter("v"), "v1" | "v1beta1") => {
-                return Form::Table(match params.get("includeObject") {
+            // Discovery looks at the header itself.
+            "" | "APIGroupDiscoveryList" => return Ok(Form::Whole),
+            "Table" if matches!(version, "v1" | "v1beta1") => {
+                let include = match params.get("includeObject") {
                     Some("None") => Include::None,
                     Some("Object") => Include::Object,
-                    _ => Include::Metadata,
-                });
+                    Some("Metadata") | None => Include::Metadata,
+                    Some(other) => return Err(unknown_include(other)),
+                };
+                return Ok(Form::Table(include, version == "v1beta1"));
             }
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => return Form::Metadata,
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => return Ok(Form::Metadata),
             _ => {}
         }
     }
-    Form::Whole
+    if takes_other {
+        Ok(Form::Whole)
+    } else {
+        Err(Failure::not_acceptable(offered, takes_json))
+    }
+}
+
+fn is_known_form(name: &str) -> bool {
+    matches!(
+        name,
+        "" | "Table" | "PartialObjectMetadata" | "PartialObjectMetadataList"
+    )
+}
+
+fn unknown_include(given: &str) -> Failure {
+    let error = FieldError::invalid(
+        "includeObject",
+        given,
+        "must be 'Metadata', 'Object', 'None', or empty",
+    );
+    Failure::bad_request(format!("Unable to convert to Table as requested: {error}"))
 }
 
 /// The object in the form of a kind that may not be the one it is stored as.
@@ -101,22 +132,56 @@ pub(super) fn one(kind: &Kind, form: Form, stored: &Stored, now: Timestamp) -> B
     match form {
         Form::Whole => whole(kind, stored),
         Form::Metadata => metadata_only(stored),
-        Form::Table(include) => table(
+        Form::Table(include, beta) => table(
             kind,
+            beta,
             &stored.version.to_string(),
-            vec![row(kind, include, stored, now)],
-            true,
+            vec![row(kind, include, beta, stored, now)],
         ),
     }
+}
+
+/// An object that was not stored: it has no version.
+pub(super) fn unstored(kind: &Kind, form: Form, stored: &Stored, now: Timestamp) -> Bytes {
+    let body = one(kind, form, stored, now);
+    let Ok(mut object) = serde_json::from_slice::<Value>(&body) else {
+        return body;
+    };
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("resourceVersion");
+    }
+    object.to_string().into()
 }
 
 /// One object in a list or a metadata list.
 pub(super) fn item(kind: &Kind, form: Form, stored: &Stored) -> Bytes {
     if form == Form::Metadata {
         metadata_only(stored)
-    } else {
+    } else if kind.is_custom() {
         whole(kind, stored)
+    } else {
+        within_list(&whole(kind, stored))
     }
+}
+
+/// An object of a built-in kind does not say among others of what kind it is.
+fn within_list(object: &Bytes) -> Bytes {
+    const METADATA: &[u8] = b"\"metadata\":";
+    // The layout of stored objects: their type, then their metadata.
+    match object.windows(METADATA.len()).position(|part| part == METADATA) {
+        Some(at) => [b"{", object.get(at..).unwrap_or_default()].concat().into(),
+        None => object.clone(),
+    }
+}
+
+/// The same as a value.
+pub(super) fn nested(kind: &Kind, stored: &Stored) -> Value {
+    let mut object = value(kind, stored);
+    if let (Some(fields), false) = (object.as_object_mut(), kind.is_custom()) {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    object
 }
 
 fn metadata_only(stored: &Stored) -> Bytes {
@@ -131,33 +196,41 @@ fn metadata_only(stored: &Stored) -> Bytes {
 }
 
 /// A table.
-pub(super) fn table(kind: &Kind, version: &str, rows: Vec<Value>, with_columns: bool) -> Bytes {
-    table_of(kind, json!({"resourceVersion": version}), rows, with_columns)
+fn table(kind: &Kind, beta: bool, version: &str, rows: Vec<Value>) -> Bytes {
+    table_of(kind, beta, json!({"resourceVersion": version}), rows)
 }
 
 /// A table with list metadata.
-pub(super) fn table_of(kind: &Kind, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Bytes {
-    let columns: Vec<Value> = if with_columns { columns(kind) } else { Vec::new() };
+pub(super) fn table_of(kind: &Kind, beta: bool, metadata: Value, rows: Vec<Value>) -> Bytes {
     let mut table = Map::new();
     table.insert("kind".to_owned(), "Table".into());
-    table.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
+    table.insert("apiVersion".to_owned(), meta_version(beta).into());
     table.insert("metadata".to_owned(), metadata);
-    table.insert("columnDefinitions".to_owned(), columns.into());
+    table.insert("columnDefinitions".to_owned(), columns(kind).into());
     table.insert("rows".to_owned(), rows.into());
     Value::Object(table).to_string().into()
+}
+
+fn meta_version(beta: bool) -> &'static str {
+    if beta {
+        "meta.k8s.io/v1beta1"
+    } else {
+        "meta.k8s.io/v1"
+    }
 }
 
 fn columns(kind: &Kind) -> Vec<Value> {
     let column = |c: &kinds::Column| {
         json!({
-            "name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority,
+            "name": c.name, "type": c.kind, "format": c.format, "priority": c.priority,
+            "description": columns::description(kind.group, kind.plural, c.name),
         })
     };
     kind.columns.iter().map(column).collect()
 }
 
 /// One row of a table.
-pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp) -> Value {
+pub(super) fn row(kind: &Kind, include: Include, beta: bool, stored: &Stored, now: Timestamp) -> Value {
     let object = value(kind, stored);
     let cells = match kind.column_paths {
         Some(paths) => custom_cells(kind, paths, &object, now),
@@ -168,8 +241,8 @@ pub(super) fn row(kind: &Kind, include: Include, stored: &Stored, now: Timestamp
         Include::None => Value::Null,
         Include::Object => object,
         Include::Metadata => json!({
-            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-            "metadata": object.get("metadata"),
+            "kind": "PartialObjectMetadata", "apiVersion": meta_version(beta),
+            "metadata": row_metadata(&object),
         }),
     };
     let mut row = json!({"cells": cells, "object": object});
@@ -187,12 +260,30 @@ fn custom_cells(kind: &Kind, paths: &[&str], object: &Value, now: Timestamp) -> 
         .collect()
 }
 
+/// Metadata in a row. An annotation that stands for a field of older versions is none there.
+fn row_metadata(object: &Value) -> Option<Value> {
+    let mut metadata = object.get("metadata").cloned();
+    let annotations = metadata
+        .as_mut()
+        .and_then(|metadata| metadata.get_mut("annotations"))
+        .and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.remove(pitstop_api::keys::TEMPLATE_GENERATION);
+        if annotations.is_empty()
+            && let Some(metadata) = metadata.as_mut().and_then(Value::as_object_mut)
+        {
+            metadata.remove("annotations");
+        }
+    }
+    metadata
+}
+
 /// A bookmark's object.
 ///
 /// Source: embedded-cluster.md 8, rule 5.
 pub(super) fn bookmark(kind: &Kind, form: Form, version: u64, initial_events_end: bool) -> Bytes {
     let version = version.to_string();
-    let mut metadata = json!({"resourceVersion": version, "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": version});
     if let (true, Some(metadata)) = (initial_events_end, metadata.as_object_mut()) {
         let mut annotations = Map::new();
         annotations.insert(pitstop_api::keys::INITIAL_EVENTS_END.to_owned(), "true".into());
@@ -201,7 +292,7 @@ pub(super) fn bookmark(kind: &Kind, form: Form, version: u64, initial_events_end
     let (api_version, name) = match form {
         Form::Whole => (kind.api_version(), kind.kind),
         Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata"),
-        Form::Table(_) => {
+        Form::Table(_, beta) => {
             // The marker is looked for in a row's object; a table without rows carries only the version.
             let rows = if initial_events_end {
                 let object = json!({
@@ -212,7 +303,7 @@ pub(super) fn bookmark(kind: &Kind, form: Form, version: u64, initial_events_end
             } else {
                 Vec::new()
             };
-            return table(kind, &version, rows, true);
+            return table(kind, beta, &version, rows);
         }
     };
     json!({"kind": name, "apiVersion": api_version, "metadata": metadata})

@@ -12,14 +12,15 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use pitstop_api::selector::Selector;
+use pitstop_api::selector::{ParseSelectorError, Selector};
 use serde_json::{Value, json};
 
 use super::present::{self, Form};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call};
-use crate::kinds::{FieldError, Kind, event};
+use crate::kinds::{self, FieldError, Kind, event};
+use crate::schema::{base64_offset, go_syntax};
 use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
 
 /// A list is sent in pieces of about this many bytes, so that a long one is never in memory twice.
@@ -61,19 +62,26 @@ impl Api {
         let kind = target.kind;
         let collected = self.collection_of(kind)?;
         let filter = filter_of(kind, collected.kind, call)?;
+        call.params.number("timeoutSeconds")?;
+        let wanted = call.params.number("limit")?.unwrap_or(0);
+        check_match(call, false)?;
+        let at = list_version(call)?;
         let token = call
             .params
             .get("continue")
             .map(ContinueToken::parse)
             .transpose()?;
-        let at = list_version(call, token.is_some())?;
+        if token.is_some() && !matches!(at, At::Newest | At::Any) {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Failure::bad_request(why));
+        }
         if let At::NotOlderThan(version) | At::Exactly(version) = at {
             self.wait_for(version).await?;
         }
-        let limit = if at == At::Any {
+        let limit = if at == At::Any && token.is_none() {
             0
         } else {
-            call.params.number("limit").unwrap_or(0)
+            usize::try_from(wanted).unwrap_or(0)
         };
         let continued = token.is_some();
         let (exact, after) = match (token, at) {
@@ -117,21 +125,25 @@ impl Api {
                 map.insert("remainingItemCount".to_owned(), remaining.into());
             }
         }
-        if let Form::Table(include) = form {
+        if let (true, Some(map)) = (kind.is_custom() && form == Form::Whole, metadata.as_object_mut()) {
+            // Lists without a type of their own say that nothing follows.
+            map.entry("continue").or_insert_with(|| "".into());
+        }
+        if let Form::Table(include, beta) = form {
             let now = self.clock.now();
             let rows = page
                 .items
                 .iter()
-                .map(|o| present::row(kind, include, o, now))
+                .map(|o| present::row(kind, include, beta, o, now))
                 .collect();
-            return super::json(StatusCode::OK, present::table_of(kind, metadata, rows, true));
+            return super::json(StatusCode::OK, present::table_of(kind, beta, metadata, rows));
         }
         let (api_version, list_kind) = match form {
             Form::Metadata => (
                 "meta.k8s.io/v1".to_owned(),
                 "PartialObjectMetadataList".to_owned(),
             ),
-            Form::Whole | Form::Table(_) => (kind.api_version(), format!("{}List", kind.kind)),
+            Form::Whole | Form::Table(..) => (kind.api_version(), format!("{}List", kind.kind)),
         };
         let head = format!(
             "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
@@ -190,7 +202,7 @@ fn stream_list(
 /// The selectors of a request. Fields are looked up in the table of the kind that is stored.
 pub(super) fn filter_of(kind: &Kind, stored_kind: &Kind, call: &Call) -> Result<Filter, Failure> {
     let labels = match call.params.get("labelSelector") {
-        Some(text) => Selector::parse(text).map_err(|error| Failure::bad_request(error.to_string()))?,
+        Some(text) => Selector::parse(text).map_err(|error| Failure::bad_request(unreadable(&error)))?,
         None => Selector::default(),
     };
     let fields = match call.params.get("fieldSelector") {
@@ -198,6 +210,27 @@ pub(super) fn filter_of(kind: &Kind, stored_kind: &Kind, call: &Call) -> Result<
         None => FieldTerms::new(),
     };
     Ok(Filter { labels, fields })
+}
+
+/// Why a label selector cannot be read.
+fn unreadable(error: &ParseSelectorError) -> String {
+    let (field, value, problems) = match error {
+        ParseSelectorError::Key(key) => ("<nil>".to_owned(), key, kinds::label_key_problems(key)),
+        ParseSelectorError::Value { key, index, value } => (
+            format!("values[{index}][{key}]"),
+            value,
+            kinds::label_value_problems(value),
+        ),
+        other => return other.to_string(),
+    };
+    let lines: Vec<String> = problems
+        .into_iter()
+        .map(|why| FieldError::invalid(&field, value.as_str(), why).to_string())
+        .collect();
+    match lines.as_slice() {
+        [one] => format!("unable to parse requirement: {one}"),
+        many => format!("unable to parse requirement: [{}]", many.join(", ")),
+    }
 }
 
 fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms, Failure> {
@@ -257,49 +290,90 @@ fn split_operator(term: &str) -> Option<(&str, bool, String)> {
     Some((key.trim(), negated, value))
 }
 
-/// Checks `resourceVersion` and `resourceVersionMatch` of a list.
-fn list_version(call: &Call, continued: bool) -> Result<At, Failure> {
-    let refuse = |field: &str, detail: &str| {
-        Failure::invalid_options("ListOptions", &[FieldError::forbidden(field, detail)])
-    };
-    if call.params.get("sendInitialEvents").is_some() {
-        return Err(refuse(
-            "sendInitialEvents",
-            "sendInitialEvents is forbidden for list",
-        ));
-    }
-    let field = "resourceVersionMatch";
-    let version = parse_version(call)?;
-    match (call.params.get(field), version) {
-        (Some(_), _) if continued => Err(refuse(
-            field,
-            "resourceVersionMatch is forbidden when continue is provided",
-        )),
-        (Some(_), None) => Err(refuse(
-            field,
+/// Checks what goes with `resourceVersionMatch` and `sendInitialEvents`, of lists and of watches.
+pub(super) fn check_match(call: &Call, is_watch: bool) -> Result<(), Failure> {
+    const MATCH: &str = "resourceVersionMatch";
+    let get = |name: &str| call.params.get(name);
+    let matching = get(MATCH);
+    let sends_initial = get("sendInitialEvents").is_some();
+    let mut errors = Vec::new();
+    let mut forbid = |field: &str, why: &str| errors.push(FieldError::forbidden(field, why));
+    if is_watch && !sends_initial {
+        if matching.is_some() {
+            forbid(
+                MATCH,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+    } else if is_watch {
+        if matching != Some("NotOlderThan") {
+            forbid(
+                MATCH,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
+        }
+    } else if matching.is_some() && get("resourceVersion").is_none() {
+        forbid(
+            MATCH,
             "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        )),
-        (Some("Exact"), Some(0)) => Err(refuse(
-            field,
+        );
+    }
+    // Of watches Kubernetes says it in the same words, whether there is a match or not.
+    if get("continue").is_some() && (matching.is_some() || is_watch) {
+        forbid(
+            MATCH,
+            "resourceVersionMatch is forbidden when continue is provided",
+        );
+    }
+    if !is_watch && matching == Some("Exact") && get("resourceVersion") == Some("0") {
+        forbid(
+            MATCH,
             "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        )),
-        (Some("Exact"), Some(version)) => Ok(At::Exactly(version)),
-        (None | Some("NotOlderThan"), Some(0)) => Ok(if continued { At::Newest } else { At::Any }),
-        (None | Some("NotOlderThan"), Some(version)) => Ok(At::NotOlderThan(version)),
-        (Some(_), Some(_)) => Err(refuse(field, "supported values: \"Exact\", \"NotOlderThan\"")),
-        (None, None) => Ok(At::Newest),
+        );
+    }
+    if !is_watch && sends_initial {
+        forbid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+    }
+    match matching {
+        Some(other) if is_watch && sends_initial && other != "NotOlderThan" => {
+            errors.push(FieldError::not_supported(MATCH, other, &["NotOlderThan"]));
+        }
+        Some(other) if !is_watch && !matches!(other, "Exact" | "NotOlderThan") => {
+            errors.push(FieldError::not_supported(
+                MATCH,
+                other,
+                &["Exact", "NotOlderThan", ""],
+            ));
+        }
+        _ => {}
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid_options("ListOptions", &errors))
     }
 }
 
+fn list_version(call: &Call) -> Result<At, Failure> {
+    let version = parse_version(call)
+        .map_err(|error| Failure::bad_request(format!("invalid resource version: {error}")))?;
+    Ok(match (call.params.get("resourceVersionMatch"), version) {
+        (_, None) => At::Newest,
+        (_, Some(0)) => At::Any,
+        (Some("Exact"), Some(version)) => At::Exactly(version),
+        (_, Some(version)) => At::NotOlderThan(version),
+    })
+}
+
 /// The `resourceVersion` parameter.
-pub(super) fn parse_version(call: &Call) -> Result<Option<u64>, Failure> {
+pub(super) fn parse_version(call: &Call) -> Result<Option<u64>, FieldError> {
     let Some(text) = call.params.get("resourceVersion") else {
         return Ok(None);
     };
-    let parsed = text.parse().map_err(|_| {
-        let error = FieldError::invalid("resourceVersion", text, "must be a decimal number");
-        Failure::invalid_options("ListOptions", &[error])
-    })?;
+    let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+    let parsed = text
+        .parse()
+        .map_err(|_| FieldError::invalid("resourceVersion", text, why))?;
     Ok(Some(parsed))
 }
 
@@ -312,16 +386,29 @@ struct ContinueToken {
 
 impl ContinueToken {
     fn parse(text: &str) -> Result<Self, Failure> {
-        let parsed = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| {
-            let token: Value = serde_json::from_slice(&bytes).ok()?;
-            let field = |name| token.get(name).and_then(Value::as_str);
-            let key = Key::new(field("namespace")?, field("name")?);
-            Some(Self {
-                version: token.get("rv")?.as_u64()?,
-                after: key,
-            })
-        });
-        parsed.ok_or_else(|| Failure::bad_request("continue key is not valid"))
+        let refuse = |why: &str| {
+            Failure::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+            let at = base64_offset(&error, text.len());
+            refuse(&format!("illegal base64 data at input byte {at}"))
+        })?;
+        let token: Value = serde_json::from_slice(&bytes).map_err(|_| refuse(&go_syntax::problem(&bytes)))?;
+        let field = |name| token.get(name).and_then(Value::as_str);
+        let parsed = match (
+            field("namespace"),
+            field("name"),
+            token.get("rv").and_then(Value::as_u64),
+        ) {
+            (Some(namespace), Some(name), Some(version)) => Some(Self {
+                version,
+                after: Key::new(namespace, name),
+            }),
+            _ => None,
+        };
+        parsed.ok_or_else(|| refuse("server did not recognize it"))
     }
 }
 

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use serde_json::Value;
 
 use super::customs::Served;
 use super::params::percent_decode;
+use super::status::Failure;
 use crate::custom::Custom;
 use crate::kinds::{self, FieldError, Kind, Subresource};
 use crate::schema::{self, DecodeError, Decoded};
@@ -104,6 +106,47 @@ pub(super) fn parse(path: &[&str], served: &Served) -> Option<Route> {
         _ => return None,
     })
 }
+
+/// What is answered where nothing is served: groups that exist say so themselves.
+pub(super) fn nothing_at(path: &[&str], served: &Served) -> Failure {
+    match path {
+        ["api", ..] => Failure::no_such_path(),
+        ["apis", group, ..] if served.documents.has(&Route::Group((*group).to_owned())) => {
+            Failure::no_such_path()
+        }
+        _ => Failure::no_such_page(),
+    }
+}
+
+impl Route {
+    /// The media types that can be asked for.
+    pub(super) fn representations(&self, method: &Method) -> &'static [&'static str] {
+        match self {
+            Self::Objects(target) if target.name.is_none() && method == Method::GET => &WATCHES,
+            Self::Objects(_) | Self::CoreVersions | Self::Groups | Self::Group(_) | Self::Resources(_) => {
+                &OBJECTS
+            }
+            Self::Version => &["application/json"],
+            Self::Health | Self::OpenApiV2 | Self::OpenApiV3 | Self::OpenApiV3Group(_) => &[],
+        }
+    }
+}
+
+/// Media types of objects, as a 406 lists them.
+const OBJECTS: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+
+/// Those of lists, which watches are too.
+const WATCHES: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
 
 fn objects(group: &str, version: &str, rest: &[&str], served: &Served) -> Option<Target> {
     // Below a namespace come objects, or the namespace's own subresources.

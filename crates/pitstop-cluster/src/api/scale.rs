@@ -50,14 +50,14 @@ impl Api {
             return self.apply_scale(target, call).await;
         }
         let patch_type = call.content_type().and_then(PatchType::of);
-        let patch_type = patch_type.ok_or_else(|| {
-            Failure::unsupported_media_type(format!("{}, {}", super::write::PATCH_TYPES, owners::APPLY))
-        })?;
+        let patch_type = patch_type.ok_or_else(Failure::unsupported_patch)?;
         let options = WriteOptions::parse(call)?;
         self.rescale(target, call, options.dry_run, |_, current| {
             let patched = patch::apply(&kinds::SCALE, patch_type, current, &call.body).map_err(from_patch)?;
-            let decoded = schema::clean(&kinds::SCALE, patched).map_err(from_patched)?;
-            Ok((options.accept_patch(decoded)?, None))
+            let shown = patch::Shown::new(&kinds::SCALE, patch_type, current, &patched, &call.body);
+            let decoded =
+                schema::clean(&kinds::SCALE, patched).map_err(|error| from_patched(error, &shown))?;
+            Ok((options.accept_patch(decoded, || shown.text())?, None))
         })
         .await
     }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::Body;
@@ -21,7 +21,18 @@ struct Parts {
     code: StatusCode,
     reason: Cow<'static, str>,
     message: String,
-    details: Map<String, Value>,
+    /// `None` where the Status has no `details` at all.
+    details: Option<Map<String, Value>>,
+    shape: Shape,
+}
+
+/// What the body of a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Status,
+    /// The page of a server that knows no such path.
+    Page,
+    Empty,
 }
 
 impl Failure {
@@ -30,26 +41,41 @@ impl Failure {
             code,
             reason: Cow::Borrowed(reason),
             message: message.into(),
-            details: Map::new(),
+            details: None,
+            shape: Shape::Status,
         }))
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.0.details = details(kind, name);
+        self.0.details = Some(details(kind, name));
         self
+    }
+
+    /// Without anything to say about an object, which is said.
+    fn about_nothing(mut self) -> Self {
+        self.0.details = Some(Map::new());
+        self
+    }
+
+    fn of_shape(mut self, shape: Shape) -> Self {
+        self.0.shape = shape;
+        self
+    }
+
+    fn add_detail(&mut self, name: &str, value: impl Into<Value>) {
+        let details = self.0.details.get_or_insert_default();
+        details.insert(name.to_owned(), value.into());
     }
 
     /// Tells the client to come back after so many seconds.
     pub(super) fn retry_after(mut self, seconds: u32) -> Self {
-        self.0
-            .details
-            .insert("retryAfterSeconds".to_owned(), seconds.into());
+        self.add_detail("retryAfterSeconds", seconds);
         self
     }
 
     /// Names what is wrong one by one.
     pub(super) fn with_causes(mut self, causes: Vec<Value>) -> Self {
-        self.0.details.insert("causes".to_owned(), causes.into());
+        self.add_detail("causes", causes);
         self
     }
 
@@ -60,6 +86,17 @@ impl Failure {
             "NotFound",
             "the server could not find the requested resource",
         )
+        .about_nothing()
+    }
+
+    /// Nothing is served at this path nor near it: not even the group exists.
+    pub(super) fn no_such_page() -> Self {
+        Self::no_such_path().of_shape(Shape::Page)
+    }
+
+    /// There is no such document.
+    pub(super) fn no_such_document() -> Self {
+        Self::no_such_path().of_shape(Shape::Empty)
     }
 
     /// 404 for an object.
@@ -72,6 +109,13 @@ impl Failure {
     pub(super) fn already_exists(kind: &Kind, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", resource(kind));
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).about(kind, name)
+    }
+
+    /// 409: a name is taken by an object that still has to go.
+    pub(super) fn still_exists(kind: &Kind, name: &str) -> Self {
+        let mut failure = Self::already_exists(kind, name);
+        failure.0.message.insert_str(0, "object is being deleted: ");
+        failure
     }
 
     /// 409: no free name was found for a `generateName`.
@@ -105,10 +149,18 @@ impl Failure {
         let resource = format!("{}/{sub}", resource(kind));
         let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
         let mut failure = Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name);
+        failure.add_detail("kind", format!("{}/{sub}", kind.plural));
         failure
-            .0
-            .details
-            .insert("kind".to_owned(), format!("{}/{sub}", kind.plural).into());
+    }
+
+    /// 409: the object is not the one that a delete is about.
+    pub(super) fn unmet(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(kind)
+        );
+        let mut failure = Self::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name);
+        failure.add_detail("kind", kind.kind);
         failure
     }
 
@@ -137,7 +189,7 @@ impl Failure {
             ("kind", &asked.resource),
         ] {
             if asked.is_resource() && !value.is_empty() {
-                failure.0.details.insert(field.to_owned(), value.as_str().into());
+                failure.add_detail(field, value.as_str());
             }
         }
         failure
@@ -151,9 +203,13 @@ impl Failure {
         };
         let message = format!("{resource} \"{name}\" is forbidden: {why}");
         let mut failure = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
-        for (field, value) in [("name", name), ("group", &asked.group), ("kind", &asked.resource)] {
+        for (field, value) in [
+            ("name", name),
+            ("group", asked.group.as_str()),
+            ("kind", asked.resource.as_str()),
+        ] {
             if !value.is_empty() {
-                failure.0.details.insert(field.to_owned(), value.into());
+                failure.add_detail(field, value);
             }
         }
         failure
@@ -181,27 +237,22 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized")
     }
 
-    /// 405 for a kind.
-    pub(super) fn method_not_allowed(kind: &Kind, method: &Method) -> Self {
-        let verb = match *method {
-            Method::POST => "create",
-            Method::PUT => "update",
-            Method::PATCH => "patch",
-            Method::DELETE => "delete",
-            Method::GET => "get",
-            _ => method.as_str(),
-        };
-        let message = format!(
-            "{verb} is not supported on resources of kind \"{}\"",
-            resource(kind)
-        );
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about(kind, "")
+    /// 405.
+    pub(super) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about_nothing()
     }
 
-    /// 405 for a path without kinds.
-    pub(super) fn method_not_allowed_here(method: &Method) -> Self {
-        let message = format!("the server does not allow {method} on the requested resource");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    /// 406: none of the media types that the client takes. The second text is what a form of JSON that is none gets.
+    pub(super) fn not_acceptable(offered: &[&str], is_json: bool) -> Self {
+        let offered = offered.join(", ");
+        let code = StatusCode::NOT_ACCEPTABLE;
+        if is_json {
+            let message = format!("only the following media types are accepted: {offered}");
+            return Self::new(code, "NotAcceptable", message);
+        }
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {offered}");
+        Self::new(code, "NotAcceptable", message).about_nothing()
     }
 
     /// 410 of a list.
@@ -250,6 +301,11 @@ impl Failure {
         )
     }
 
+    /// 415: no such type of patches.
+    pub(super) fn unsupported_patch() -> Self {
+        Self::unsupported_media_type("415: Unsupported Media Type").about_nothing()
+    }
+
     /// 429.
     pub(super) fn too_many_requests(message: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
@@ -275,7 +331,7 @@ impl Failure {
     ) -> Self {
         let mut failure = Self::new(code, "", message);
         failure.0.reason = Cow::Owned(reason);
-        failure.0.details = details;
+        failure.0.details = Some(details).filter(|details| !details.is_empty());
         failure
     }
 
@@ -290,30 +346,52 @@ impl Failure {
 
     /// 422 about fields of an object.
     pub(super) fn invalid(kind: &Kind, name: &str, errors: &[FieldError]) -> Self {
-        let qualified = match kind.group {
-            "" => kind.kind.to_owned(),
-            group => format!("{}.{group}", kind.kind),
-        };
-        let mut failure = Self::invalid_fields(&format!("{qualified} \"{name}\" is invalid: "), errors);
+        let mut failure =
+            Self::invalid_fields(&format!("{} \"{name}\" is invalid: ", qualified(kind)), errors);
         let mut about = details(kind, name);
         about.insert("kind".to_owned(), kind.kind.into());
-        about.append(&mut failure.0.details);
-        failure.0.details = about;
+        about.append(&mut failure.0.details.take().unwrap_or_default());
+        failure.0.details = Some(about);
+        failure
+    }
+
+    /// 422: objects of custom kinds are only replaced by who knows them.
+    pub(super) fn without_version(kind: &Kind, name: &str) -> Self {
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        let mut failure =
+            Self::invalid_fields(&format!("{} \"{name}\" is invalid: ", resource(kind)), &[error]);
+        let mut about = details(kind, name);
+        about.append(&mut failure.0.details.take().unwrap_or_default());
+        failure.0.details = Some(about);
         failure
     }
 
     /// 422 about the parameters of a request.
     pub(super) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
-        Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\" is invalid: "), errors)
+        let mut failure = Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\" is invalid: "), errors);
+        failure.add_detail("group", "meta.k8s.io");
+        failure.add_detail("kind", kind);
+        failure
+    }
+
+    /// 422: what a patch made is no object of its kind; `patched` shows what it made.
+    pub(super) fn invalid_patch(patched: String, why: &str) -> Self {
+        let error = FieldError::invalid("patch", patched, why);
+        Self::invalid_fields(" \"\" is invalid: ", &[error])
+    }
+
+    /// 422 of a JSON patch that does not fit the object.
+    pub(super) fn rejected() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::unprocessable(message).about_nothing()
     }
 
     /// 422 about fields of something that has no name and is not stored. Access reviews do not even name their kind.
     pub(super) fn invalid_question(group: &str, kind: &str, errors: &[FieldError]) -> Self {
         let mut failure = Self::invalid_fields(&format!("{kind}.{group} \"\" is invalid: "), errors);
-        let details = &mut failure.0.details;
-        details.insert("group".to_owned(), group.into());
+        failure.add_detail("group", group);
         if !kind.is_empty() {
-            details.insert("kind".to_owned(), kind.into());
+            failure.add_detail("kind", kind);
         }
         failure
     }
@@ -324,7 +402,13 @@ impl Failure {
     }
 
     fn invalid_fields(start: &str, errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // The text says every problem once, the causes as often as it was found.
+        let mut lines: Vec<String> = Vec::new();
+        for line in errors.iter().map(ToString::to_string) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
         let message = match lines.as_slice() {
             [one] => format!("{start}{one}"),
             many => format!("{start}[{}]", many.join(", ")),
@@ -367,6 +451,7 @@ impl Failure {
             reason,
             message,
             details,
+            ..
         } = &*self.0;
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -375,7 +460,7 @@ impl Failure {
         if let (Some(status), false) = (status.as_object_mut(), reason.is_empty()) {
             status.insert("reason".to_owned(), reason.as_ref().into());
         }
-        if let (Some(status), false) = (status.as_object_mut(), details.is_empty()) {
+        if let (Some(status), Some(details)) = (status.as_object_mut(), details) {
             status.insert("details".to_owned(), details.clone().into());
         }
         status
@@ -383,8 +468,20 @@ impl Failure {
 
     /// The answer that carries it.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let mut response = super::json(self.0.code, self.to_status().to_string());
-        let after = self.0.details.get("retryAfterSeconds").map(Value::to_string);
+        let code = self.0.code;
+        let mut response = match self.0.shape {
+            Shape::Status => super::json(code, self.to_status().to_string()),
+            Shape::Page => super::respond(code, "text/plain; charset=utf-8", "404 page not found\n"),
+            Shape::Empty => {
+                let mut response = super::respond(code, "text/plain", "");
+                response.headers_mut().remove(http::header::CONTENT_TYPE);
+                response
+            }
+        };
+        let details = self.0.details.as_ref();
+        let after = details
+            .and_then(|details| details.get("retryAfterSeconds"))
+            .map(Value::to_string);
         if let Some(after) = after.and_then(|text| HeaderValue::from_str(&text).ok()) {
             response.headers_mut().insert(http::header::RETRY_AFTER, after);
         }
@@ -392,13 +489,17 @@ impl Failure {
     }
 }
 
-/// The Status of a finished DELETE or a made binding.
-pub(super) fn success(code: StatusCode, kind: &Kind, name: &str, uid: &str) -> Value {
+/// The Status of a binding or an eviction that was made.
+pub(super) fn created() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+}
+
+/// The Status of a finished DELETE.
+pub(super) fn deleted(kind: &Kind, name: &str, uid: &str) -> Value {
     let mut details = details(kind, name);
     details.insert("uid".to_owned(), uid.into());
     json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code.as_u16(),
-        "details": details,
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     })
 }
 
@@ -412,6 +513,14 @@ fn details(kind: &Kind, name: &str) -> Map<String, Value> {
     }
     details.insert("kind".to_owned(), kind.plural.into());
     details
+}
+
+/// `Pod`, `DaemonSet.apps`.
+fn qualified(kind: &Kind) -> String {
+    match kind.group {
+        "" => kind.kind.to_owned(),
+        group => format!("{}.{group}", kind.kind),
+    }
 }
 
 /// `pods`, `daemonsets.apps`.

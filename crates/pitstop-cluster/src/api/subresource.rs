@@ -13,12 +13,12 @@ use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::admission::{Form, Operation};
+use crate::kinds::{self, FieldError};
 use crate::schema;
 use crate::store::WriteError;
 
 /// Names of bodies that are no stored objects, as the schema knows them.
 pub(super) const DELETE_OPTIONS: &str = "meta/v1.DeleteOptions";
-const BINDING: &str = "core/v1.Binding";
 const BINDING_FORM: Form = Form {
     group: "",
     version: "v1",
@@ -32,17 +32,16 @@ impl Api {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
         let options = WriteOptions::parse(call)?;
-        let decoded = schema::decode_as(BINDING, call.content_type(), &call.body).map_err(from_decode)?;
-        let binding = options.accept(kind, decoded)?.object;
-        let node = binding
-            .pointer("/target/name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        if node.is_empty() {
-            return Err(Failure::unprocessable(
-                "Binding is invalid: target.name: Required value",
+        let decoded =
+            schema::decode(&kinds::BINDING, call.content_type(), &call.body).map_err(from_decode)?;
+        let binding = options.accept(&kinds::BINDING, decoded)?.object;
+        if metadata::text(&binding, "name") != name {
+            return Err(Failure::bad_request(
+                "name in URL does not match name in Binding object",
             ));
         }
+        check_target(&binding)?;
+        let node = target_text(&binding, "name");
         let mut request = admission::request(target, call, Operation::Create, options.dry_run);
         request.form = BINDING_FORM;
         let mut warnings = Vec::new();
@@ -66,9 +65,8 @@ impl Api {
                 .store_next(kind, &stored, &old, Next::Replace(new), options.dry_run)
                 .await
             {
-                Ok(stored) => {
-                    let body = status::success(StatusCode::CREATED, kind, name, stored.uid());
-                    let answer = super::json(StatusCode::CREATED, body.to_string());
+                Ok(_) => {
+                    let answer = super::json(StatusCode::CREATED, status::created().to_string());
                     return Ok(super::with_warnings(answer, &warnings));
                 }
                 Err(WriteError::Conflict) => {}
@@ -76,6 +74,28 @@ impl Api {
             }
         }
         Err(Failure::modified(kind, name))
+    }
+}
+
+fn target_text<'a>(binding: &'a Value, field: &str) -> &'a str {
+    let target = binding.get("target").and_then(|target| target.get(field));
+    target.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What Kubernetes finds wrong with a binding it does not type.
+fn check_target(binding: &Value) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    let kind = target_text(binding, "kind");
+    if !matches!(kind, "" | "Node") {
+        problems.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]).to_string());
+    }
+    if target_text(binding, "name").is_empty() {
+        problems.push(FieldError::required("target.name", "").to_string());
+    }
+    match problems.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Failure::untyped(one)),
+        many => Err(Failure::untyped(format!("[{}]", many.join(", ")))),
     }
 }
 
@@ -112,7 +132,6 @@ fn bound(old: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, S
         }
     }
     set_scheduled(&mut new, now);
-    metadata::raise_generation(&mut new);
     Ok(new)
 }
 
@@ -128,7 +147,7 @@ fn set_scheduled(pod: &mut Value, now: &str) {
     };
     conditions.retain(|c| c.get("type").and_then(Value::as_str) != Some("PodScheduled"));
     let scheduled = json!({
-        "type": "PodScheduled", "status": "True", "lastTransitionTime": now,
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
     });
     conditions.push(scheduled);
 }

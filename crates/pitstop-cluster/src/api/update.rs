@@ -65,11 +65,16 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     if new == *old {
         return Ok(Next::Same);
     }
+    // What is common to all kinds is checked once for all of them and once by each: such errors come twice.
+    let common = kinds::validate_metadata_update(&new, old);
     let mut errors = kinds::validate_metadata(kind, &new);
-    errors.extend(kinds::validate_metadata_update(&new, old));
+    errors.extend(common.iter().cloned().chain(common.iter().cloned()));
     if matches!(target.subresource, None | Some(Subresource::Scale)) {
-        errors.extend(target.validate(&new));
         errors.extend((kind.validate_update)(&new, old));
+        errors.extend(kinds::validate_metadata(kind, &new));
+        errors.extend(target.validate(&new));
+    } else {
+        errors.extend(kinds::validate_metadata(kind, &new));
     }
     if !errors.is_empty() {
         return Err(Failure::invalid(kind, name, &errors));
@@ -116,17 +121,24 @@ pub(super) fn check_preconditions(
     let stored_uid = metadata::text(old, "uid");
     let is_other = !uid.is_empty() && uid != stored_uid;
     if is_other && other_uid == OtherUid::Conflict {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stored_uid}");
+        let key = storage_key(kind, metadata::text(old, "namespace"), name);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {uid}, UID in object meta: {stored_uid}"
+        );
         return Err(Failure::conflict(kind, name, &why));
     }
     let version = metadata::text(new, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(Failure::untyped(why));
+    }
     if !version.is_empty() && version != metadata::text(old, "resourceVersion") {
         return Err(Failure::modified(kind, name));
     }
     if is_other {
         let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
-        return Err(Failure::invalid(kind, name, &[error]));
+        return Err(Failure::invalid(kind, name, &[error.clone(), error]));
     }
     Ok(())
 }
@@ -167,6 +179,23 @@ fn differs_in_content(kind: &Kind, new: &Value, old: &Value) -> bool {
             .collect()
     };
     content(new) != content(old)
+}
+
+/// Where Kubernetes stores an object, as its messages name it.
+fn storage_key(kind: &Kind, namespace: &str, name: &str) -> String {
+    let folder = match (kind.group, kind.plural) {
+        ("", "services") => "services/specs",
+        ("", "endpoints") => "services/endpoints",
+        ("", "nodes") => "minions",
+        ("", "replicationcontrollers") => "controllers",
+        ("networking.k8s.io", "ingresses") => "ingress",
+        (_, plural) => plural,
+    };
+    if namespace.is_empty() {
+        format!("/registry/{folder}/{name}")
+    } else {
+        format!("/registry/{folder}/{namespace}/{name}")
+    }
 }
 
 /// Source: embedded-cluster.md 6.3, rule 6. Labels, annotations and finalizers of a status write do take effect.

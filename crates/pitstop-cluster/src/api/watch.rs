@@ -17,12 +17,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::present::{self, Form};
-use super::read::{filter_of, parse_version};
+use super::read::{check_match, filter_of, parse_version};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call, closed};
 use crate::custom::Custom;
-use crate::kinds::{FieldError, Kind};
+use crate::kinds::Kind;
 use crate::store::{Change, ChangeKind, CollectionId, Filter, Gone, ListQuery, Stored};
 
 /// Bounds of a watch's life in seconds when the client sets none.
@@ -83,7 +83,8 @@ impl Api {
         let collected = self.collection_of(kind)?;
         let filter = filter_of(kind, collected.kind, call)?;
         let start = watch_start(call)?;
-        let seconds = match call.params.number::<u64>("timeoutSeconds") {
+        let asked = call.params.number("timeoutSeconds")?;
+        let seconds = match asked.and_then(|seconds| u64::try_from(seconds).ok()) {
             Some(seconds) if seconds > 0 => seconds,
             _ => self.random.seconds(DEADLINE.0, DEADLINE.1),
         };
@@ -123,30 +124,16 @@ impl Api {
 }
 
 fn watch_start(call: &Call) -> Result<Start, Failure> {
-    let matching = call.params.get("resourceVersionMatch");
-    let version = parse_version(call)?.filter(|version| *version != 0);
-    let refuse = |field, detail| {
-        Err(Failure::invalid_options(
-            "ListOptions",
-            &[FieldError::forbidden(field, detail)],
-        ))
-    };
-    match (call.params.get("sendInitialEvents"), matching) {
-        (Some(_), Some("NotOlderThan")) if call.params.flag("sendInitialEvents") => {
-            Ok(Start::Everything { marked: true })
-        }
-        (Some(_), matching) if matching != Some("NotOlderThan") => refuse(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
-        (None, Some(_)) => refuse(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ),
+    check_match(call, true)?;
+    // What Kubernetes cannot read here it does not type.
+    let version = parse_version(call).map_err(|error| Failure::untyped(error.to_string()))?;
+    let version = version.filter(|version| *version != 0);
+    Ok(match call.params.get("sendInitialEvents") {
+        Some(_) if call.params.flag("sendInitialEvents") => Start::Everything { marked: true },
         // `sendInitialEvents=false` asks for changes alone, from now when there is no resourceVersion.
-        (Some(_), _) => Ok(Start::After(version.unwrap_or(u64::MAX))),
-        (None, None) => Ok(version.map_or(Start::Everything { marked: false }, Start::After)),
-    }
+        Some(_) => Start::After(version.unwrap_or(u64::MAX)),
+        None => version.map_or(Start::Everything { marked: false }, Start::After),
+    })
 }
 
 impl Watch {

@@ -35,10 +35,6 @@ const CONFLICT_TRIES: usize = 5;
 /// What the creator of an object is told that nothing will come of.
 const ONLY_STORED: &str = "stored, but no controller acts on it";
 
-/// Types of patches, as a 415 lists them; only whole objects can be applied too.
-pub(super) const PATCH_TYPES: &str = "the body of the request was in an unknown format - accepted media types include: \
-                           application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-
 /// Custom kinds have no strategic merge.
 ///
 /// Source: embedded-cluster.md 21.
@@ -150,10 +146,17 @@ impl Api {
             let object = self.as_stored(target, object).await?;
             match self.insert(kind, key, object, dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
+                Err(WriteError::Exists) if self.is_going(target, &name) => {
+                    return Err(Failure::still_exists(kind, &name));
+                }
                 Err(error) => return Err(Failure::from_write(error, kind, &name)),
                 Ok(stored) => {
                     let stored = self.shown_to(target, stored).await?;
-                    let body = present::one(kind, call.form, &stored, now);
+                    let body = if dry_run {
+                        present::unstored(kind, call.form, &stored, now)
+                    } else {
+                        present::one(kind, call.form, &stored, now)
+                    };
                     return Ok(super::with_warnings(
                         super::json(StatusCode::CREATED, body),
                         &warnings,
@@ -183,6 +186,14 @@ impl Api {
             .put(collected.id, &key, draft, Expect::Absent, kind.durability)?
             .durable()
             .await
+    }
+
+    /// Is an object there that waits for its end?
+    fn is_going(&self, target: &Target, name: &str) -> bool {
+        let key = Key::new(target.namespace.as_deref().unwrap_or_default(), name);
+        let found = self.collection_of(target.kind).ok();
+        let found = found.and_then(|collected| self.store.get(collected.id, &key));
+        found.is_some_and(|stored| metadata::is_deleting(&stored.decode()))
     }
 
     /// The namespace has to be there, and to stay.
@@ -229,6 +240,15 @@ impl Api {
             .decode(call.content_type(), &call.body)
             .map_err(from_decode)?;
         let Wanted { mut object, warnings } = options.accept(kind, decoded)?;
+        let name = target.name.as_deref().unwrap_or_default();
+        if metadata::text(&object, "name").is_empty() {
+            return Err(Failure::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        if kind.is_custom() && metadata::text(&object, "resourceVersion").is_empty() {
+            return Err(Failure::without_version(kind, name));
+        }
         metadata::place(kind, &mut object, target.namespace.as_deref())?;
         let want = |_: &Value| {
             Ok(Wanted {
@@ -246,8 +266,7 @@ impl Api {
         }
         let kind = target.kind;
         let patch_type = call.content_type().and_then(PatchType::of);
-        let patch_type = patch_type
-            .ok_or_else(|| Failure::unsupported_media_type(format!("{PATCH_TYPES}, {}", owners::APPLY)))?;
+        let patch_type = patch_type.ok_or_else(Failure::unsupported_patch)?;
         if kind.is_custom() && patch_type == PatchType::Strategic {
             return Err(Failure::unsupported_media_type(CUSTOM_PATCH_TYPES));
         }
@@ -258,8 +277,11 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let want = |current: &Value| {
             let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
-            let decoded = target.clean(patched).map_err(from_patched)?;
-            options.accept_patch(decoded)
+            let shown = patch::Shown::new(kind, patch_type, current, &patched, &call.body);
+            let decoded = target
+                .clean(patched)
+                .map_err(|error| from_patched(error, &shown))?;
+            options.accept_patch(decoded, || shown.text())
         };
         self.modify(target, call, options.dry_run, OtherUid::Invalid, want)
             .await
@@ -363,9 +385,9 @@ impl Api {
                 let commit = self
                     .store
                     .remove(collected.id, &key, stored.version, kind.durability)?;
-                let gone = commit.durable().await?;
+                commit.durable().await?;
                 let last = draft(kind, collected, last);
-                return Ok(Arc::new(self.store.preview(key, last, gone.version)));
+                return Ok(Arc::new(self.store.preview(key, last, stored.version)));
             }
         };
         commit.durable().await
@@ -385,16 +407,15 @@ pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
 pub(super) fn from_decode(error: DecodeError) -> Failure {
     match error {
         DecodeError::UnsupportedMediaType(message) => Failure::unsupported_media_type(message),
-        DecodeError::Malformed(message) | DecodeError::WrongType(message) => Failure::bad_request(message),
+        DecodeError::Malformed(message) => Failure::bad_request(message),
+        wrong @ DecodeError::WrongType { .. } => Failure::bad_request(wrong.to_string()),
     }
 }
 
 /// What a patch made is no object of its kind.
-pub(super) fn from_patched(error: DecodeError) -> Failure {
+pub(super) fn from_patched(error: DecodeError, shown: &patch::Shown<'_>) -> Failure {
     match error {
-        DecodeError::WrongType(message) => {
-            Failure::unprocessable(format!("\"\" is invalid: patch: Invalid value: {message}"))
-        }
+        DecodeError::WrongType { problem, .. } => Failure::invalid_patch(shown.text(), &problem),
         other => from_decode(other),
     }
 }
@@ -403,6 +424,8 @@ pub(super) fn from_patch(error: PatchError) -> Failure {
     match error {
         PatchError::BadRequest(message) => Failure::bad_request(message),
         PatchError::Invalid(message) => Failure::unprocessable(message),
+        PatchError::Rejected => Failure::rejected(),
+        PatchError::Untyped(message) => Failure::untyped(message),
         PatchError::TooLarge(message) => Failure::too_large(message),
     }
 }

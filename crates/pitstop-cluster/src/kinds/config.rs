@@ -41,7 +41,7 @@ pub(super) const SECRET: Kind = Kind {
     columns: &[
         Column::NAME,
         Column::string("Type"),
-        Column::integer("Data"),
+        Column::string("Data"),
         Column::AGE,
     ],
     cells: |object, now| {
@@ -90,9 +90,9 @@ fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Vec<FieldError> {
         return Vec::new();
     }
     let why = "field is immutable when `immutable` is set";
-    let changed = fields
+    let changed = ["immutable"]
         .iter()
-        .chain([&"immutable"])
+        .chain(fields)
         .filter(|field| new.get(field) != old.get(field));
     changed.map(|field| FieldError::forbidden(*field, why)).collect()
 }

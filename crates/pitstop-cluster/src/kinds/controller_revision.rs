@@ -33,7 +33,7 @@ pub(super) const KIND: Kind = Kind {
     columns: &[
         Column::NAME,
         Column::string("Controller"),
-        Column::integer("Revision"),
+        Column::string("Revision"),
         Column::AGE,
     ],
     cells: |object, now| {

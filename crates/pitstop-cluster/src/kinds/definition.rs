@@ -23,7 +23,7 @@ pub(super) const KIND: Kind = Kind {
     prepare_create: |object, _| {
         let stored = storage_versions(object);
         let status = json!({
-            "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
+            "conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored,
         });
         map_mut(object, &[]).insert("status".to_owned(), status);
     },

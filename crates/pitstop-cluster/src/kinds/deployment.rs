@@ -37,8 +37,8 @@ pub(super) const KIND: Kind = Kind {
     columns: &[
         Column::NAME,
         Column::string("Ready"),
-        Column::integer("Up-to-date"),
-        Column::integer("Available"),
+        Column::string("Up-to-date"),
+        Column::string("Available"),
         Column::AGE,
         Column::wide("Containers"),
         Column::wide("Images"),

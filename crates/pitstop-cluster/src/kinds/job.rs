@@ -74,7 +74,10 @@ pub(super) const CRON_JOB: Kind = Kind {
         Column::NAME,
         Column::string("Schedule"),
         Column::string("Timezone"),
-        Column::string("Suspend"),
+        Column {
+            kind: "boolean",
+            ..Column::string("Suspend")
+        },
         Column::integer("Active"),
         Column::string("Last Schedule"),
         Column::AGE,

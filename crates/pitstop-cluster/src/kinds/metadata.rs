@@ -29,6 +29,11 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 pub(super) fn validate(object: &Value, rule: NameRule) -> Vec<FieldError> {
     let name = text(object, "/metadata/name");
     let mut errors = Vec::new();
+    let prefix = text(object, "/metadata/generateName");
+    if !prefix.is_empty() {
+        let problems = name_problems(&without_last_dash(prefix), rule).into_iter();
+        errors.extend(problems.map(|why| FieldError::invalid("metadata.generateName", prefix, why)));
+    }
     if name.is_empty() {
         errors.push(FieldError::required(
             "metadata.name",
@@ -52,10 +57,35 @@ pub(super) fn validate(object: &Value, rule: NameRule) -> Vec<FieldError> {
     errors
 }
 
+/// A prefix may end with a dash.
+fn without_last_dash(prefix: &str) -> String {
+    match prefix.strip_suffix('-') {
+        Some(rest) if !rest.is_empty() => {
+            let mut rest: String = rest.to_owned();
+            rest.pop();
+            rest + "a"
+        }
+        _ => prefix.to_owned(),
+    }
+}
+
 /// A deleting object takes no new finalizers.
 pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = finalizers_and_deletion(new, old);
+    errors.extend(labels(new, "/metadata/labels", "metadata.labels"));
+    errors.extend(annotations(new, "/metadata/annotations", "metadata.annotations"));
+    errors.extend(owners(new));
+    errors
+}
+
+fn finalizers_and_deletion(new: &Value, old: &Value) -> Vec<FieldError> {
     if text(old, "/metadata/deletionTimestamp").is_empty() {
-        return Vec::new();
+        let given = text(new, "/metadata/deletionTimestamp");
+        if given.is_empty() {
+            return Vec::new();
+        }
+        let field = "metadata.deletionTimestamp";
+        return vec![FieldError::invalid(field, given, "field is immutable")];
     }
     let before = list(old, "/metadata/finalizers");
     let added: Vec<String> = list(new, "/metadata/finalizers")
@@ -252,18 +282,19 @@ fn finalizers(object: &Value) -> Vec<FieldError> {
     const FIELD: &str = "metadata.finalizers";
     let finalizers = list(object, "/metadata/finalizers");
     let mut errors = Vec::new();
-    for finalizer in finalizers.iter().filter_map(Value::as_str) {
+    for (index, finalizer) in finalizers.iter().filter_map(Value::as_str).enumerate() {
+        let field = format!("{FIELD}[{index}]");
         let problems = key_problems(finalizer);
         let standard =
             ["kubernetes", keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND].contains(&finalizer);
         if problems.is_empty() && !finalizer.contains('/') && !standard {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(FIELD, finalizer, why));
+            errors.push(FieldError::invalid(&field, finalizer, why));
         }
         errors.extend(
             problems
                 .into_iter()
-                .map(|why| FieldError::invalid(FIELD, finalizer, why)),
+                .map(|why| FieldError::invalid(&field, finalizer, why)),
         );
     }
     if [keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND]
@@ -352,7 +383,7 @@ mod tests {
         assert!(problems(&json!({"name": "a", "finalizers": ["example.com/x", "orphan"]})).is_empty());
         assert_eq!(
             problems(&json!({"name": "a", "finalizers": ["x"]})),
-            ["metadata.finalizers"]
+            ["metadata.finalizers[0]"]
         );
         let both = json!({"name": "a", "finalizers": ["orphan", "foregroundDeletion"]});
         assert_eq!(problems(&both), ["metadata.finalizers"]);

@@ -63,6 +63,12 @@ fn default(object: &mut Value) {
     set_missing(spec, "sessionAffinity", "None");
     if spec.get("type").and_then(Value::as_str) != Some("ExternalName") {
         set_missing(spec, "internalTrafficPolicy", "Cluster");
+        let is_headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
+        if is_headless && !spec.contains_key("selector") && !spec.contains_key("ipFamilies") {
+            // Whoever writes its endpoints may write some of either family.
+            set_missing(spec, "ipFamilyPolicy", "RequireDualStack");
+            set_missing(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+        }
         set_missing(spec, "ipFamilies", json!(["IPv4"]));
         set_missing(spec, "ipFamilyPolicy", "SingleStack");
     }

@@ -8,7 +8,7 @@ use super::{Column, Kind, Subresource, age};
 pub(super) const KIND: Kind = Kind {
     short_names: &["sa"],
     subresources: &[Subresource::Token],
-    columns: &[Column::NAME, Column::integer("Secrets"), Column::AGE],
+    columns: &[Column::NAME, Column::string("Secrets"), Column::AGE],
     cells: |object, now| {
         vec![
             age::name(object),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use crate::kinds::Kind;
+use crate::schema::go_text;
 use crate::schema::table::{Element, Field, Message, Wrap, table};
 
 const DIRECTIVE: &str = "$patch";
@@ -215,7 +216,10 @@ fn merge_by_key(
             )));
         };
         let id = element.get(key).filter(|id| !id.is_null());
-        let id = id.ok_or_else(|| bad(format!("map does not contain declared merge key: {key}")))?;
+        let id = id.ok_or_else(|| {
+            let shown = go_text::printed(&Value::Object(element.clone()));
+            PatchError::Untyped(format!("map: {shown} does not contain declared merge key: {key}"))
+        })?;
         let place = merged.iter().position(|existing| existing.get(key) == Some(id));
         if Directive::of(element)? == Directive::Delete {
             merged.retain(|existing| existing.get(key) != Some(id));

@@ -14,9 +14,16 @@ const MAX_DEPTH: usize = 64;
 
 /// Decodes an envelope whose content is a `message`.
 pub(super) fn decode(message: &'static Message, body: &[u8]) -> Result<Value, String> {
-    let body = body
-        .strip_prefix(MAGIC)
-        .ok_or("the body does not start with the protobuf prefix")?;
+    if body.is_empty() {
+        return Err("empty data".to_owned());
+    }
+    let body = body.strip_prefix(MAGIC).ok_or_else(|| {
+        let magic = format!("{MAGIC:?}").replace(',', "");
+        format!("provided data does not appear to be a protobuf message, expected prefix {magic}")
+    })?;
+    if body.is_empty() {
+        return Err("empty body".to_owned());
+    }
     let mut fields = Map::new();
     for entry in Entries(body) {
         match entry? {

@@ -3,8 +3,8 @@
 //! Unknown fields are dropped and named. Empty values that an absent field would mean as well are dropped; scalars that
 //! a message always carries are filled in. So an object has one form, and a write that changes nothing is seen as such.
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use serde_json::{Map, Value};
 
 use super::table::{Element, Field, Message, Wrap};
@@ -122,7 +122,8 @@ impl Shaper {
         let dropped = !field.pointer
             && !kept_empty
             && (field.omit_empty || field.wrap != Wrap::One)
-            && is_empty(&shaped);
+            && is_empty(&shaped)
+            && (field.element != Element::Raw || shaped.is_null());
         Ok(Some(shaped).filter(|value| !dropped && !value.is_null()))
     }
 
@@ -225,7 +226,20 @@ fn base64_text(text: &str) -> Result<String, String> {
     let compact: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     match STANDARD.decode(&compact) {
         Ok(_) => Ok(compact),
-        Err(error) => Err(format!("illegal base64 data: {error}")),
+        Err(error) => {
+            let at = base64_offset(&error, compact.len());
+            Err(format!("illegal base64 data at input byte {at}"))
+        }
+    }
+}
+
+/// Where Go finds base64 of some length to be wrong.
+pub(crate) fn base64_offset(error: &DecodeError, length: usize) -> usize {
+    match error {
+        DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol { offset: at, .. } => *at,
+        // The start of the last, incomplete group.
+        DecodeError::InvalidLength(length) => length / 4 * 4,
+        DecodeError::InvalidPadding => length,
     }
 }
 

@@ -236,8 +236,8 @@ async fn deletions_and_subresources_are_asked_about_too() {
         "not about the configurations themselves"
     );
     server.post(MAPS, &map("x")).await.expect(201);
-    let dry = format!("{MAPS}/x?dryRun=All&propagationPolicy=Foreground&gracePeriodSeconds=3");
-    server.delete(&dry, &json!({})).await.expect(200);
+    let dry = json!({"dryRun": ["All"], "propagationPolicy": "Foreground", "gracePeriodSeconds": 3});
+    server.delete(&format!("{MAPS}/x"), &dry).await.expect(200);
     server
         .delete(&format!("{MAPS}/x"), &json!({"propagationPolicy": "Background"}))
         .await

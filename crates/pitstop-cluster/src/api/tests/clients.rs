@@ -32,8 +32,9 @@ async fn a_put_of_another_uid_is_a_conflict() {
     object["metadata"]["uid"] = json!("other");
     let status = server.put(&format!("{MAPS}/m"), &object).await.expect(409);
     let expected = format!(
-        "Operation cannot be fulfilled on configmaps \"m\": Precondition failed: UID in precondition: other, UID in object \
-         meta: {uid}"
+        "Operation cannot be fulfilled on configmaps \"m\": StorageError: invalid object, Code: 4, Key: \
+         /registry/configmaps/default/m, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in \
+         precondition: other, UID in object meta: {uid}"
     );
     assert_eq!(status["message"], expected);
 }

@@ -250,8 +250,9 @@ async fn a_definition_goes_when_its_last_object_has_gone() {
     assert!(!server.api.settle_definitions().await);
     server.get(&path).await.expect(404);
     assert_eq!(
-        server.get(WIDGETS).await.expect(404)["message"],
-        "the server could not find the requested resource"
+        server.get(WIDGETS).await.expect(404),
+        Value::Null,
+        "not even the group is left"
     );
     server.post(DEFINITIONS, &definition()).await.expect(201);
     server.api.settle_definitions().await;

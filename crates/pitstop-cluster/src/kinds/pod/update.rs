@@ -25,6 +25,14 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
             return errors;
         }
     }
+    for list_name in ["initContainers", "containers"] {
+        for (index, container) in list(new, &format!("/spec/{list_name}")).iter().enumerate() {
+            if text(container, "/image").is_empty() {
+                let field = format!("spec.{list_name}[{index}].image");
+                errors.push(FieldError::required(field, ""));
+            }
+        }
+    }
     errors.extend(deadline(new, old));
     errors.extend(tolerations(new, old));
     errors.extend(scheduling_gates(new, old));

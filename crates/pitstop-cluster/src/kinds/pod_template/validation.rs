@@ -9,7 +9,7 @@ use super::placement;
 use crate::kinds::fields::{entries, integer, list, text};
 use crate::kinds::{FieldError, FieldErrorReason, NameRule, metadata};
 
-const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
+const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -391,7 +391,7 @@ mod tests {
             ),
             (
                 json!({"containers": [{"name": "a", "image": "a:1"}], "restartPolicy": "Sometimes"}),
-                r#"spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure""#,
+                r#"spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never""#,
             ),
             (
                 container(json!({"imagePullPolicy": "Maybe"})),

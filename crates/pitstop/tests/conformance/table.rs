@@ -1,0 +1,21 @@
+//! The sequences.
+
+use crate::sequence::Sequence;
+
+mod kinds;
+mod lists;
+mod reads;
+mod removals;
+mod writes;
+
+/// All of them. Names are distinct.
+pub(crate) fn all() -> Vec<Sequence> {
+    [
+        writes::all(),
+        removals::all(),
+        lists::all(),
+        reads::all(),
+        kinds::all(),
+    ]
+    .concat()
+}
