@@ -13,6 +13,9 @@ pub(super) const KIND: Kind = Kind {
     stored_as: ("policy", "poddisruptionbudgets"),
     subresources: &[Subresource::Status],
     has_generation: true,
+    default: |object| {
+        map_mut(object, &["spec"]);
+    },
     prepare_create: |object, _| {
         let status = json!({
             "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,

@@ -63,7 +63,9 @@ pub(super) const CRON_JOB: Kind = Kind {
         set_missing(spec, "suspend", false);
         set_missing(spec, "successfulJobsHistoryLimit", 3);
         set_missing(spec, "failedJobsHistoryLimit", 1);
+        set_missing(map_mut(object, &["spec", "jobTemplate"]), "metadata", json!({}));
         let template = map_mut(object, &["spec", "jobTemplate", "spec", "template"]);
+        set_missing(template, "metadata", json!({}));
         default_spec(template.entry("spec").or_insert(Value::Null));
     },
     prepare_create: |object, _| {

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::fields::{entries, flag, integer, list, map_mut, set_missing, text};
+use super::fields::{entries, flag, integer, list, list_mut, map_mut, set_missing, text};
 use super::pod_template::{default_spec, validate_template};
 use super::workload::{equals, immutable};
 use super::{Column, FieldError, Kind, Subresource, age};
@@ -16,6 +16,10 @@ const HIGHEST: i64 = 1_000_000_000;
 pub(super) const LIMIT_RANGE: Kind = Kind {
     short_names: &["limits"],
     is_only_stored: true,
+    default: |object| {
+        let limits = list_mut(object, "/spec/limits").iter_mut();
+        limits.for_each(default_limits_of_containers);
+    },
     columns: &[Column::NAME, Column::string("Created At")],
     cells: |object, _| {
         vec![
@@ -25,6 +29,25 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     },
     ..Kind::plain("LimitRange", "limitranges", "limitrange")
 };
+
+/// What a container may have at most is what it gets where it asks for nothing, and so is what it must have at least.
+///
+/// Source: what Kubernetes 1.34 makes of a `LimitRange`.
+fn default_limits_of_containers(limit: &mut Value) {
+    if text(limit, "/type") != "Container" {
+        return;
+    }
+    for (from, to) in [
+        ("max", "default"),
+        ("default", "defaultRequest"),
+        ("min", "defaultRequest"),
+    ] {
+        let amounts = limit.get(from).and_then(Value::as_object).cloned();
+        for (resource, amount) in amounts.into_iter().flatten() {
+            set_missing(map_mut(limit, &[to]), &resource, amount);
+        }
+    }
+}
 
 pub(super) const RESOURCE_QUOTA: Kind = Kind {
     short_names: &["quota"],
@@ -318,5 +341,23 @@ mod tests {
         let quota = json!({"status": {"hard": {"pods": "5", "limits.cpu": "2"}, "used": {"pods": "1"}}});
         let cells = (RESOURCE_QUOTA.cells)(&quota, now);
         assert_eq!(cells[1..3], [json!("pods: 1/5"), json!("limits.cpu: 0/2")]);
+    }
+
+    /// What a real server answers.
+    #[test]
+    fn containers_get_what_they_may_have_at_most() {
+        let mut range = json!({"spec": {"limits": [
+            {"type": "Container", "max": {"cpu": "2", "memory": "1Gi"}, "min": {"cpu": "1", "pods": "1"}},
+            {"type": "Pod", "max": {"cpu": "4"}},
+        ]}});
+        (LIMIT_RANGE.default)(&mut range);
+        let amounts = json!({"cpu": "2", "memory": "1Gi"});
+        assert_eq!(range["spec"]["limits"][0]["default"], amounts);
+        let requests = json!({"cpu": "2", "memory": "1Gi", "pods": "1"});
+        assert_eq!(range["spec"]["limits"][0]["defaultRequest"], requests);
+        assert_eq!(
+            range["spec"]["limits"][1],
+            json!({"type": "Pod", "max": {"cpu": "4"}})
+        );
     }
 }
