@@ -16,7 +16,9 @@ spec:
   - name: v1
     served: true
     storage: true
-    subresources: {status: {}}
+    subresources:
+      status: {}
+      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
     additionalPrinterColumns:
     - {name: Replicas, type: integer, jsonPath: .spec.replicas}
     - {name: Ready, type: string, jsonPath: '.status.conditions[?(@.type=="Ready")].status'}
@@ -31,6 +33,14 @@ spec:
             properties:
               image: {type: string}
               replicas: {type: integer, default: 1, minimum: 0}
+              parts:
+                type: array
+                x-kubernetes-list-type: map
+                x-kubernetes-list-map-keys: [name]
+                items:
+                  type: object
+                  required: [name]
+                  properties: {name: {type: string}, color: {type: string}}
           status:
             type: object
             x-kubernetes-preserve-unknown-fields: true
@@ -41,6 +51,15 @@ apiVersion: crds.example.com/v1
 kind: Widget
 metadata: {name: one, namespace: default}
 spec: {image: a}
+";
+
+const PART: &str = "
+apiVersion: crds.example.com/v1
+kind: Widget
+metadata: {name: one, namespace: default}
+spec:
+  parts:
+  - {name: NAME, color: red}
 ";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +113,20 @@ async fn widgets(world: World) {
         .await;
     let table = squeezed(&world.kubectl(&["get", "wd"]).await);
     assert_eq!(table.trim(), "NAME REPLICAS READY one 3 True");
+    let said = world.kubectl(&["scale", "widget", "one", "--replicas=5"]).await;
+    assert_eq!(said, "widget.crds.example.com/one scaled\n");
+    let path = "jsonpath={.spec.replicas}";
+    assert_eq!(world.kubectl(&["get", "widget", "one", "-o", path]).await, "5");
+    for (manager, part) in [("first", "a"), ("second", "b")] {
+        let manager = format!("--field-manager={manager}");
+        let part = PART.replace("NAME", part);
+        let said = world
+            .kubectl_with(&["apply", "--server-side", &manager, "-f", "-"], &part)
+            .await;
+        assert!(said.status.success(), "{}", said.stderr);
+    }
+    let path = "jsonpath={.spec.parts[*].name}";
+    assert_eq!(world.kubectl(&["get", "widget", "one", "-o", path]).await, "a b");
     let wrong = r#"{"spec":{"replicas":"many"}}"#;
     let said = world
         .kubectl_any(&["patch", "widget", "one", "--type=merge", "-p", wrong])
