@@ -126,7 +126,9 @@ pub(crate) fn judge(writes: &[Write], upgraders: &[&str], max_unavailable: usize
         .filter(|write| write.is_done())
         .filter_map(|write| Some((write.version()?, write)))
         .collect();
-    done.sort_by_key(|(version, _)| *version);
+    // A write that changed nothing is answered with the version of the one before: a status that a node patched at the
+    // moment of a deletion, and that may be noted first.
+    done.sort_by_key(|(version, write)| (*version, !write.is_pod_deletion()));
     let is_ours =
         |write: &Write| write.is_pod_deletion() && upgraders.contains(&write.user.username.as_str());
     // A deletion that was answered with an error of the server may have been carried out.
@@ -436,6 +438,16 @@ mod tests {
             deleted(mk_pod(0, "p2", "n2", "old", "True"), 7),
         ));
         assert_eq!(judge(&history, &[US], 1, 0).violations.len(), 1);
+    }
+
+    #[test]
+    fn a_write_that_changed_nothing_hides_no_deletion() {
+        let mut history = mk_history();
+        let pod = deleted(mk_pod(0, "p1", "n1", "old", "True"), 6);
+        history.push(mk_write("patch", "node", "pods", pod.clone()));
+        history.push(mk_write("delete", US, "pods", pod));
+        let findings = judge(&history, &[US], 1, 0);
+        assert_eq!((findings.n_deleted, findings.violations.len()), (1, 0));
     }
 
     #[test]
