@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use pitstop_api::SharedClock;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use self::collection::{Change, ChangeKind, CollectionSpec};
 use self::collection::{Collection, Snapshot};
@@ -166,11 +166,21 @@ pub(crate) struct ListQuery<'a> {
 #[derive(Debug)]
 pub(crate) struct Store {
     state: RwLock<State>,
-    signals: RwLock<Vec<watch::Sender<u64>>>,
+    signals: RwLock<Vec<Signal>>,
     history: usize,
     newest: watch::Sender<u64>,
     writer: Option<Writer>,
     clock: SharedClock,
+}
+
+/// Tells that a collection has changed.
+#[derive(Debug, Default)]
+struct Signal {
+    /// The version of the newest change, for those who look from time to time.
+    version: watch::Sender<u64>,
+    /// For those who wait: they are woken in the order in which they came, so that a simulation can be repeated. (A watch
+    /// channel wakes its receivers in a random order.)
+    arrival: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -195,7 +205,7 @@ impl Store {
             .into_iter()
             .map(|spec| Collection::new(spec, history))
             .collect();
-        let signals = |count: usize| RwLock::new((0..count).map(|_| watch::Sender::new(0)).collect());
+        let signals = |count: usize| RwLock::new((0..count).map(|_| Signal::default()).collect());
         let Some(folder) = data else {
             let signals = signals(collections.len());
             let state = State {
@@ -390,16 +400,25 @@ impl Store {
         })
     }
 
-    /// Wakes when a collection changes.
+    /// Wakes all who wait when a collection changes, in the order in which they came.
+    pub(crate) fn arrivals(&self, collection: CollectionId) -> Option<Arc<Notify>> {
+        let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
+        signals
+            .get(collection.0)
+            .map(|signal| Arc::clone(&signal.arrival))
+    }
+
+    /// Shows when a collection has changed.
     pub(crate) fn subscribe(&self, collection: CollectionId) -> Option<watch::Receiver<u64>> {
         let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
-        signals.get(collection.0).map(watch::Sender::subscribe)
+        signals.get(collection.0).map(|signal| signal.version.subscribe())
     }
 
     fn signal(&self, collection: CollectionId, version: u64) {
         let signals = self.signals.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(signal) = signals.get(collection.0) {
-            signal.send_replace(version);
+            signal.version.send_replace(version);
+            signal.arrival.notify_waiters();
         }
     }
 
@@ -417,7 +436,7 @@ impl Store {
         collection.begin_history(state.version);
         state.collections.push(collection);
         let mut signals = self.signals.write().unwrap_or_else(PoisonError::into_inner);
-        signals.push(watch::Sender::new(0));
+        signals.push(Signal::default());
         CollectionId(state.collections.len() - 1)
     }
 

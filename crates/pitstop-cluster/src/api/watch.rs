@@ -14,6 +14,8 @@ use http::{HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::json;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 use super::present::{self, Form};
@@ -69,7 +71,7 @@ struct Watch {
     sent: u64,
     custom: Option<Arc<Custom>>,
     ready: VecDeque<Ready>,
-    changed: tokio::sync::watch::Receiver<u64>,
+    changes: Arc<Notify>,
     /// Of the server, and of the connection.
     closing: [tokio::sync::watch::Receiver<bool>; 2],
     deadline: Instant,
@@ -90,7 +92,7 @@ impl Api {
         };
         let now = Instant::now();
         let bookmarks = call.params.flag("allowWatchBookmarks");
-        let Some(changed) = self.store.subscribe(collected.id) else {
+        let Some(changes) = self.store.arrivals(collected.id) else {
             return Err(Failure::no_such_path());
         };
         let connection_closing = call
@@ -108,7 +110,7 @@ impl Api {
             sent: 0,
             custom: target.custom.clone(),
             ready: VecDeque::new(),
-            changed,
+            changes,
             closing: [self.closing.subscribe(), connection_closing],
             deadline: now + Duration::from_secs(seconds),
             next_bookmark: None,
@@ -199,13 +201,14 @@ impl Watch {
             if self.ended {
                 return None;
             }
-            // Marked as seen before the changes are read: one that comes in between wakes again.
-            self.changed.borrow_and_update();
+            // It waits before the changes are read: one that comes in between wakes it.
+            let changes = Arc::clone(&self.changes);
+            let changed = changes.notified();
             self.take_changes();
             if !self.ready.is_empty() || self.ended {
                 continue;
             }
-            match self.wake().await {
+            match self.wake(changed).await {
                 Wake::Changed => {}
                 Wake::Bookmark => self.push_due_bookmark(),
                 Wake::End => self.ended = true,
@@ -213,14 +216,14 @@ impl Watch {
         }
     }
 
-    async fn wake(&mut self) -> Wake {
+    async fn wake(&mut self, changed: Notified<'_>) -> Wake {
         let bookmark_at = self.next_bookmark.unwrap_or(self.deadline);
         let [server, connection] = &mut self.closing;
         tokio::select! {
             biased;
             () = closed(server) => Wake::End,
             () = closed(connection) => Wake::End,
-            changed = self.changed.changed() => if changed.is_ok() { Wake::Changed } else { Wake::End },
+            () = changed => Wake::Changed,
             () = tokio::time::sleep_until(self.deadline) => Wake::End,
             () = tokio::time::sleep_until(bookmark_at), if self.next_bookmark.is_some() => Wake::Bookmark,
         }
