@@ -80,7 +80,10 @@ fn paging() -> Vec<Sequence> {
         s("page-match-unknown").get("secrets?resourceVersion=1&resourceVersionMatch=Some"),
         s("page-match-zero").get("secrets?resourceVersion=0&resourceVersionMatch=Exact"),
         s("page-bad-version").get("secrets?resourceVersion=x"),
-        s("page-any-version").get("secrets?resourceVersion=0&limit=1"),
+        // Any version will do, also one from before; the first list makes the cache of a real server know the newest.
+        s("page-any-version")
+            .get("secrets")
+            .get("secrets?resourceVersion=0&limit=1"),
     ]
 }
 
@@ -97,7 +100,9 @@ fn watches() -> Vec<Sequence> {
     let from = "secrets?watch=true&timeoutSeconds=3&resourceVersion=$(rv)";
     vec![
         start("watch-added").watch("secrets?watch=true&timeoutSeconds=3", 1),
-        start("watch-from-zero").watch("secrets?watch=true&timeoutSeconds=3&resourceVersion=0", 1),
+        start("watch-from-zero")
+            .get("secrets")
+            .watch("secrets?watch=true&timeoutSeconds=3&resourceVersion=0", 1),
         changed("watch-modified").watch(from, 1),
         changed("watch-deleted").delete("secrets/a").watch(from, 2),
         changed("watch-leaves-selector").watch(&format!("{from}&labelSelector=app%3Dx"), 1),
