@@ -150,6 +150,7 @@ impl Api {
                 }
             };
             tokio::select! {
+                biased;
                 result = changed.changed() => if result.is_err() { return },
                 () = again => {}
             }

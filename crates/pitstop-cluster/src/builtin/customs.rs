@@ -70,6 +70,7 @@ pub(super) fn watch(
         };
         loop {
             let change = tokio::select! {
+                biased;
                 change = changes.recv() => change,
                 () = sender.closed() => None,
             };
