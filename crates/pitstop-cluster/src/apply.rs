@@ -9,14 +9,18 @@
 mod fields;
 mod managers;
 mod structure;
+mod versions;
 mod walk;
 
 pub use fields::Fields;
 pub use managers::{Identity, Managers, Operation};
 pub use structure::{Custom, Key, Type};
+pub use versions::{Alike, Unconverted, Versions};
 pub use walk::{Changes, InvalidList, compare, fields_of};
 
 use serde_json::Value;
+
+use self::versions::Changed;
 
 /// The manager that owns what an object was before anybody applied to it.
 ///
@@ -52,8 +56,10 @@ pub struct Write<'a> {
     pub identity: &'a Identity,
     /// Now, as `metadata` writes it.
     pub now: &'a str,
-    /// How the kind's values are merged.
+    /// How the kind's values are merged in the version of the write.
     pub structure: Type<'a>,
+    /// The other versions of the kind.
+    pub versions: &'a dyn Versions,
     /// Paths that this endpoint does not write, e.g. `status` for all but the status endpoint.
     pub reset: &'a Fields,
 }
@@ -85,6 +91,9 @@ pub enum ApplyError {
     /// Others own fields that would get another value.
     #[error("{}", conflict_text(.0))]
     Conflicts(Vec<Conflict>),
+    /// Some own fields in a version that has to be asked for first.
+    #[error(transparent)]
+    Unconverted(#[from] Unconverted),
 }
 
 /// The owners of an object after an ordinary write. `old` is `Null` for a new object.
@@ -92,16 +101,19 @@ pub enum ApplyError {
 /// The writer owns what it changed or added, and nobody else does; nobody owns what it removed.
 ///
 /// Source: embedded-cluster.md 9.4, update operations.
-pub fn update(mut managers: Managers, old: &Value, new: &Value, write: &Write<'_>) -> Managers {
-    let mut changes = compare(old, new, write.structure);
-    changes.exclude(write.reset);
-    let mut taken = changes.added.union(&changes.modified);
-    let gone = taken.union(&changes.removed);
-    managers.subtract(&gone, None);
+pub fn update(
+    mut managers: Managers,
+    old: &Value,
+    new: &Value,
+    write: &Write<'_>,
+) -> Result<Managers, Unconverted> {
+    let changed = Changed::between(old, new, &managers, write)?;
+    managers.subtract(&changed, None);
+    let mut taken = changed.own().taken();
     strip(&mut taken);
     managers.add(write.identity, &taken, write.now);
     managers.cap();
-    managers
+    Ok(managers)
 }
 
 /// Applies a configuration to an object. `live` is `Null` if there is none yet.
@@ -128,7 +140,7 @@ pub fn merge(
             identity: &before,
             ..*write
         };
-        managers = update(managers, &Value::Null, live, &before);
+        managers = update(managers, &Value::Null, live, &before)?;
     }
     match merge_once(managers.clone(), live, applied, write, force) {
         Err(ApplyError::Conflicts(conflicts)) if write.identity.manager == KUBECTL => {
@@ -165,18 +177,18 @@ fn merge_once(
     let structure = write.structure;
     let mut wanted = fields_of(applied, structure)?;
     wanted = wanted.without_below(write.reset);
-    let last = managers.fields_of(write.identity).cloned().unwrap_or_default();
-    managers.set(write.identity, wanted);
+    let last = managers.set(write.identity, wanted);
     let merged = walk::merge(live, applied, structure)?;
-    let object = prune(merged, &managers, &last, structure)?;
-    let mut changes = compare(live, &object, structure);
-    changes.exclude(write.reset);
-    let taken = changes.added.union(&changes.modified);
-    let conflicts = managers.conflicts(write.identity, &taken);
+    let object = match last {
+        Some((version, fields)) if !fields.is_empty() => prune(merged, &managers, &version, &fields, write)?,
+        _ => merged,
+    };
+    let changed = Changed::between(live, &object, &managers, write)?;
+    let conflicts = managers.conflicts(write.identity, &changed);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
-    managers.subtract(&taken.union(&changes.removed), Some(write.identity));
+    managers.subtract(&changed, Some(write.identity));
     managers.strip(write.identity, strip);
     managers.drop_empty();
     if object != *live {
@@ -185,26 +197,29 @@ fn merge_once(
     Ok(Applied { object, managers })
 }
 
-/// Removes what the manager applied last time and nobody owns any more.
+/// Removes what the manager applied last time, in whatever version, and nobody owns any more.
 fn prune(
     merged: Value,
     managers: &Managers,
+    version: &str,
     last: &Fields,
-    structure: Type<'_>,
-) -> Result<Value, InvalidList> {
-    if last.is_empty() {
+    write: &Write<'_>,
+) -> Result<Value, ApplyError> {
+    let Some(structure) = write.structure_of(version) else {
         return Ok(merged);
-    }
+    };
+    let merged = write.in_version(&merged, version)?;
     let named = |fields: &Fields| fields.with_named(structure);
     let everything = named(&fields_of(&merged, structure)?);
     let pruned = walk::remove(&merged, &named(last), structure);
     // What went with its parent comes back if somebody owns it.
-    let kept = named(&fields_of(&pruned, structure)?).union(&named(&managers.all()));
-    let pruned = walk::remove(&merged, &everything.difference(&kept), structure);
+    let pruned = versions::restore_owned(merged.clone(), pruned, version, managers, write)?;
+    let pruned = write.in_version(&pruned, version)?;
     // And what nobody owned comes back unless the manager itself gave it up.
     let kept = named(&fields_of(&pruned, structure)?);
     let removed = everything.difference(&kept).intersection(&named(last));
-    Ok(walk::remove(&merged, &removed, structure))
+    let pruned = walk::remove(&merged, &removed, structure);
+    Ok(write.in_version(&pruned, &write.identity.api_version)?)
 }
 
 fn strip(fields: &mut Fields) {

@@ -6,7 +6,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::options::{Wanted, WriteOptions};
-use super::owners::{self, Writer};
+use super::owners;
 use super::route::Target;
 use super::status::Failure;
 use super::update::OtherUid;
@@ -27,7 +27,7 @@ impl Api {
         let name = target.name.as_deref().unwrap_or_default();
         let (options, force) = parameters(call)?;
         let (body, duplicates) = configuration(kind, call, |body| target.clean(body))?;
-        let writer = Writer::of(target, call, self.clock.now());
+        let writer = self.writer(target, call);
         let want = |current: &Value| {
             let mut live = current.clone();
             let managers = owners::take(&mut live)
@@ -47,14 +47,16 @@ impl Api {
             let exists = self.store.get(self.collection_of(kind)?.id, &key).is_some();
             if exists || target.subresource.is_some() {
                 match self
-                    .modify(target, call, options.dry_run, OtherUid::Invalid, &want)
+                    .modify(target, call, options.dry_run, OtherUid::Invalid, &writer, &want)
                     .await
                 {
                     Err(failure) if failure.is_not_found() && target.subresource.is_none() => continue,
                     answer => return answer,
                 }
             }
-            let wanted = want(&Value::Null)?;
+            let wanted = self
+                .with_versions(target, writer.versions(), || want(&Value::Null))
+                .await?;
             let wanted = creatable(target, name, wanted)?;
             match self.create_wanted(target, call, options.dry_run, wanted).await {
                 Err(failure) if failure.is_already_exists() => {}
@@ -150,6 +152,7 @@ pub(super) fn refused(body: &Value, error: ApplyError) -> Failure {
             });
             Failure::apply_conflict(text, causes.collect())
         }
+        ApplyError::Unconverted(error) => error.into(),
     }
 }
 

@@ -52,6 +52,14 @@ impl Served {
             .collect()
     }
 
+    /// All served versions of a custom kind.
+    pub(super) fn all_of(&self, kind: &Kind) -> Vec<Arc<Custom>> {
+        self.customs()
+            .filter(|custom| custom.kind.stored_as == kind.stored_as)
+            .cloned()
+            .collect()
+    }
+
     /// Where a custom kind is stored.
     pub(super) fn collection(&self, stored_as: (&str, &str)) -> Option<Collected> {
         self.collections

@@ -8,9 +8,11 @@ use pitstop_api::keys;
 use serde_json::{Map, Value};
 
 use super::route::Target;
+use super::status::Failure;
 use super::update::Next;
-use super::{Call, metadata};
-use crate::apply::{self, Fields, Identity, Managers, Operation, Type, Write};
+use super::versions::KnownVersions;
+use super::{Api, Call, metadata};
+use crate::apply::{self, Fields, Identity, Managers, Operation, Type, Unconverted, Write};
 use crate::kinds::{Durability, Kind, Subresource};
 use crate::schema;
 
@@ -70,12 +72,54 @@ pub(super) struct Writer<'a> {
     identity: Identity,
     now: String,
     structure: Type<'a>,
+    versions: KnownVersions<'a>,
     reset: Fields,
 }
 
-impl<'a> Writer<'a> {
+impl Api {
     /// Who writes what with a request.
-    pub(super) fn of(target: &'a Target, call: &Call, now: Timestamp) -> Self {
+    pub(super) fn writer<'a>(&self, target: &'a Target, call: &Call) -> Writer<'a> {
+        Writer::of(target, call, self.versions_of(target), self.clock.now())
+    }
+
+    /// Adds owners to what a write made of an object. `given` are those that the writer sent.
+    pub(super) async fn settle(
+        &self,
+        target: &Target,
+        writer: &Writer<'_>,
+        next: Next,
+        old: &Value,
+        given: Option<&Value>,
+    ) -> Result<Next, Failure> {
+        let owners = self
+            .with_versions(target, &writer.versions, || writer.after(&next, old, given))
+            .await?;
+        let Some(owners) = owners else {
+            return Ok(next);
+        };
+        Ok(match next {
+            Next::Replace(mut new) => {
+                put(&mut new, &owners);
+                Next::Replace(new)
+            }
+            Next::Same if !owners.same_fields(&stored(old)) => {
+                let mut new = old.clone();
+                put(&mut new, &owners);
+                Next::Replace(new)
+            }
+            next => next,
+        })
+    }
+}
+
+/// The owners of an object as it is stored.
+fn stored(object: &Value) -> Managers {
+    let owners = object.pointer("/metadata/managedFields");
+    owners.and_then(Managers::decode).unwrap_or_default()
+}
+
+impl<'a> Writer<'a> {
+    fn of(target: &'a Target, call: &Call, versions: KnownVersions<'a>, now: Timestamp) -> Self {
         let kind = target.kind;
         let operation = if is_apply(call) {
             Operation::Apply
@@ -95,6 +139,7 @@ impl<'a> Writer<'a> {
                 Some(custom) => Type::custom(&custom.structure),
                 None => Type::of(kind),
             },
+            versions,
             reset: reset_fields(kind, target.subresource),
         }
     }
@@ -105,18 +150,22 @@ impl<'a> Writer<'a> {
             identity: &self.identity,
             now: &self.now,
             structure: self.structure,
+            versions: &self.versions,
             reset: &self.reset,
         }
     }
 
     /// The owners of a new object, from what its writer sent with it.
-    pub(super) fn at_creation(&self, kind: &Kind, object: &Value, given: Option<&Value>) -> Managers {
+    pub(super) fn at_creation(
+        &self,
+        kind: &Kind,
+        object: &Value,
+        given: Option<&Value>,
+    ) -> Result<Managers, Unconverted> {
         let given = given.and_then(Managers::decode).unwrap_or_default();
-        if self.identity.operation == Operation::Apply {
-            return given;
-        }
-        if given.is_empty() && !is_tracked(kind) {
-            return given;
+        let applies = self.identity.operation == Operation::Apply;
+        if applies || (given.is_empty() && !is_tracked(kind)) {
+            return Ok(given);
         }
         // The owner also owns the defaults of the fields that it did not set.
         let mut object = object.clone();
@@ -124,41 +173,38 @@ impl<'a> Writer<'a> {
         apply::update(given, &schema::zero(kind), &object, &self.write())
     }
 
-    /// Adds owners to what a write made of an object. `given` are those that the writer sent.
-    pub(super) fn settle(&self, next: Next, old: &Value, given: Option<&Value>) -> Next {
+    /// The owners after a write; `None` if they stay as they are.
+    fn after(
+        &self,
+        next: &Next,
+        old: &Value,
+        given: Option<&Value>,
+    ) -> Result<Option<Managers>, Unconverted> {
         let before = old.pointer("/metadata/managedFields");
         let applies = self.identity.operation == Operation::Apply;
         let unchanged = matches!(next, Next::Same) && (given.is_none() || given == before);
         if unchanged || matches!(next, Next::Remove(_)) {
-            return next;
+            return Ok(None);
         }
-        let stored = || before.and_then(Managers::decode).unwrap_or_default();
         let base = match given {
             Some(given) if is_reset(given) => Managers::default(),
             Some(given) if Some(given) != before || applies => Managers::decode(given)
                 .filter(|given| !given.is_empty())
-                .unwrap_or_else(stored),
-            _ => stored(),
+                .unwrap_or_else(|| stored(old)),
+            _ => stored(old),
         };
-        let managers = match &next {
+        Ok(Some(match next {
             // Objects that nobody has owned so far stay so until somebody applies to them.
             Next::Replace(new) if !applies && !base.is_empty() => {
-                apply::update(base, old, new, &self.write())
+                apply::update(base, old, new, &self.write())?
             }
             _ => base,
-        };
-        match next {
-            Next::Replace(mut new) => {
-                put(&mut new, &managers);
-                Next::Replace(new)
-            }
-            Next::Same if !managers.same_fields(&stored()) => {
-                let mut new = old.clone();
-                put(&mut new, &managers);
-                Next::Replace(new)
-            }
-            next => next,
-        }
+        }))
+    }
+
+    /// What is asked of other versions while it is decided on this write.
+    pub(super) fn versions(&self) -> &KnownVersions<'a> {
+        &self.versions
     }
 }
 

@@ -35,7 +35,8 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let decoded = schema::decode(&kinds::SCALE, call.content_type(), &call.body).map_err(from_decode)?;
         let wanted = options.accept(&kinds::SCALE, decoded)?;
-        self.rescale(target, call, options.dry_run, |_, _| {
+        let writer = self.writer(target, call);
+        self.rescale(target, call, options.dry_run, &writer, |_, _| {
             let wanted = Wanted {
                 object: wanted.object.clone(),
                 warnings: wanted.warnings.clone(),
@@ -52,7 +53,8 @@ impl Api {
         let patch_type = call.content_type().and_then(PatchType::of);
         let patch_type = patch_type.ok_or_else(Failure::unsupported_patch)?;
         let options = WriteOptions::parse(call)?;
-        self.rescale(target, call, options.dry_run, |_, current| {
+        let writer = self.writer(target, call);
+        self.rescale(target, call, options.dry_run, &writer, |_, current| {
             let patched = patch::apply(&kinds::SCALE, patch_type, current, &call.body).map_err(from_patch)?;
             let shown = patch::Shown::new(&kinds::SCALE, patch_type, current, &patched, &call.body);
             let decoded =
@@ -72,8 +74,8 @@ impl Api {
         if let Some(replicas) = scale.pointer("/spec/replicas") {
             set_at(&mut wanted, &places(target).wanted, replicas.clone());
         }
-        let writer = Writer::of(target, call, self.clock.now());
-        self.rescale(target, call, options.dry_run, |object, _| {
+        let writer = self.writer(target, call);
+        self.rescale(target, call, options.dry_run, &writer, |object, _| {
             let mut live = object.clone();
             let managers = owners::take(&mut live)
                 .as_ref()
@@ -105,14 +107,18 @@ impl Api {
         target: &Target,
         call: &Call,
         dry_run: bool,
-        want: impl Fn(&Value, &Value) -> Result<(Wanted, Option<Value>), Failure>,
+        writer: &Writer<'_>,
+        want: impl Fn(&Value, &Value) -> Result<(Wanted, Option<Value>), Failure> + Sync,
     ) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
         for _ in 0..TRIES {
             let stored = self.shown_to(target, self.stored(target)?).await?;
             let old = present::value(kind, &stored);
-            let (wanted, owned) = want(&old, &scale_of(target, &old)?)?;
+            let before = scale_of(target, &old)?;
+            let (wanted, owned) = self
+                .with_versions(target, writer.versions(), || want(&old, &before))
+                .await?;
             let Wanted {
                 object: scale,
                 mut warnings,
@@ -120,14 +126,13 @@ impl Api {
             update::check_preconditions(kind, name, &scale, &old, OtherUid::Conflict)?;
             let mut request = admission::request(target, call, Operation::Update, dry_run);
             request.form = Form::of(&kinds::SCALE);
-            let before = scale_of(target, &old)?;
             let asked = self.admit_body(&request, scale, Some(&before), &mut warnings);
             let scale = Box::pin(asked).await?;
             let replicas = replicas_of(&scale, name)?;
             let mut new = old.clone();
             set_at(&mut new, &places(target).wanted, replicas.into());
             let next = update::next_state(target, new, &old)?;
-            let next = Writer::of(target, call, self.clock.now()).settle(next, &old, owned.as_ref());
+            let next = self.settle(target, writer, next, &old, owned.as_ref()).await?;
             let next = self.next_as_stored(target, next).await?;
             match self.store_next(kind, &stored, &old, next, dry_run).await {
                 Err(WriteError::Conflict) => {}

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Body;
 use crate::access::{Attributes, User};
+use crate::apply::Unconverted;
 use crate::kinds::{FieldError, Kind};
 use crate::store::{Gone, WriteError};
 
@@ -33,6 +34,12 @@ enum Shape {
     /// The page of a server that knows no such path.
     Page,
     Empty,
+}
+
+impl From<Unconverted> for Failure {
+    fn from(error: Unconverted) -> Self {
+        Self::internal_error(&error.to_string())
+    }
 }
 
 impl Failure {

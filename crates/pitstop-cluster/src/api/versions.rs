@@ -3,7 +3,8 @@
 //!
 //! Source: embedded-cluster.md 14, rules 3 and 5.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{mem, slice};
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use super::route::Target;
 use super::status::Failure;
 use super::update::Next;
 use super::{Api, present};
+use crate::apply::{self, Type, Unconverted};
 use crate::custom::Custom;
 use crate::custom::conversion::{Converter, TIMEOUT};
 use crate::kinds::{Kind, event};
@@ -119,11 +121,44 @@ impl Api {
             let converted = Box::pin(self.convert(converter, &[object], &wanted.api_version())).await?;
             return Ok(converted.into_iter().next());
         }
-        let mut object = object;
-        if let Some(object) = object.as_object_mut() {
-            object.insert("apiVersion".to_owned(), wanted.api_version().into());
+        Ok(Some(named(object, &wanted.api_version())))
+    }
+
+    /// The versions of a kind, as far as the owners of fields go.
+    pub(super) fn versions_of<'a>(&self, target: &'a Target) -> KnownVersions<'a> {
+        let Some(custom) = &target.custom else {
+            return KnownVersions::Alike(Type::of(target.kind));
+        };
+        let served = self.served();
+        KnownVersions::Custom {
+            kinds: served.all_of(custom.kind),
+            is_converted: custom.converter.is_some(),
+            known: Mutex::default(),
         }
-        Ok(Some(object))
+    }
+
+    /// Decides, and asks for what the decision needs to know of other versions until it knows enough.
+    pub(super) async fn with_versions<T, E: Into<Failure>>(
+        &self,
+        target: &Target,
+        versions: &KnownVersions<'_>,
+        decide: impl Fn() -> Result<T, E> + Send,
+    ) -> Result<T, Failure> {
+        loop {
+            let failure = match decide() {
+                Ok(decided) => return Ok(decided),
+                Err(error) => error.into(),
+            };
+            let converter = target
+                .custom
+                .as_ref()
+                .and_then(|custom| custom.converter.as_ref());
+            let (Some((object, version)), Some(converter)) = (versions.wanted(), converter) else {
+                return Err(failure);
+            };
+            let mut converted = Box::pin(self.convert(converter, slice::from_ref(&object), &version)).await?;
+            versions.learn(object, version, converted.pop().unwrap_or_default());
+        }
     }
 
     async fn convert(
@@ -155,5 +190,100 @@ impl Api {
             })
         });
         converted.map_err(|why| Failure::untyped(format!("conversion webhook for {of} {why}")))
+    }
+}
+
+/// An object under the name of another version.
+fn named(mut object: Value, api_version: &str) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        object.insert("apiVersion".to_owned(), api_version.into());
+    }
+    object
+}
+
+/// The versions of a kind, with what a decision has asked of them.
+#[derive(Debug)]
+pub(super) enum KnownVersions<'a> {
+    /// A built-in kind: its versions differ in nothing that is owned.
+    Alike(Type<'a>),
+    /// A custom kind.
+    Custom {
+        /// All served versions.
+        kinds: Vec<Arc<Custom>>,
+        /// Does a webhook convert them?
+        is_converted: bool,
+        known: Mutex<Known>,
+    },
+}
+
+/// What a webhook has said so far, and what it is to be asked next.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    answers: Vec<Answer>,
+    wanted: Option<(Value, String)>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    object: Value,
+    api_version: String,
+    converted: Value,
+}
+
+impl KnownVersions<'_> {
+    /// The object and version that a decision was missing.
+    fn wanted(&self) -> Option<(Value, String)> {
+        match self {
+            Self::Alike(_) => None,
+            Self::Custom { known, .. } => {
+                mem::take(&mut known.lock().unwrap_or_else(PoisonError::into_inner).wanted)
+            }
+        }
+    }
+
+    fn learn(&self, object: Value, api_version: String, converted: Value) {
+        if let Self::Custom { known, .. } = self {
+            let answer = Answer {
+                object,
+                api_version,
+                converted,
+            };
+            known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .answers
+                .push(answer);
+        }
+    }
+}
+
+impl apply::Versions for KnownVersions<'_> {
+    fn structure(&self, api_version: &str) -> Option<Type<'_>> {
+        match self {
+            Self::Alike(structure) => Some(*structure),
+            Self::Custom { kinds, .. } => kinds
+                .iter()
+                .find(|custom| custom.kind.api_version() == api_version)
+                .map(|custom| Type::custom(&custom.structure)),
+        }
+    }
+
+    fn convert(&self, object: &Value, api_version: &str) -> Result<Value, Unconverted> {
+        match self {
+            Self::Alike(_) => Ok(object.clone()),
+            Self::Custom {
+                is_converted: false, ..
+            } => Ok(named(object.clone(), api_version)),
+            Self::Custom { known, .. } => {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_asked =
+                    |answer: &&Answer| answer.api_version == api_version && answer.object == *object;
+                if let Some(answer) = known.answers.iter().find(is_asked) {
+                    return Ok(answer.converted.clone());
+                }
+                known.wanted = Some((object.clone(), api_version.to_owned()));
+                Err(Unconverted)
+            }
+        }
     }
 }

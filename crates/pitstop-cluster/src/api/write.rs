@@ -91,7 +91,9 @@ impl Api {
         let owners = owners::take(&mut object);
         metadata::begin(kind, &mut object, self.random.uid(), now)?;
         // What webhooks change is nobody's.
-        let owners = Writer::of(target, call, now).at_creation(kind, &object, owners.as_ref());
+        let writer = self.writer(target, call);
+        let decide = || writer.at_creation(kind, &object, owners.as_ref());
+        let owners = self.with_versions(target, writer.versions(), decide).await?;
         let mut request = admission::request(target, call, Operation::Create, dry_run);
         request.name = metadata::text(&object, "name").to_owned();
         let object = Box::pin(self.mutate_new(&request, target, object, &mut warnings)).await?;
@@ -256,7 +258,8 @@ impl Api {
                 warnings: warnings.clone(),
             })
         };
-        self.modify(target, call, options.dry_run, OtherUid::Conflict, want)
+        let writer = self.writer(target, call);
+        self.modify(target, call, options.dry_run, OtherUid::Conflict, &writer, want)
             .await
     }
 
@@ -283,7 +286,8 @@ impl Api {
                 .map_err(|error| from_patched(error, &shown))?;
             options.accept_patch(decoded, || shown.text())
         };
-        self.modify(target, call, options.dry_run, OtherUid::Invalid, want)
+        let writer = self.writer(target, call);
+        self.modify(target, call, options.dry_run, OtherUid::Invalid, &writer, want)
             .await
     }
 
@@ -294,7 +298,8 @@ impl Api {
         call: &Call,
         dry_run: bool,
         other_uid: OtherUid,
-        want: impl Fn(&Value) -> Result<Wanted, Failure>,
+        writer: &Writer<'_>,
+        want: impl Fn(&Value) -> Result<Wanted, Failure> + Sync,
     ) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
@@ -304,12 +309,13 @@ impl Api {
             let Wanted {
                 object: mut new,
                 mut warnings,
-            } = want(&old)?;
+            } = self
+                .with_versions(target, writer.versions(), || want(&old))
+                .await?;
             warnings.extend((kind.unheeded)(&new));
             let owners = owners::take(&mut new);
             update::check_preconditions(kind, name, &new, &old, other_uid)?;
             self.check_write(call, Some(&old), Some(&new))?;
-            let writer = Writer::of(target, call, self.clock.now());
             let request = admission::request(target, call, Operation::Update, dry_run);
             if target.subresource.is_none() {
                 (kind.default)(&mut new);
@@ -321,10 +327,14 @@ impl Api {
             let clean = |patched| clean_patched(target, patched);
             let changed = Box::pin(self.mutate(&request, objects, &clean, &mut warnings)).await?;
             let next = match changed {
-                None => writer.settle(update::next_state(target, new, &old)?, &old, owners.as_ref()),
+                None => {
+                    let next = update::next_state(target, new, &old)?;
+                    self.settle(target, writer, next, &old, owners.as_ref()).await?
+                }
                 Some(changed) => {
                     // What webhooks change is nobody's: owners follow from what the writer wants.
-                    let wanted = writer.settle(Next::Replace(new), &old, owners.as_ref());
+                    let wanted = Next::Replace(new);
+                    let wanted = self.settle(target, writer, wanted, &old, owners.as_ref()).await?;
                     let next = update::next_state(target, changed, &old)?;
                     owners::keep(next, &wanted)
                 }

@@ -1,11 +1,13 @@
 //! The owners of an object's fields.
 
-use std::fmt;
+use std::collections::BTreeSet;
+use std::{fmt, mem};
 
 use serde_json::{Map, Value};
 
 use super::Conflict;
 use super::fields::Fields;
+use super::versions::Changed;
 
 /// How many managers that update are kept apart.
 ///
@@ -35,6 +37,16 @@ pub struct Identity {
     pub api_version: String,
     /// Empty for the main endpoint.
     pub subresource: String,
+}
+
+impl Identity {
+    /// Is that the same manager? Who applies stays the same in whatever version it applies.
+    fn is(&self, other: &Self) -> bool {
+        self.manager == other.manager
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
 }
 
 /// As conflicts name it: `"kubectl" with subresource "status" using v1`.
@@ -146,30 +158,43 @@ impl Managers {
 
     /// Are the owners and what they own the same, whenever they wrote?
     pub fn same_fields(&self, other: &Self) -> bool {
-        let owns = |entry: &Entry| other.fields_of(&entry.identity) == Some(&entry.fields);
-        self.0.len() == other.0.len() && self.0.iter().all(owns)
+        let is_among = |entry: &Entry| {
+            let same = |other: &&Entry| other.identity == entry.identity;
+            other.0.iter().find(same).map(|other| &other.fields) == Some(&entry.fields)
+        };
+        self.0.len() == other.0.len() && self.0.iter().all(is_among)
     }
 
     /// What a manager owns.
     pub fn fields_of(&self, identity: &Identity) -> Option<&Fields> {
         self.0
             .iter()
-            .find(|entry| entry.identity == *identity)
+            .find(|entry| entry.identity.is(identity))
             .map(|entry| &entry.fields)
     }
 
-    /// What anybody owns.
-    pub(super) fn all(&self) -> Fields {
+    /// The versions in which somebody owns something.
+    pub(super) fn versions(&self) -> Vec<String> {
+        let versions = self.0.iter().map(|entry| &entry.identity.api_version);
+        versions.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
+
+    /// What anybody owns in a version.
+    pub(super) fn all_in(&self, api_version: &str) -> Fields {
         self.0
             .iter()
+            .filter(|entry| entry.identity.api_version == api_version)
             .fold(Fields::default(), |all, entry| all.union(&entry.fields))
     }
 
-    /// Who else owns some of these fields, sorted by owner and path.
-    pub(super) fn conflicts(&self, but: &Identity, fields: &Fields) -> Vec<Conflict> {
+    /// Who else owns some of the fields that a write sets, sorted by owner and path.
+    pub(super) fn conflicts(&self, but: &Identity, changed: &Changed) -> Vec<Conflict> {
         let mut conflicts: Vec<Conflict> = Vec::new();
-        for entry in self.0.iter().filter(|entry| entry.identity != *but) {
-            let paths = entry.fields.intersection(fields).paths().into_iter();
+        for entry in self.0.iter().filter(|entry| !entry.identity.is(but)) {
+            let Some(changes) = changed.at(&entry.identity.api_version) else {
+                continue;
+            };
+            let paths = entry.fields.intersection(&changes.taken()).paths().into_iter();
             conflicts.extend(paths.map(|path| Conflict {
                 owner: entry.identity.clone(),
                 path,
@@ -179,15 +204,18 @@ impl Managers {
         conflicts
     }
 
-    /// Takes fields from everybody, or everybody but one. Who has none left is no owner any more.
-    pub(super) fn subtract(&mut self, fields: &Fields, but: Option<&Identity>) {
-        if fields.is_empty() {
-            return;
+    /// Takes what a write sets or removes from everybody, or everybody but one. Who has none left is no owner any more,
+    /// and neither is who owned fields of a version that is no more.
+    pub(super) fn subtract(&mut self, changed: &Changed, but: Option<&Identity>) {
+        let is_spared = |entry: &Entry| but.is_some_and(|but| entry.identity.is(but));
+        for entry in self.0.iter_mut().filter(|entry| !is_spared(entry)) {
+            entry.fields = match changed.at(&entry.identity.api_version) {
+                Some(changes) => entry.fields.difference(&changes.taken().union(&changes.removed)),
+                None => Fields::default(),
+            };
         }
-        for entry in self.0.iter_mut().filter(|entry| Some(&entry.identity) != but) {
-            entry.fields = entry.fields.difference(fields);
-        }
-        self.drop_empty_but(but);
+        self.0
+            .retain(|entry| !entry.fields.is_empty() || is_spared(entry));
     }
 
     /// A manager owns these fields too from now on.
@@ -202,39 +230,41 @@ impl Managers {
         self.touch(identity, now);
     }
 
-    /// A manager owns exactly these fields from now on. When it wrote is left open.
-    pub(super) fn set(&mut self, identity: &Identity, fields: Fields) {
-        match self.0.iter_mut().find(|entry| entry.identity == *identity) {
-            Some(entry) => entry.fields = fields,
-            None => self.0.push(Entry {
-                identity: identity.clone(),
-                time: None,
-                fields,
-            }),
+    /// A manager owns exactly these fields from now on, and no longer what is returned, with its version. When it wrote
+    /// is left open.
+    pub(super) fn set(&mut self, identity: &Identity, fields: Fields) -> Option<(String, Fields)> {
+        if let Some(entry) = self.entry_mut(identity) {
+            let version = mem::replace(&mut entry.identity.api_version, identity.api_version.clone());
+            return Some((version, mem::replace(&mut entry.fields, fields)));
         }
+        self.0.push(Entry {
+            identity: identity.clone(),
+            time: None,
+            fields,
+        });
+        None
+    }
+
+    fn entry_mut(&mut self, identity: &Identity) -> Option<&mut Entry> {
+        self.0.iter_mut().find(|entry| entry.identity.is(identity))
     }
 
     /// A manager has written now.
     pub(super) fn touch(&mut self, identity: &Identity, now: &str) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.identity == *identity) {
+        if let Some(entry) = self.entry_mut(identity) {
             entry.time = Some(now.to_owned());
         }
     }
 
     /// Changes what a manager owns.
     pub(super) fn strip(&mut self, identity: &Identity, change: impl Fn(&mut Fields)) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.identity == *identity) {
+        if let Some(entry) = self.entry_mut(identity) {
             change(&mut entry.fields);
         }
     }
 
     pub(super) fn drop_empty(&mut self) {
-        self.drop_empty_but(None);
-    }
-
-    fn drop_empty_but(&mut self, but: Option<&Identity>) {
-        self.0
-            .retain(|entry| !entry.fields.is_empty() || Some(&entry.identity) == but);
+        self.0.retain(|entry| !entry.fields.is_empty());
     }
 
     /// Merges the oldest of too many managers that update.

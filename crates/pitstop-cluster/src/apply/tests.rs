@@ -42,6 +42,7 @@ impl World {
             identity: &identity,
             now: NOW,
             structure: self.structure,
+            versions: &Alike(self.structure),
             reset: &reset,
         };
         let Applied { object, managers } = merge(&self.managers, &self.object, &applied, &write, force)
@@ -60,9 +61,10 @@ impl World {
             identity: &identity,
             now: NOW,
             structure: self.structure,
+            versions: &Alike(self.structure),
             reset: &Fields::default(),
         };
-        self.managers = update(self.managers.clone(), &self.object, &new, &write);
+        self.managers = update(self.managers.clone(), &self.object, &new, &write).unwrap();
         self.object = new;
     }
 
@@ -369,4 +371,124 @@ fn custom_resources_merge_as_their_schema_says() {
             },
         })
     );
+}
+
+/// A kind whose number of seats is `spec.capacity.seats` in v1, and `spec.seats` in v1alpha1.
+#[derive(Debug)]
+struct Ferries(Custom);
+
+impl Versions for Ferries {
+    fn structure(&self, api_version: &str) -> Option<Type<'_>> {
+        matches!(api_version, "x/v1" | "x/v1alpha1").then(|| Type::custom(&self.0))
+    }
+
+    fn convert(&self, object: &Value, api_version: &str) -> Result<Value, Unconverted> {
+        let seats = object
+            .pointer("/spec/seats")
+            .or_else(|| object.pointer("/spec/capacity/seats"));
+        let spec = match (seats, api_version) {
+            (None, _) => json!({}),
+            (Some(seats), "x/v1") => json!({"capacity": {"seats": seats}}),
+            (Some(seats), _) => json!({"seats": seats}),
+        };
+        let mut converted = json!({"apiVersion": api_version, "kind": "Ferry", "spec": spec});
+        if let Some(speed) = object.pointer("/spec/speed") {
+            converted["spec"]["speed"] = speed.clone();
+        }
+        Ok(converted)
+    }
+}
+
+/// Applies a ferry's spec to an object with owners.
+fn apply_ferry(
+    at: &mut (Value, Managers),
+    manager: &str,
+    api_version: &str,
+    spec: Value,
+    force: bool,
+) -> Result<(), String> {
+    let fields = |fields: Vec<(&str, Custom)>| {
+        let fields = fields
+            .into_iter()
+            .map(|(name, structure)| (name.to_owned(), structure));
+        Custom::Fields(fields.collect(), None)
+    };
+    let spec_fields = vec![
+        ("capacity", fields(vec![("seats", Custom::Whole)])),
+        ("seats", Custom::Whole),
+        ("speed", Custom::Whole),
+    ];
+    let ferries = Ferries(fields(vec![("spec", fields(spec_fields))]));
+    let identity = Identity {
+        api_version: api_version.to_owned(),
+        ..identity(manager, Operation::Apply)
+    };
+    let write = Write {
+        identity: &identity,
+        now: NOW,
+        structure: Type::custom(&ferries.0),
+        versions: &ferries,
+        reset: &Fields::default(),
+    };
+    let applied = json!({"apiVersion": api_version, "kind": "Ferry", "spec": spec});
+    // The server reads an object in the version of the request.
+    let live = write
+        .in_version(&at.0, api_version)
+        .map_err(|error| error.to_string())?;
+    let Applied { object, managers } =
+        merge(&at.1, &live, &applied, &write, force).map_err(|error| error.to_string())?;
+    *at = (object, managers);
+    Ok(())
+}
+
+#[test]
+fn a_conflict_names_the_field_in_the_version_of_its_owner() {
+    let mut at = (Value::Null, Managers::default());
+    apply_ferry(&mut at, "one", "x/v1", json!({"capacity": {"seats": 5}}), false).unwrap();
+    // The same value is no conflict, whatever it is called.
+    apply_ferry(&mut at, "two", "x/v1alpha1", json!({"seats": 5}), false).unwrap();
+    let error = apply_ferry(&mut at, "two", "x/v1alpha1", json!({"seats": 6}), false).unwrap_err();
+    let expected = "Apply failed with 1 conflict: conflict with \"one\": .spec.capacity.seats";
+    assert_eq!(error, expected);
+    apply_ferry(&mut at, "two", "x/v1alpha1", json!({"seats": 6}), true).unwrap();
+    assert_eq!(at.0.pointer("/spec/seats"), Some(&json!(6)));
+    let owners = at.1.encode().unwrap();
+    assert_eq!(owners.as_array().unwrap().len(), 1, "{owners}");
+}
+
+#[test]
+fn a_manager_that_applies_in_another_version_stays_the_same() {
+    let mut at = (Value::Null, Managers::default());
+    let spec = json!({"capacity": {"seats": 5}, "speed": "fast"});
+    apply_ferry(&mut at, "one", "x/v1", spec, false).unwrap();
+    // What it does not apply any more goes, although it was applied in other words.
+    apply_ferry(&mut at, "one", "x/v1alpha1", json!({"seats": 5}), false).unwrap();
+    assert_eq!(at.0["spec"], json!({"seats": 5}));
+    let owners = at.1.encode().unwrap();
+    assert_eq!(owners.as_array().unwrap().len(), 1, "{owners}");
+    assert_eq!(owners[0]["apiVersion"], "x/v1alpha1");
+    assert_eq!(owners[0]["fieldsV1"], json!({"f:spec": {"f:seats": {}}}));
+}
+
+#[test]
+fn what_others_own_in_another_version_is_not_removed() {
+    let mut at = (Value::Null, Managers::default());
+    let spec = json!({"capacity": {"seats": 5}, "speed": "fast"});
+    apply_ferry(&mut at, "one", "x/v1", spec, false).unwrap();
+    apply_ferry(&mut at, "two", "x/v1alpha1", json!({"seats": 5}), false).unwrap();
+    apply_ferry(&mut at, "one", "x/v1", json!({"speed": "fast"}), false).unwrap();
+    assert_eq!(at.0["spec"], json!({"capacity": {"seats": 5}, "speed": "fast"}));
+}
+
+#[test]
+fn owners_of_a_version_that_is_no_more_are_forgotten() {
+    let mut at = (Value::Null, Managers::default());
+    apply_ferry(&mut at, "one", "x/v1", json!({"speed": "fast"}), false).unwrap();
+    let mut owners = at.1.encode().unwrap();
+    owners[0]["apiVersion"] = "x/v0".into();
+    at.1 = Managers::decode(&owners).unwrap();
+    apply_ferry(&mut at, "two", "x/v1", json!({"speed": "slow"}), false).unwrap();
+    let owners = at.1.encode().unwrap();
+    assert_eq!(owners.as_array().unwrap().len(), 1, "{owners}");
+    assert_eq!(owners[0]["manager"], "two");
 }

@@ -17,6 +17,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Paths that have a value of the writer's.
+    pub(super) fn taken(&self) -> Fields {
+        self.added.union(&self.modified)
+    }
+
     /// Forgets all at and below the paths of a set.
     pub fn exclude(&mut self, fields: &Fields) {
         if !fields.is_empty() {
