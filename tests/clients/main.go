@@ -73,5 +73,6 @@ func allChecks() []check {
 		electionChecks(),
 		eventChecks(),
 		managerChecks(),
+		customChecks(),
 	)
 }
