@@ -1,131 +1,27 @@
 //! The built-in controllers, with simulated nodes, under virtual time. Source: embedded-cluster.md 11, 16, 20.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+#[path = "shared/world.rs"]
+mod world;
+
 use std::time::Duration;
 
-use http::Method;
-use kube::Client;
 use pitstop_api::keys;
-use pitstop_cluster::informer::{is_status, request};
-use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
-use pitstop_cluster::{Cluster, Config, VirtualClock};
 use serde_json::{Value, json};
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
+use crate::world::{PODS, World, condition};
+
 const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 
-struct World {
-    client: Client,
-    _cluster: Cluster,
-    _fleet: Fleet,
+/// The newest version of all objects.
+async fn version(world: &World) -> Value {
+    let list = world.get("/api/v1/namespaces").await;
+    list["metadata"]["resourceVersion"].clone()
 }
 
-async fn world(nodes: &[&str]) -> World {
-    let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let config = Config {
-        clock: clock.clone(),
-        seed: Some(7),
-        ..Config::default()
-    };
-    let cluster = Cluster::start(config).await.unwrap();
-    let client = cluster.client();
-    let fleet = Fleet::start(
-        client.clone(),
-        FleetConfig {
-            clock,
-            ..FleetConfig::default()
-        },
-    )
-    .await
-    .unwrap();
-    for name in nodes {
-        fleet.add(NodeSpec::new(name)).await.unwrap();
-    }
-    World {
-        client,
-        _cluster: cluster,
-        _fleet: fleet,
-    }
-}
-
-impl World {
-    async fn get(&self, path: &str) -> Option<Value> {
-        match request(&self.client, Method::GET, path, None, None).await {
-            Err(error) if is_status(&error, 404) => None,
-            other => Some(other.unwrap()),
-        }
-    }
-
-    /// The newest version of all objects.
-    async fn version(&self) -> Value {
-        let list = self.get("/api/v1/namespaces").await.unwrap();
-        list["metadata"]["resourceVersion"].clone()
-    }
-
-    async fn post(&self, path: &str, object: Value) -> Value {
-        request(&self.client, Method::POST, path, None, Some(&object))
-            .await
-            .unwrap()
-    }
-
-    async fn delete(&self, path: &str, policy: &str) {
-        let options = json!({"propagationPolicy": policy});
-        request(&self.client, Method::DELETE, path, None, Some(&options))
-            .await
-            .unwrap();
-    }
-
-    async fn set_network(&self, node: &str, state: &str) {
-        let patch = json!({"metadata": {"annotations": {keys::SIM_NETWORK: state}}});
-        let merge = Some("application/merge-patch+json");
-        request(
-            &self.client,
-            Method::PATCH,
-            &format!("/api/v1/nodes/{node}"),
-            merge,
-            Some(&patch),
-        )
-        .await
-        .unwrap();
-    }
-
-    /// Waits, in virtual time, until the object (or its absence) satisfies the condition.
-    async fn until(&self, path: &str, what: &str, holds: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
-        for _ in 0..20_000 {
-            let object = self.get(path).await;
-            if holds(object.as_ref()) {
-                return object;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{what} never came true: {:#?}", self.get(path).await);
-    }
-
-    async fn until_ready(&self, path: &str) -> Value {
-        self.until(path, "ready", |object| {
-            object.is_some_and(|o| condition(o, "Ready") == "True")
-        })
-        .await
-        .unwrap()
-    }
-
-    async fn until_gone(&self, path: &str) {
-        self.until(path, "gone", |object| object.is_none()).await;
-    }
-}
-
-fn condition(object: &Value, kind: &str) -> String {
-    let conditions = object
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let found = conditions.iter().find(|c| c["type"] == kind);
-    found
-        .and_then(|c| c["status"].as_str())
-        .unwrap_or_default()
-        .to_owned()
+async fn set_network(world: &World, node: &str, state: &str) {
+    let patch = json!({"metadata": {"annotations": {keys::SIM_NETWORK: state}}});
+    world.merge(&format!("/api/v1/nodes/{node}"), patch).await;
 }
 
 fn taints(node: &Value) -> Vec<String> {
@@ -169,22 +65,19 @@ fn daemonset() -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_is_given_to_a_node_that_is_ready_and_runs_there() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     world.post(PODS, pod("web", None)).await;
     let pod = world.until_ready(&format!("{PODS}/web")).await;
     assert_eq!(pod["spec"]["nodeName"], "n1");
     let node = world
-        .until("/api/v1/nodes/n1", "untainted", |n| {
-            n.is_some_and(|n| taints(n).is_empty())
-        })
+        .until("/api/v1/nodes/n1", "untainted", |n| taints(n).is_empty())
         .await;
-    assert_eq!(condition(&node.unwrap(), "Ready"), "True");
+    assert_eq!(condition(&node, "Ready"), "True");
 }
 
-/// Example 19.
 #[tokio::test(start_paused = true)]
-async fn a_silent_node_is_marked_and_what_does_not_tolerate_it_goes() {
-    let world = world(&["n1", "n2"]).await;
+async fn example_19_a_silent_node_is_marked_and_what_does_not_tolerate_it_goes() {
+    let world = World::start(&["n1", "n2"]).await;
     world.until_ready("/api/v1/nodes/n1").await;
     world.until_ready("/api/v1/nodes/n2").await;
     let mut bare = pod("bare", None);
@@ -198,14 +91,13 @@ async fn a_silent_node_is_marked_and_what_does_not_tolerate_it_goes() {
     world.until_ready(&format!("{PODS}/bare")).await;
     world.until_ready(&format!("{PODS}/daemon")).await;
 
-    world.set_network("n1", "disconnected").await;
+    set_network(&world, "n1", "disconnected").await;
     let start = tokio::time::Instant::now();
     let node = world
         .until("/api/v1/nodes/n1", "unknown", |n| {
-            n.is_some_and(|n| condition(n, "Ready") == "Unknown")
+            condition(n, "Ready") == "Unknown"
         })
-        .await
-        .unwrap();
+        .await;
     let passed = start.elapsed().as_secs();
     assert!(
         (30..=46).contains(&passed),
@@ -224,44 +116,39 @@ async fn a_silent_node_is_marked_and_what_does_not_tolerate_it_goes() {
         format!("{}:NoSchedule", keys::TAINT_UNREACHABLE),
     ];
     world
-        .until("/api/v1/nodes/n1", "both taints", |n| {
-            n.is_some_and(|n| taints(n) == both)
-        })
+        .until("/api/v1/nodes/n1", "both taints", |n| taints(n) == both)
         .await;
-    let unready = |p: Option<&Value>| p.is_some_and(|p| condition(p, "Ready") == "False");
+    let unready = |p: &Value| condition(p, "Ready") == "False";
     world
         .until(&format!("{PODS}/daemon"), "pod not ready", unready)
         .await;
 
-    let gone = |p: Option<&Value>| p.is_some_and(|p| p["metadata"]["deletionTimestamp"].is_string());
+    let gone = |p: &Value| p["metadata"]["deletionTimestamp"].is_string();
     world.until(&format!("{PODS}/bare"), "evicted", gone).await;
     let passed = start.elapsed().as_secs();
     assert!((330..=360).contains(&passed), "evicted after {passed} s");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(
-        world.get(&format!("{PODS}/bare")).await.is_some(),
+        world.find(&format!("{PODS}/bare")).await.is_some(),
         "nobody confirms while the node is cut off"
     );
-    let daemon = world.get(&format!("{PODS}/daemon")).await.unwrap();
+    let daemon = world.get(&format!("{PODS}/daemon")).await;
     assert!(daemon["metadata"]["deletionTimestamp"].is_null());
     assert_eq!(daemon["status"]["phase"], "Running");
 
-    world.set_network("n1", "connected").await;
+    set_network(&world, "n1", "connected").await;
     world.until_ready("/api/v1/nodes/n1").await;
     world
-        .until("/api/v1/nodes/n1", "untainted", |n| {
-            n.is_some_and(|n| taints(n).is_empty())
-        })
+        .until("/api/v1/nodes/n1", "untainted", |n| taints(n).is_empty())
         .await;
     world.until_gone(&format!("{PODS}/bare")).await;
     world.until_ready(&format!("{PODS}/daemon")).await;
 }
 
-/// Example 9.
 #[tokio::test(start_paused = true)]
-async fn dependents_follow_their_owner_as_the_policy_says() {
+async fn example_9_dependents_follow_their_owner_as_the_policy_says() {
     for policy in ["Background", "Orphan", "Foreground"] {
-        let world = world(&["n1"]).await;
+        let world = World::start(&["n1"]).await;
         let owner = world.post(SETS, daemonset()).await;
         world.post(PODS, pod("web", Some(&owner))).await;
         world.until_ready(&format!("{PODS}/web")).await;
@@ -269,16 +156,16 @@ async fn dependents_follow_their_owner_as_the_policy_says() {
         match policy {
             "Orphan" => {
                 world.until_gone(&format!("{SETS}/x")).await;
-                let pod = world.get(&format!("{PODS}/web")).await.unwrap();
+                let pod = world.get(&format!("{PODS}/web")).await;
                 assert!(pod["metadata"]["ownerReferences"].is_null(), "{pod:#}");
                 assert!(pod["metadata"]["deletionTimestamp"].is_null());
             }
             "Foreground" => {
-                let set = world.get(&format!("{SETS}/x")).await.unwrap();
+                let set = world.get(&format!("{SETS}/x")).await;
                 assert_eq!(set["metadata"]["finalizers"], json!(["foregroundDeletion"]));
                 world.until_gone(&format!("{SETS}/x")).await;
                 assert!(
-                    world.get(&format!("{PODS}/web")).await.is_none(),
+                    world.find(&format!("{PODS}/web")).await.is_none(),
                     "the pod goes first"
                 );
             }
@@ -290,9 +177,28 @@ async fn dependents_follow_their_owner_as_the_policy_says() {
     }
 }
 
+/// embedded-cluster.md 22.25: an owner is its uid, not its name.
+#[tokio::test(start_paused = true)]
+async fn trap_25_another_owner_of_the_same_name_keeps_nothing() {
+    let world = World::start(&["n1"]).await;
+    let first = world.post(SETS, daemonset()).await;
+    world.delete(&format!("{SETS}/x"), "Orphan").await;
+    world.until_gone(&format!("{SETS}/x")).await;
+    let second = world.post(SETS, daemonset()).await;
+    let named = |name: &str, owner: &Value| {
+        json!({"metadata": {"name": name, "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet",
+            "name": "x", "uid": owner["metadata"]["uid"]}]}})
+    };
+    let maps = "/api/v1/namespaces/default/configmaps";
+    world.post(maps, named("of-the-second", &second)).await;
+    world.post(maps, named("of-the-first", &first)).await;
+    world.until_gone(&format!("{maps}/of-the-first")).await;
+    assert!(world.find(&format!("{maps}/of-the-second")).await.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_whose_owner_never_was_is_collected() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     let owner = json!({"metadata": {"name": "ghost", "uid": "00000000-0000-4000-8000-000000000001"}});
     world.post(PODS, pod("web", Some(&owner))).await;
     world.until_gone(&format!("{PODS}/web")).await;
@@ -300,21 +206,21 @@ async fn an_object_whose_owner_never_was_is_collected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_has_an_account_and_goes_with_all_that_is_in_it() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
     world.post("/api/v1/namespaces", namespace).await;
     let account = "/api/v1/namespaces/team/serviceaccounts/default";
-    world.until(account, "account", |a| a.is_some()).await;
+    world.until(account, "account", |a| !a.is_null()).await;
     world.post("/api/v1/namespaces/team/pods", pod("web", None)).await;
     world.until_ready("/api/v1/namespaces/team/pods/web").await;
     world.delete("/api/v1/namespaces/team", "Background").await;
     world.until_gone("/api/v1/namespaces/team").await;
-    assert!(world.get("/api/v1/namespaces/team/pods/web").await.is_none());
+    assert!(world.find("/api/v1/namespaces/team/pods/web").await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn pods_of_a_node_that_was_removed_are_collected() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     world.post(PODS, pod("web", None)).await;
     world.until_ready(&format!("{PODS}/web")).await;
     world.delete("/api/v1/nodes/n1", "Background").await;
@@ -323,9 +229,9 @@ async fn pods_of_a_node_that_was_removed_are_collected() {
 
 #[tokio::test(start_paused = true)]
 async fn the_lease_of_a_node_goes_with_the_node() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     world.until_ready("/api/v1/nodes/n1").await;
-    let node = world.get("/api/v1/nodes/n1").await.unwrap();
+    let node = world.get("/api/v1/nodes/n1").await;
     let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": node["metadata"]["uid"]});
     let object = json!({
@@ -334,14 +240,14 @@ async fn the_lease_of_a_node_goes_with_the_node() {
     });
     world.post(lease, object).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
-    assert!(world.get(&format!("{lease}/held")).await.is_some());
+    assert!(world.find(&format!("{lease}/held")).await.is_some());
     world.delete("/api/v1/nodes/n1", "Background").await;
     world.until_gone(&format!("{lease}/held")).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_whose_two_owners_never_were_is_collected() {
-    let world = world(&[]).await;
+    let world = World::start(&[]).await;
     let mut orphan = pod("web", None);
     let owner = |n: u32| {
         json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": format!("ghost{n}"),
@@ -354,7 +260,7 @@ async fn an_object_whose_two_owners_never_were_is_collected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_waits_for_what_a_finalizer_holds_and_says_so() {
-    let world = world(&[]).await;
+    let world = World::start(&[]).await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}});
     world.post("/api/v1/namespaces", namespace).await;
     let held = json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -363,61 +269,44 @@ async fn a_namespace_waits_for_what_a_finalizer_holds_and_says_so() {
     world.post(maps, held).await;
     world.delete("/api/v1/namespaces/team", "Background").await;
     let namespace = "/api/v1/namespaces/team";
-    let told = |n: Option<&Value>| n.is_some_and(|n| condition(n, "NamespaceFinalizersRemaining") == "True");
+    let told = |n: &Value| condition(n, "NamespaceFinalizersRemaining") == "True";
     world.until(namespace, "told", told).await;
-    let before = world.version().await;
+    let before = version(&world).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(world.version().await, before, "waiting writes nothing");
+    assert_eq!(version(&world).await, before, "waiting writes nothing");
     let free = json!({"metadata": {"finalizers": null}});
-    let merge = Some("application/merge-patch+json");
     let path = format!("{maps}/held");
-    request(&world.client, Method::PATCH, &path, merge, Some(&free))
-        .await
-        .unwrap();
+    world.merge(&path, free).await;
     world.until_gone(namespace).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_others_hold_too_goes_when_they_let_go() {
-    let world = world(&[]).await;
+    let world = World::start(&[]).await;
     let path = "/api/v1/namespaces/team";
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": "team", "finalizers": ["example.com/hold"]}});
     world.post("/api/v1/namespaces", namespace).await;
     world.delete(path, "Background").await;
-    let finalized = |n: Option<&Value>| n.is_some_and(|n| n.pointer("/spec/finalizers").is_none());
+    let finalized = |n: &Value| n.pointer("/spec/finalizers").is_none();
     world.until(path, "finalized", finalized).await;
     let free = json!({"metadata": {"finalizers": null}});
-    let merge = Some("application/merge-patch+json");
-    request(&world.client, Method::PATCH, path, merge, Some(&free))
-        .await
-        .unwrap();
+    world.merge(path, free).await;
     world.until_gone(path).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cordoned_node_says_so_in_its_taints() {
-    let world = world(&["n1"]).await;
+    let world = World::start(&["n1"]).await;
     world.until_ready("/api/v1/nodes/n1").await;
     for (unschedulable, want) in [
         (true, vec![format!("{}:NoSchedule", keys::TAINT_UNSCHEDULABLE)]),
         (false, vec![]),
     ] {
         let patch = json!({"spec": {"unschedulable": unschedulable}});
-        let merge = Some("application/merge-patch+json");
-        request(
-            &world.client,
-            Method::PATCH,
-            "/api/v1/nodes/n1",
-            merge,
-            Some(&patch),
-        )
-        .await
-        .unwrap();
+        world.merge("/api/v1/nodes/n1", patch).await;
         world
-            .until("/api/v1/nodes/n1", "taints", |n| {
-                n.is_some_and(|n| taints(n) == want)
-            })
+            .until("/api/v1/nodes/n1", "taints", |n| taints(n) == want)
             .await;
     }
 }
@@ -425,7 +314,7 @@ async fn a_cordoned_node_says_so_in_its_taints() {
 /// embedded-cluster.md 11 and 14: what a definition brought owns, is owned, and goes, as everything else does.
 #[tokio::test(start_paused = true)]
 async fn custom_objects_own_others_and_go_with_their_namespace() {
-    let world = world(&[]).await;
+    let world = World::start(&[]).await;
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let definition = json!({
@@ -443,7 +332,7 @@ async fn custom_objects_own_others_and_go_with_their_namespace() {
     world
         .post("/api/v1/namespaces", json!({"metadata": {"name": "team"}}))
         .await;
-    world.until(widgets, "served", |list| list.is_some()).await;
+    world.until(widgets, "served", |list| !list.is_null()).await;
     let widget =
         |name: &str| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}});
     let owner = world.post(widgets, widget("owner")).await;
@@ -460,7 +349,7 @@ async fn custom_objects_own_others_and_go_with_their_namespace() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     for version in ["v1", "v1beta1"] {
         assert!(
-            world.get(&format!("{maps}/{version}")).await.is_some(),
+            world.find(&format!("{maps}/{version}")).await.is_some(),
             "its owner is there"
         );
     }
@@ -470,5 +359,5 @@ async fn custom_objects_own_others_and_go_with_their_namespace() {
     }
     world.delete("/api/v1/namespaces/team", "Background").await;
     world.until_gone("/api/v1/namespaces/team").await;
-    assert!(world.get(&format!("{widgets}/other")).await.is_none());
+    assert!(world.find(&format!("{widgets}/other")).await.is_none());
 }

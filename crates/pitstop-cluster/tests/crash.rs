@@ -49,7 +49,7 @@ const READY: &str = "this server is ready";
 type Counts = BTreeMap<String, u64>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
+async fn example_22_nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let folder = tempfile::tempdir().expect("a folder");
     let addr = free_address();
     let mut random = StdRng::seed_from_u64(SEED);

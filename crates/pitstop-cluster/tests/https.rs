@@ -221,3 +221,56 @@ async fn every_namespace_has_the_certificate_of_the_authority_that_serves_now() 
         }
     }
 }
+
+/// embedded-cluster.md 22.32: the body of a refused request is no part of the next one.
+#[tokio::test]
+async fn trap_32_a_connection_outlives_a_refusal_with_an_unread_body() {
+    let cluster = cluster(None).await;
+    let serving = serve(&cluster).await;
+    let token_line = serving
+        .kubeconfig
+        .lines()
+        .find(|line| line.contains("token:"))
+        .expect("a token")
+        .to_owned();
+    let token = token_line.trim().trim_start_matches("token:").trim().to_owned();
+    // The client keeps its connections alive.
+    let client = client(&serving.kubeconfig.replace(&token_line, "")).await;
+    let body = vec![b'x'; 200_000];
+    for (path, authorized, code) in [
+        ("/api/v1/namespaces", false, 401),
+        ("/apis/no.such/v1/things", true, 404),
+        ("/api/v1/namespaces/default/pods", true, 400),
+    ] {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if authorized {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let refused = client
+            .request_text(request.body(body.clone()).expect("a request"))
+            .await;
+        match refused {
+            Err(kube::Error::Api(status)) => assert_eq!(status.code, code, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+        let next = Request::get("/version").body(Vec::new()).expect("a request");
+        let version = client.request_text(next).await.expect("the next answer");
+        assert!(version.contains("gitVersion"), "{path}: {version}");
+    }
+}
+
+/// embedded-cluster.md 22.34.
+#[tokio::test]
+async fn trap_34_every_name_of_this_machine_is_certified() {
+    let cluster = cluster(None).await;
+    let serving = serve(&cluster).await;
+    for host in ["127.0.0.1", "localhost"] {
+        let port = serving.addr.port();
+        let kubeconfig = serving
+            .kubeconfig
+            .replace(&serving.addr.to_string(), &format!("{host}:{port}"));
+        let request = Request::get("/version").body(Vec::new()).expect("a request");
+        let answer = client(&kubeconfig).await.request_text(request).await;
+        assert!(answer.is_ok(), "{host}: {answer:?}");
+    }
+}

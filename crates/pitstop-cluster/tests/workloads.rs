@@ -1,108 +1,40 @@
 //! Deployments and ReplicaSets on simulated nodes, under virtual time. Source: embedded-cluster.md 10.2, 16, 19.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+#[path = "shared/world.rs"]
+mod world;
+
 use std::time::Duration;
 
 use http::Method;
-use kube::Client;
 use pitstop_cluster::informer::{is_status, request};
-use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
-use pitstop_cluster::{Cluster, Config, VirtualClock};
 use serde_json::{Value, json};
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
+use crate::world::{PODS, World};
+
 const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
 const WEB: &str = "/apis/apps/v1/namespaces/default/deployments/web";
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-struct World {
-    client: Client,
-    _cluster: Cluster,
-    _fleet: Fleet,
+/// Waits until `kubectl rollout status` would say that the Deployment is rolled out.
+async fn until_rolled_out(world: &World) -> Value {
+    world.until(WEB, "rolled out", is_rolled_out).await
 }
 
-async fn world(n_nodes: usize) -> World {
-    let clock = Arc::new(VirtualClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let config = Config {
-        clock: clock.clone(),
-        seed: Some(7),
-        ..Config::default()
-    };
-    let cluster = Cluster::start(config).await.unwrap();
-    let client = cluster.client();
-    let fleet_config = FleetConfig {
-        clock,
-        ..FleetConfig::default()
-    };
-    let fleet = Fleet::start(client.clone(), fleet_config).await.unwrap();
-    for n in 0..n_nodes {
-        fleet.add(NodeSpec::new(&format!("n{n}"))).await.unwrap();
-    }
-    World {
-        client,
-        _cluster: cluster,
-        _fleet: fleet,
-    }
+async fn set_of_revision(world: &World, revision: &str) -> Option<Value> {
+    let sets = world.items(SETS).await;
+    let is_it = |set: &Value| set["metadata"]["annotations"][REVISION] == revision;
+    sets.into_iter().find(is_it)
 }
 
-impl World {
-    async fn get(&self, path: &str) -> Option<Value> {
-        match request(&self.client, Method::GET, path, None, None).await {
-            Err(error) if is_status(&error, 404) => None,
-            other => Some(other.unwrap()),
-        }
-    }
-
-    async fn items(&self, path: &str) -> Vec<Value> {
-        self.get(path).await.unwrap()["items"].as_array().unwrap().clone()
-    }
-
-    async fn post(&self, path: &str, object: Value) -> Value {
-        request(&self.client, Method::POST, path, None, Some(&object))
-            .await
-            .unwrap()
-    }
-
-    async fn merge(&self, path: &str, patch: Value) -> Value {
-        let merge = Some("application/merge-patch+json");
-        request(&self.client, Method::PATCH, path, merge, Some(&patch))
-            .await
-            .unwrap()
-    }
-
-    /// Waits, in virtual time, until the object (or its absence) satisfies the condition.
-    async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..20_000 {
-            let object = self.get(path).await.unwrap_or_default();
-            if holds(&object) {
-                return object;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{what} never came true: {:#?}", self.get(path).await);
-    }
-
-    /// Waits until `kubectl rollout status` would say that the Deployment is rolled out.
-    async fn until_rolled_out(&self) -> Value {
-        self.until(WEB, "rolled out", is_rolled_out).await
-    }
-
-    async fn set_of_revision(&self, revision: &str) -> Option<Value> {
-        let sets = self.items(SETS).await;
-        let is_it = |set: &Value| set["metadata"]["annotations"][REVISION] == revision;
-        sets.into_iter().find(is_it)
-    }
-
-    async fn reasons_of(&self, name: &str) -> Vec<String> {
-        let events = self.items("/api/v1/namespaces/default/events").await;
-        let about = events
-            .iter()
-            .filter(|event| event["involvedObject"]["name"] == name);
-        about
-            .map(|event| event["message"].as_str().unwrap().to_owned())
-            .collect()
-    }
+async fn reasons_of(world: &World, name: &str) -> Vec<String> {
+    let events = world.items("/api/v1/namespaces/default/events").await;
+    let about = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == name);
+    about
+        .map(|event| event["message"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn is_rolled_out(web: &Value) -> bool {
@@ -150,12 +82,12 @@ async fn deploy(world: &World, web: Value) {
     world
         .post("/apis/apps/v1/namespaces/default/deployments", web)
         .await;
-    world.until_rolled_out().await;
+    until_rolled_out(world).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deployment_makes_a_set_that_makes_pods() {
-    let world = world(2).await;
+    let world = World::start(&["n0", "n1"]).await;
     deploy(&world, web(3, |_| {})).await;
     let web = world
         .until(WEB, "complete", |web| {
@@ -185,23 +117,23 @@ async fn a_deployment_makes_a_set_that_makes_pods() {
         );
     }
     assert_eq!(
-        world.reasons_of("web").await,
+        reasons_of(&world, "web").await,
         [format!("Scaled up replica set web-{hash} from 0 to 3")]
     );
     let version = web["metadata"]["resourceVersion"].clone();
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let later = world.get(WEB).await.unwrap();
+    let later = world.get(WEB).await;
     assert_eq!(later["metadata"]["resourceVersion"], version, "it is at rest");
 }
 
 /// Never more than the surge allows, never fewer than may be missing: with 4 pods and 25 %, from 3 to 5.
 #[tokio::test(start_paused = true)]
 async fn a_rolling_update_keeps_within_its_bounds_and_can_be_undone() {
-    let world = world(3).await;
+    let world = World::start(&["n0", "n1", "n2"]).await;
     deploy(&world, web(4, |_| {})).await;
     world.merge(WEB, image("nginx:1.19.5")).await;
     for _ in 0..20_000 {
-        let web = world.get(WEB).await.unwrap();
+        let web = world.get(WEB).await;
         let pods = world.items(PODS).await;
         let alive = pods
             .iter()
@@ -214,13 +146,10 @@ async fn a_rolling_update_keeps_within_its_bounds_and_can_be_undone() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    world.until_rolled_out().await;
-    assert_eq!(
-        world.get(WEB).await.unwrap()["metadata"]["annotations"][REVISION],
-        "2"
-    );
-    assert_eq!(world.set_of_revision("1").await.unwrap()["spec"]["replicas"], 0);
-    let first = world.set_of_revision("1").await.unwrap()["metadata"]["name"].clone();
+    until_rolled_out(&world).await;
+    assert_eq!(world.get(WEB).await["metadata"]["annotations"][REVISION], "2");
+    assert_eq!(set_of_revision(&world, "1").await.unwrap()["spec"]["replicas"], 0);
+    let first = set_of_revision(&world, "1").await.unwrap()["metadata"]["name"].clone();
     // What `kubectl rollout undo` sends in the end: the old template.
     world.merge(WEB, image("nginx:1.19.4")).await;
     world
@@ -228,7 +157,7 @@ async fn a_rolling_update_keeps_within_its_bounds_and_can_be_undone() {
             web["metadata"]["annotations"][REVISION] == "3" && is_rolled_out(web)
         })
         .await;
-    let third = world.set_of_revision("3").await.unwrap();
+    let third = set_of_revision(&world, "3").await.unwrap();
     assert_eq!(
         third["metadata"]["name"], first,
         "the set of the old template is taken again"
@@ -251,7 +180,7 @@ fn reason_is_ready(pod: &Value) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn recreate_takes_the_old_down_before_the_new_come() {
-    let world = world(2).await;
+    let world = World::start(&["n0", "n1"]).await;
     deploy(
         &world,
         web(3, |web| web["spec"]["strategy"] = json!({"type": "Recreate"})),
@@ -266,7 +195,7 @@ async fn recreate_takes_the_old_down_before_the_new_come() {
             .collect();
         images.dedup();
         assert!(images.len() <= 1, "never both");
-        if is_rolled_out(&world.get(WEB).await.unwrap()) && images == ["nginx:1.19.5"] {
+        if is_rolled_out(&world.get(WEB).await) && images == ["nginx:1.19.5"] {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -277,19 +206,17 @@ async fn recreate_takes_the_old_down_before_the_new_come() {
 /// embedded-cluster.md 10.2.
 #[tokio::test(start_paused = true)]
 async fn scale_is_one_form_of_the_number_of_replicas() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     deploy(&world, web(1, |_| {})).await;
     let path = format!("{WEB}/scale");
-    let scale = world.get(&path).await.unwrap();
+    let scale = world.get(&path).await;
     assert_eq!(scale["kind"], "Scale");
     assert_eq!(scale["apiVersion"], "autoscaling/v1");
     assert_eq!(scale["spec"], json!({"replicas": 1}));
     assert_eq!(scale["status"], json!({"replicas": 1, "selector": "app=web"}));
-    let generation = world.get(WEB).await.unwrap()["metadata"]["generation"]
-        .as_i64()
-        .unwrap();
+    let generation = world.get(WEB).await["metadata"]["generation"].as_i64().unwrap();
     world.merge(&path, json!({"spec": {"replicas": 3}})).await;
-    let web = world.until_rolled_out().await;
+    let web = until_rolled_out(&world).await;
     assert_eq!(web["metadata"]["generation"], generation + 1);
     assert_eq!(world.items(PODS).await.len(), 3);
     let mut stale = scale.clone();
@@ -299,11 +226,7 @@ async fn scale_is_one_form_of_the_number_of_replicas() {
         .unwrap_err();
     assert!(is_status(&refused, 409), "{refused}");
     world.merge(&path, json!({"spec": {"replicas": 0}})).await;
-    world
-        .until(PODS, "empty", |pods| {
-            pods["items"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
+    world.until_count(PODS, 0).await;
     let negative = json!({"spec": {"replicas": -1}});
     let merge = Some("application/merge-patch+json");
     let refused = request(&world.client, Method::PATCH, &path, merge, Some(&negative))
@@ -314,7 +237,7 @@ async fn scale_is_one_form_of_the_number_of_replicas() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_that_stands_still_is_said_to() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     deploy(
         &world,
         web(2, |web| web["spec"]["progressDeadlineSeconds"] = json!(60)),
@@ -328,12 +251,12 @@ async fn a_rollout_that_stands_still_is_said_to() {
         .await;
     assert_eq!(web["status"]["availableReplicas"], 2, "the old go on");
     world.merge(WEB, image("nginx:1.19.6")).await;
-    world.until_rolled_out().await;
+    until_rolled_out(&world).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_deployment_waits() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     deploy(&world, web(2, |_| {})).await;
     let mut change = image("nginx:1.19.5");
     change["spec"]["paused"] = json!(true);
@@ -351,12 +274,12 @@ async fn a_paused_deployment_waits() {
             web["metadata"]["annotations"][REVISION] == "2"
         })
         .await;
-    world.until_rolled_out().await;
+    until_rolled_out(&world).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn old_revisions_are_kept_up_to_the_limit() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     deploy(
         &world,
         web(1, |web| web["spec"]["revisionHistoryLimit"] = json!(1)),
@@ -367,20 +290,16 @@ async fn old_revisions_are_kept_up_to_the_limit() {
         let revision = (n - 3).to_string();
         let is_told = |web: &Value| web["metadata"]["annotations"][REVISION] == revision;
         world.until(WEB, "told", is_told).await;
-        world.until_rolled_out().await;
+        until_rolled_out(&world).await;
     }
-    world
-        .until(SETS, "two", |sets| {
-            sets["items"].as_array().is_some_and(|sets| sets.len() == 2)
-        })
-        .await;
-    assert!(world.set_of_revision("3").await.is_some());
-    assert!(world.set_of_revision("4").await.is_some());
+    world.until_count(SETS, 2).await;
+    assert!(set_of_revision(&world, "3").await.is_some());
+    assert!(set_of_revision(&world, "4").await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn pods_are_adopted_and_released_by_their_labels() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     let orphan = json!({
         "metadata": {"name": "orphan", "labels": {"app": "db"}},
         "spec": {"containers": [{"name": "c", "image": "nginx:1.19.4"}]},
@@ -403,7 +322,7 @@ async fn pods_are_adopted_and_released_by_their_labels() {
         .await;
     assert_eq!(world.items(PODS).await.len(), 2, "one of them is the orphan");
     let orphan = format!("{PODS}/orphan");
-    let adopted = world.get(&orphan).await.unwrap();
+    let adopted = world.get(&orphan).await;
     assert_eq!(
         adopted["metadata"]["ownerReferences"][0]["uid"],
         set["metadata"]["uid"]
@@ -416,25 +335,17 @@ async fn pods_are_adopted_and_released_by_their_labels() {
             pod["metadata"]["ownerReferences"].is_null()
         })
         .await;
-    world
-        .until(PODS, "replaced", |pods| {
-            pods["items"].as_array().is_some_and(|pods| pods.len() == 3)
-        })
-        .await;
+    world.until_count(PODS, 3).await;
 }
 
 /// A deleted Deployment takes its sets and their pods along.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_deployment_takes_everything_along() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     deploy(&world, web(2, |_| {})).await;
-    let options = json!({"propagationPolicy": "Background"});
-    request(&world.client, Method::DELETE, WEB, None, Some(&options))
-        .await
-        .unwrap();
-    let is_empty = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
-    world.until(SETS, "no sets", is_empty).await;
-    world.until(PODS, "no pods", is_empty).await;
+    world.delete(WEB, "Background").await;
+    world.until_count(SETS, 0).await;
+    world.until_count(PODS, 0).await;
 }
 
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
@@ -454,8 +365,8 @@ async fn evict(world: &World, pod: &Value) -> Result<Value, kube::Error> {
 
 /// embedded-cluster.md 10.4, 20.25: with one of two pods needed, the second eviction waits for a replacement.
 #[tokio::test(start_paused = true)]
-async fn evictions_respect_disruption_budgets() {
-    let world = world(2).await;
+async fn example_25_evictions_respect_disruption_budgets() {
+    let world = World::start(&["n0", "n1"]).await;
     deploy(&world, web(2, |_| {})).await;
     let budget = json!({
         "metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}},
@@ -490,7 +401,7 @@ async fn evictions_respect_disruption_budgets() {
         )
         .await;
     assert_eq!(second["status"]["disruptionsAllowed"], 0);
-    world.until_rolled_out().await;
+    until_rolled_out(&world).await;
     let refused = evict(&world, &world.items(PODS).await[0]).await.unwrap_err();
     assert!(is_status(&refused, 500), "two budgets: {refused}");
 }
@@ -516,7 +427,7 @@ async fn run_job(world: &World, job: Value, end: &str) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_runs_its_pods_to_completion() {
-    let world = world(2).await;
+    let world = World::start(&["n0", "n1"]).await;
     let spec = |job: &mut Value| {
         job["spec"]["completions"] = json!(5);
         job["spec"]["parallelism"] = json!(2);
@@ -531,7 +442,7 @@ async fn a_job_runs_its_pods_to_completion() {
         assert_eq!(pod["status"]["phase"], "Succeeded");
         assert!(pod["metadata"]["finalizers"].is_null(), "counted and let go");
     }
-    let events = world.reasons_of("pi").await;
+    let events = reasons_of(&world, "pi").await;
     assert_eq!(
         events
             .iter()
@@ -540,26 +451,13 @@ async fn a_job_runs_its_pods_to_completion() {
         5
     );
     assert!(events.contains(&"Job completed".to_owned()));
-    let options = json!({"propagationPolicy": "Background"});
-    request(
-        &world.client,
-        Method::DELETE,
-        &format!("{JOBS}/pi"),
-        None,
-        Some(&options),
-    )
-    .await
-    .unwrap();
-    world
-        .until(PODS, "no pods", |pods| {
-            pods["items"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
+    world.delete(&format!("{JOBS}/pi"), "Background").await;
+    world.until_count(PODS, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_gives_up_after_its_back_off_limit() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     let spec = |job: &mut Value| {
         job["spec"]["backoffLimit"] = json!(2);
         job["spec"]["template"]["spec"]["containers"][0]["image"] = json!("crash/perl:5");
@@ -572,7 +470,7 @@ async fn a_job_gives_up_after_its_back_off_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_ends_at_its_deadline_and_goes_after_its_time() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     let spec = |job: &mut Value| {
         job["spec"]["activeDeadlineSeconds"] = json!(20);
         job["spec"]["ttlSecondsAfterFinished"] = json!(30);
@@ -580,17 +478,13 @@ async fn a_job_ends_at_its_deadline_and_goes_after_its_time() {
     };
     let failed = run_job(&world, job(spec), "Failed").await;
     assert_eq!(reason(&failed, "Failed"), "DeadlineExceeded");
-    world
-        .until(JOBS, "gone", |jobs| {
-            jobs["items"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
+    world.until_count(JOBS, 0).await;
 }
 
 /// A Job that is deleted while it runs does not leave its pods behind, held by its finalizer.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_deleted_while_it_runs_takes_its_pods_along() {
-    let world = world(1).await;
+    let world = World::start(&["n0"]).await;
     let endless = |job: &mut Value| {
         job["spec"]["template"]["spec"]["containers"][0]["image"] = json!("nginx:1.19.4");
     };
@@ -600,16 +494,9 @@ async fn a_job_that_is_deleted_while_it_runs_takes_its_pods_along() {
         .until(&path, "active", |job| job["status"]["ready"] == 1)
         .await;
     for policy in ["Background", "Foreground"] {
-        let options = json!({"propagationPolicy": policy});
-        request(&world.client, Method::DELETE, &path, None, Some(&options))
-            .await
-            .unwrap();
-        world
-            .until(PODS, "no pods", |pods| {
-                pods["items"].as_array().is_some_and(Vec::is_empty)
-            })
-            .await;
-        world.until(&path, "gone", Value::is_null).await;
+        world.delete(&path, policy).await;
+        world.until_count(PODS, 0).await;
+        world.until_gone(&path).await;
         if policy == "Background" {
             world.post(JOBS, job(endless)).await;
             world
@@ -621,7 +508,7 @@ async fn a_job_that_is_deleted_while_it_runs_takes_its_pods_along() {
 
 #[tokio::test(start_paused = true)]
 async fn an_indexed_job_does_each_completion_once() {
-    let world = world(2).await;
+    let world = World::start(&["n0", "n1"]).await;
     let spec = |job: &mut Value| {
         job["spec"]["completionMode"] = json!("Indexed");
         job["spec"]["completions"] = json!(4);
@@ -635,7 +522,7 @@ async fn an_indexed_job_does_each_completion_once() {
 /// embedded-cluster.md 16: traffic is taken away from a pod that is not ready.
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_not_ready_leaves_the_endpoints() {
-    let world = world(2).await;
+    let world = World::start(&["n0", "n1"]).await;
     deploy(&world, web(2, |_| {})).await;
     let services = "/api/v1/namespaces/default/services";
     let service = json!({
@@ -682,15 +569,8 @@ async fn a_pod_that_is_not_ready_leaves_the_endpoints() {
         name.as_str()
     );
     world.until(slices, "one", |list| serving(list) == 1).await;
-    let options = json!({"propagationPolicy": "Background"});
     let service = format!("{services}/web");
-    request(&world.client, Method::DELETE, &service, None, Some(&options))
-        .await
-        .unwrap();
-    world.until(path, "gone", Value::is_null).await;
-    world
-        .until(slices, "gone", |list| {
-            list["items"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
+    world.delete(&service, "Background").await;
+    world.until_gone(path).await;
+    world.until_count(slices, 0).await;
 }

@@ -15,7 +15,9 @@ mod admission;
 mod applied;
 mod clients;
 mod customs;
+mod examples;
 mod hook;
+mod traps;
 mod versions;
 
 #[derive(Debug)]

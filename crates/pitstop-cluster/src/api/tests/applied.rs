@@ -9,7 +9,7 @@ fn map(data: &Value) -> Value {
 }
 
 impl Server {
-    async fn apply(&self, path: &str, query: &str, body: &Value) -> Answer {
+    pub(super) async fn apply(&self, path: &str, query: &str, body: &Value) -> Answer {
         self.patch(&format!("{path}?{query}"), APPLY, body).await
     }
 

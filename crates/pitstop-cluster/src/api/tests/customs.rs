@@ -3,7 +3,7 @@
 use super::*;
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+pub(super) const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 
 fn definition() -> Value {
     json!({
@@ -36,17 +36,15 @@ fn definition() -> Value {
     })
 }
 
-fn widget(spec: &Value) -> Value {
+pub(super) fn widget(spec: &Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "x"}, "spec": spec})
 }
 
-impl Server {
-    async fn with_widgets() -> Self {
-        let server = Self::new().await;
-        server.post(DEFINITIONS, &definition()).await.expect(201);
-        assert!(!server.api.settle_definitions().await);
-        server
-    }
+pub(super) async fn with_widgets() -> Server {
+    let server = Server::new().await;
+    server.post(DEFINITIONS, &definition()).await.expect(201);
+    assert!(!server.api.settle_definitions().await);
+    server
 }
 
 #[tokio::test]
@@ -130,7 +128,7 @@ async fn definitions_are_validated() {
 /// embedded-cluster.md 20, example 26.
 #[tokio::test]
 async fn objects_are_pruned_filled_in_and_validated() {
-    let server = Server::with_widgets().await;
+    let server = with_widgets().await;
     let unknown = widget(&json!({"must": "a", "unknown": 1}));
     let strict = server
         .post(&format!("{WIDGETS}?fieldValidation=Strict"), &unknown)
@@ -187,7 +185,7 @@ async fn objects_are_pruned_filled_in_and_validated() {
 /// embedded-cluster.md 20, example 4.
 #[tokio::test]
 async fn spec_and_status_are_written_apart() {
-    let server = Server::with_widgets().await;
+    let server = with_widgets().await;
     let mut body = widget(&json!({"must": "a"}));
     body["status"] = json!({"a": 1});
     let made = server.post(WIDGETS, &body).await.expect(201);
@@ -223,7 +221,7 @@ async fn spec_and_status_are_written_apart() {
 /// embedded-cluster.md 14, rule 6.
 #[tokio::test]
 async fn a_definition_goes_when_its_last_object_has_gone() {
-    let server = Server::with_widgets().await;
+    let server = with_widgets().await;
     let mut body = widget(&json!({"must": "a"}));
     body["metadata"]["finalizers"] = json!(["a.b/c"]);
     server.post(WIDGETS, &body).await.expect(201);
