@@ -126,7 +126,8 @@ pub struct NodeSelectorTerm {
 }
 
 impl NodeSelectorTerm {
-    fn matches(&self, node_name: &str, labels: &Labels) -> bool {
+    /// Does a node with this name and these labels match?
+    pub fn matches(&self, node_name: &str, labels: &Labels) -> bool {
         if self.match_expressions.is_empty() && self.match_fields.is_empty() {
             return false;
         }

@@ -27,6 +27,7 @@ mod namespaces;
 mod pod_gc;
 mod scheduler;
 mod selection;
+mod volumes;
 mod wire;
 mod workloads;
 mod writes;
@@ -38,6 +39,7 @@ use namespaces::Namespaces;
 use pod_gc::PodGc;
 use scheduler::Scheduler;
 pub use selection::{Controller, Selection, UnknownController};
+use volumes::Volumes;
 use wire::{Lease, Meta, Namespace, Node, Pod};
 use workloads::{Seen, Workloads};
 use writes::{Answer, Asked, Write, Writer};
@@ -116,6 +118,8 @@ struct Keeper {
     pod_gc: PodGc,
     workload_objects: mpsc::Receiver<Seen>,
     workloads: Workloads,
+    volume_objects: mpsc::Receiver<volumes::Seen>,
+    volumes: Volumes,
     ca_certificate: watch::Receiver<Option<String>>,
 }
 
@@ -141,8 +145,10 @@ impl Keeper {
                 "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
             ),
             workload_objects: workloads::watch_all(&client),
+            volume_objects: volumes::watch_all(&client),
             namespaces: informer::watch(client, "/api/v1/namespaces"),
             workloads: Workloads::new(&config.controllers),
+            volumes: Volumes::new(&config.controllers),
             objects,
             unsynced,
             definitions,
@@ -178,6 +184,7 @@ impl Keeper {
                 Some(news) = self.definitions.recv() => self.on_definition(news),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),
                 Some(seen) = self.workload_objects.recv() => self.on_workload(seen),
+                Some(seen) = self.volume_objects.recv() => self.on_volume(seen),
                 Some(answer) = self.answers.recv() => self.on_answer(answer),
                 Ok(()) = self.ca_certificate.changed() => self.on_certificate(),
                 // Last: workloads are not looked at before everything that has come in is known.
@@ -203,11 +210,12 @@ impl Keeper {
     }
 
     fn on_retry(&mut self) -> Vec<Write> {
+        let now = self.now();
+        let mut writes = self.volumes.look_at_all(now);
         if self.has(Controller::Scheduler) {
-            self.scheduler.retry_all(self.now())
-        } else {
-            Vec::new()
+            writes.extend(self.scheduler.retry_all(now));
         }
+        writes
     }
 
     fn on_node(&mut self, change: Change<Node>) -> Vec<Write> {
@@ -238,7 +246,8 @@ impl Keeper {
             Change::Deleted(pod) => (pod, true),
             Change::Synced => {
                 self.workloads.on_pods_synced();
-                return Vec::new();
+                let claims = self.volumes.on_pods_synced();
+                return self.volumes.look_at(&claims, now);
             }
         };
         let Ok(uid) = pod.metadata.uid() else {
@@ -246,7 +255,11 @@ impl Keeper {
         };
         self.pod_gc.on_pod(&pod, uid, is_gone, now);
         self.workloads.on_pod(&pod, uid, is_gone);
+        let claims = self.volumes.on_pod(&pod, uid, is_gone);
         let mut writes = Vec::new();
+        if !claims.is_empty() {
+            writes.extend(self.volumes.look_at(&claims, now));
+        }
         if self.has(Controller::Scheduler) {
             writes.extend(self.scheduler.on_pod(&pod, uid, is_gone, now));
         }
@@ -336,6 +349,20 @@ impl Keeper {
         Vec::new()
     }
 
+    fn on_volume(&mut self, seen: volumes::Seen) -> Vec<Write> {
+        let now = self.now();
+        let claims = self.volumes.on_seen(seen);
+        let mut writes = self.volumes.look_at(&claims, now);
+        if self.volumes.is_synced() && self.has(Controller::Scheduler) {
+            for claim in claims {
+                let readiness = self.volumes.readiness(&claim);
+                writes.extend(self.scheduler.on_claim(&claim, readiness, now));
+            }
+            writes.extend(self.scheduler.on_claims_known(now));
+        }
+        writes
+    }
+
     fn on_answer(&mut self, answer: Answer) -> Vec<Write> {
         let now = self.now();
         let Answer {
@@ -398,30 +425,12 @@ fn watch_all(client: &Client) -> Everything {
     for kind in kinds::all().iter().filter(|kind| is_watched(kind)) {
         unsynced.insert((kind.group, kind.plural));
         let changes = informer::watch::<Meta>(client.clone(), collection_path(kind, ""));
-        tokio::spawn(forward(kind, changes, sender.clone()));
+        tokio::spawn(informer::forward(changes, sender.clone(), move |change| {
+            (kind, change)
+        }));
     }
     let definitions = customs::watch(client.clone(), sender);
     (unsynced, receiver, definitions)
-}
-
-/// Passes on what is said of a kind, until nobody listens.
-async fn forward(
-    kind: &'static Kind,
-    mut changes: mpsc::Receiver<Change<Meta>>,
-    sender: mpsc::Sender<(&'static Kind, Change<Meta>)>,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            Some(change) = changes.recv() => {
-                if sender.send((kind, change)).await.is_err() {
-                    return;
-                }
-            }
-            () = sender.closed() => return,
-            else => return,
-        }
-    }
 }
 
 /// Does the graph hold objects of this kind? Events own nothing, are owned by nothing, and come too fast to be worth it.

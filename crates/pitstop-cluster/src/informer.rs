@@ -61,6 +61,26 @@ struct ListMeta {
 
 type Key = (String, String);
 
+/// Passes changes on as part of something larger, until nobody listens.
+pub(crate) async fn forward<T: Object, U: Send + 'static>(
+    mut changes: mpsc::Receiver<Change<T>>,
+    sender: mpsc::Sender<U>,
+    wrap: impl Fn(Change<T>) -> U + Send,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            Some(change) = changes.recv() => {
+                if sender.send(wrap(change)).await.is_err() {
+                    return;
+                }
+            }
+            () = sender.closed() => return,
+            else => return,
+        }
+    }
+}
+
 /// Watches every object below a path such as `/api/v1/pods`. The watch ends when the receiver is dropped.
 pub fn watch<T: Object>(client: Client, path: impl Into<String>) -> mpsc::Receiver<Change<T>> {
     let path = path.into();

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::forward;
 use super::garbage::collection_path;
 use super::wire::Meta;
 use crate::custom::definition;
@@ -118,7 +117,10 @@ impl Watches {
         if let Some(kind) = kind {
             news.push(News::Served(kind));
             let changes = informer::watch::<Meta>(self.client.clone(), collection_path(kind, ""));
-            let handle = self.tasks.spawn(forward(kind, changes, self.objects.clone()));
+            let named = move |change| (kind, change);
+            let handle = self
+                .tasks
+                .spawn(informer::forward(changes, self.objects.clone(), named));
             self.running.insert(definition.to_owned(), (kind, handle));
         }
         news

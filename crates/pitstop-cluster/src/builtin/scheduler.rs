@@ -12,6 +12,7 @@ use pitstop_api::placement::NodeConstraints;
 use pitstop_api::view::Uid;
 use serde_json::json;
 
+use super::volumes::{Key, Readiness};
 use super::wire::{Node, Pod};
 use super::writes::{Asked, Event, Write, seconds};
 use fit::{Place, Used, Wants};
@@ -21,6 +22,9 @@ const SOURCE: &str = "default-scheduler";
 
 /// Why a node that the pod does not name is no choice.
 const NO_MATCH: &str = "node(s) didn't match Pod's node affinity/selector";
+
+/// Why a node will not do from which a volume cannot be reached.
+const OUT_OF_REACH: &str = "node(s) didn't match PersistentVolume's node affinity";
 
 /// A pod without a node.
 #[derive(Debug)]
@@ -45,6 +49,10 @@ pub(super) struct Scheduler {
     waiting_for_any: BTreeSet<Uid>,
     /// Pods whose binding the server is asked for.
     binding: HashMap<Uid, Arc<Pod>>,
+    /// Claims that pods may use.
+    claims: BTreeMap<Key, Readiness>,
+    /// Are all claims known? Until then no pod that uses one is given a node.
+    claims_known: bool,
 }
 
 impl Scheduler {
@@ -91,6 +99,72 @@ impl Scheduler {
         }
     }
 
+    /// A claim has changed; `None`: it is not there.
+    pub(super) fn on_claim(
+        &mut self,
+        claim: &Key,
+        readiness: Option<Readiness>,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        if self.claims.get(claim) == readiness.as_ref() {
+            return Vec::new();
+        }
+        match readiness {
+            Some(readiness) => self.claims.insert(claim.clone(), readiness),
+            None => self.claims.remove(claim),
+        };
+        let (namespace, name) = claim;
+        let uses = |pod: &Pod| pod.metadata.namespace == *namespace && pod.spec.claims.contains(name);
+        self.retry_those(now, uses)
+    }
+
+    /// All claims are known that there were at the start.
+    pub(super) fn on_claims_known(&mut self, now: Timestamp) -> Vec<Write> {
+        if std::mem::replace(&mut self.claims_known, true) {
+            return Vec::new();
+        }
+        self.retry_those(now, |pod| !pod.spec.claims.is_empty())
+    }
+
+    fn retry_those(&mut self, now: Timestamp, is_meant: impl Fn(&Pod) -> bool) -> Vec<Write> {
+        let meant = self.waiting.iter().filter(|(_, waiting)| is_meant(&waiting.pod));
+        let meant: Vec<Uid> = meant.map(|(uid, _)| *uid).collect();
+        meant
+            .into_iter()
+            .flat_map(|uid| self.schedule(uid, now))
+            .collect()
+    }
+
+    /// Why no node will do, whatever the nodes are like.
+    fn hindrance(&self, pod: &Pod) -> Option<String> {
+        for name in &pod.spec.claims {
+            match self.claims.get(&(pod.metadata.namespace.clone(), name.clone())) {
+                None => return Some(format!("persistentvolumeclaim {name:?} not found")),
+                Some(Readiness::Ending) => {
+                    return Some(format!("persistentvolumeclaim {name:?} is being deleted"));
+                }
+                Some(Readiness::Unbound) => {
+                    return Some("pod has unbound immediate PersistentVolumeClaims".to_owned());
+                }
+                Some(Readiness::Bound(_) | Readiness::WaitsForPod) => {}
+            }
+        }
+        None
+    }
+
+    /// Can all volumes of a pod be reached from a node?
+    fn reaches(&self, pod: &Pod, node: &Node) -> bool {
+        pod.spec.claims.iter().all(|name| {
+            let claim = self.claims.get(&(pod.metadata.namespace.clone(), name.clone()));
+            match claim {
+                Some(Readiness::Bound(terms)) if !terms.is_empty() => terms
+                    .iter()
+                    .any(|term| term.matches(&node.metadata.name, &node.metadata.labels)),
+                _ => true,
+            }
+        })
+    }
+
     /// Pods that may fit now that a node changed: those that name it, and those that name none.
     fn retry(&mut self, node: &str, now: Timestamp) -> Vec<Write> {
         let named = self.waiting_for.get(node).into_iter().flatten();
@@ -132,6 +206,9 @@ impl Scheduler {
             return Vec::new();
         };
         let pod = Arc::clone(&waiting.pod);
+        if !pod.spec.claims.is_empty() && !self.claims_known {
+            return Vec::new();
+        }
         match self.choose(&pod, waiting.target.as_deref()) {
             Ok(node) => {
                 self.binding.insert(uid, Arc::clone(&pod));
@@ -169,6 +246,9 @@ impl Scheduler {
 
     /// The node for a pod: of those that fit the one with the fewest pods; or why none fits.
     fn choose(&self, pod: &Pod, target: Option<&str>) -> Result<String, String> {
+        if let Some(why) = self.hindrance(pod) {
+            return Err(format!("0/{} nodes are available: {why}.", self.places.len()));
+        }
         let placement = pod.placement();
         let (wants, nothing) = (Wants::of(pod), Used::default());
         let mut problems: BTreeMap<String, usize> = BTreeMap::new();
@@ -184,7 +264,10 @@ impl Scheduler {
         for place in looked_at {
             let name = place.node.metadata.name.as_str();
             let used = self.used.get(name).unwrap_or(&nothing);
-            let found = place.problems(&placement, &wants, used);
+            let mut found = place.problems(&placement, &wants, used);
+            if found.is_empty() && !self.reaches(pod, &place.node) {
+                found.push(OUT_OF_REACH.to_owned());
+            }
             if found.is_empty() {
                 let score = (used.amount.pods, crate::node::hash(name.as_bytes()), name);
                 best = Some(best.map_or(score, |best| best.min(score)));

@@ -34,11 +34,17 @@ pub enum Controller {
     Endpoints,
     /// Cluster roles that collect the rules of others.
     RoleAggregation,
+    /// Brings claims and volumes together.
+    PersistentVolumeBinder,
+    /// Keeps claims that pods use.
+    ClaimProtection,
+    /// Keeps volumes that claims use.
+    VolumeProtection,
 }
 
 impl Controller {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Scheduler,
         Self::NodeLifecycle,
         Self::GarbageCollector,
@@ -51,6 +57,9 @@ impl Controller {
         Self::Disruption,
         Self::Endpoints,
         Self::RoleAggregation,
+        Self::PersistentVolumeBinder,
+        Self::ClaimProtection,
+        Self::VolumeProtection,
     ];
 
     /// Its name, as upstream's programs have it.
@@ -68,6 +77,9 @@ impl Controller {
             Self::Disruption => "disruption-controller",
             Self::Endpoints => "endpoints-controller",
             Self::RoleAggregation => "clusterrole-aggregation-controller",
+            Self::PersistentVolumeBinder => "persistentvolume-binder-controller",
+            Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
+            Self::VolumeProtection => "persistentvolume-protection-controller",
         }
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use pitstop_api::placement::{Affinity, NodeConstraints, Taint, Toleration};
 use pitstop_api::selector::Labels;
 use pitstop_api::view::MetaWire;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::informer::Object;
@@ -62,6 +62,28 @@ pub(super) struct PodSpec {
     pub(super) tolerations: Vec<Toleration>,
     pub(super) containers: Vec<Container>,
     pub(super) init_containers: Vec<Container>,
+    /// Names of the claims that it uses.
+    #[serde(rename = "volumes", deserialize_with = "claims")]
+    pub(super) claims: Vec<String>,
+}
+
+/// The claims among a pod's volumes.
+fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Volume {
+        persistent_volume_claim: Option<Source>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Source {
+        claim_name: String,
+    }
+    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
+    let claims = volumes
+        .into_iter()
+        .filter_map(|volume| volume.persistent_volume_claim);
+    Ok(claims.map(|claim| claim.claim_name).collect())
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -71,22 +71,8 @@ fn watch<T: Object>(
     sender: &mpsc::Sender<Seen>,
     seen: impl Fn(Change<T>) -> Seen + Send + 'static,
 ) {
-    let mut changes = informer::watch::<T>(client.clone(), path);
-    let sender = sender.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                biased;
-                Some(change) = changes.recv() => {
-                    if sender.send(seen(change)).await.is_err() {
-                        return;
-                    }
-                }
-                () = sender.closed() => return,
-                else => return,
-            }
-        }
-    });
+    let changes = informer::watch::<T>(client.clone(), path);
+    tokio::spawn(informer::forward(changes, sender.clone(), seen));
 }
 
 /// Objects by namespace and name.

@@ -159,6 +159,12 @@ impl Write {
         }
     }
 
+    /// What is asked when this has ended.
+    #[cfg(test)]
+    pub(super) fn following(self) -> Option<Self> {
+        self.next.map(|next| *next)
+    }
+
     pub(super) fn asked_by(self, asked: Asked) -> Self {
         Self {
             asked_by: Some(asked),

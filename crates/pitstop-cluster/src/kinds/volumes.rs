@@ -14,14 +14,13 @@ pub(super) const VOLUME: Kind = Kind {
     namespaced: false,
     short_names: &["pv"],
     subresources: &[Subresource::Status],
-    is_only_stored: true,
     default: |object| {
         let spec = map_mut(object, &["spec"]);
         set_missing(spec, "persistentVolumeReclaimPolicy", "Retain");
         set_missing(spec, "volumeMode", "Filesystem");
     },
     prepare_create: |object, _| {
-        map_mut(object, &[]).insert("status".to_owned(), json!({"phase": "Pending"}));
+        begin(object, "kubernetes.io/pv-protection");
     },
     validate: |object| {
         let mut errors = Vec::new();
@@ -53,12 +52,11 @@ pub(super) const VOLUME: Kind = Kind {
 pub(super) const CLAIM: Kind = Kind {
     short_names: &["pvc"],
     subresources: &[Subresource::Status],
-    is_only_stored: true,
     default: |object| {
         set_missing(map_mut(object, &["spec"]), "volumeMode", "Filesystem");
     },
     prepare_create: |object, _| {
-        map_mut(object, &[]).insert("status".to_owned(), json!({"phase": "Pending"}));
+        begin(object, "kubernetes.io/pvc-protection");
     },
     validate: |object| {
         let mut errors = Vec::new();
@@ -95,7 +93,6 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
     namespaced: false,
     short_names: &["sc"],
     stored_as: ("storage.k8s.io", "storageclasses"),
-    is_only_stored: true,
     default: |object| {
         let map = map_mut(object, &[]);
         set_missing(map, "reclaimPolicy", "Delete");
@@ -158,6 +155,18 @@ pub(super) const CSI_NODE: Kind = Kind {
     },
     ..Kind::plain("CSINode", "csinodes", "csinode")
 };
+
+/// What a new claim or volume has: it waits, and does not go while it is used.
+fn begin(object: &mut Value, protection: &str) {
+    map_mut(object, &[]).insert("status".to_owned(), json!({"phase": "Pending"}));
+    let metadata = map_mut(object, &["metadata"]);
+    let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+    if let Some(finalizers) = finalizers.as_array_mut()
+        && !finalizers.iter().any(|finalizer| finalizer == protection)
+    {
+        finalizers.push(protection.into());
+    }
+}
 
 /// Access modes in short.
 fn modes(object: &Value, pointer: &str) -> String {
