@@ -3,9 +3,10 @@
 //!
 //! Source: embedded-cluster.md 3.4.
 
+mod descriptions;
 mod schemas;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -55,9 +56,12 @@ pub(super) fn index(served: &Served<'_>, cache: &Cache) -> Value {
 
 /// `/openapi/v3/{path}`; `None` when no kind is there.
 pub(super) fn group(served: &Served<'_>, cache: &Cache, path: &str) -> Option<Response<Body>> {
-    let document = documents(served, cache).get(path)?;
-    let mut response = super::json(StatusCode::OK, document.text.clone());
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+    let found = documents(served, cache).get(path)?;
+    let text = found
+        .text
+        .get_or_init(|| Bytes::from(document(served, path).to_string()));
+    let mut response = super::json(StatusCode::OK, text.clone());
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", found.hash)) {
         response.headers_mut().insert(ETAG, etag);
     }
     response
@@ -70,22 +74,38 @@ pub(super) fn group(served: &Served<'_>, cache: &Cache, path: &str) -> Option<Re
 pub(super) type Cache = OnceLock<BTreeMap<String, Document>>;
 
 /// A document as it is sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Document {
-    text: Bytes,
+    /// Made when the first client asks for it.
+    text: OnceLock<Bytes>,
+    /// Another one for every other content.
     hash: String,
 }
 
-/// The documents of all group versions. They are made when the first client asks.
+/// The documents of all group versions.
 fn documents<'a>(served: &Served<'_>, cache: &'a Cache) -> &'a BTreeMap<String, Document> {
     cache.get_or_init(|| {
-        let paths: BTreeSet<String> = served.kinds.iter().map(|kind| group_path(kind)).collect();
-        let document = |path: String| {
-            let text = Bytes::from(document(served, &path).to_string());
-            let hash = format!("{:016X}", fingerprint(&text));
-            (path, Document { text, hash })
+        let mut sources: BTreeMap<String, String> = BTreeMap::new();
+        for kind in served.kinds {
+            let source = sources.entry(group_path(kind)).or_default();
+            source.push_str(concat!(env!("CARGO_PKG_VERSION"), " "));
+            source.push_str(kind.plural);
+        }
+        for custom in served.customs {
+            let source = sources.entry(group_path(custom.kind)).or_default();
+            source.push_str(&custom.described.to_string());
+        }
+        let document = |(path, source): (String, String)| {
+            let hash = format!("{:016X}", fingerprint(source.as_bytes()));
+            (
+                path,
+                Document {
+                    hash,
+                    ..Document::default()
+                },
+            )
         };
-        paths.into_iter().map(document).collect()
+        sources.into_iter().map(document).collect()
     })
 }
 

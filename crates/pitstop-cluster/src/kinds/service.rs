@@ -17,6 +17,7 @@ pub(super) const KIND: Kind = Kind {
     prepare_create: |object, _: &Creation<'_>| {
         map_mut(object, &[]).insert("status".to_owned(), json!({"loadBalancer": {}}));
         allocate_address(object);
+        allocate_node_ports(object);
     },
     prepare_update: |new, old| {
         if text(new, "/spec/type") != "ExternalName" && text(new, "/spec/clusterIP").is_empty() {
@@ -26,6 +27,8 @@ pub(super) const KIND: Kind = Kind {
         if text(new, "/spec/type") != "ExternalName" {
             allocate_address(new);
         }
+        keep_node_ports(new, old);
+        allocate_node_ports(new);
     },
     validate,
     validate_update: |new, old| {
@@ -63,6 +66,17 @@ fn default(object: &mut Value) {
     set_missing(spec, "sessionAffinity", "None");
     if spec.get("type").and_then(Value::as_str) != Some("ExternalName") {
         set_missing(spec, "internalTrafficPolicy", "Cluster");
+        let kind = spec
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+            set_missing(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if kind == "LoadBalancer" {
+            set_missing(spec, "allocateLoadBalancerNodePorts", true);
+        }
         let is_headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
         if is_headless && !spec.contains_key("selector") && !spec.contains_key("ipFamilies") {
             // Whoever writes its endpoints may write some of either family.
@@ -81,6 +95,65 @@ fn default(object: &mut Value) {
     }
 }
 
+/// Does it have a port on every node for each of its own?
+fn has_node_ports(object: &Value) -> bool {
+    let allocates = object.pointer("/spec/allocateLoadBalancerNodePorts");
+    match text(object, "/spec/type") {
+        "NodePort" => true,
+        "LoadBalancer" => allocates.and_then(Value::as_bool).unwrap_or(true),
+        _ => false,
+    }
+}
+
+/// Ports that were given stay while they are needed, also when a writer leaves them out.
+fn keep_node_ports(new: &mut Value, old: &Value) {
+    if !has_node_ports(new) {
+        return;
+    }
+    let of = |port: &Value| (integer(port, "/port"), text(port, "/protocol").to_owned());
+    for port in list_mut(new, "/spec/ports") {
+        let before = list(old, "/spec/ports")
+            .iter()
+            .find(|before| of(before) == of(port));
+        if let (Some(Value::Number(number)), Value::Object(port)) =
+            (before.and_then(|before| before.get("nodePort")).cloned(), port)
+        {
+            set_missing(port, "nodePort", number);
+        }
+    }
+}
+
+/// As with addresses: the port follows from what it is for, in the range that kube-apiserver takes them from.
+fn allocate_node_ports(object: &mut Value) {
+    const FIRST: u32 = 30_000;
+    const COUNT: u32 = 2_768;
+    if !has_node_ports(object) {
+        return;
+    }
+    let own = format!(
+        "{}/{}",
+        text(object, "/metadata/namespace"),
+        text(object, "/metadata/name")
+    );
+    for port in list_mut(object, "/spec/ports") {
+        let name = format!(
+            "{own}/{}/{}",
+            integer(port, "/port").unwrap_or_default(),
+            text(port, "/protocol")
+        );
+        if let Value::Object(port) = port {
+            set_missing(port, "nodePort", FIRST + hash(&name) % COUNT);
+        }
+    }
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(2_166_136_261, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
+    })
+}
+
 /// The address follows from namespace and name, so that it needs no allocator. Two services may share one; nothing
 /// here routes by it.
 fn allocate_address(object: &mut Value) {
@@ -94,10 +167,7 @@ fn allocate_address(object: &mut Value) {
             text(object, "/metadata/namespace"),
             text(object, "/metadata/name")
         );
-        let hash = name.bytes().fold(2_166_136_261_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
-        });
-        let [_, a, b, c] = hash.to_be_bytes();
+        let [_, a, b, c] = hash(&name).to_be_bytes();
         format!("10.{}.{b}.{}", 96 + (a & 15), c.clamp(2, 254))
     } else {
         given.to_owned()

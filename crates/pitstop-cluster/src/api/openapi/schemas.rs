@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::descriptions;
 use crate::custom::Custom;
 use crate::kinds::Kind;
 use crate::schema::table::{Element, Field, ListRule, Message, Wrap, table};
@@ -40,11 +41,14 @@ pub(super) fn schemas<'k>(
     let mut schemas: Map<String, Value> = found
         .into_iter()
         .map(|(name, schema)| (full_name(name), schema))
-        .chain(customs)
         .collect();
     for (name, schema) in scalars() {
         schemas.insert(name.to_owned(), schema);
     }
+    for (name, schema) in &mut schemas {
+        descriptions::describe(name, schema);
+    }
+    schemas.extend(customs);
     schemas
 }
 
@@ -80,9 +84,12 @@ fn custom_schema(custom: &Custom) -> Value {
         for field in ["apiVersion", "kind"] {
             properties
                 .entry(field)
-                .or_insert_with(|| json!({"type": "string"}));
+                .or_insert_with(|| json!({"type": "string", "description": descriptions::common(field)}));
         }
-        properties.insert("metadata".to_owned(), reference_to(METADATA));
+        let metadata = json!({
+            "allOf": [reference_to(METADATA)], "description": descriptions::common("metadata"),
+        });
+        properties.insert("metadata".to_owned(), metadata);
     }
     schema
 }
@@ -108,11 +115,11 @@ fn reference_to(message: &str) -> Value {
 }
 
 /// `core/v1.Pod` is known as `io.k8s.api.core.v1.Pod`.
-fn full_name(message: &str) -> String {
-    let root = if message.starts_with("meta/") {
-        "io.k8s.apimachinery.pkg.apis"
-    } else {
-        "io.k8s.api"
+pub(super) fn full_name(message: &str) -> String {
+    let root = match message.split('/').next() {
+        Some("meta") => "io.k8s.apimachinery.pkg.apis",
+        Some("apiextensions") => "io.k8s.apiextensions-apiserver.pkg.apis",
+        _ => "io.k8s.api",
     };
     format!("{root}.{}", message.replace('/', "."))
 }
