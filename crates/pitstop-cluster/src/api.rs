@@ -20,6 +20,7 @@ mod options;
 mod owners;
 pub(crate) mod params;
 mod present;
+mod priority;
 mod random;
 mod read;
 mod reviews;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use pitstop_api::{SharedClock, SystemClock};
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::access::{Authorization, User};
@@ -19,6 +20,22 @@ use crate::store::OpenError;
 ///
 /// Source: embedded-cluster.md 11.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Classes that are always there, by name, with their value and description.
+///
+/// Source: those of Kubernetes 1.34.
+const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
 
 /// Who asks through [`Cluster::client`] and through the kubeconfig of [`Cluster::serve`].
 pub(crate) const ADMIN: &str = "kubernetes-admin";
@@ -98,9 +115,7 @@ impl Cluster {
             authorization: config.authorization,
         };
         let api = Arc::new(Api::open(setup)?);
-        for namespace in NAMESPACES {
-            make_namespace(&api, namespace).await?;
-        }
+        make_what_is_always_there(&api).await?;
         if config.authorization == Authorization::Rbac {
             api.clone()
                 .ensure_defaults()
@@ -187,18 +202,35 @@ impl Drop for Cluster {
 }
 
 /// Makes a namespace that may be there already.
-async fn make_namespace(api: &Arc<Api>, namespace: &'static str) -> Result<(), Error> {
-    let body = serde_json::json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace},
-    });
-    let mut request = Request::new(http_body_util::Full::new(bytes::Bytes::from(body.to_string())));
+async fn make_what_is_always_there(api: &Arc<Api>) -> Result<(), Error> {
+    for name in NAMESPACES {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        make(
+            api,
+            "/api/v1/namespaces",
+            &namespace,
+            format!("the namespace {name}"),
+        )
+        .await?;
+    }
+    for (name, value, description) in PRIORITY_CLASSES {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description,
+        });
+        let path = "/apis/scheduling.k8s.io/v1/priorityclasses";
+        make(api, path, &class, format!("the priority class {name}")).await?;
+    }
+    Ok(())
+}
+
+/// Makes an object unless it is there.
+async fn make(api: &Arc<Api>, path: &'static str, object: &Value, what: String) -> Result<(), Error> {
+    let mut request = Request::new(http_body_util::Full::new(bytes::Bytes::from(object.to_string())));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = http::Uri::from_static("/api/v1/namespaces");
+    *request.uri_mut() = http::Uri::from_static(path);
     match api.clone().handle(request).await.status() {
         StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
-        status => Err(Error::Bootstrap {
-            object: format!("the namespace {namespace}"),
-            status,
-        }),
+        status => Err(Error::Bootstrap { object: what, status }),
     }
 }

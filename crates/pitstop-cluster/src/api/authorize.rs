@@ -162,7 +162,8 @@ impl Api {
         policy
     }
 
-    fn objects(&self, stored_as: (&str, &str), query: &ListQuery<'_>) -> Vec<Value> {
+    /// All objects of a kind that a query asks for; none where there is no such kind.
+    pub(super) fn objects(&self, stored_as: (&str, &str), query: &ListQuery<'_>) -> Vec<Value> {
         let Ok(collected) = self.collected(stored_as) else {
             return Vec::new();
         };
@@ -171,7 +172,8 @@ impl Api {
             .unwrap_or_default()
     }
 
-    fn object(&self, stored_as: (&str, &str), namespace: &str, name: &str) -> Option<Value> {
+    /// One object, if it is there.
+    pub(super) fn object(&self, stored_as: (&str, &str), namespace: &str, name: &str) -> Option<Value> {
         let collected = self.collected(stored_as).ok()?;
         let stored = self.store.get(collected.id, &Key::new(namespace, name))?;
         Some(stored.decode())

@@ -130,6 +130,7 @@ impl Api {
                 },
             );
             (kind.default)(&mut object);
+            self.give_priority(kind, &name, &mut object)?;
             let mut errors = kinds::validate_metadata(kind, &object);
             errors.extend(target.validate(&object));
             errors.extend((kind.validate_create)(&object));

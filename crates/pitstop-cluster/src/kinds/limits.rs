@@ -92,7 +92,6 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
     short_names: &["pc"],
     stored_as: ("scheduling.k8s.io", "priorityclasses"),
     has_generation: true,
-    is_only_stored: true,
     default: |object| set_missing(map_mut(object, &[]), "preemptionPolicy", "PreemptLowerPriority"),
     validate: |object| {
         let name = text(object, "/metadata/name");

@@ -143,11 +143,6 @@ fn validate(object: &Value) -> Vec<FieldError> {
         Some(spec) => errors.extend(validate_spec(spec, "spec")),
         None => errors.push(FieldError::required("spec.containers", "")),
     }
-    let class = text(object, "/spec/priorityClassName");
-    if !class.is_empty() && admission::priority(class).is_none() {
-        let why = format!("no PriorityClass with name {class} was found");
-        errors.push(FieldError::forbidden("spec.priorityClassName", why));
-    }
     errors
 }
 

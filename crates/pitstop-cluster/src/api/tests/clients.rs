@@ -116,3 +116,47 @@ async fn new_events_say_more() {
         "Invalid value: \"Other\": field is immutable"
     );
 }
+
+/// A pod has the priority of its class, which has to be there.
+#[tokio::test]
+async fn pods_have_the_priority_of_their_class() {
+    let server = Server::new().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let with = |name: &str, class: &str| {
+        let mut pod = pod(name);
+        pod["spec"]["priorityClassName"] = class.into();
+        pod
+    };
+    let priority = |pod: &Value| {
+        (
+            pod["spec"]["priority"].clone(),
+            pod["spec"]["priorityClassName"].clone(),
+        )
+    };
+    let plain = server.post(PODS, &pod("plain")).await.expect(201);
+    assert_eq!(priority(&plain), (json!(0), Value::Null));
+    assert_eq!(plain["spec"]["preemptionPolicy"], "PreemptLowerPriority");
+    let refused = server.post(PODS, &with("early", "high")).await.expect(403);
+    assert_eq!(
+        refused["message"],
+        "pods \"early\" is forbidden: no PriorityClass with name high was found"
+    );
+    for (name, value, is_default) in [("high", 1000, false), ("usual", 7, true), ("unusual", 9, true)] {
+        let class = json!({"metadata": {"name": name}, "value": value, "globalDefault": is_default,
+            "preemptionPolicy": "Never"});
+        server.post(classes, &class).await.expect(201);
+    }
+    let high = server.post(PODS, &with("one", "high")).await.expect(201);
+    assert_eq!(priority(&high), (json!(1000), json!("high")));
+    assert_eq!(high["spec"]["preemptionPolicy"], "Never");
+    let usual = server.post(PODS, &pod("two")).await.expect(201);
+    assert_eq!(priority(&usual), (json!(7), json!("usual")));
+    let mut wrong = with("three", "high");
+    wrong["spec"]["priority"] = json!(5);
+    let refused = server.post(PODS, &wrong).await.expect(403);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("the integer value of priority (5) must not be provided"),
+        "{message}"
+    );
+}

@@ -271,7 +271,9 @@ async fn lists_with_keys_are_merged_and_described() {
         schema["x-kubernetes-group-version-kind"],
         json!([{"group": "example.com", "version": "v1", "kind": "Box"}])
     );
-    let metadata = schema["properties"]["metadata"]["$ref"].as_str().unwrap();
+    let metadata = schema["properties"]["metadata"]["allOf"][0]["$ref"]
+        .as_str()
+        .unwrap();
     let metadata = metadata.rsplit('/').next().unwrap();
     assert!(document["components"]["schemas"].get(metadata).is_some());
 }

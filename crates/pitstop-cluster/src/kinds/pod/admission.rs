@@ -1,11 +1,11 @@
-//! What every new pod is given: service account, priority, tolerations, and the volume with its credentials.
+//! What every new pod is given: service account, tolerations, and the volume with its credentials.
 //!
 //! Templates are never given any of it. Source: embedded-cluster.md 13.
 
 use pitstop_api::keys;
 use serde_json::{Value, json};
 
-use crate::kinds::fields::{flag, list, list_mut, map_mut, or, set_missing, text};
+use crate::kinds::fields::{flag, list, list_mut, map_mut, or, text};
 
 const CREDENTIALS_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -19,12 +19,9 @@ pub(super) fn admit(pod: &mut Value, suffix: &str) {
         text(pod, "/spec/serviceAccount"),
     );
     let account = or(account, "default").to_owned();
-    let class_priority = priority(text(pod, "/spec/priorityClassName")).unwrap_or_default();
     let spec = map_mut(pod, &["spec"]);
     spec.insert("serviceAccountName".to_owned(), Value::from(account.clone()));
     spec.insert("serviceAccount".to_owned(), Value::from(account));
-    spec.insert("priority".to_owned(), Value::from(class_priority));
-    set_missing(spec, "preemptionPolicy", "PreemptLowerPriority");
     tolerate_lost_nodes(pod);
     mount_credentials(pod, suffix);
 }
@@ -33,15 +30,6 @@ pub(super) fn admit(pod: &mut Value, suffix: &str) {
 pub(super) fn tolerate_lost_nodes(pod: &mut Value) {
     tolerate(pod, keys::TAINT_NOT_READY);
     tolerate(pod, keys::TAINT_UNREACHABLE);
-}
-
-/// The priority of the classes that every cluster has.
-pub(super) fn priority(class: &str) -> Option<i64> {
-    match class {
-        "system-cluster-critical" => Some(2_000_000_000),
-        "system-node-critical" => Some(2_000_001_000),
-        _ => None,
-    }
 }
 
 fn tolerate(pod: &mut Value, taint: &str) {

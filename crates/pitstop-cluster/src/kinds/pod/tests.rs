@@ -23,8 +23,6 @@ fn a_new_pod_is_admitted() {
     let spec = &pod["spec"];
     assert_eq!(spec["serviceAccountName"], "default");
     assert_eq!(spec["serviceAccount"], "default");
-    assert_eq!(spec["priority"], 0);
-    assert_eq!(spec["preemptionPolicy"], "PreemptLowerPriority");
     assert_eq!(spec["enableServiceLinks"], true);
     assert_eq!(
         spec["tolerations"],
@@ -57,16 +55,12 @@ fn a_new_pod_is_admitted() {
 fn what_a_pod_says_itself_is_kept() {
     let pod = created(&json!({
         "containers": [{"name": "a", "image": "a:1"}], "automountServiceAccountToken": false,
-        "serviceAccountName": "robot", "priorityClassName": "system-node-critical",
+        "serviceAccountName": "robot",
         "tolerations": [{"operator": "Exists"}],
     }));
     assert_eq!(pod["spec"]["tolerations"], json!([{"operator": "Exists"}]));
     assert_eq!(pod["spec"]["serviceAccount"], "robot");
-    assert_eq!(pod["spec"]["priority"], 2_000_001_000);
     assert!(pod["spec"].get("volumes").is_none());
-    let unknown = created(&json!({"containers": [{"name": "a", "image": "a:1"}], "priorityClassName": "x"}));
-    let wanted = "spec.priorityClassName: Forbidden: no PriorityClass with name x was found";
-    assert_eq!(validate(&unknown)[0].to_string(), wanted);
 }
 
 #[test]
