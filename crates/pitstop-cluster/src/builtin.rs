@@ -299,7 +299,7 @@ impl Keeper {
     fn on_object(&mut self, kind: &'static Kind, change: Change<Meta>) -> Vec<Write> {
         let now = self.now();
         match change {
-            Change::Applied(meta) => match meta.metadata.common.uid() {
+            Change::Applied(meta) => match meta.metadata.uid() {
                 Ok(uid) => {
                     let writes = self.garbage.on_applied(kind, meta, uid, now);
                     self.collected(writes)
@@ -307,7 +307,7 @@ impl Keeper {
                 Err(_) => Vec::new(),
             },
             Change::Deleted(meta) => {
-                let common = &meta.metadata.common;
+                let common = &meta.metadata;
                 let Ok(uid) = common.uid() else {
                     return Vec::new();
                 };

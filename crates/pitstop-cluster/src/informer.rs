@@ -14,7 +14,7 @@ use kube::Client;
 use kube::core::WatchEvent;
 use pitstop_api::view::MetaWire;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -27,11 +27,31 @@ const BUFFER: usize = 4096;
 /// Objects asked for in one page of a list. Source: embedded-cluster.md 19, what kube-rs asks for.
 const PAGE: usize = 500;
 
+/// How much of an object the server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// All of it.
+    Whole,
+    /// Its metadata.
+    Metadata,
+}
+
 /// An object as far as somebody reads it.
 pub trait Object: DeserializeOwned + Clone + Send + Sync + 'static {
+    /// What it is decoded from.
+    const FORM: Form = Form::Whole;
+
     /// Its metadata.
     fn meta(&self) -> &MetaWire;
+
+    /// Forgets what was decoded and is not read.
+    fn trim(&mut self) {}
 }
+
+/// What is accepted besides JSON of the whole object, for a list and for a watch.
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// What happened to an object.
 #[derive(Debug)]
@@ -157,7 +177,7 @@ impl<T: Object> Informer<T> {
         let mut next = String::new();
         loop {
             let uri = format!("{}?limit={PAGE}{next}", self.path);
-            let page: List<T> = self.client.request(get(&uri)).await?;
+            let page: List<T> = self.client.request(get::<T>(&uri, METADATA_LIST)).await?;
             for object in page.items {
                 seen.insert(key(object.meta()));
                 self.apply(object).await;
@@ -186,7 +206,7 @@ impl<T: Object> Informer<T> {
             "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}",
             self.path
         );
-        let events = match self.client.request_events::<T>(get(&uri)).await {
+        let events = match self.client.request_events::<T>(get::<T>(&uri, METADATA)).await {
             Ok(events) => events,
             Err(kube::Error::Api(status)) if status.code == 410 => return Ok(End::Relist),
             Err(error) => return Err(error),
@@ -203,7 +223,8 @@ impl<T: Object> Informer<T> {
                     version.clone_from(&object.meta().resource_version);
                     self.apply(object).await;
                 }
-                Ok(Some(WatchEvent::Deleted(object))) => {
+                Ok(Some(WatchEvent::Deleted(mut object))) => {
+                    object.trim();
                     version.clone_from(&object.meta().resource_version);
                     // What the server says last is newer than what was known, by the version of the removal.
                     if self.known.remove(&key(object.meta())).is_some() {
@@ -219,7 +240,8 @@ impl<T: Object> Informer<T> {
         }
     }
 
-    async fn apply(&mut self, object: T) {
+    async fn apply(&mut self, mut object: T) {
+        object.trim();
         let object = Arc::new(object);
         match self.known.insert(key(object.meta()), Arc::clone(&object)) {
             Some(before) if before.meta().resource_version == object.meta().resource_version => return,
@@ -244,10 +266,13 @@ fn key(meta: &MetaWire) -> Key {
 }
 
 #[allow(clippy::expect_used, reason = "the method and the path are ours")]
-fn get(uri: &str) -> Request<Vec<u8>> {
-    Request::get(uri)
-        .body(Vec::new())
-        .expect("paths of kinds are valid")
+fn get<T: Object>(uri: &str, metadata: &'static str) -> Request<Vec<u8>> {
+    let request = Request::get(uri);
+    let request = match T::FORM {
+        Form::Whole => request,
+        Form::Metadata => request.header(http::header::ACCEPT, metadata),
+    };
+    request.body(Vec::new()).expect("paths of kinds are valid")
 }
 
 /// Sends one request and returns the object that answers it.
@@ -261,6 +286,28 @@ pub async fn request(
     content_type: Option<&str>,
     body: Option<&Value>,
 ) -> Result<Value, kube::Error> {
+    exchange(client, method, path, content_type, body.map(encode)).await
+}
+
+/// A body as it is sent. Encoded, it takes a small part of the memory that the value takes.
+pub(crate) fn encode(body: &Value) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(512);
+    // Writing JSON values to memory cannot fail.
+    let _ = serde_json::to_writer(&mut encoded, body);
+    encoded
+}
+
+/// As [`request`], with a body that is encoded already, and as much of the answer as `T` reads.
+///
+/// # Errors
+/// The API refuses (`kube::Error::Api`), or cannot be reached.
+pub(crate) async fn exchange<T: DeserializeOwned>(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content_type: Option<&str>,
+    body: Option<Vec<u8>>,
+) -> Result<T, kube::Error> {
     let mut request = Request::builder().method(method).uri(path);
     if body.is_some() {
         request = request.header(
@@ -268,10 +315,23 @@ pub async fn request(
             content_type.unwrap_or("application/json"),
         );
     }
-    let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-    client
-        .request(request.body(body).map_err(kube::Error::HttpError)?)
-        .await
+    let request = request.body(body.unwrap_or_default());
+    client.request(request.map_err(kube::Error::HttpError)?).await
+}
+
+/// As [`request`], for who needs to know only that it was done.
+///
+/// # Errors
+/// The API refuses (`kube::Error::Api`), or cannot be reached.
+pub(crate) async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content_type: Option<&str>,
+    body: Option<Vec<u8>>,
+) -> Result<(), kube::Error> {
+    let answer = exchange::<IgnoredAny>(client, method, path, content_type, body).await;
+    answer.map(|IgnoredAny| ())
 }
 
 /// Is this the answer of an API that refused with this code?

@@ -78,38 +78,37 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, body: &[u8]) -
     }
 }
 
-/// What a refused patch has made, for messages.
-#[derive(Debug)]
+/// What a refused patch has made, for messages. It is made again when somebody asks: hardly any patch is refused.
+#[derive(Debug, Clone, Copy)]
 pub struct Shown<'a> {
     kind: &'a Kind,
-    /// The patch itself is shown, not what it made.
-    is_strategic: bool,
-    patched: Value,
-    patch: Value,
+    patch_type: PatchType,
+    current: &'a Value,
+    body: &'a [u8],
 }
 
 impl<'a> Shown<'a> {
-    /// `patched` is what `body` has made of `current`.
-    pub fn new(kind: &'a Kind, patch_type: PatchType, current: &Value, patched: &Value, body: &[u8]) -> Self {
-        let patch = serde_json::from_slice(body).unwrap_or_default();
+    /// What `body` makes of `current`.
+    pub fn new(kind: &'a Kind, patch_type: PatchType, current: &'a Value, body: &'a [u8]) -> Self {
         Self {
             kind,
-            is_strategic: patch_type == PatchType::Strategic,
-            patched: patched.clone(),
-            patch: match patch_type {
-                PatchType::Json => touched(&patch, current),
-                PatchType::Merge | PatchType::Strategic => patch,
-            },
+            patch_type,
+            current,
+            body,
         }
     }
 
-    /// As Kubernetes shows it.
+    /// As Kubernetes shows it: of a strategic patch the patch itself, of the others what they made.
     pub fn text(&self) -> String {
-        if self.is_strategic {
-            return go_text::printed(&self.patch);
-        }
+        let patch: Value = serde_json::from_slice(self.body).unwrap_or_default();
+        let patch = match self.patch_type {
+            PatchType::Strategic => return go_text::printed(&patch),
+            PatchType::Json => touched(&patch, self.current),
+            PatchType::Merge => patch,
+        };
+        let patched = apply(self.kind, self.patch_type, self.current, self.body).unwrap_or_default();
         let message = table().kind(self.kind.group, self.kind.version, self.kind.kind);
-        go_text::patched_json(message, &self.patched, &self.patch)
+        go_text::patched_json(message, &patched, &patch)
     }
 }
 

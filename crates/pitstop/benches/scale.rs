@@ -1,9 +1,10 @@
 //! What 5,000 nodes and 50,000 pods cost: memory, pods Ready a second, a list of all pods, writes, and 100 watchers of
 //! 1,000 changes a second; the same questions to a real API server and etcd with as many pods.
 //!
-//! `cargo bench -p pitstop --bench scale [-- NODES [PODS_ON_EACH [REAL_PODS]]] [embedded|real]`. The embedded part is one
-//! process with a data folder: server, nodes and controllers. The real part needs `cargo xtask control-plane`. Watchers are
-//! a process of their own. Goals: issue "The embedded cluster", 3; embedded-cluster.md 17.8.
+//! `cargo bench -p pitstop --bench scale [-- NODES [PODS_ON_EACH [REAL_PODS]]] [embedded|real] [start]`. The embedded part
+//! is one process with a data folder: server, nodes and controllers. The real part needs `cargo xtask control-plane`.
+//! Watchers are a process of their own. With `start` it ends when all pods are Ready, for profiles.
+//! Goals: issue "The embedded cluster", 3; embedded-cluster.md 17.8.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -70,15 +71,16 @@ async fn main() {
     let nodes = numbers.next().unwrap_or(5_000);
     let sets = numbers.next().unwrap_or(10);
     let real_pods = numbers.next().unwrap_or(nodes * sets);
+    let only_start = arguments.iter().any(|argument| argument == "start");
     let is_wanted = |word: &str| {
         let given = |word: &str| arguments.iter().any(|argument| argument == word);
         given(word) || !(given("embedded") || given("real"))
     };
     println!("{}", machine());
     if is_wanted("embedded") {
-        embedded(nodes, sets).await;
+        embedded(nodes, sets, only_start).await;
     }
-    if is_wanted("real") {
+    if is_wanted("real") && !only_start {
         match programs() {
             Some(programs) => real(programs, real_pods).await,
             None => println!("no real control plane to compare with"),
@@ -87,7 +89,7 @@ async fn main() {
 }
 
 /// Everything in this process.
-async fn embedded(nodes: usize, sets: usize) {
+async fn embedded(nodes: usize, sets: usize, only_start: bool) {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     let config = pitstop_cluster::Config {
@@ -118,6 +120,7 @@ async fn embedded(nodes: usize, sets: usize) {
     let config = pitstop_controller::Config::new(Arc::new(SystemClock), "bench", 7);
     let manager = Manager::start(local.clone(), config).await.unwrap();
 
+    let (before, version) = (Usage::of(std::process::id()), cluster.resource_version());
     let begin = Instant::now();
     let api: Api<DaemonSet> = Api::default_namespaced(local);
     for i in 0..sets {
@@ -129,10 +132,17 @@ async fn embedded(nodes: usize, sets: usize) {
     println!("embedded: {pods} pods Ready in {took:.1?}, {per_second:.0} pods/s");
     let usage = Usage::of(std::process::id());
     println!(
-        "embedded: {:.0} MiB resident (peak {:.0}), {:.0} CPU s so far: server, nodes and controllers",
-        usage.resident, usage.peak, usage.cpu
+        "embedded: {:.2} ms CPU and {:.1} writes for each pod, events and heartbeats included",
+        (usage.cpu - before.cpu) * 1e3 / pods as f64,
+        (cluster.resource_version() - version) as f64 / pods as f64
     );
-    measure("embedded", &kubeconfig, &[std::process::id()]).await;
+    println!(
+        "embedded: {:.0} MiB resident (peak {:.0}): server, nodes and controllers",
+        usage.resident, usage.peak
+    );
+    if !only_start {
+        measure("embedded", &kubeconfig, &[std::process::id()]).await;
+    }
     manager.shutdown().await;
     fleet.stop().await;
     serving.shutdown().await;

@@ -81,7 +81,7 @@ pub struct MetaWire {
 }
 
 /// One owner reference.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct OwnerWire {
     /// Group and version of the owner.
@@ -95,6 +95,9 @@ pub struct OwnerWire {
     /// Is the owner the controller of the object?
     #[serde(skip_serializing_if = "Option::is_none")]
     pub controller: Option<bool>,
+    /// Does the owner, deleted in the foreground, wait for the object to go?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_owner_deletion: Option<bool>,
 }
 
 /// An object that cannot be read as a view. It is skipped, and whoever depends on it is told.

@@ -56,7 +56,7 @@ impl Api {
         let writer = self.writer(target, call);
         self.rescale(target, call, options.dry_run, &writer, |_, current| {
             let patched = patch::apply(&kinds::SCALE, patch_type, current, &call.body).map_err(from_patch)?;
-            let shown = patch::Shown::new(&kinds::SCALE, patch_type, current, &patched, &call.body);
+            let shown = patch::Shown::new(&kinds::SCALE, patch_type, current, &call.body);
             let decoded =
                 schema::clean(&kinds::SCALE, patched).map_err(|error| from_patched(error, &shown))?;
             Ok((options.accept_patch(decoded, || shown.text())?, None))

@@ -281,7 +281,7 @@ impl Api {
         let options = WriteOptions::parse(call)?;
         let want = |current: &Value| {
             let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
-            let shown = patch::Shown::new(kind, patch_type, current, &patched, &call.body);
+            let shown = patch::Shown::new(kind, patch_type, current, &call.body);
             let decoded = target
                 .clean(patched)
                 .map_err(|error| from_patched(error, &shown))?;

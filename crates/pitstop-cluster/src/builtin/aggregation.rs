@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::informer::{self, Change, Object, request};
+use crate::informer::{self, Change, Object, encode, send};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 const MERGE: &str = "application/merge-patch+json";
@@ -56,7 +56,7 @@ async fn run(client: Client) {
         for (name, rules) in roles.outdated() {
             let path = format!("{ROLES}/{name}");
             let body = json!({ "rules": rules });
-            if let Err(error) = request(&client, Method::PATCH, &path, Some(MERGE), Some(&body)).await {
+            if let Err(error) = send(&client, Method::PATCH, &path, Some(MERGE), Some(encode(&body))).await {
                 tracing::debug!(%error, name, "a cluster role could not be brought up to date");
             }
         }

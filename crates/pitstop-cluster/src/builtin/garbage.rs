@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::keys;
-use pitstop_api::view::Uid;
+use pitstop_api::view::{OwnerWire, Uid};
 use serde_json::{Value, json};
 
 use super::customs::News;
-use super::wire::{Meta, Owner};
+use super::wire::Meta;
 use super::writes::{Asked, Event, Write};
 use crate::kinds::{self, Kind};
 pub(super) use graph::collection_path;
@@ -72,7 +72,7 @@ impl Garbage {
         let meta = &known.meta.metadata;
         if before
             .as_ref()
-            .is_none_or(|b| b.meta.metadata.owners != meta.owners)
+            .is_none_or(|b| b.meta.metadata.owner_references != meta.owner_references)
         {
             writes.extend(self.strangers(known, now));
         }
@@ -84,7 +84,7 @@ impl Garbage {
         } else {
             self.look_at(uid)
         });
-        let let_go = before.filter(|b| b.meta.metadata.owners != meta.owners);
+        let let_go = before.filter(|b| b.meta.metadata.owner_references != meta.owner_references);
         for owner in let_go.iter().flat_map(Known::owners) {
             writes.extend(self.settle(owner));
         }
@@ -155,12 +155,12 @@ impl Garbage {
             return Vec::new();
         };
         let meta = &known.meta.metadata;
-        if meta.common.deletion_timestamp.is_some() {
+        if meta.deletion_timestamp.is_some() {
             return self.finish(uid, known);
         }
         let (mut solid, mut is_awaited) = (0_usize, false);
         let (mut loose, mut questions) = (Vec::new(), Vec::new());
-        for owner in &meta.owners {
+        for owner in &meta.owner_references {
             match self.bond(known, owner) {
                 Bond::Solid => solid += 1,
                 Bond::Orphaning => return vec![known.release(&[&owner.uid])],
@@ -197,7 +197,7 @@ impl Garbage {
         };
     }
 
-    fn kind_of(&self, owner: &Owner) -> Option<&'static Kind> {
+    fn kind_of(&self, owner: &OwnerWire) -> Option<&'static Kind> {
         let (group, version) = owner
             .api_version
             .split_once('/')
@@ -206,7 +206,7 @@ impl Garbage {
         kinds::find_kind(group, version, &owner.kind).or_else(custom)
     }
 
-    fn bond(&self, known: &Known, owner: &Owner) -> Bond {
+    fn bond(&self, known: &Known, owner: &OwnerWire) -> Bond {
         // A kind that is not served cannot be judged: its objects are left in peace.
         let Some(kind) = self.kind_of(owner) else {
             return Bond::Solid;
@@ -215,7 +215,7 @@ impl Garbage {
         let Some(uid) = Uid::parse(&owner.uid) else {
             return Bond::Absent;
         };
-        let namespace = &known.meta.metadata.common.namespace;
+        let namespace = &known.meta.metadata.namespace;
         let path = path_of(kind, namespace, &owner.name);
         match self.graph.get(uid) {
             Some(found) if found.path() != path => Bond::Absent,
@@ -241,8 +241,8 @@ impl Garbage {
                 continue;
             };
             if is_orphaning {
-                writes.push(dependent.release(&[&known.meta.metadata.common.uid]));
-            } else if dependent.meta.metadata.common.deletion_timestamp.is_none() {
+                writes.push(dependent.release(&[&known.meta.metadata.uid]));
+            } else if dependent.meta.metadata.deletion_timestamp.is_none() {
                 writes.extend(self.look_at(uid));
             }
         }
@@ -264,14 +264,14 @@ impl Garbage {
 
     /// Says which owners live in another namespace, where they cannot own this object.
     fn strangers(&self, known: &Known, now: Timestamp) -> Vec<Write> {
-        let common = &known.meta.metadata.common;
-        let is_stranger = |owner: &&Owner| {
+        let common = &known.meta.metadata;
+        let is_stranger = |owner: &&OwnerWire| {
             let found = Uid::parse(&owner.uid).and_then(|uid| self.graph.get(uid));
             found.is_some_and(|found| {
-                found.kind.namespaced && found.meta.metadata.common.namespace != common.namespace
+                found.kind.namespaced && found.meta.metadata.namespace != common.namespace
             })
         };
-        let owners = known.meta.metadata.owners.iter().filter(is_stranger);
+        let owners = known.meta.metadata.owner_references.iter().filter(is_stranger);
         owners
             .map(|owner| {
                 let message = format!(
@@ -301,7 +301,7 @@ fn is_finishing(known: &Known) -> bool {
 
 impl Known {
     fn delete(&self, policy: Option<&str>) -> Write {
-        let common = &self.meta.metadata.common;
+        let common = &self.meta.metadata;
         // The version too: an owner may have let go of the object in a change that is still on its way.
         Write::delete(self.path(), &common.uid, None, policy).at_version(&common.resource_version)
     }
@@ -313,7 +313,7 @@ impl Known {
             .map(|uid| json!({ "$patch": "delete", "uid": uid }))
             .collect();
         let body = json!({
-            "metadata": { "uid": self.meta.metadata.common.uid, "ownerReferences": gone },
+            "metadata": { "uid": self.meta.metadata.uid, "ownerReferences": gone },
         });
         Write::strategic(self.path(), body)
     }
@@ -323,7 +323,7 @@ impl Known {
         let left: Vec<&String> = meta.finalizers.iter().filter(|f| *f != finalizer).collect();
         let body = json!({
             "metadata": {
-                "uid": meta.common.uid, "resourceVersion": meta.common.resource_version, "finalizers": left,
+                "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": left,
             },
         });
         Write::merge(self.path(), body)

@@ -7,38 +7,25 @@ use pitstop_api::view::MetaWire;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::informer::Object;
+use crate::informer::{Form, Object};
 
-/// Only what every object has.
+/// What every object has, but for its labels and annotations.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Meta {
-    pub(super) metadata: MetaAndFinalizers,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct MetaAndFinalizers {
-    #[serde(flatten)]
-    pub(super) common: MetaWire,
-    pub(super) finalizers: Vec<String>,
-    #[serde(rename = "ownerReferences")]
-    pub(super) owners: Vec<Owner>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Owner {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) block_owner_deletion: bool,
+    pub(super) metadata: MetaWire,
 }
 
 impl Object for Meta {
+    const FORM: Form = Form::Metadata;
+
     fn meta(&self) -> &MetaWire {
-        &self.metadata.common
+        &self.metadata
+    }
+
+    fn trim(&mut self) {
+        self.metadata.labels = Labels::new();
+        self.metadata.annotations = Labels::new();
     }
 }
 

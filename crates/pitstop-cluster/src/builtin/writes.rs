@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::workloads::Taken;
-use crate::informer::request;
+use crate::informer::{encode, exchange, send};
 use crate::kinds::{self, Kind};
 
 /// Requests under way at once.
@@ -284,8 +284,7 @@ impl Asker {
         let mut wait = Duration::from_millis(50);
         let mut tried = 1;
         loop {
-            let (method, body) = (write.method.clone(), write.body.as_ref());
-            let refusal = match request(&self.client, method, &write.path, write.content_type, body).await {
+            let refusal = match self.ask_once(write).await {
                 Ok(value) => return Ok(value),
                 Err(kube::Error::Api(status)) => Refusal {
                     code: status.code,
@@ -305,6 +304,24 @@ impl Asker {
             tried += 1;
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2);
+        }
+    }
+
+    /// What the server answers; nothing where nobody reads it.
+    async fn ask_once(&self, write: &Write) -> Result<Value, kube::Error> {
+        let (client, method, path, content_type) = (
+            &self.client,
+            write.method.clone(),
+            &write.path,
+            write.content_type,
+        );
+        let body = write.body.as_ref().map(encode);
+        match write.asked_by {
+            None | Some(Asked::Bind(_)) => {
+                let sent = send(client, method, path, content_type, body).await;
+                sent.map(|()| Value::Null)
+            }
+            Some(_) => exchange(client, method, path, content_type, body).await,
         }
     }
 

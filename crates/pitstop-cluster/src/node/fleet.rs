@@ -14,7 +14,7 @@ use super::kubelet::Kubelets;
 use super::machine::NodeSpec;
 use super::profile::Rule;
 use super::serve::{ListenError, Listener};
-use crate::informer::{is_status, request};
+use crate::informer::{encode, is_status, send};
 
 /// How a fleet runs.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl Fleet {
     /// # Errors
     /// The API server does not answer, or there is no port for the kubelets.
     pub async fn start(client: Client, config: FleetConfig) -> Result<Self, FleetError> {
-        request(&client, Method::GET, "/api/v1/nodes?limit=1", None, None).await?;
+        send(&client, Method::GET, "/api/v1/nodes?limit=1", None, None).await?;
         let (visitor, questions) = Visitor::new();
         let listener = if config.kubelets {
             Some(Listener::bind().await?)
@@ -98,12 +98,12 @@ impl Fleet {
     /// # Errors
     /// The API server refuses.
     pub async fn add(&self, spec: NodeSpec) -> Result<(), kube::Error> {
-        match request(
+        match send(
             &self.client,
             Method::POST,
             "/api/v1/nodes",
             None,
-            Some(&spec.object()),
+            Some(encode(&spec.object())),
         )
         .await
         {
@@ -111,11 +111,9 @@ impl Fleet {
                 let mark = json!({ "metadata": { "annotations": { keys::SIM_SIMULATED: "true" } } });
                 let path = format!("/api/v1/nodes/{}", spec.name);
                 let merge = Some("application/merge-patch+json");
-                request(&self.client, Method::PATCH, &path, merge, Some(&mark))
-                    .await
-                    .map(drop)
+                send(&self.client, Method::PATCH, &path, merge, Some(encode(&mark))).await
             }
-            other => other.map(drop),
+            other => other,
         }
     }
 
@@ -124,7 +122,7 @@ impl Fleet {
     /// # Errors
     /// There is no such node, or the API server refuses.
     pub async fn remove(&self, name: &str) -> Result<(), kube::Error> {
-        request(
+        send(
             &self.client,
             Method::DELETE,
             &format!("/api/v1/nodes/{name}"),
@@ -132,7 +130,6 @@ impl Fleet {
             None,
         )
         .await
-        .map(drop)
     }
 
     /// Stops playing; the objects stay.

@@ -423,7 +423,7 @@ impl Kubelets {
         let network = (!machine.has_network).then(|| machine::pod_cidr(machine.number));
         let listed: Vec<_> = machine.images.iter().rev().take(LISTED_IMAGES).cloned().collect();
         let status = machine::status(name, machine.number, machine.health, &listed, self.port, now);
-        self.requests.node(name, network, status);
+        self.requests.node(name, network, &status);
     }
 
     fn on_outcome(&mut self, writer: &Writer, outcome: Outcome) {

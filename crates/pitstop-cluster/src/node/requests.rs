@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::machine::{LEASE_NAMESPACE, lease};
 use super::wire::PodObject;
-use crate::informer::{is_status, request};
+use crate::informer::{encode, is_status, send};
 
 /// Requests of one fleet that are under way at once.
 const CONCURRENCY: usize = 64;
@@ -39,13 +39,16 @@ pub(super) enum Outcome {
     Failed,
 }
 
+/// An event that waits to be posted: where to, and its body.
+type Posted = (String, Vec<u8>);
+
 /// Sends writes.
 #[derive(Clone)]
 pub(super) struct Requests {
     client: Client,
     permits: Arc<Semaphore>,
     outcomes: mpsc::UnboundedSender<(Writer, Outcome)>,
-    events: mpsc::Sender<Value>,
+    events: mpsc::Sender<Posted>,
 }
 
 impl Requests {
@@ -92,47 +95,42 @@ impl Requests {
 
     pub(super) fn pod_status(&self, pod: &PodObject, uid: Uid, status: &Value) {
         let path = format!("{}/status", pod_path(pod));
-        let body = json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
+        let body = encode(&json!({ "metadata": { "uid": pod.metadata.uid }, "status": status }));
         self.send(Writer::Pod(uid), async move |client: Client| {
-            request(&client, Method::PATCH, &path, Some(STRATEGIC), Some(&body))
-                .await
-                .map(drop)
+            send(&client, Method::PATCH, &path, Some(STRATEGIC), Some(body)).await
         });
     }
 
     /// Tells the API server that the pod is stopped, so that the object goes.
     pub(super) fn confirm_deletion(&self, pod: &PodObject, uid: Uid) {
         let path = pod_path(pod);
-        let body = json!({
+        let body = encode(&json!({
             "apiVersion": "v1", "kind": "DeleteOptions",
             "gracePeriodSeconds": 0, "preconditions": { "uid": pod.metadata.uid },
-        });
+        }));
         self.send(Writer::Pod(uid), async move |client: Client| {
-            request(&client, Method::DELETE, &path, None, Some(&body))
-                .await
-                .map(drop)
+            send(&client, Method::DELETE, &path, None, Some(body)).await
         });
     }
 
     /// Writes the network (once) and the status of a node.
-    pub(super) fn node(&self, name: &str, pod_cidr: Option<String>, status: Value) {
+    pub(super) fn node(&self, name: &str, pod_cidr: Option<String>, status: &Value) {
         let name = name.to_owned();
+        let body = encode(&json!({ "status": status }));
         self.send(Writer::Node(name.clone()), async move |client: Client| {
             let path = format!("/api/v1/nodes/{name}");
             if let Some(cidr) = pod_cidr {
-                let body = json!({ "spec": { "podCIDR": cidr, "podCIDRs": [cidr] } });
-                request(&client, Method::PATCH, &path, Some(STRATEGIC), Some(&body)).await?;
+                let body = encode(&json!({ "spec": { "podCIDR": cidr, "podCIDRs": [cidr] } }));
+                send(&client, Method::PATCH, &path, Some(STRATEGIC), Some(body)).await?;
             }
-            let body = json!({ "status": status });
-            request(
+            send(
                 &client,
                 Method::PATCH,
                 &format!("{path}/status"),
                 Some(STRATEGIC),
-                Some(&body),
+                Some(body),
             )
             .await
-            .map(drop)
         });
     }
 
@@ -142,22 +140,20 @@ impl Requests {
         let name = node.to_owned();
         self.send(Writer::Lease(name.clone()), async move |client: Client| {
             let all = format!("/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases");
-            let spec = json!({ "spec": body.get("spec") });
-            match request(
+            let spec = encode(&json!({ "spec": body.get("spec") }));
+            match send(
                 &client,
                 Method::PATCH,
                 &format!("{all}/{name}"),
                 Some(MERGE),
-                Some(&spec),
+                Some(spec),
             )
             .await
             {
                 Err(error) if is_status(&error, 404) => {
-                    request(&client, Method::POST, &all, None, Some(&body))
-                        .await
-                        .map(drop)
+                    send(&client, Method::POST, &all, None, Some(encode(&body))).await
                 }
-                other => other.map(drop),
+                other => other,
             }
         });
     }
@@ -173,7 +169,8 @@ impl Requests {
         sequence: u64,
     ) {
         let (meta, at) = (&pod.metadata, super::pod_life::time(now));
-        let _ = self.events.try_send(json!({
+        let path = format!("/api/v1/namespaces/{}/events", meta.namespace);
+        let event = json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {
                 "name": format!("{}.{:x}{sequence:04x}", meta.name, now.as_nanosecond()),
@@ -187,7 +184,8 @@ impl Requests {
             "source": { "component": "kubelet", "host": pod.spec.node_name },
             "reportingComponent": "kubelet", "reportingInstance": pod.spec.node_name,
             "firstTimestamp": at, "lastTimestamp": at, "count": 1,
-        }));
+        });
+        let _ = self.events.try_send((path, encode(&event)));
     }
 }
 
@@ -198,20 +196,15 @@ fn pod_path(pod: &PodObject) -> String {
     )
 }
 
-async fn post_events(client: Client, mut queue: mpsc::Receiver<Value>) {
+async fn post_events(client: Client, mut queue: mpsc::Receiver<Posted>) {
     let permits = Arc::new(Semaphore::new(8));
-    while let Some(event) = queue.recv().await {
+    while let Some((path, event)) = queue.recv().await {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let client = client.clone();
         tokio::spawn(async move {
-            let namespace = event
-                .pointer("/metadata/namespace")
-                .and_then(Value::as_str)
-                .unwrap_or("default");
-            let path = format!("/api/v1/namespaces/{namespace}/events");
-            if let Err(error) = request(&client, Method::POST, &path, None, Some(&event)).await {
+            if let Err(error) = send(&client, Method::POST, &path, None, Some(event)).await {
                 tracing::trace!(%error, "an event of a simulated node was not taken");
             }
             drop(permit);

@@ -30,6 +30,10 @@ const NUMBER_FORMAT: &str = "format";
 const NUMBER_LAST: &str = "last resourceVersion";
 const NUMBER_RESERVED: &str = "reserved resourceVersion";
 
+/// Pages of the database that are kept in memory. Memory is the truth while the process runs: pages are read again only
+/// to be written. Units: bytes.
+const CACHE: usize = 16 << 20;
+
 /// Bytes before the object in a value: resourceVersion and time of the write, little endian.
 const VALUE_HEADER: usize = 16;
 
@@ -61,8 +65,10 @@ impl Disk {
             folder: folder.to_owned(),
             cause,
         };
-        let database =
-            Database::create(folder.join("objects.redb")).map_err(|error| unusable(error.to_string()))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .create(folder.join("objects.redb"))
+            .map_err(|error| unusable(error.to_string()))?;
         let disk = Self {
             folder: folder.to_owned(),
             database,

@@ -55,8 +55,8 @@ impl Graph {
     pub(super) fn is_blocked(&self, owner: Uid) -> bool {
         let dependents = self.dependents.get(&owner).into_iter().flatten();
         dependents.filter_map(|uid| self.objects.get(uid)).any(|known| {
-            let mut owners = known.meta.metadata.owners.iter();
-            owners.any(|o| o.block_owner_deletion && Uid::parse(&o.uid) == Some(owner))
+            let mut owners = known.meta.metadata.owner_references.iter();
+            owners.any(|o| o.block_owner_deletion == Some(true) && Uid::parse(&o.uid) == Some(owner))
         })
     }
 
@@ -66,7 +66,7 @@ impl Graph {
 
     /// Takes an object in, and returns what was known of it before.
     pub(super) fn insert(&mut self, uid: Uid, known: Known) -> Option<Known> {
-        let namespace = known.meta.metadata.common.namespace.clone();
+        let namespace = known.meta.metadata.namespace.clone();
         let owners = known.owners();
         self.absent.remove(&uid);
         let before = self.objects.insert(uid, known);
@@ -87,7 +87,7 @@ impl Graph {
     /// Takes an object out. It never comes back, so those who name it know that it is absent.
     pub(super) fn remove(&mut self, uid: Uid) -> Option<Known> {
         let known = self.objects.remove(&uid)?;
-        let namespace = &known.meta.metadata.common.namespace;
+        let namespace = &known.meta.metadata.namespace;
         if let Some(n) = self.n_in_namespace.get_mut(namespace) {
             *n -= 1;
             if *n == 0 {
@@ -125,19 +125,19 @@ impl Graph {
 impl Known {
     /// Its owners.
     pub(super) fn owners(&self) -> Vec<Uid> {
-        let owners = self.meta.metadata.owners.iter();
+        let owners = self.meta.metadata.owner_references.iter();
         owners.filter_map(|owner| Uid::parse(&owner.uid)).collect()
     }
 
     /// Its URL.
     pub(super) fn path(&self) -> String {
-        let common = &self.meta.metadata.common;
+        let common = &self.meta.metadata;
         path_of(self.kind, &common.namespace, &common.name)
     }
 
     /// Is it being deleted while it has this finalizer?
     pub(super) fn is_deleting_with(&self, finalizer: &str) -> bool {
-        self.meta.metadata.common.deletion_timestamp.is_some() && has_finalizer(self, finalizer)
+        self.meta.metadata.deletion_timestamp.is_some() && has_finalizer(self, finalizer)
     }
 }
 

@@ -35,8 +35,8 @@ fn deleting(mut object: Value, finalizer: &str) -> Value {
 /// Feeds an object: numbers below 100 are DaemonSets, others are pods.
 fn apply(garbage: &mut Garbage, object: &Value) -> Vec<String> {
     let meta: Meta = serde_json::from_value(object.clone()).unwrap();
-    let uid = meta.metadata.common.uid().unwrap();
-    let plural = if meta.metadata.common.name.starts_with("set") {
+    let uid = meta.metadata.uid().unwrap();
+    let plural = if meta.metadata.name.starts_with("set") {
         ("apps", "daemonsets")
     } else {
         ("", "pods")
