@@ -19,6 +19,7 @@
 
 mod access;
 mod admission;
+mod alike;
 mod api;
 pub mod apply;
 pub mod builtin;

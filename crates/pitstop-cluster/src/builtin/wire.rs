@@ -7,6 +7,7 @@ use pitstop_api::view::MetaWire;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::alike::{Alike, Common, Pool, Word};
 use crate::informer::{Form, Object};
 
 /// What every object has, but for its labels and annotations.
@@ -46,9 +47,9 @@ pub(super) struct PodSpec {
     pub(super) scheduling_gates: Vec<Value>,
     pub(super) node_selector: Labels,
     pub(super) affinity: Option<Affinity>,
-    pub(super) tolerations: Vec<Toleration>,
-    pub(super) containers: Vec<Container>,
-    pub(super) init_containers: Vec<Container>,
+    pub(super) tolerations: Alike<Vec<Toleration>>,
+    pub(super) containers: Alike<Vec<Container>>,
+    pub(super) init_containers: Alike<Vec<Container>>,
     /// Names of the claims that it uses.
     #[serde(rename = "volumes", deserialize_with = "claims")]
     pub(super) claims: Vec<String>,
@@ -73,7 +74,7 @@ fn claims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::
     Ok(claims.map(|claim| claim.claim_name).collect())
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Container {
     pub(super) resources: Resources,
@@ -81,8 +82,15 @@ pub(super) struct Container {
     pub(super) restart_policy: String,
 }
 
+impl Common for Vec<Container> {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Vec<Container>> = Pool::new();
+        &POOL
+    }
+}
+
 /// A port of a container; it matters when it is a port of the node as well.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Port {
     pub(super) name: String,
@@ -97,14 +105,14 @@ pub(super) struct Port {
     pub(super) protocol: String,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub(super) struct Resources {
     pub(super) requests: Quantities,
 }
 
 /// Amounts by name, as written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub(super) struct Quantities {
     pub(super) cpu: String,
@@ -154,8 +162,8 @@ pub(super) struct Terminated {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Condition {
     #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
+    pub(super) kind: Word,
+    pub(super) status: Word,
     pub(super) last_heartbeat_time: Option<Timestamp>,
     pub(super) last_transition_time: Option<Timestamp>,
 }
@@ -177,7 +185,7 @@ impl Pod {
             node_name: None,
             node_selector: self.spec.node_selector.clone(),
             affinity: self.spec.affinity.clone(),
-            tolerations: self.spec.tolerations.clone(),
+            tolerations: self.spec.tolerations.to_vec(),
             host_network: false,
         }
     }
@@ -210,6 +218,14 @@ impl Pod {
 impl Object for Pod {
     fn meta(&self) -> &MetaWire {
         &self.metadata
+    }
+
+    /// Where a pod may run is of no interest once it is somewhere.
+    fn trim(&mut self) {
+        if !self.spec.node_name.is_empty() {
+            self.spec.affinity = None;
+            self.spec.node_selector = Labels::new();
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::inside::{Files, Inside, Said, normal};
 use super::profile::{Profile, PullFailure};
 use super::wire::{ContainerSpec, PodObject};
+use crate::alike::Alike;
 
 /// From bound to a sandbox with an address. Source: embedded-cluster.md 17.2 step 2.
 const SANDBOX: Duration = Duration::from_millis(500);
@@ -98,7 +99,7 @@ impl Terminated {
 /// A container on the node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Container {
-    pub(super) spec: ContainerSpec,
+    pub(super) spec: Alike<ContainerSpec>,
     pub(super) is_init: bool,
     /// The image that runs, or ran last.
     pub(super) running_image: String,
@@ -118,7 +119,7 @@ pub(super) struct Container {
 }
 
 impl Container {
-    fn new(spec: ContainerSpec, is_init: bool) -> Self {
+    fn new(spec: Alike<ContainerSpec>, is_init: bool) -> Self {
         Self {
             spec,
             is_init,
@@ -252,7 +253,7 @@ impl PodLife {
             .iter()
             .chain(&pod.status.container_statuses);
         for status in statuses {
-            let Some(container) = life.containers.iter_mut().find(|c| c.spec.name == status.name) else {
+            let Some(container) = life.containers.iter_mut().find(|c| c.spec.name == *status.name) else {
                 continue;
             };
             container.restarts = status.restart_count;
@@ -268,7 +269,7 @@ impl PodLife {
                     started_at,
                     finished_at,
                     container_id: status.container_id.clone(),
-                    image: status.image.clone(),
+                    image: status.image.to_string(),
                     run: status.restart_count,
                 });
                 container.begun = true;

@@ -3,8 +3,6 @@
 //! Only conditions that a kubelet owns are written: those of others survive every write. Source: embedded-cluster.md
 //! 17.2.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +12,8 @@ use super::wire::PodObject;
 /// Conditions that a kubelet owns, with the time of their last transition.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Conditions {
-    known: BTreeMap<&'static str, (bool, Timestamp)>,
+    /// In the order of [`OWNED`].
+    known: [Option<(bool, Timestamp)>; OWNED.len()],
 }
 
 const OWNED: [&str; 5] = [
@@ -28,13 +27,11 @@ const OWNED: [&str; 5] = [
 impl Conditions {
     /// Takes over what an earlier process wrote.
     pub(super) fn resume(pod: &PodObject) -> Self {
-        let mut known = BTreeMap::new();
-        for kind in OWNED {
+        let known = OWNED.map(|kind| {
             let written = pod.status.conditions.iter().find(|c| c.kind == kind);
-            if let Some(at) = written.and_then(|c| c.last_transition_time) {
-                known.insert(kind, (pod.is_true(kind) == Some(true), at));
-            }
-        }
+            let at = written.and_then(|c| c.last_transition_time)?;
+            Some((pod.is_true(kind) == Some(true), at))
+        });
         Self { known }
     }
 
@@ -45,15 +42,21 @@ impl Conditions {
         now: Timestamp,
     ) -> Value {
         let is_true = status.is_ok();
-        let entry = self.known.entry(kind).or_insert((is_true, now));
-        if entry.0 != is_true {
-            *entry = (is_true, now);
+        let place = OWNED.iter().position(|owned| *owned == kind);
+        let known = place.and_then(|place| self.known.get_mut(place));
+        let mut since = now;
+        if let Some(known) = known {
+            since = match *known {
+                Some((was_true, since)) if was_true == is_true => since,
+                _ => now,
+            };
+            *known = Some((is_true, since));
         }
         let mut condition = json!({
             "type": kind,
             "status": if is_true { "True" } else { "False" },
             "lastProbeTime": null,
-            "lastTransitionTime": time(entry.1),
+            "lastTransitionTime": time(since),
             "reason": null,
             "message": null,
         });

@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitstop_api::keys;
 use pitstop_api::placement::Taint;
+use pitstop_api::selector::Labels;
 use pitstop_api::view::MetaWire;
 use serde::Deserialize;
 
+use crate::alike::{Alike, Common, Pool, Word};
 use crate::informer::Object;
 
 /// A pod.
@@ -26,13 +28,13 @@ pub(super) struct PodSpec {
     pub(super) restart_policy: String,
     pub(super) host_network: bool,
     pub(super) hostname: String,
-    pub(super) containers: Vec<ContainerSpec>,
-    pub(super) init_containers: Vec<ContainerSpec>,
+    pub(super) containers: Vec<Alike<ContainerSpec>>,
+    pub(super) init_containers: Vec<Alike<ContainerSpec>>,
     pub(super) readiness_gates: Vec<Gate>,
     pub(super) termination_grace_period_seconds: Option<i64>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ContainerSpec {
     pub(super) name: String,
@@ -43,15 +45,22 @@ pub(super) struct ContainerSpec {
     pub(super) readiness_probe: Option<Probe>,
 }
 
+impl Common for ContainerSpec {
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<ContainerSpec> = Pool::new();
+        &POOL
+    }
+}
+
 /// A variable; one whose value comes from elsewhere has none here.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Probe {
     initial_delay_seconds: u32,
@@ -103,17 +112,17 @@ pub(super) struct PodStatus {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Condition {
     #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
-    pub(super) reason: String,
+    pub(super) kind: Word,
+    pub(super) status: Word,
+    pub(super) reason: Word,
     pub(super) last_transition_time: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ContainerStatus {
-    pub(super) name: String,
-    pub(super) image: String,
+    pub(super) name: Word,
+    pub(super) image: Word,
     #[serde(rename = "containerID")]
     pub(super) container_id: String,
     pub(super) restart_count: u32,
@@ -187,6 +196,12 @@ impl PodObject {
 impl Object for PodObject {
     fn meta(&self) -> &MetaWire {
         &self.metadata
+    }
+
+    fn trim(&mut self) {
+        self.metadata.labels = Labels::new();
+        self.metadata.finalizers = Vec::new();
+        self.metadata.owner_references = Vec::new();
     }
 }
 

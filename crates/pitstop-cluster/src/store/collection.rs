@@ -32,6 +32,9 @@ const INDEXED: [&str; 2] = ["spec.nodeName", "involvedObject.name"];
 const HISTORY: SignedDuration = SignedDuration::from_mins(10);
 const HISTORY_RELAXED: SignedDuration = SignedDuration::from_mins(2);
 
+/// Changes that every watch is expected to have read after so many more. Older ones are made small.
+const FRESH: usize = 1024;
+
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
@@ -90,6 +93,8 @@ pub(super) struct Collection {
     index: Index,
     history: VecDeque<Arc<Change>>,
     history_limit: usize,
+    /// How many changes at the end of the history are still as they came.
+    fresh: usize,
     /// All changes after this resourceVersion are in the history.
     oldest: u64,
 }
@@ -108,6 +113,7 @@ impl Collection {
             index: BTreeMap::new(),
             history: VecDeque::new(),
             history_limit,
+            fresh: 0,
             oldest: 0,
         }
     }
@@ -144,7 +150,21 @@ impl Collection {
         }
         let now = change.at;
         self.history.push_back(Arc::new(change));
+        self.fresh += 1;
+        self.pack();
         self.forget(now);
+    }
+
+    /// Makes the newest change that no watch is likely to be still at small.
+    fn pack(&mut self) {
+        if self.fresh <= FRESH {
+            return;
+        }
+        let change = self.history.get(self.history.len() - self.fresh);
+        if let Some((old, change)) = change.and_then(|change| Some((change.old.as_ref()?, change))) {
+            old.pack(&change.new);
+        }
+        self.fresh -= 1;
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -159,6 +179,7 @@ impl Collection {
             self.oldest = first.version;
             self.history.pop_front();
         }
+        self.fresh = self.fresh.min(self.history.len());
     }
 
     pub(super) fn changes_after(&self, version: u64, max: usize) -> Vec<Arc<Change>> {

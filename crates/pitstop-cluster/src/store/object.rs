@@ -9,6 +9,8 @@ use pitstop_api::selector::Labels;
 use serde_json::Value;
 
 use super::collection::ChangeKind;
+use super::frame::Frame;
+use crate::alike::Alike;
 use crate::kinds::FieldKey;
 use crate::schema::write_json;
 
@@ -34,10 +36,41 @@ impl Key {
 /// What selectors and preconditions ask for. Versions of an object that agree in all of it share one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) labels: Labels,
+    pub(crate) labels: Alike<Labels>,
     pub(crate) uid: Box<str>,
-    /// Values in the order of the kind's field keys.
-    pub(crate) fields: Box<[Box<str>]>,
+    fields: Fields,
+}
+
+/// Values in the order of the kind's field keys, as one text: an event has a dozen, most of them empty.
+#[derive(Debug, PartialEq, Eq)]
+struct Fields {
+    text: Box<str>,
+    /// Where each value ends.
+    ends: Box<[u32]>,
+}
+
+impl Fields {
+    fn of(object: &Value, keys: &[FieldKey]) -> Self {
+        let mut text = String::new();
+        let ends = keys.iter().map(|key| {
+            push_field_value(&mut text, object, key);
+            u32::try_from(text.len()).unwrap_or(u32::MAX)
+        });
+        Self {
+            ends: ends.collect(),
+            text: text.into(),
+        }
+    }
+
+    fn get(&self, index: usize) -> &str {
+        let end = |index: usize| {
+            let end = self.ends.get(index)?;
+            usize::try_from(*end).ok()
+        };
+        let start = index.checked_sub(1).map_or(Some(0), end);
+        let range = start.zip(end(index)).map(|(start, end)| start..end);
+        range.and_then(|range| self.text.get(range)).unwrap_or_default()
+    }
 }
 
 /// One version of an object.
@@ -52,9 +85,14 @@ pub(crate) struct Stored {
     pub(super) header: Arc<Header>,
     /// `{"type":"ADDED","object":{...}}\n`: the watch frame of the change that made this version. The object is a
     /// slice of it, so both exist once.
-    frame: Bytes,
+    frame: Frame,
     layout: Layout,
+    /// Counts the versions of the object, from 0 to one less than [`WHOLE_EVERY`].
+    turn: u8,
 }
+
+/// One of so many versions is always kept whole, so that hardly anything has to be restored to restore another.
+const WHOLE_EVERY: u8 = 8;
 
 /// Offsets into the frame.
 #[derive(Debug, Clone, Copy)]
@@ -73,18 +111,32 @@ const VERSION: &[u8] = b"{\"resourceVersion\":\"";
 impl Stored {
     /// The object as compact JSON, with its resourceVersion.
     pub(crate) fn bytes(&self) -> Bytes {
-        self.frame
-            .slice(self.layout.object..self.frame.len() - FRAME_END.len())
+        let end = self.frame.len() - FRAME_END.len();
+        self.frame.bytes().slice(self.layout.object..end)
     }
 
     /// The object's `metadata` as compact JSON.
     pub(crate) fn metadata(&self) -> Bytes {
-        self.frame.slice(self.layout.metadata..self.layout.metadata_end)
+        self.frame
+            .bytes()
+            .slice(self.layout.metadata..self.layout.metadata_end)
     }
 
     /// The watch frame of the change that made this version.
     pub(crate) fn frame(&self) -> Bytes {
-        self.frame.clone()
+        self.frame.bytes()
+    }
+
+    /// Keeps only what is not in the version after, which is `next`.
+    pub(super) fn pack(&self, next: &Arc<Self>) {
+        if self.turn + 1 < WHOLE_EVERY {
+            self.frame.pack(next);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_packed(&self) -> bool {
+        self.frame.is_packed()
     }
 
     /// Labels.
@@ -99,7 +151,7 @@ impl Stored {
 
     /// The value of a field key, by its place in the kind's table.
     pub(crate) fn field(&self, index: usize) -> &str {
-        self.header.fields.get(index).map_or("", |v| v)
+        self.header.fields.get(index)
     }
 
     /// The object, decoded.
@@ -110,39 +162,45 @@ impl Stored {
 
     /// The same object as the end of a change, under another resourceVersion.
     pub(crate) fn restamped(&self, kind: ChangeKind, version: u64, at: Timestamp) -> Self {
-        let (head, tail) = self.around_version();
+        let frame = self.frame();
+        let (head, tail) = self.around_version(&frame);
         let metadata_len = self.layout.metadata_end - self.layout.version_end;
-        assemble(
-            self.key.clone(),
-            self.header.clone(),
-            kind,
+        let (frame, layout) = lay_out(kind, version, head, tail, metadata_len);
+        Self {
+            key: self.key.clone(),
             version,
             at,
-            head,
-            tail,
-            metadata_len,
-        )
+            header: self.header.clone(),
+            frame: Frame::new(frame),
+            layout,
+            turn: self.next_turn(),
+        }
     }
 
     /// A watch frame with this object and another resourceVersion.
     pub(crate) fn frame_as(&self, kind: ChangeKind, version: u64) -> Bytes {
-        let (head, tail) = self.around_version();
+        let frame = self.frame();
+        let (head, tail) = self.around_version(&frame);
         lay_out(kind, version, head, tail, 0).0
     }
 
     /// The object's bytes before and after the digits of its resourceVersion.
-    fn around_version(&self) -> (&[u8], &[u8]) {
+    fn around_version<'a>(&self, frame: &'a Bytes) -> (&'a [u8], &'a [u8]) {
         let Layout {
             object,
             version,
             version_end,
             ..
         } = self.layout;
-        let end = self.frame.len() - FRAME_END.len();
+        let end = frame.len() - FRAME_END.len();
         (
-            self.frame.get(object..version).unwrap_or_default(),
-            self.frame.get(version_end..end).unwrap_or_default(),
+            frame.get(object..version).unwrap_or_default(),
+            frame.get(version_end..end).unwrap_or_default(),
         )
+    }
+
+    fn next_turn(&self) -> u8 {
+        (self.turn + 1) % WHOLE_EVERY
     }
 }
 
@@ -214,32 +272,16 @@ impl Draft {
             Some(old) if *old.header == header => old.header.clone(),
             _ => Arc::new(header),
         };
-        assemble(key, header, kind, version, at, &head, &tail, metadata_len)
-    }
-}
-
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the parts of a Stored, put together in one place"
-)]
-fn assemble(
-    key: Key,
-    header: Arc<Header>,
-    kind: ChangeKind,
-    version: u64,
-    at: Timestamp,
-    head: &[u8],
-    tail: &[u8],
-    metadata_len: usize,
-) -> Stored {
-    let (frame, layout) = lay_out(kind, version, head, tail, metadata_len);
-    Stored {
-        key,
-        version,
-        at,
-        header,
-        frame,
-        layout,
+        let (frame, layout) = lay_out(kind, version, &head, &tail, metadata_len);
+        Stored {
+            key,
+            version,
+            at,
+            header,
+            frame: Frame::new(frame),
+            layout,
+            turn: old.map_or(0, Stored::next_turn),
+        }
     }
 }
 
@@ -275,31 +317,28 @@ fn write_member(out: &mut Vec<u8>, name: &str, value: &Value) {
 
 fn header_of(object: &Value, keys: &[FieldKey]) -> Header {
     let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels = labels.into_iter().flatten();
+    let labels = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
     Header {
-        labels: labels
-            .into_iter()
-            .flatten()
-            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect(),
+        labels: labels.collect::<Labels>().into(),
         uid: object
             .pointer("/metadata/uid")
             .and_then(Value::as_str)
             .unwrap_or_default()
             .into(),
-        fields: keys.iter().map(|key| field_value(object, key)).collect(),
+        fields: Fields::of(object, keys),
     }
 }
 
-/// What a field selector compares with.
-fn field_value(object: &Value, key: &FieldKey) -> Box<str> {
-    let found = key
-        .pointers
-        .iter()
-        .find_map(|pointer| match object.pointer(pointer)? {
-            Value::String(text) => Some(text.as_str().into()),
-            Value::Bool(flag) => Some(flag.to_string().into()),
-            Value::Number(number) => Some(number.to_string().into()),
-            _ => None,
-        });
-    found.unwrap_or_else(|| key.absent.into())
+/// Adds what a field selector compares with.
+fn push_field_value(out: &mut String, object: &Value, key: &FieldKey) {
+    let found = key.pointers.iter().find_map(|pointer| {
+        let value = object.pointer(pointer)?;
+        matches!(value, Value::String(_) | Value::Bool(_) | Value::Number(_)).then_some(value)
+    });
+    match found {
+        Some(Value::String(text)) => out.push_str(text),
+        Some(other) => out.push_str(&other.to_string()),
+        None => out.push_str(key.absent),
+    }
 }

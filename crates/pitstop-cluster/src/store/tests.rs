@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use jiff::SignedDuration;
 use pitstop_api::Clock;
 use serde_json::json;
@@ -266,6 +267,37 @@ fn history_is_cut_by_count() {
     assert!(store.check_resume(c, first + 1).is_ok());
     assert_eq!(store.changes_after(c, first + 1, 10).unwrap().changes.len(), 3);
     assert!(store.changes_after(c, first, 10).is_err());
+}
+
+/// embedded-cluster.md 8, end: the window of changes is kept, whatever form old versions are kept in.
+#[test]
+fn old_versions_take_little_room_and_are_read_as_they_were_written() {
+    const WRITES: usize = 3_000;
+    let (store, things) = memory(WRITES);
+    let names = ["a", "b", "c"];
+    let start = names.map(|name| create(&store, things, name))[2];
+    let written = (0..WRITES).map(|i| {
+        let name = names[i % 3];
+        replace(&store, things, name, &format!("node-{i}"));
+        let stored = store.get(things, &key(name)).unwrap();
+        (stored.version, stored.frame())
+    });
+    let written: Vec<(u64, Bytes)> = written.collect();
+    let changes = store.changes_after(things, start, WRITES).unwrap().changes;
+    let read: Vec<(u64, Bytes)> = changes.iter().map(|c| (c.version, c.new.frame())).collect();
+    assert!(read == written);
+    for (version, frame) in written.iter().step_by(97) {
+        let query = ListQuery {
+            at: Some(*version),
+            ..ListQuery::default()
+        };
+        let page = store.list(things, &query, &Filter::default()).unwrap();
+        let found = page.items.iter().find(|stored| stored.version == *version);
+        assert_eq!(found.unwrap().frame(), frame);
+        assert!(frame.ends_with(&[found.unwrap().bytes().as_ref(), b"}\n"].concat()));
+    }
+    let n_packed = changes.iter().filter(|change| change.new.is_packed()).count();
+    assert!(n_packed > WRITES / 2, "{n_packed} of {WRITES}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -23,6 +23,14 @@ pub(super) const BLOCK: u64 = 10_000;
 ///
 /// Source: embedded-cluster.md 18, "loss window <= 1 s"; half of it leaves room for a slow disk.
 const RELAXED_WAIT: Duration = Duration::from_millis(500);
+
+/// How long the others of a crowd are waited for. A transaction has a price of its own, whatever it writes.
+///
+/// Source: embedded-cluster.md 18, "fsync <= 5 ms batches".
+const CROWD_WAIT: Duration = Duration::from_millis(2);
+
+/// So many who waited for one transaction are a crowd: the next one has many, too.
+const CROWD: usize = 8;
 
 /// A transaction is cut at this size, so that memory stays bounded while a disk is slow.
 const MAX_BATCH: usize = 4_096;
@@ -92,6 +100,7 @@ impl Writer {
             reservation: reservation.clone(),
             reserved,
             newest: version,
+            is_crowded: false,
         };
         let thread = std::thread::Builder::new()
             .name("pitstop-store".to_owned())
@@ -182,6 +191,8 @@ struct Worker {
     reservation: Arc<Reservation>,
     reserved: u64,
     newest: u64,
+    /// Did a crowd wait for the last transaction?
+    is_crowded: bool,
 }
 
 impl Worker {
@@ -192,6 +203,7 @@ impl Worker {
             let end = self.gather(&mut records, &mut waiting);
             let outcome = self.commit(&records, end);
             let failed = outcome.is_err();
+            self.is_crowded = waiting.len() >= CROWD;
             for acknowledge in waiting {
                 // A caller that went away does not need to know.
                 let _ = acknowledge.send(outcome);
@@ -203,15 +215,22 @@ impl Worker {
         }
     }
 
-    /// Takes what is queued: at once when someone waits for it, else when enough has come together.
+    /// Takes what is queued: at once when someone waits for it, soon when many do, else when enough has come together.
     fn gather(
         &mut self,
         records: &mut Vec<Record>,
         waiting: &mut Vec<oneshot::Sender<Result<(), WriteError>>>,
     ) -> End {
+        let mut crowd_until = None;
         while records.len() < MAX_BATCH {
-            let hurry = !waiting.is_empty() || self.reservation_is_due();
-            let next = if hurry {
+            if self.is_crowded && !waiting.is_empty() && crowd_until.is_none() {
+                crowd_until = Some(Instant::now() + CROWD_WAIT);
+            }
+            let crowd = crowd_until.and_then(|until| until.checked_duration_since(Instant::now()));
+            let next = if let (Some(wait), false) = (crowd, self.reservation_is_due()) {
+                let next = self.messages.recv_timeout(wait);
+                next.map_err(|e| e == RecvTimeoutError::Disconnected)
+            } else if !waiting.is_empty() || self.reservation_is_due() {
                 self.messages
                     .try_recv()
                     .map_err(|e| e == std::sync::mpsc::TryRecvError::Disconnected)

@@ -131,7 +131,7 @@ impl Wants {
     pub(super) fn of(pod: &Pod) -> Self {
         let mut together = sum(&pod.spec.containers);
         let (mut sidecars, mut starting) = (Amount::default(), Amount::default());
-        for container in &pod.spec.init_containers {
+        for container in pod.spec.init_containers.iter() {
             let amount = Amount::of(&container.resources.requests);
             starting = starting.max(sidecars.plus(amount));
             if container.restart_policy == "Always" {
@@ -143,7 +143,7 @@ impl Wants {
             pods: 1,
             ..together.max(starting)
         };
-        let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+        let containers = pod.spec.containers.iter().chain(pod.spec.init_containers.iter());
         let ports = containers.flat_map(|container| &container.ports);
         let ports = ports.filter(|port| port.number > 0).cloned().collect();
         Self { amount, ports }
