@@ -172,14 +172,15 @@ impl Keeper {
         loop {
             let wake = self.workloads.next_wake(self.now());
             let mut writes = tokio::select! {
-                // In a fixed order, so that a simulation can be repeated. What is due comes first.
+                // In a fixed order, so that a simulation can be repeated. Signs of life come first: else a node would be
+                // taken for dead whose lease waits behind a flood of pods. Then comes what is due.
                 biased;
+                Some(change) = self.leases.recv() => self.on_lease(change),
                 _ = tick.tick() => self.on_tick(),
                 _ = retry.tick() => self.on_retry(),
                 _ = look_again.tick() => self.namespace_lifecycle.retry_all(),
                 Some(change) = self.nodes.recv() => self.on_node(change),
                 Some(change) = self.pods.recv() => self.on_pod(change),
-                Some(change) = self.leases.recv() => self.on_lease(change),
                 Some(change) = self.namespaces.recv() => self.on_namespace(change),
                 Some(news) = self.definitions.recv() => self.on_definition(news),
                 Some((kind, change)) = self.objects.recv() => self.on_object(kind, change),

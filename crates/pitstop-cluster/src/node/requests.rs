@@ -13,8 +13,11 @@ use super::machine::{LEASE_NAMESPACE, lease};
 use super::wire::PodObject;
 use crate::informer::{encode, is_status, send};
 
-/// Requests of one fleet that are under way at once.
+/// Requests of one fleet about pods that are under way at once.
 const CONCURRENCY: usize = 64;
+/// Requests by which nodes are seen alive that are under way at once. They do not wait for those about pods: nodes that
+/// have thousands of pods to report would be taken for dead.
+const HEARTBEATS: usize = 16;
 /// Events that wait to be posted; more are dropped, as kubelets do.
 const EVENTS: usize = 10_000;
 
@@ -46,7 +49,8 @@ type Posted = (String, Vec<u8>);
 #[derive(Clone)]
 pub(super) struct Requests {
     client: Client,
-    permits: Arc<Semaphore>,
+    pods: Arc<Semaphore>,
+    heartbeats: Arc<Semaphore>,
     outcomes: mpsc::UnboundedSender<(Writer, Outcome)>,
     events: mpsc::Sender<Posted>,
 }
@@ -59,7 +63,8 @@ impl Requests {
         (
             Self {
                 client,
-                permits: Arc::new(Semaphore::new(CONCURRENCY)),
+                pods: Arc::new(Semaphore::new(CONCURRENCY)),
+                heartbeats: Arc::new(Semaphore::new(HEARTBEATS)),
                 outcomes,
                 events,
             },
@@ -71,11 +76,11 @@ impl Requests {
     where
         F: Future<Output = Result<(), kube::Error>> + Send,
     {
-        let (client, permits, outcomes) = (
-            self.client.clone(),
-            Arc::clone(&self.permits),
-            self.outcomes.clone(),
-        );
+        let permits = match writer {
+            Writer::Pod(_) => &self.pods,
+            Writer::Node(_) | Writer::Lease(_) => &self.heartbeats,
+        };
+        let (client, permits, outcomes) = (self.client.clone(), Arc::clone(permits), self.outcomes.clone());
         tokio::spawn(async move {
             let Ok(_permit) = permits.acquire().await else {
                 return;
