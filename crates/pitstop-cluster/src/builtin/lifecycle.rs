@@ -17,7 +17,7 @@ use pitstop_api::view::Uid;
 use super::wire::{Node, Pod};
 use super::writes::Write;
 use eviction::Evictions;
-use marks::{Health, mark_pod, taint, tell, unknown};
+use marks::{Health, mark_pod, old_labels, taint, tell, unknown};
 use zones::Pace;
 
 /// How often silent nodes are looked for. Source: embedded-cluster.md 16.2.
@@ -149,6 +149,7 @@ impl Lifecycle {
         watched.node = Arc::clone(node);
         watched.is_evicting = !health.is_ready() && (watched.is_evicting || marks::has_evicting_taint(node));
         let mut writes: Vec<Write> = taint(node, watched.is_evicting, now).into_iter().collect();
+        writes.extend(old_labels(node));
         self.nodes.insert(name.clone(), watched);
 
         if had.is_ready() != health.is_ready() {

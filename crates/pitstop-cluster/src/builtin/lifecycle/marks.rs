@@ -2,6 +2,8 @@
 //!
 //! Source: embedded-cluster.md 16.2, rules 1 to 3.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, Taint};
@@ -199,6 +201,24 @@ pub(super) fn tell(node: &Node, is_ready: bool, now: Timestamp) -> Write {
     .write()
 }
 
+/// Labels of nodes under the names that they had before, which selectors may still ask for. Source: Kubernetes 1.34,
+/// node lifecycle controller.
+const OLD_LABELS: [(&str, &str); 2] = [
+    (keys::OS, "beta.kubernetes.io/os"),
+    (keys::ARCH, "beta.kubernetes.io/arch"),
+];
+
+/// Gives a node the labels that it lacks under their old names.
+pub(super) fn old_labels(node: &Node) -> Option<Write> {
+    let labels = &node.metadata.labels;
+    let missing: BTreeMap<&str, &String> = OLD_LABELS
+        .iter()
+        .filter_map(|(new, old)| Some((*old, labels.get(*new)?)))
+        .filter(|(old, value)| labels.get(*old) != Some(*value))
+        .collect();
+    let body = json!({"metadata": {"uid": node.metadata.uid, "labels": missing}});
+    (!missing.is_empty()).then(|| Write::merge(format!("/api/v1/nodes/{}", node.metadata.name), body))
+}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,3 +145,25 @@ fn simulated_time_runs_faster_and_the_grace_does_not() {
     let lifecycle = Lifecycle::new(Duration::from_millis(800), 1.0);
     assert_eq!(lifecycle.period(), Duration::from_millis(100));
 }
+
+#[test]
+fn a_node_has_its_labels_under_their_old_names_too() {
+    let mut lifecycle = Lifecycle::new(GRACE, 1.0);
+    let with = |labels: Value| {
+        let node = json!({"metadata": {"name": "n1", "uid": "u", "labels": labels}});
+        Arc::new(serde_json::from_value::<Node>(node).unwrap())
+    };
+    let mut written = |labels: Value| {
+        let writes = lifecycle.on_node(&with(labels), false, at(0));
+        let mut bodies = writes.into_iter().filter_map(|write| write.body);
+        bodies.find_map(|body| body.pointer("/metadata/labels").cloned())
+    };
+    assert_eq!(written(json!({})), None);
+    let named = json!({keys::OS: "linux", keys::ARCH: "arm64", "beta.kubernetes.io/arch": "amd64"});
+    assert_eq!(
+        written(named),
+        Some(json!({"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "arm64"}))
+    );
+    let whole = json!({keys::OS: "linux", "beta.kubernetes.io/os": "linux"});
+    assert_eq!(written(whole), None);
+}

@@ -267,12 +267,18 @@ impl<'a> Rollout<'a> {
         let targets = numbers::by_part(self, &active);
         targets
             .into_iter()
-            .filter_map(|(set, n)| self.resize(set, n))
+            .filter_map(|(set, n)| self.resize_and_mark(set, n))
             .collect()
     }
 
-    /// Gives a set its number of replicas, and notes what its Deployment wanted then.
+    /// Gives a set another number of replicas. One that has it already keeps its marks, however old they are.
     fn resize(&self, set: &ReplicaSet, replicas: i64) -> Option<Step> {
+        let is_there = set.spec.replicas == replicas;
+        (!is_there).then(|| self.resize_and_mark(set, replicas)).flatten()
+    }
+
+    /// Gives a set its number of replicas, and notes what its Deployment wanted then.
+    fn resize_and_mark(&self, set: &ReplicaSet, replicas: i64) -> Option<Step> {
         let (surge, _) = self.bounds();
         let marks = [
             (keys::DEPLOYMENT_DESIRED_REPLICAS, self.wanted()),

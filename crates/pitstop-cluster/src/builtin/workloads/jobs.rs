@@ -159,7 +159,7 @@ impl Work<'_> {
         } else if self.job.metadata.deletion_timestamp.is_none() {
             notes.extend(self.note_suspension(&mut status));
             if self.job.spec.suspend {
-                steps.extend(active.iter().map(|pod| self.delete(pod)));
+                steps.extend(active.iter().map(|pod| self.send_home(pod)));
             } else {
                 let (changes, wait) = self.resize(&status, &active, controller);
                 steps.extend(changes);
@@ -215,12 +215,15 @@ impl Work<'_> {
         status
     }
 
-    /// Is a pod that is being deleted to be replaced before it has ended?
+    /// Does a pod that has not ended count as one that failed? So do all when the Job has failed, and those that are being
+    /// deleted and are to be replaced before they have ended.
     fn is_lost(&self, pod: &Pod) -> bool {
+        if self.has(TOO_LONG.conditions[0]) {
+            return true;
+        }
         pod.metadata.deletion_timestamp.is_some()
             && self.job.spec.pod_replacement_policy != "Failed"
             && !self.job.spec.suspend
-            && !self.has(TOO_LONG.conditions[0])
             && !self.has(REACHED.conditions[0])
     }
 
@@ -338,7 +341,6 @@ impl Work<'_> {
                 return None;
             }
             self.set(status, "Suspended", "True", "JobSuspended", "Job suspended");
-            status.start_time = None;
             return Some(self.note(("Suspended", "Job suspended".to_owned()), false));
         }
         if was_suspended {
@@ -384,7 +386,7 @@ impl Work<'_> {
             return (
                 over.into_iter()
                     .take(n_over)
-                    .map(|pod| self.delete(pod))
+                    .map(|pod| self.send_home(pod))
                     .collect(),
                 None,
             );
@@ -449,6 +451,14 @@ impl Work<'_> {
             ..self.note(("SuccessfulCreate", "Created pod: {}".to_owned()), false)
         };
         Step::new(Sort::Pod, Write::post(path, pod)).noted(note)
+    }
+
+    /// Deletes a pod that is one too many: it is let go first, since it counts neither as done nor as failed.
+    fn send_home(&self, pod: &Pod) -> Step {
+        match release(pod) {
+            Some(step) => step.then(self.delete(pod)),
+            None => self.delete(pod),
+        }
     }
 
     fn delete(&self, pod: &Pod) -> Step {

@@ -75,7 +75,7 @@ pub(in super::super) struct Taken {
     key: Key,
     sort: Sort,
     note: Option<Note>,
-    then: Option<Box<Step>>,
+    pub(super) then: Option<Box<Step>>,
 }
 
 /// Why the last plan of a workload did not work out.

@@ -56,7 +56,11 @@ pub(super) fn shrink_old<'a>(rollout: &Rollout<'a>, new: &ReplicaSet) -> Vec<Tar
         *target = target.saturating_sub(going);
         taken = taken.saturating_add(going);
     }
-    let serving: i64 = rollout.all().map(|set| set.status.available_replicas).sum();
+    // A set that has just been told to shrink still counts pods that are about to go.
+    let serving = rollout
+        .all()
+        .map(|set| set.status.available_replicas.min(set.spec.replicas));
+    let serving: i64 = serving.sum();
     let mut left = serving.saturating_sub(least).max(0);
     for (_, target) in &mut targets {
         let going = left.min(*target);

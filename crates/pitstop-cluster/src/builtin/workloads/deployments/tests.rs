@@ -82,6 +82,9 @@ fn a_rolling_update_goes_step_by_step() {
         // Those that do not serve go first.
         ((4, 2, 1, 0), None, vec![3]),
         ((0, 0, 4, 4), None, vec![]),
+        // What is about to go serves nobody any more.
+        ((3, 4, 1, 1), Some(2), vec![]),
+        ((3, 4, 2, 1), None, vec![2]),
         // More than are wanted.
         ((0, 0, 6, 6), Some(4), vec![]),
     ];

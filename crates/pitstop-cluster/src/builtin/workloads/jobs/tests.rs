@@ -51,6 +51,14 @@ fn look(job: &Job, pods: &[Pod], now: i64) -> (Vec<&'static str>, Value) {
             "POST" => "create",
             "DELETE" => "delete",
             "PATCH" if is_status => "status",
+            // Let go, so that it counts as nothing, and deleted.
+            _ if step
+                .then
+                .as_ref()
+                .is_some_and(|then| then.write.method == "DELETE") =>
+            {
+                "send home"
+            }
             _ => "release",
         }
     });
@@ -75,7 +83,7 @@ fn as_many_pods_run_as_are_wanted_and_allowed() {
         let (writes, _) = look(&job, &pods, 100);
         let n = |kind: &str| writes.iter().filter(|write| **write == kind).count();
         assert_eq!(
-            (n("create"), n("delete")),
+            (n("create"), n("send home")),
             (creates, deletes),
             "{spec} {succeeded} {active}"
         );
@@ -179,9 +187,8 @@ fn a_suspended_job_has_no_pods_and_goes_on_later() {
         &[pod("b", "Running")],
         100,
     );
-    assert_eq!(writes, ["delete", "status"]);
+    assert_eq!(writes, ["send home", "status"]);
     assert_eq!(status["conditions"][0]["reason"], "JobSuspended");
-    assert!(status.get("startTime").is_none());
     let (writes, status) = look(
         &job(&json!({}), &json!({"conditions": status["conditions"]})),
         &[],
@@ -225,4 +232,20 @@ fn an_indexed_job_runs_each_completion() {
         "JOB_COMPLETION_INDEX"
     );
     assert_eq!(made[0]["metadata"]["labels"][keys::JOB_COMPLETION_INDEX], "1");
+}
+
+/// Whoever still runs when a Job has failed has failed with it.
+#[test]
+fn pods_of_a_job_that_has_failed_count_as_failed() {
+    let target =
+        json!({"conditions": [{"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]});
+    let (_, status) = look(&job(&json!({}), &target), &[pod("b", "Running")], 100);
+    assert_eq!(status["uncountedTerminatedPods"]["failed"], json!(["b"]));
+}
+
+#[test]
+fn a_job_that_is_suspended_keeps_the_time_of_its_start() {
+    let started = json!({"startTime": at(50)});
+    let (_, status) = look(&job(&json!({"suspend": true}), &started), &[], 100);
+    assert_eq!(status["startTime"], json!(at(50)));
 }
