@@ -31,6 +31,10 @@ async fn kubectl_creates_every_kind_that_it_can() {
             "poddisruptionbudget.policy/a",
             "create poddisruptionbudget a --selector=app=a --min-available=1",
         ),
+        (
+            "priorityclass.scheduling.k8s.io/a",
+            "create priorityclass a --value=10",
+        ),
     ];
     for (name, arguments) in cases {
         let arguments: Vec<&str> = arguments.split(' ').collect();
@@ -40,10 +44,6 @@ async fn kubectl_creates_every_kind_that_it_can() {
         (
             "ingress.networking.k8s.io/a",
             "create ingress a --rule=a.b/*=a:80",
-        ),
-        (
-            "priorityclass.scheduling.k8s.io/a",
-            "create priorityclass a --value=10",
         ),
         ("resourcequota/a", "create quota a --hard=pods=99"),
         (
