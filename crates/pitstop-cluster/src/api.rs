@@ -36,7 +36,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -138,9 +138,15 @@ struct Call {
     query: String,
     /// Gives the connection away, where the client asks to speak something else on it.
     upgrade: Option<OnUpgrade>,
+    notes: Notes,
 }
 
 impl Call {
+    /// Warns whoever asks, also when the request fails in the end.
+    fn note(&self, warnings: &[String]) {
+        self.notes.add(warnings);
+    }
+
     fn content_type(&self) -> Option<&str> {
         self.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok())
     }
@@ -287,6 +293,11 @@ impl Api {
         let closing = parts.extensions.get().cloned();
         let served = self.served();
         let route = route::parse(&path, &served);
+        let deprecation = match &route {
+            Some(Route::Objects(target)) => target.kind.deprecation.map(str::to_owned),
+            _ => None,
+        };
+        let notes = Notes::default();
         let form = match &route {
             Some(route) => present::form(&accept, &params, route.representations(&parts.method)),
             None => Ok(Form::Whole),
@@ -306,12 +317,17 @@ impl Api {
             asked,
             query: parts.uri.query().unwrap_or_default().to_owned(),
             upgrade: parts.extensions.get().cloned(),
+            notes: notes.clone(),
         };
         let answer = match route {
             Some(route) => self.dispatch(route, &parts.method, &accept, call).await,
             None => Err(route::nothing_at(&path, &served)),
         };
-        answer.unwrap_or_else(Failure::into_response)
+        let answer = answer.unwrap_or_else(|failure| with_warnings(failure.into_response(), &notes.take()));
+        match deprecation {
+            Some(deprecation) => with_warning_first(answer, deprecation),
+            None => answer,
+        }
     }
 
     async fn dispatch(
@@ -372,6 +388,26 @@ impl Api {
         match self.collections.get(&kind.stored_as) {
             Some(collected) => Ok(*collected),
             None => self.collected(kind.stored_as),
+        }
+    }
+}
+
+/// What there is to say about a request, whether it succeeds or fails.
+#[derive(Debug, Clone, Default)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    /// Everything once, in the order in which it was noted.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, warnings: &[String]) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings {
+            if !notes.contains(warning) {
+                notes.push(warning.clone());
+            }
         }
     }
 }
@@ -439,6 +475,18 @@ fn with_warnings(mut response: Response<Body>, warnings: &[String]) -> Response<
                 .headers_mut()
                 .append(HeaderName::from_static("warning"), value);
         }
+    }
+    response
+}
+
+/// Adds a `Warning` header before those that are there.
+fn with_warning_first(mut response: Response<Body>, warning: String) -> Response<Body> {
+    const WARNING: HeaderName = HeaderName::from_static("warning");
+    let others: Vec<HeaderValue> = response.headers().get_all(WARNING).iter().cloned().collect();
+    response.headers_mut().remove(WARNING);
+    let mut response = with_warnings(response, &[warning]);
+    for other in others {
+        response.headers_mut().append(WARNING, other);
     }
     response
 }

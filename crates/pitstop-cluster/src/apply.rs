@@ -9,12 +9,14 @@
 mod fields;
 mod managers;
 mod structure;
+mod typed;
 mod versions;
 mod walk;
 
 pub use fields::Fields;
 pub use managers::{Identity, Managers, Operation};
 pub use structure::{Custom, Key, Type};
+pub use typed::problems;
 pub use versions::{Alike, Unconverted, Versions};
 pub use walk::{Changes, InvalidList, compare, fields_of};
 

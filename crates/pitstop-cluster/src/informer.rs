@@ -67,8 +67,9 @@ pub enum Change<T> {
 #[derive(Deserialize)]
 struct List<T> {
     metadata: ListMeta,
-    #[serde(default = "Vec::new", bound(deserialize = "T: Deserialize<'de>"))]
-    items: Vec<T>,
+    #[serde(bound(deserialize = "T: Deserialize<'de>"))]
+    /// Null where there are none and only metadata is asked for.
+    items: Option<Vec<T>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -178,7 +179,7 @@ impl<T: Object> Informer<T> {
         loop {
             let uri = format!("{}?limit={PAGE}{next}", self.path);
             let page: List<T> = self.client.request(get::<T>(&uri, METADATA_LIST)).await?;
-            for object in page.items {
+            for object in page.items.unwrap_or_default() {
                 seen.insert(key(object.meta()));
                 self.apply(object).await;
             }

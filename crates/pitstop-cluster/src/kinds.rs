@@ -190,8 +190,18 @@ pub struct Kind {
     pub graceful_deletion: bool,
     /// How `metadata.name` is checked.
     pub name_rule: NameRule,
+    /// How often and by which rules metadata is checked.
+    pub metadata_checks: MetadataChecks,
+    /// What every request is warned of, of a kind that others have replaced.
+    pub deprecation: Option<&'static str>,
     /// Field selector keys besides `metadata.name` and `metadata.namespace`, with the path of their value.
     pub field_keys: &'static [FieldKey],
+    /// Does what belongs to its objects stay when they are deleted by who does not say what becomes of it?
+    pub orphans_by_default: bool,
+    /// What who deletes so is warned of.
+    pub orphan_warning: Option<&'static str>,
+    /// Does a PUT make an object that is not there?
+    pub is_made_by_update: bool,
     /// Is it only stored, with no controller that acts on it? Who creates one is warned.
     pub is_only_stored: bool,
     /// What of an object nothing will act on, told to whoever writes it.
@@ -224,7 +234,16 @@ pub struct Kind {
 
 /// What is wrong with the metadata of an object of a kind.
 pub fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> {
-    metadata::validate(object, kind.name_rule)
+    let mut errors = metadata::validate(object, kind.name_rule);
+    if kind.metadata_checks.standard_finalizers {
+        errors.extend(metadata::standard_finalizers(object));
+    }
+    errors
+}
+
+/// What is wrong with metadata, whatever the kind.
+pub(crate) fn validate_common_metadata(object: &Value) -> Vec<FieldError> {
+    metadata::validate(object, NameRule::PathSegment)
 }
 
 /// What is wrong with the key of a label.
@@ -240,6 +259,15 @@ pub(crate) fn label_value_problems(value: &str) -> Vec<String> {
 /// What is wrong with a change of metadata from `old` to `new`.
 pub fn validate_metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     metadata::validate_update(new, old)
+}
+
+/// The same by the rules of a kind.
+pub(crate) fn validate_kind_metadata_update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = metadata::validate_update(new, old);
+    if kind.metadata_checks.standard_finalizers {
+        errors.extend(metadata::standard_finalizers(new));
+    }
+    errors
 }
 
 impl Kind {
@@ -289,7 +317,12 @@ impl Kind {
             durability: Durability::Sync,
             graceful_deletion: false,
             name_rule: NameRule::Subdomain,
+            metadata_checks: MetadataChecks::USUAL,
+            deprecation: None,
             field_keys: &[],
+            orphans_by_default: false,
+            orphan_warning: None,
+            is_made_by_update: false,
             is_only_stored: false,
             unheeded: |_| Vec::new(),
             default: |_| {},
@@ -316,6 +349,13 @@ impl Column {
         priority: 0,
     };
     const AGE: Self = Self::string("Age");
+    /// Of kinds without columns of their own.
+    pub(crate) const CREATED_AT: Self = Self {
+        name: "Created At",
+        kind: "date",
+        format: "",
+        priority: 0,
+    };
 
     const fn string(name: &'static str) -> Self {
         Self {
@@ -412,6 +452,61 @@ pub enum Durability {
     Sync,
     /// Within a second: Leases and Events. (Heartbeats of nodes are told apart by the store's caller.)
     Relaxed,
+}
+
+/// How often a kind checks metadata, besides what the server checks for every kind: an error comes once for each check.
+///
+/// Source: the answers of Kubernetes 1.34.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataChecks {
+    /// Is a new object checked?
+    pub on_create: bool,
+    /// Is a change checked?
+    pub on_update: bool,
+    /// How often the changed object is checked like a new one.
+    pub whole_on_update: u8,
+    /// Is a change of the status checked?
+    pub on_status: bool,
+    /// Is the changed object checked like a new one first, and what has changed after that?
+    pub whole_first: bool,
+    /// Must finalizers be qualified names, or standard ones?
+    pub standard_finalizers: bool,
+    /// Must whoever replaces an object know its version?
+    pub needs_version: bool,
+}
+
+impl MetadataChecks {
+    /// What most kinds do.
+    pub const USUAL: Self = Self {
+        on_create: true,
+        on_update: true,
+        whole_on_update: 1,
+        on_status: true,
+        whole_first: false,
+        standard_finalizers: true,
+        needs_version: false,
+    };
+    /// Changed objects are checked like new ones first.
+    pub const WHOLE_FIRST: Self = Self {
+        whole_first: true,
+        ..Self::USUAL
+    };
+    /// Changed objects are not checked like new ones.
+    pub const CHANGE: Self = Self {
+        whole_on_update: 0,
+        ..Self::USUAL
+    };
+    /// Changed objects are checked like new ones twice.
+    pub const TWICE: Self = Self {
+        whole_on_update: 2,
+        whole_first: true,
+        ..Self::USUAL
+    };
+    /// Changed objects are only checked like new ones.
+    pub const WHOLE: Self = Self {
+        on_update: false,
+        ..Self::USUAL
+    };
 }
 
 /// How names of a kind are checked.

@@ -3,6 +3,7 @@
 //! The result is a tree that still has to be brought into canonical form by [`crate::schema::clean`], which also finds
 //! the fields that the patch should not have set.
 
+mod operations;
 pub mod strategic;
 
 use serde_json::Value;
@@ -13,6 +14,9 @@ use crate::schema::{go_kind, go_syntax, go_text};
 
 /// How many operations a JSON patch may have.
 const MAX_OPERATIONS: usize = 10_000;
+
+/// Begins what is said of a body that is no patch.
+const NOT_DECODED: &str = "error decoding patch: ";
 
 /// What the body of a PATCH is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,13 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, body: &[u8]) -
             json_patch::merge(&mut patched, &patch);
             Ok(patched)
         }
-        PatchType::Strategic => strategic::apply(kind, current, &object(body)?),
+        PatchType::Strategic => {
+            let patch = object(body).map_err(|error| match error {
+                PatchError::BadRequest(message) => PatchError::BadRequest(undecorated(&message)),
+                other => other,
+            })?;
+            strategic::apply(kind, current, &patch)
+        }
     }
 }
 
@@ -95,6 +105,37 @@ impl<'a> Shown<'a> {
             patch_type,
             current,
             body,
+        }
+    }
+
+    /// What Kubernetes says of a value of a wrong type: it does not go by way of JSON from a strategic merge patch.
+    pub fn problem(&self, problem: &str) -> String {
+        let is_strategic = self.patch_type == PatchType::Strategic;
+        let parts = problem
+            .strip_prefix("json: cannot unmarshal ")
+            .and_then(|rest| rest.split_once(" into Go struct field "))
+            .and_then(|(found, field)| Some((found.split(' ').next()?, field.rsplit(' ').next()?)));
+        let (Some((found, wanted)), true) = (parts, is_strategic) else {
+            let is_bytes = is_strategic && problem.starts_with("illegal base64");
+            let before = if is_bytes {
+                "error decoding from json: "
+            } else {
+                ""
+            };
+            return format!("{before}{problem}");
+        };
+        let found = match found {
+            "object" => "map",
+            "array" => "slice",
+            "number" => "int64",
+            other => other,
+        };
+        match wanted {
+            list if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+            map if map.starts_with("map[") => format!("cannot restore map from {found}"),
+            "string" if found == "int64" => "cannot convert int64 to string".to_owned(),
+            "string" | "bool" | "int32" | "int64" | "float64" => format!("unrecognized type: {wanted}"),
+            _ => format!("cannot restore struct from: {found}"),
         }
     }
 
@@ -137,10 +178,20 @@ fn touched(operations: &Value, current: &Value) -> Value {
 fn json(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
     let operations = match parsed(body)? {
         Value::Array(operations) => operations,
+        Value::Null => Vec::new(),
         other => return Err(undecodable(&other, "[]handlers.jsonPatchOp")),
     };
     if let Some(other) = operations.iter().find(|operation| !operation.is_object()) {
         return Err(undecodable(other, "handlers.jsonPatchOp"));
+    }
+    for name in ["op", "path", "from"] {
+        let mut given = operations.iter().filter_map(|operation| operation.get(name));
+        if let Some(other) = given.find(|value| !value.is_string() && !value.is_null()) {
+            return Err(PatchError::BadRequest(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go struct field jsonPatchOp.{name} of type string",
+                go_kind(other)
+            )));
+        }
     }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
@@ -150,26 +201,12 @@ fn json(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
     }
     let mut patched = current.clone();
     for operation in operations {
-        let operation = lenient(operation, &patched);
-        let operation = serde_json::from_value(operation).map_err(|_| PatchError::Rejected)?;
-        json_patch::patch(&mut patched, &[operation]).map_err(|_| PatchError::Rejected)?;
+        let Value::Object(operation) = operation else {
+            return Err(PatchError::Rejected);
+        };
+        operations::operate(&mut patched, &operation).ok_or(PatchError::Rejected)?;
     }
     Ok(patched)
-}
-
-/// Upstream's `replace` of a field that is not there adds it, where the object that it would be in is there.
-fn lenient(mut operation: Value, object: &Value) -> Value {
-    let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default();
-    let is_new = text("op") == "replace"
-        && object.pointer(text("path")).is_none()
-        && text("path")
-            .rsplit_once('/')
-            .and_then(|(parent, _)| object.pointer(parent))
-            .is_some_and(Value::is_object);
-    if is_new && let Some(fields) = operation.as_object_mut() {
-        fields.insert("op".to_owned(), "add".into());
-    }
-    operation
 }
 
 fn object(body: &[u8]) -> Result<Value, PatchError> {
@@ -179,14 +216,19 @@ fn object(body: &[u8]) -> Result<Value, PatchError> {
     }
 }
 
+/// Of a strategic merge patch it is not said that it is a patch that cannot be decoded.
+fn undecorated(message: &str) -> String {
+    message.trim_start_matches(NOT_DECODED).to_owned()
+}
+
 fn parsed(body: &[u8]) -> Result<Value, PatchError> {
     serde_json::from_slice(body)
-        .map_err(|_| PatchError::BadRequest(format!("error decoding patch: {}", go_syntax::problem(body))))
+        .map_err(|_| PatchError::BadRequest(format!("{NOT_DECODED}{}", go_syntax::problem(body))))
 }
 
 fn undecodable(found: &Value, wanted: &str) -> PatchError {
     PatchError::BadRequest(format!(
-        "error decoding patch: json: cannot unmarshal {} into Go value of type {wanted}",
+        "{NOT_DECODED}json: cannot unmarshal {} into Go value of type {wanted}",
         go_kind(found)
     ))
 }

@@ -276,6 +276,46 @@ fn check_type(kind: &Kind, api_version: &str, fields: &Map<String, Value>) -> Re
     )))
 }
 
+/// What type the result of a patch names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PatchedType {
+    /// That of its URL, or another one of which it may be.
+    Right,
+    /// None that there is, with what is said of it.
+    Wrong(String),
+    /// One without a version.
+    Unversioned,
+}
+
+/// Finds out what type the result of a JSON or merge patch names.
+///
+/// Source: the answers of Kubernetes 1.34.
+pub(crate) fn patched_type(kind: &Kind, patched: &Value) -> PatchedType {
+    let given = |name: &str| patched.get(name).filter(|value| !value.is_null());
+    for name in ["apiVersion", "kind"] {
+        if let Some(other) = given(name).filter(|value| !value.is_string()) {
+            return PatchedType::Wrong(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{name} of \
+                 type string",
+                go_kind(other)
+            ));
+        }
+    }
+    let text = |name: &str| given(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, name) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() {
+        return PatchedType::Unversioned;
+    }
+    let name = if name.is_empty() { kind.kind } else { name };
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if table::table().kind(group, version, name).is_some() {
+        return PatchedType::Right;
+    }
+    PatchedType::Wrong(format!(
+        "no kind \"{name}\" is registered for version \"{api_version}\" in scheme \"pkg/runtime/scheme.go:110\""
+    ))
+}
+
 /// The Go package of the types of a group.
 fn package(group: &str) -> &str {
     match group {

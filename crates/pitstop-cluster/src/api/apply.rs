@@ -12,7 +12,7 @@ use super::status::Failure;
 use super::update::OtherUid;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
-use crate::apply::{self, ApplyError, Managers};
+use crate::apply::{self, ApplyError, Managers, Type};
 use crate::kinds::{FieldError, Kind};
 use crate::schema::{self, DecodeError, Decoded};
 use crate::store::Key;
@@ -26,8 +26,10 @@ impl Api {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
         let (options, force) = parameters(call)?;
-        let (body, duplicates) = configuration(kind, call, |body| target.clean(body))?;
         let writer = self.writer(target, call);
+        let (body, duplicates) = configuration(kind, call, Some(writer.write().structure), |body| {
+            target.clean(body)
+        })?;
         let want = |current: &Value| {
             let mut live = current.clone();
             let managers = owners::take(&mut live)
@@ -40,6 +42,12 @@ impl Api {
             let mut decoded = target.clean(applied.object).map_err(from_decode)?;
             decoded.strict_errors.extend(duplicates.iter().cloned());
             owners::put(&mut decoded.object, &applied.managers);
+            if applied.managers.is_empty()
+                && let Some(metadata) = metadata::metadata_mut(&mut decoded.object)
+            {
+                // Whoever has given up everything is no owner any more.
+                metadata.insert("managedFields".to_owned(), json!([]));
+            }
             options.accept_patch(decoded, || body.to_string())
         };
         for _ in 0..TRIES {
@@ -85,6 +93,7 @@ pub(super) fn parameters(call: &Call) -> Result<(WriteOptions, bool), Failure> {
 pub(super) fn configuration(
     kind: &Kind,
     call: &Call,
+    structure: Option<Type<'_>>,
     clean: impl FnOnce(Value) -> Result<Decoded, DecodeError>,
 ) -> Result<(Value, Vec<String>), Failure> {
     let (body, duplicates) = schema::parse_yaml(&call.body)
@@ -107,7 +116,21 @@ pub(super) fn configuration(
     {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
-    let decoded = clean(body.clone()).map_err(|error| untyped(&body, &error.to_string()))?;
+    let structure = structure.unwrap_or_else(|| Type::of(kind));
+    let problems = if kind.is_custom() {
+        Vec::new()
+    } else {
+        apply::problems(&body, structure)
+    };
+    match problems.as_slice() {
+        [] => {}
+        [one] => return Err(untyped(&body, one)),
+        many => return Err(untyped(&body, &format!("errors:\n  {}", many.join("\n  ")))),
+    }
+    let decoded = clean(body.clone()).map_err(|error| match error {
+        DecodeError::WrongType { problem, .. } if !kind.is_custom() => unconvertible(&body, &problem),
+        other => untyped(&body, &other.to_string()),
+    })?;
     let undeclared: Vec<String> = decoded
         .strict_errors
         .iter()
@@ -138,6 +161,24 @@ fn untyped(body: &Value, why: &str) -> Failure {
     ))
 }
 
+/// A configuration that is of its kind's type but for the form of a value: of a time, a quantity, or bytes.
+fn unconvertible(body: &Value, problem: &str) -> Failure {
+    let (namespace, name) = (metadata::text(body, "namespace"), metadata::text(body, "name"));
+    let of_type = type_of(body);
+    let problem = match problem.split_once(" into Go struct field ") {
+        Some((found, wanted)) => {
+            let wanted = wanted.rsplit(' ').next().unwrap_or_default();
+            format!("{found} into Go value of type {wanted}")
+        }
+        None if problem.starts_with("illegal base64") => format!("error decoding from json: {problem}"),
+        None => problem.to_owned(),
+    };
+    Failure::untyped(format!(
+        "failed to convert new object ({namespace}/{name}; {of_type}) to proper version: unable to convert unstructured \
+         object to {of_type}: {problem}"
+    ))
+}
+
 pub(super) fn refused(body: &Value, error: ApplyError) -> Failure {
     let text = error.to_string();
     match error {
@@ -160,14 +201,10 @@ pub(super) fn refused(body: &Value, error: ApplyError) -> Failure {
 fn creatable(target: &Target, name: &str, mut wanted: Wanted) -> Result<Wanted, Failure> {
     let given = metadata::text(&wanted.object, "name");
     if given.is_empty() {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
+        return Err(Failure::without_name(name));
     }
     if given != name {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
+        return Err(Failure::other_name(given, name));
     }
     let uid = metadata::text(&wanted.object, "uid");
     if !uid.is_empty() {

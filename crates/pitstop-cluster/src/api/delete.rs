@@ -70,11 +70,10 @@ impl Api {
     pub(super) async fn delete(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();
-        let options = DeleteOptions::parse(call)?;
+        let (options, mut warnings) = DeleteOptions::for_kind(kind, call)?;
         let stored = self.stored(target)?;
         let old = self.shown_to(target, stored.clone()).await?.decode();
         self.check_write(call, Some(&old), None)?;
-        let mut warnings = Vec::new();
         self.admit_delete(target, call, &options, &old, &mut warnings)
             .await?;
         let answer = match self.delete_one(kind, stored, &options).await? {
@@ -111,7 +110,7 @@ impl Api {
         call: &Call,
     ) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
-        let options = DeleteOptions::parse(call)?;
+        let (options, mut warnings) = DeleteOptions::for_kind(kind, call)?;
         let collected = self.collection_of(kind)?;
         let filter = filter_of(kind, collected.kind, call)?;
         let namespace = if kind.namespaced {
@@ -128,7 +127,6 @@ impl Api {
             .list(collected.id, &query, &filter)
             .map_err(Failure::list_expired)?;
         let mut items = Vec::new();
-        let mut warnings = Vec::new();
         for stored in page.items {
             let shown = self.shown_to(target, stored.clone()).await?;
             let old = shown.decode();
@@ -252,6 +250,18 @@ impl DeleteOptions {
         Ok(options)
     }
 
+    /// Those of a request about objects of a kind, and what its client is warned of.
+    fn for_kind(kind: &Kind, call: &Call) -> Result<(Self, Vec<String>), Failure> {
+        let mut options = Self::parse(call)?;
+        let mut warnings = Vec::new();
+        if kind.orphans_by_default && options.propagation.is_none() {
+            options.propagation = Some(Propagation::Orphan);
+            warnings.extend(kind.orphan_warning.map(str::to_owned));
+        }
+        call.note(&warnings);
+        Ok((options, warnings))
+    }
+
     /// From the object in a body.
     pub(super) fn from_object(object: &Value) -> Result<Self, Failure> {
         let errors = problems(object);
@@ -265,13 +275,18 @@ impl DeleteOptions {
                 .filter(|t| !t.is_empty())
                 .map(str::to_owned)
         };
+        let condition = |name: &str| {
+            let given = object.pointer("/preconditions")?.get(name)?;
+            given.as_str().map(str::to_owned)
+        };
         let policy = text("/propagationPolicy").and_then(|policy| Propagation::parse(&policy));
         let orphan = object.get("orphanDependents").and_then(Value::as_bool);
         Ok(Self {
             grace: object.get("gracePeriodSeconds").and_then(Value::as_i64),
             propagation: policy.or(orphan.map(Propagation::from_orphan)),
-            uid: text("/preconditions/uid"),
-            version: text("/preconditions/resourceVersion"),
+            // An empty one is that of no object.
+            uid: condition("uid"),
+            version: condition("resourceVersion"),
             dry_run: object
                 .get("dryRun")
                 .and_then(Value::as_array)
@@ -351,7 +366,11 @@ fn shows_deleted(kind: &Kind) -> bool {
         "persistentvolumeclaims",
         "persistentvolumes",
     ];
-    kind.group.is_empty() && SHOWN.contains(&kind.plural)
+    match kind.group {
+        "" => SHOWN.contains(&kind.plural),
+        "storage.k8s.io" => kind.plural == "storageclasses",
+        _ => false,
+    }
 }
 
 /// The options that a query has, in the form of a body.
@@ -433,7 +452,10 @@ fn held_by_objects(kind: &Kind, object: &Value) -> Value {
 
 fn fate(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fate {
     let mut new = old.clone();
-    set_propagation(&mut new, options.propagation);
+    // What is going already goes as it was told to.
+    if kind.graceful_deletion || !metadata::is_deleting(old) {
+        set_propagation(&mut new, options.propagation);
+    }
     if kind.graceful_deletion && !soften(&mut new, old, options.grace, now) {
         return changed(new, old);
     }

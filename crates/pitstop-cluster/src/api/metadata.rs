@@ -14,12 +14,11 @@ use crate::kinds::{Kind, Subresource};
 const MAX_GENERATED_PREFIX: usize = 58;
 
 /// Fields that clients cannot set on create.
-const SERVER_FIELDS: [&str; 8] = [
+const SERVER_FIELDS: [&str; 7] = [
     "uid",
     "creationTimestamp",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
-    "generation",
     "selfLink",
     "managedFields",
     "resourceVersion",
@@ -103,7 +102,11 @@ pub(super) fn place(kind: &Kind, object: &mut Value, namespace: Option<&str>) ->
 
 /// What a new object's `metadata` starts with, but for its name.
 pub(super) fn begin(kind: &Kind, object: &mut Value, uid: String, now: Timestamp) -> Result<(), Failure> {
-    if !text(object, "resourceVersion").is_empty() {
+    // What is no version at all is no version of anything.
+    if text(object, "resourceVersion")
+        .parse()
+        .is_ok_and(|version: u64| version > 0)
+    {
         return Err(Failure::untyped(
             "resourceVersion should not be set on objects to be created",
         ));
@@ -113,6 +116,12 @@ pub(super) fn begin(kind: &Kind, object: &mut Value, uid: String, now: Timestamp
     };
     for field in SERVER_FIELDS {
         metadata.remove(field);
+    }
+    if metadata
+        .get("generation")
+        .is_some_and(|generation| generation == 0)
+    {
+        metadata.remove("generation");
     }
     metadata.insert("uid".to_owned(), uid.into());
     metadata.insert("creationTimestamp".to_owned(), seconds(now).into());
@@ -150,7 +159,7 @@ pub(super) fn keep_server_fields(new: &mut Value, old: &Value) {
     if is_deleting(old) {
         keep(metadata, old, "deletionTimestamp");
     }
-    if metadata.get("deletionGracePeriodSeconds").is_none() || !is_deleting(old) {
+    if metadata.get("deletionGracePeriodSeconds").is_none() {
         keep(metadata, old, "deletionGracePeriodSeconds");
     }
 }

@@ -170,7 +170,18 @@ impl<'a> Writer<'a> {
         // The owner also owns the defaults of the fields that it did not set.
         let mut object = object.clone();
         (kind.default)(&mut object);
-        apply::update(given, &schema::zero(kind), &object, &self.write())
+        let counted = reset_but_counter(kind);
+        let write = match (kind.group, kind.kind) {
+            ("apps", "DaemonSet") => {
+                count_template(&mut object);
+                Write {
+                    reset: &counted,
+                    ..self.write()
+                }
+            }
+            _ => self.write(),
+        };
+        apply::update(given, &schema::zero(kind), &object, &write)
     }
 
     /// The owners after a write; `None` if they stay as they are.
@@ -256,6 +267,25 @@ pub(super) fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::PortForward => "portforward",
         Subresource::Approval => "approval",
     }
+}
+
+/// The count of changes of a template begins with its creator, who owns it from then on.
+fn count_template(object: &mut Value) {
+    if let Some(metadata) = metadata::metadata_mut(object) {
+        let annotations = metadata.entry("annotations").or_insert_with(|| Map::new().into());
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.insert(keys::TEMPLATE_GENERATION.to_owned(), "1".into());
+        }
+    }
+}
+
+/// What a creator does not write, the count of changes of a template excepted.
+fn reset_but_counter(kind: &Kind) -> Fields {
+    let mut fields = Fields::default();
+    if kind.subresources.contains(&Subresource::Status) {
+        fields.insert(&["f:status"]);
+    }
+    fields
 }
 
 /// What an endpoint does not write, whatever is sent to it.

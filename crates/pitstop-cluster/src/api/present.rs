@@ -185,7 +185,7 @@ pub(super) fn nested(kind: &Kind, stored: &Stored) -> Value {
 }
 
 fn metadata_only(stored: &Stored) -> Bytes {
-    let metadata = stored.metadata();
+    let metadata = shown_metadata(stored);
     let mut out = Vec::with_capacity(metadata.len() + 80);
     out.extend_from_slice(
         b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":",
@@ -193,6 +193,17 @@ fn metadata_only(stored: &Stored) -> Bytes {
     out.extend_from_slice(&metadata);
     out.push(b'}');
     out.into()
+}
+
+/// Metadata by itself. An annotation that stands for a field of older versions is none there.
+fn shown_metadata(stored: &Stored) -> Bytes {
+    let metadata = stored.metadata();
+    let counter = pitstop_api::keys::TEMPLATE_GENERATION.as_bytes();
+    if !metadata.windows(counter.len()).any(|part| part == counter) {
+        return Bytes::copy_from_slice(&metadata);
+    }
+    let object = json!({"metadata": serde_json::from_slice::<Value>(&metadata).unwrap_or_default()});
+    row_metadata(&object).unwrap_or_default().to_string().into()
 }
 
 /// A table.
@@ -207,7 +218,14 @@ pub(super) fn table_of(kind: &Kind, beta: bool, metadata: Value, rows: Vec<Value
     table.insert("apiVersion".to_owned(), meta_version(beta).into());
     table.insert("metadata".to_owned(), metadata);
     table.insert("columnDefinitions".to_owned(), columns(kind).into());
-    table.insert("rows".to_owned(), rows.into());
+    // Nothing prints kinds without columns of their own: an empty list of them has no rows at all.
+    let has_printer = !kind.columns.contains(&kinds::Column::CREATED_AT);
+    let rows = if rows.is_empty() && !has_printer {
+        Value::Null
+    } else {
+        rows.into()
+    };
+    table.insert("rows".to_owned(), rows);
     Value::Object(table).to_string().into()
 }
 

@@ -146,8 +146,12 @@ impl Api {
             Form::Whole | Form::Table(..) => (kind.api_version(), format!("{}List", kind.kind)),
         };
         let head = format!(
-            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+            "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":"
         );
+        if form == Form::Metadata && page.items.is_empty() && !kind.is_custom() {
+            return super::json(StatusCode::OK, format!("{head}null}}"));
+        }
+        let head = format!("{head}[");
         stream_list(&head, page.items, move |stored| present::item(kind, form, stored))
     }
 
@@ -251,10 +255,31 @@ fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms
             event::core_field(key)
         };
         let resolved = FieldTerm::new(&stored_key, negated, value, stored_kind.field_keys)
-            .ok_or_else(|| Failure::bad_request(format!("field label not supported: {key}")))?;
+            .ok_or_else(|| Failure::bad_request(unknown_field(kind, key)))?;
         terms.push(resolved);
     }
     Ok(terms)
+}
+
+/// Kinds that can be selected by fields of their own word it in their own way.
+///
+/// Source: the answers of Kubernetes 1.34.
+fn unknown_field(kind: &Kind, key: &str) -> String {
+    const OWN: [&str; 7] = [
+        "events",
+        "namespaces",
+        "nodes",
+        "pods",
+        "replicationcontrollers",
+        "secrets",
+        "services",
+    ];
+    match (kind.group, kind.plural) {
+        ("", plural) if OWN.contains(&plural) => format!("field label not supported: {key}"),
+        ("batch", "jobs") => format!("field label {key:?} not supported for Job"),
+        _ if kind.is_custom() || kind.group == "events.k8s.io" => format!("field label not supported: {key}"),
+        _ => format!("{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    }
 }
 
 /// Splits at a character that no `\` precedes. Escapes stay.

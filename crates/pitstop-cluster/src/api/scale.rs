@@ -68,8 +68,9 @@ impl Api {
     async fn apply_scale(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let (options, force) = apply::parameters(call)?;
-        let (scale, _) =
-            apply::configuration(&kinds::SCALE, call, |body| schema::clean(&kinds::SCALE, body))?;
+        let (scale, _) = apply::configuration(&kinds::SCALE, call, None, |body| {
+            schema::clean(&kinds::SCALE, body)
+        })?;
         let mut wanted = json!({"apiVersion": kind.api_version(), "kind": kind.kind});
         if let Some(replicas) = scale.pointer("/spec/replicas") {
             set_at(&mut wanted, &places(target).wanted, replicas.clone());

@@ -362,7 +362,7 @@ impl Failure {
         failure
     }
 
-    /// 422: objects of custom kinds are only replaced by who knows them.
+    /// 422: objects of some kinds are only replaced by who knows them.
     pub(super) fn without_version(kind: &Kind, name: &str) -> Self {
         let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
         let mut failure =
@@ -385,6 +385,20 @@ impl Failure {
     pub(super) fn invalid_patch(patched: String, why: &str) -> Self {
         let error = FieldError::invalid("patch", patched, why);
         Self::invalid_fields(" \"\" is invalid: ", &[error])
+    }
+
+    /// 400: a body does not say which object it is.
+    pub(super) fn without_name(name: &str) -> Self {
+        Self::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))
+    }
+
+    /// 400: a body is about another object than the URL.
+    pub(super) fn other_name(given: &str, name: &str) -> Self {
+        Self::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        ))
     }
 
     /// 422 of a JSON patch that does not fit the object.

@@ -2,7 +2,7 @@
 //!
 //! Source: embedded-cluster.md 6.2 and 6.3.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::route::Target;
 use super::status::Failure;
@@ -55,26 +55,49 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
             let changed = if kind.is_custom() {
                 differs_in_content(kind, &new, old)
             } else {
-                new.get("spec") != old.get("spec")
+                // That of a PodTemplate is what others have in their spec.
+                ["spec", "template"]
+                    .iter()
+                    .any(|part| new.get(part) != old.get(part))
             };
             if kind.has_generation && changed {
                 metadata::raise_generation(&mut new);
             }
         }
     }
+    // It follows from the resources of the containers, which do not change.
+    if kind.graceful_deletion && new.pointer("/status/qosClass").is_none() {
+        keep_quality(&mut new, old);
+    }
     if new == *old {
         return Ok(Next::Same);
     }
-    // What is common to all kinds is checked once for all of them and once by each: such errors come twice.
+    // What is common to all kinds is checked once for all of them and again by each: such errors come several times.
     let common = kinds::validate_metadata_update(&new, old);
-    let mut errors = kinds::validate_metadata(kind, &new);
-    errors.extend(common.iter().cloned().chain(common.iter().cloned()));
+    let mut errors = kinds::validate_common_metadata(&new);
+    errors.extend(common);
+    let checks = kind.metadata_checks;
     if matches!(target.subresource, None | Some(Subresource::Scale)) {
-        errors.extend((kind.validate_update)(&new, old));
-        errors.extend(kinds::validate_metadata(kind, &new));
-        errors.extend(target.validate(&new));
-    } else {
-        errors.extend(kinds::validate_metadata(kind, &new));
+        let mut changed = Vec::new();
+        if checks.on_update {
+            changed.extend(kinds::validate_kind_metadata_update(kind, &new, old));
+        }
+        changed.extend((kind.validate_update)(&new, old));
+        let mut whole = Vec::new();
+        for _ in 0..checks.whole_on_update {
+            whole.extend(kinds::validate_metadata(kind, &new));
+            whole.extend(target.validate(&new));
+        }
+        if checks.whole_on_update == 0 {
+            whole.extend(target.validate(&new));
+        }
+        if checks.whole_first {
+            errors.extend(whole.into_iter().chain(changed));
+        } else {
+            errors.extend(changed.into_iter().chain(whole));
+        }
+    } else if checks.on_status {
+        errors.extend(kinds::validate_kind_metadata_update(kind, &new, old));
     }
     if !errors.is_empty() {
         return Err(Failure::invalid(kind, name, &errors));
@@ -106,10 +129,11 @@ pub(super) fn check_preconditions(
     other_uid: OtherUid,
 ) -> Result<(), Failure> {
     let given = metadata::text(new, "name");
-    if !given.is_empty() && given != name {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
+    if given.is_empty() {
+        return Err(Failure::without_name(name));
+    }
+    if given != name {
+        return Err(Failure::other_name(given, name));
     }
     let namespace = metadata::text(new, "namespace");
     if kind.namespaced && !namespace.is_empty() && namespace != metadata::text(old, "namespace") {
@@ -129,18 +153,38 @@ pub(super) fn check_preconditions(
         return Err(Failure::conflict(kind, name, &why));
     }
     let version = metadata::text(new, "resourceVersion");
-    if !version.is_empty() && version.parse::<u64>().is_err() {
-        let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
-        return Err(Failure::untyped(why));
+    check_version_syntax(version)?;
+    if matches!(version, "" | "0") && kind.metadata_checks.needs_version {
+        return Err(Failure::without_version(kind, name));
     }
-    if !version.is_empty() && version != metadata::text(old, "resourceVersion") {
+    if !matches!(version, "" | "0") && version != metadata::text(old, "resourceVersion") {
         return Err(Failure::modified(kind, name));
     }
     if is_other {
         let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
-        return Err(Failure::invalid(kind, name, &[error.clone(), error]));
+        let times = if kind.metadata_checks.on_update { 2 } else { 1 };
+        return Err(Failure::invalid(kind, name, &vec![error; times]));
     }
     Ok(())
+}
+
+/// Versions are numbers.
+pub(super) fn check_version_syntax(version: &str) -> Result<(), Failure> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+    Err(Failure::untyped(why))
+}
+
+/// Who replaces an object that is not there meant another one, if it names a uid.
+pub(super) fn missing_uid(kind: &Kind, object: &Value, uid: &str) -> String {
+    let name = metadata::text(object, "name");
+    let key = storage_key(kind, metadata::text(object, "namespace"), name);
+    format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+         failed: UID in precondition: {uid}, UID in object meta: "
+    )
 }
 
 /// Who approves says so in the conditions, and changes nothing else.
@@ -207,6 +251,13 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
         return;
     };
     map.retain(|name, _| matches!(name.as_str(), "metadata" | "status"));
+    // To leave out a status that says nothing changes nothing.
+    if let (None, Some(empty)) = (
+        map.get("status"),
+        old.get("status").filter(|old| **old == json!({})),
+    ) {
+        map.insert("status".to_owned(), empty.clone());
+    }
     for (name, value) in old
         .iter()
         .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
@@ -254,6 +305,13 @@ fn keep_member(new: &mut Value, old: &Value, member: &str) {
         Some(value) => new.insert(member.to_owned(), value.clone()),
         None => new.remove(member),
     };
+}
+
+fn keep_quality(pod: &mut Value, old: &Value) {
+    let status = pod.get_mut("status").and_then(Value::as_object_mut);
+    if let (Some(status), Some(class)) = (status, old.pointer("/status/qosClass")) {
+        status.insert("qosClass".to_owned(), class.clone());
+    }
 }
 
 /// Does nothing hold a deleted object any more?

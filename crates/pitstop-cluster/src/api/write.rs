@@ -19,7 +19,7 @@ use super::{Api, Body, Call, Collected, metadata, present};
 use crate::admission::{Objects, Operation};
 use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
 use crate::patch::{self, PatchError, PatchType};
-use crate::schema::DecodeError;
+use crate::schema::{self, DecodeError};
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
 
 /// How often a name is generated before giving up.
@@ -64,6 +64,7 @@ impl Api {
             .decode(call.content_type(), &call.body)
             .map_err(from_decode)?;
         let wanted = options.accept(kind, decoded)?;
+        call.note(&wanted.warnings);
         self.create_wanted(target, call, options.dry_run, wanted).await
     }
 
@@ -131,9 +132,7 @@ impl Api {
             );
             (kind.default)(&mut object);
             self.give_priority(kind, &name, &mut object)?;
-            let mut errors = kinds::validate_metadata(kind, &object);
-            errors.extend(target.validate(&object));
-            errors.extend((kind.validate_create)(&object));
+            let errors = creation_errors(target, &object);
             if !errors.is_empty() {
                 return Err(Failure::invalid(kind, &name, &errors));
             }
@@ -149,6 +148,9 @@ impl Api {
             let object = self.as_stored(target, object).await?;
             match self.insert(kind, key, object, dry_run).await {
                 Err(WriteError::Exists) if given.is_empty() => {}
+                Err(WriteError::Exists) if !prefix.is_empty() => {
+                    return Err(Failure::no_free_name(kind, &name));
+                }
                 Err(WriteError::Exists) if self.is_going(target, &name) => {
                     return Err(Failure::still_exists(kind, &name));
                 }
@@ -243,11 +245,14 @@ impl Api {
             .decode(call.content_type(), &call.body)
             .map_err(from_decode)?;
         let Wanted { mut object, warnings } = options.accept(kind, decoded)?;
+        call.note(&warnings);
         let name = target.name.as_deref().unwrap_or_default();
-        if metadata::text(&object, "name").is_empty() {
-            return Err(Failure::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
+        let given = metadata::text(&object, "name");
+        if given.is_empty() {
+            return Err(Failure::without_name(name));
+        }
+        if given != name {
+            return Err(Failure::other_name(given, name));
         }
         if kind.is_custom() && metadata::text(&object, "resourceVersion").is_empty() {
             return Err(Failure::without_version(kind, name));
@@ -259,9 +264,32 @@ impl Api {
                 warnings: warnings.clone(),
             })
         };
+        if target.subresource.is_none() && self.is_missing(target) {
+            let uid = metadata::text(&object, "uid");
+            if !uid.is_empty() && (kind.is_made_by_update || options.dry_run) {
+                return Err(Failure::conflict(
+                    kind,
+                    name,
+                    &update::missing_uid(kind, &object, uid),
+                ));
+            }
+            if !kind.is_made_by_update {
+                return Err(Failure::not_found(kind, name));
+            }
+            update::check_version_syntax(metadata::text(&object, "resourceVersion"))?;
+            if let Some(metadata) = metadata::metadata_mut(&mut object) {
+                metadata.remove("resourceVersion");
+            }
+            let wanted = Wanted { object, warnings };
+            return self.create_wanted(target, call, options.dry_run, wanted).await;
+        }
         let writer = self.writer(target, call);
         self.modify(target, call, options.dry_run, OtherUid::Conflict, &writer, want)
             .await
+    }
+
+    fn is_missing(&self, target: &Target) -> bool {
+        self.stored(target).is_err_and(|failure| failure.is_not_found())
     }
 
     pub(super) async fn patch(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
@@ -269,6 +297,7 @@ impl Api {
             return self.apply(target, call).await;
         }
         let kind = target.kind;
+        let name = target.name.as_deref().unwrap_or_default();
         let patch_type = call.content_type().and_then(PatchType::of);
         let patch_type = patch_type.ok_or_else(Failure::unsupported_patch)?;
         if kind.is_custom() && patch_type == PatchType::Strategic {
@@ -282,6 +311,9 @@ impl Api {
         let want = |current: &Value| {
             let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
             let shown = patch::Shown::new(kind, patch_type, current, &call.body);
+            if patch_type != PatchType::Strategic && !kind.is_custom() {
+                check_patched_type(kind, name, &patched, &shown, call)?;
+            }
             let decoded = target
                 .clean(patched)
                 .map_err(|error| from_patched(error, &shown))?;
@@ -313,6 +345,7 @@ impl Api {
             } = self
                 .with_versions(target, writer.versions(), || want(&old))
                 .await?;
+            call.note(&warnings);
             warnings.extend((kind.unheeded)(&new));
             let owners = owners::take(&mut new);
             update::check_preconditions(kind, name, &new, &old, other_uid)?;
@@ -405,6 +438,21 @@ impl Api {
     }
 }
 
+/// What is wrong with a new object: by the rules of its kind, and if nothing is, by those of all kinds.
+fn creation_errors(target: &Target, object: &Value) -> Vec<FieldError> {
+    let kind = target.kind;
+    let mut errors = Vec::new();
+    if kind.metadata_checks.on_create {
+        errors.extend(kinds::validate_metadata(kind, object));
+    }
+    errors.extend(target.validate(object));
+    errors.extend((kind.validate_create)(object));
+    if errors.is_empty() {
+        errors.extend(kinds::validate_common_metadata(object));
+    }
+    errors
+}
+
 /// A new object's or version's bytes, in the form in which the kind is stored.
 pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
     let object = if present::stores_own_form(kind) {
@@ -423,10 +471,37 @@ pub(super) fn from_decode(error: DecodeError) -> Failure {
     }
 }
 
+/// What a patch made has to be of a type that is known. What has no version is nothing of which a field is known.
+fn check_patched_type(
+    kind: &Kind,
+    name: &str,
+    patched: &Value,
+    shown: &patch::Shown<'_>,
+    call: &Call,
+) -> Result<(), Failure> {
+    match schema::patched_type(kind, patched) {
+        schema::PatchedType::Right => Ok(()),
+        schema::PatchedType::Wrong(problem) => Err(Failure::invalid_patch(shown.text(), &problem)),
+        schema::PatchedType::Unversioned => {
+            let fields = patched.as_object().into_iter().flat_map(serde_json::Map::keys);
+            let unknown: Vec<String> = fields
+                .filter(|field| !matches!(field.as_str(), "apiVersion" | "kind"))
+                .map(|field| format!("unknown field \"{field}\""))
+                .collect();
+            if call.params.get("fieldValidation") != Some("Ignore") {
+                call.note(&unknown);
+            }
+            Err(Failure::without_name(name))
+        }
+    }
+}
+
 /// What a patch made is no object of its kind.
 pub(super) fn from_patched(error: DecodeError, shown: &patch::Shown<'_>) -> Failure {
     match error {
-        DecodeError::WrongType { problem, .. } => Failure::invalid_patch(shown.text(), &problem),
+        DecodeError::WrongType { problem, .. } => {
+            Failure::invalid_patch(shown.text(), &shown.problem(&problem))
+        }
         other => from_decode(other),
     }
 }

@@ -54,6 +54,14 @@ pub enum Custom {
     Message(&'static str),
 }
 
+/// A simple type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scalar {
+    Text,
+    Boolean,
+    Number,
+}
+
 /// What a value is to a merge.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum View<'a> {
@@ -93,7 +101,6 @@ impl<'a> Type<'a> {
             },
             Shape::Element(field) => match field.element {
                 Element::Message(_) => field.message().map_or(View::Whole, of_message),
-                Element::Raw => Self(Shape::Deduced).view(value),
                 _ => View::Whole,
             },
             Shape::Custom(custom) => match custom {
@@ -149,6 +156,54 @@ impl<'a> Type<'a> {
     pub(super) fn step(self, step: &str) -> Self {
         step.strip_prefix("f:")
             .map_or_else(|| self.element(), |name| self.field(name))
+    }
+
+    /// Is every value a list?
+    pub(super) fn is_list(self) -> bool {
+        match self.0 {
+            Shape::Field(field) => {
+                field.wrap == Wrap::List
+                    || (field.wrap == Wrap::One && matches!(field.element, Element::Strings(_)))
+            }
+            Shape::Element(field) => matches!(field.element, Element::Strings(_)),
+            Shape::Custom(custom) => matches!(custom, Custom::Set | Custom::Keyed(..)),
+            Shape::Message(_) | Shape::Deduced => false,
+        }
+    }
+
+    /// Is every value an object?
+    pub(super) fn is_map(self) -> bool {
+        match self.0 {
+            Shape::Field(field) if field.wrap == Wrap::Map => true,
+            Shape::Custom(Custom::Fields(..)) => true,
+            _ => self.message().is_some(),
+        }
+    }
+
+    /// May an object have a field or an entry of that name?
+    pub(super) fn has_field(self, name: &str) -> bool {
+        match (self.message(), self.0) {
+            (Some(message), _) => message.field(name).is_some(),
+            (None, Shape::Custom(Custom::Fields(fields, rest))) => {
+                rest.is_some() || fields.contains_key(name)
+            }
+            (None, _) => true,
+        }
+    }
+
+    /// What its values are, where they are of one simple type.
+    pub(super) fn scalar(self) -> Option<Scalar> {
+        let field = match self.0 {
+            Shape::Field(field) if field.wrap == Wrap::One => field,
+            Shape::Element(field) => field,
+            _ => return None,
+        };
+        match field.element {
+            Element::String | Element::Bytes => Some(Scalar::Text),
+            Element::Bool => Some(Scalar::Boolean),
+            Element::Int32 | Element::Int64 | Element::Float64 => Some(Scalar::Number),
+            _ => None,
+        }
     }
 
     /// Is this a message with a field of that name, and no map?

@@ -9,7 +9,7 @@ use super::pod_template::{default_spec, nonnegative};
 use super::workload::{
     amount, amount_problem, equals, immutable_selector, selector_errors, template_errors, wide_cells,
 };
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -46,6 +46,7 @@ pub(super) const KIND: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells,
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("DaemonSet", "daemonsets", "daemonset")
 };
 

@@ -8,7 +8,7 @@ use super::pod_template::{default_spec, nonnegative};
 use super::workload::{
     amount, amount_problem, immutable_selector, selector_errors, selector_text, template_errors, wide_cells,
 };
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -45,6 +45,7 @@ pub(super) const KIND: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells,
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("Deployment", "deployments", "deployment")
 };
 

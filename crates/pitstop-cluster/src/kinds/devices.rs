@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fields::{list, list_mut, map_mut, set_missing, text};
 use super::workload::immutable;
-use super::{Column, FieldError, FieldKey, Kind, Subresource, age};
+use super::{Column, FieldError, FieldKey, Kind, MetadataChecks, Subresource, age};
 
 const GROUP: &str = "resource.k8s.io";
 
@@ -124,6 +124,12 @@ pub(super) const RUNTIME_CLASS: Kind = Kind {
             age::age(object, now),
         ]
     },
+    metadata_checks: MetadataChecks {
+        standard_finalizers: false,
+        needs_version: true,
+        ..MetadataChecks::USUAL
+    },
+    is_made_by_update: true,
     ..Kind::plain("RuntimeClass", "runtimeclasses", "runtimeclass")
 };
 

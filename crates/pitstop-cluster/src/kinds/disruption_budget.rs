@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fields::{integer, map_mut, text};
 use super::workload::{amount_problem, label_selector_errors};
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
     group: "policy",
@@ -31,6 +31,15 @@ pub(super) const KIND: Kind = Kind {
         Column::AGE,
     ],
     cells,
+    metadata_checks: MetadataChecks {
+        on_create: false,
+        on_update: false,
+        whole_on_update: 0,
+        on_status: false,
+        standard_finalizers: false,
+        needs_version: true,
+        ..MetadataChecks::USUAL
+    },
     ..Kind::plain(
         "PodDisruptionBudget",
         "poddisruptionbudgets",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::fields::{entries, flag, integer, list, map_mut, or, set_missing, text};
 use super::pod_template::{default_spec, nonnegative, validate_template};
 use super::workload::{immutable, label_selector_errors, selector_text, wide_cells};
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 pub(super) const JOB: Kind = Kind {
     group: "batch",
@@ -46,6 +46,12 @@ pub(super) const JOB: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells: job_cells,
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
+    orphans_by_default: true,
+    orphan_warning: Some(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+         set propagationPolicy=Orphan to suppress this warning",
+    ),
     ..Kind::plain("Job", "jobs", "job")
 };
 
@@ -88,6 +94,10 @@ pub(super) const CRON_JOB: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells: cron_job_cells,
+    metadata_checks: MetadataChecks {
+        on_status: false,
+        ..MetadataChecks::CHANGE
+    },
     ..Kind::plain("CronJob", "cronjobs", "cronjob")
 };
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fields::{integer, text};
-use super::{Column, Durability, FieldError, Kind, age};
+use super::{Column, Durability, FieldError, Kind, MetadataChecks, age};
 
 pub(super) const KIND: Kind = Kind {
     group: "coordination.k8s.io",
@@ -35,5 +35,11 @@ pub(super) const KIND: Kind = Kind {
             age::age(object, now),
         ]
     },
+    metadata_checks: MetadataChecks {
+        standard_finalizers: false,
+        needs_version: true,
+        ..MetadataChecks::CHANGE
+    },
+    is_made_by_update: true,
     ..Kind::plain("Lease", "leases", "lease")
 };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::fields::{entries, flag, integer, list, list_mut, map_mut, set_missing, text};
 use super::pod_template::{default_spec, validate_template};
 use super::workload::{equals, immutable};
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 /// The highest value of a class that is not the system's own.
 const HIGHEST: i64 = 1_000_000_000;
@@ -20,13 +20,15 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
         let limits = list_mut(object, "/spec/limits").iter_mut();
         limits.for_each(default_limits_of_containers);
     },
-    columns: &[Column::NAME, Column::string("Created At")],
+    columns: &[Column::NAME, Column::CREATED_AT],
     cells: |object, _| {
         vec![
             age::name(object),
             Value::from(text(object, "/metadata/creationTimestamp")),
         ]
     },
+    metadata_checks: MetadataChecks::WHOLE,
+    is_made_by_update: true,
     ..Kind::plain("LimitRange", "limitranges", "limitrange")
 };
 
@@ -83,6 +85,7 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
             age::age(object, now),
         ]
     },
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("ResourceQuota", "resourcequotas", "resourcequota")
 };
 
@@ -126,7 +129,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
         Column::integer("Value"),
         Column::boolean("Global-Default"),
         Column::AGE,
-        Column::wide("PreemptionPolicy"),
+        Column::string("PreemptionPolicy"),
     ],
     cells: |object, now| {
         vec![
@@ -137,6 +140,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
             Value::from(text(object, "/preemptionPolicy")),
         ]
     },
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("PriorityClass", "priorityclasses", "priorityclass")
 };
 
@@ -193,6 +197,7 @@ pub(super) const AUTOSCALER: Kind = Kind {
         Column::AGE,
     ],
     cells: autoscaler_cells,
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain(
         "HorizontalPodAutoscaler",
         "horizontalpodautoscalers",
@@ -239,6 +244,7 @@ pub(super) const POD_TEMPLATE: Kind = Kind {
             Value::from(labels),
         ]
     },
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("PodTemplate", "podtemplates", "podtemplate")
 };
 

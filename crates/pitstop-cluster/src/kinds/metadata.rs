@@ -57,6 +57,22 @@ pub(super) fn validate(object: &Value, rule: NameRule) -> Vec<FieldError> {
     errors
 }
 
+/// Finalizers without a domain are those that everybody knows.
+pub(super) fn standard_finalizers(object: &Value) -> Vec<FieldError> {
+    let finalizers = list(object, "/metadata/finalizers").iter().enumerate();
+    let names = finalizers.filter_map(|(index, finalizer)| Some((index, finalizer.as_str()?)));
+    names
+        .filter(|(_, name)| {
+            let standard = ["kubernetes", keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND];
+            !name.contains('/') && !standard.contains(name)
+        })
+        .map(|(index, name)| {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            FieldError::invalid(format!("metadata.finalizers[{index}]"), name, why)
+        })
+        .collect()
+}
+
 /// A prefix may end with a dash.
 fn without_last_dash(prefix: &str) -> String {
     match prefix.strip_suffix('-') {
@@ -80,12 +96,13 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
 
 fn finalizers_and_deletion(new: &Value, old: &Value) -> Vec<FieldError> {
     if text(old, "/metadata/deletionTimestamp").is_empty() {
-        let given = text(new, "/metadata/deletionTimestamp");
-        if given.is_empty() {
-            return Vec::new();
-        }
-        let field = "metadata.deletionTimestamp";
-        return vec![FieldError::invalid(field, given, "field is immutable")];
+        let fields = ["deletionTimestamp", "deletionGracePeriodSeconds"].into_iter();
+        let given = fields.filter_map(|field| Some((field, new.pointer("/metadata")?.get(field)?)));
+        return given
+            .map(|(field, value)| {
+                FieldError::invalid(format!("metadata.{field}"), value.clone(), "field is immutable")
+            })
+            .collect();
     }
     let before = list(old, "/metadata/finalizers");
     let added: Vec<String> = list(new, "/metadata/finalizers")
@@ -269,7 +286,8 @@ fn owners(object: &Value) -> Vec<FieldError> {
     }
     let controllers: Vec<&Value> = owners.iter().filter(|owner| flag(owner, "/controller")).collect();
     if let [first, second, ..] = controllers.as_slice() {
-        let (first, second) = (text(first, "/name"), text(second, "/name"));
+        let shown = |owner: &Value| format!("{}/{}", text(owner, "/kind"), text(owner, "/name"));
+        let (first, second) = (shown(first), shown(second));
         let why = format!(
             "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
         );
@@ -282,20 +300,9 @@ fn finalizers(object: &Value) -> Vec<FieldError> {
     const FIELD: &str = "metadata.finalizers";
     let finalizers = list(object, "/metadata/finalizers");
     let mut errors = Vec::new();
-    for (index, finalizer) in finalizers.iter().filter_map(Value::as_str).enumerate() {
-        let field = format!("{FIELD}[{index}]");
-        let problems = key_problems(finalizer);
-        let standard =
-            ["kubernetes", keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND].contains(&finalizer);
-        if problems.is_empty() && !finalizer.contains('/') && !standard {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(&field, finalizer, why));
-        }
-        errors.extend(
-            problems
-                .into_iter()
-                .map(|why| FieldError::invalid(&field, finalizer, why)),
-        );
+    for finalizer in finalizers.iter().filter_map(Value::as_str) {
+        let problems = key_problems(finalizer).into_iter();
+        errors.extend(problems.map(|why| FieldError::invalid(FIELD, finalizer, why)));
     }
     if [keys::FINALIZER_ORPHAN, keys::FINALIZER_FOREGROUND]
         .iter()
@@ -381,9 +388,15 @@ mod tests {
     #[test]
     fn finalizers_are_qualified_and_not_added_while_deleting() {
         assert!(problems(&json!({"name": "a", "finalizers": ["example.com/x", "orphan"]})).is_empty());
+        let unqualified = json!({"metadata": {"name": "a", "finalizers": ["example.com/x", "x"]}});
+        let fields: Vec<String> = standard_finalizers(&unqualified)
+            .into_iter()
+            .map(|error| error.field)
+            .collect();
+        assert_eq!(fields, ["metadata.finalizers[1]"]);
         assert_eq!(
-            problems(&json!({"name": "a", "finalizers": ["x"]})),
-            ["metadata.finalizers[0]"]
+            problems(&json!({"name": "a", "finalizers": [""]})),
+            ["metadata.finalizers", "metadata.finalizers"]
         );
         let both = json!({"name": "a", "finalizers": ["orphan", "foregroundDeletion"]});
         assert_eq!(problems(&both), ["metadata.finalizers"]);

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::fields::{list, list_mut, map_mut, or, set_missing, text};
 use super::workload::{label_selector_errors, selector_text};
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 /// Names and ports beyond this many are only counted.
 const SHOWN: usize = 3;
 
 pub(super) const ENDPOINTS: Kind = Kind {
     short_names: &["ep"],
+    deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     default: |object| {
         for subset in list_mut(object, "/subsets") {
             for port in list_mut(subset, "/ports") {
@@ -29,6 +30,7 @@ pub(super) const ENDPOINTS: Kind = Kind {
             age::age(object, now),
         ]
     },
+    is_made_by_update: true,
     ..Kind::plain("Endpoints", "endpoints", "endpoints")
 };
 
@@ -76,6 +78,7 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
         Column::AGE,
     ],
     cells: slice_cells,
+    metadata_checks: MetadataChecks::WHOLE,
     ..Kind::plain("EndpointSlice", "endpointslices", "endpointslice")
 };
 
@@ -237,6 +240,7 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
         let selector = selector_text(object, "/spec/podSelector");
         vec![age::name(object), Value::from(selector), age::age(object, now)]
     },
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
     ..Kind::plain("NetworkPolicy", "networkpolicies", "networkpolicy")
 };
 

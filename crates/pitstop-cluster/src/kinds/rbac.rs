@@ -9,14 +9,7 @@ use super::{Column, FieldError, Kind, NameRule, age, metadata};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-const CREATED_AT: Column = Column {
-    name: "Created At",
-    kind: "date",
-    format: "",
-    priority: 0,
-};
-
-const ROLE_COLUMNS: &[Column] = &[Column::NAME, CREATED_AT];
+const ROLE_COLUMNS: &[Column] = &[Column::NAME, Column::CREATED_AT];
 
 const BINDING_COLUMNS: &[Column] = &[
     Column::NAME,
@@ -33,6 +26,8 @@ const fn plain(kind: &'static str, plural: &'static str, singular: &'static str)
         group: GROUP,
         stored_as: (GROUP, plural),
         name_rule: NameRule::PathSegment,
+        metadata_checks: super::MetadataChecks::TWICE,
+        is_made_by_update: true,
         ..Kind::plain(kind, plural, singular)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::fields::{integer, map_mut, set_missing};
 use super::pod_template::{default_spec, nonnegative};
 use super::workload::{immutable_selector, selector_errors, selector_text, template_errors, wide_cells};
-use super::{Column, FieldError, FieldKey, Kind, Subresource, age};
+use super::{Column, FieldError, FieldKey, Kind, MetadataChecks, Subresource, age};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -38,6 +38,7 @@ pub(super) const KIND: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells,
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("ReplicaSet", "replicasets", "replicaset")
 };
 

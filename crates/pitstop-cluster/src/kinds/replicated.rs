@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{entries, integer, list_mut, map_mut, or, set_missing};
 use super::pod_template::{default_spec, nonnegative};
 use super::workload::{equals, selector_errors, selector_text, template_errors, wide_cells};
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 /// What may change in the spec of a StatefulSet.
 const MUTABLE: [&str; 7] = [
@@ -78,6 +78,7 @@ pub(super) const STATEFUL_SET: Kind = Kind {
             images,
         ]
     },
+    metadata_checks: MetadataChecks::CHANGE,
     ..Kind::plain("StatefulSet", "statefulsets", "statefulset")
 };
 
@@ -130,6 +131,8 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
             Value::from(or(&map_text(object), "<none>")),
         ]
     },
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
+    orphans_by_default: true,
     ..Kind::plain(
         "ReplicationController",
         "replicationcontrollers",

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::fields::{entries, integer, keep, list, list_mut, map_mut, or, set_missing, text};
-use super::{Column, Creation, FieldError, Kind, NameRule, Subresource, age, metadata};
+use super::{Column, Creation, FieldError, Kind, MetadataChecks, NameRule, Subresource, age, metadata};
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
@@ -25,6 +25,11 @@ pub(super) const KIND: Kind = Kind {
             keep(new, old, &["spec"], "clusterIPs");
         }
         if text(new, "/spec/type") != "ExternalName" {
+            for field in ["ipFamilies", "ipFamilyPolicy"] {
+                if new.pointer("/spec").and_then(|spec| spec.get(field)).is_none() {
+                    keep(new, old, &["spec"], field);
+                }
+            }
             allocate_address(new);
         }
         keep_node_ports(new, old);
@@ -57,6 +62,8 @@ pub(super) const KIND: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells,
+    metadata_checks: MetadataChecks::CHANGE,
+    is_made_by_update: true,
     ..Kind::plain("Service", "services", "service")
 };
 
@@ -77,14 +84,6 @@ fn default(object: &mut Value) {
         if kind == "LoadBalancer" {
             set_missing(spec, "allocateLoadBalancerNodePorts", true);
         }
-        let is_headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
-        if is_headless && !spec.contains_key("selector") && !spec.contains_key("ipFamilies") {
-            // Whoever writes its endpoints may write some of either family.
-            set_missing(spec, "ipFamilyPolicy", "RequireDualStack");
-            set_missing(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
-        }
-        set_missing(spec, "ipFamilies", json!(["IPv4"]));
-        set_missing(spec, "ipFamilyPolicy", "SingleStack");
     }
     for port in list_mut(object, "/spec/ports") {
         let Value::Object(port) = port else { continue };
@@ -160,6 +159,7 @@ fn allocate_address(object: &mut Value) {
     if text(object, "/spec/type") == "ExternalName" {
         return;
     }
+    allocate_families(map_mut(object, &["spec"]));
     let given = text(object, "/spec/clusterIP");
     let address = if given.is_empty() {
         let name = format!(
@@ -175,6 +175,17 @@ fn allocate_address(object: &mut Value) {
     let spec: &mut Map<String, Value> = map_mut(object, &["spec"]);
     set_missing(spec, "clusterIPs", json!([address]));
     spec.insert("clusterIP".to_owned(), Value::from(address));
+}
+
+fn allocate_families(spec: &mut Map<String, Value>) {
+    let is_headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
+    if is_headless && !spec.contains_key("selector") && !spec.contains_key("ipFamilies") {
+        // Whoever writes its endpoints may write some of either family.
+        set_missing(spec, "ipFamilyPolicy", "RequireDualStack");
+        set_missing(spec, "ipFamilies", json!(["IPv4", "IPv6"]));
+    }
+    set_missing(spec, "ipFamilies", json!(["IPv4"]));
+    set_missing(spec, "ipFamilyPolicy", "SingleStack");
 }
 
 fn validate(object: &Value) -> Vec<FieldError> {

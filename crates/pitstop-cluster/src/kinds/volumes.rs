@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::fields::{flag, list, map_mut, or, set_missing, text};
 use super::workload::immutable;
-use super::{Column, FieldError, Kind, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
 
 /// Annotation of the class that claims without one get.
 const DEFAULT_CLASS: &str = "/metadata/annotations/storageclass.kubernetes.io~1is-default-class";
@@ -46,6 +46,7 @@ pub(super) const VOLUME: Kind = Kind {
         Column::wide("VolumeMode"),
     ],
     cells: volume_cells,
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
     ..Kind::plain("PersistentVolume", "persistentvolumes", "persistentvolume")
 };
 
@@ -81,6 +82,7 @@ pub(super) const CLAIM: Kind = Kind {
         Column::wide("VolumeMode"),
     ],
     cells: claim_cells,
+    metadata_checks: MetadataChecks::TWICE,
     ..Kind::plain(
         "PersistentVolumeClaim",
         "persistentvolumeclaims",
@@ -140,6 +142,7 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
             age::age(object, now),
         ]
     },
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
     ..Kind::plain("StorageClass", "storageclasses", "storageclass")
 };
 

@@ -1,6 +1,6 @@
 //! What kinds that make pods from a template share: selectors, templates, amounts, cells.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::fields::{entries, list, or, text};
 use super::pod_template::validate_template;
@@ -11,8 +11,18 @@ const SELECTOR_OPERATORS: &[&str] = &["DoesNotExist", "Exists", "In", "NotIn"];
 /// What is wrong with `spec.selector`: it has to be there, to ask for something, and to select the template's pods.
 /// An empty one is called invalid for `owner`.
 pub(super) fn selector_errors(object: &Value, owner: &str) -> Vec<FieldError> {
+    let mismatch = |labels| {
+        let why = "`selector` does not match template `labels`";
+        FieldError::invalid("spec.template.metadata.labels", labels, why)
+    };
     let Some(selector) = object.pointer("/spec/selector") else {
-        return vec![FieldError::required("spec.selector", "")];
+        let labels = object.pointer("/spec/template/metadata/labels").cloned();
+        // None selects nothing, which no labels match.
+        let mut errors = vec![mismatch(labels.unwrap_or_default())];
+        if owner != "daemonset" {
+            errors.insert(0, FieldError::required("spec.selector", ""));
+        }
+        return errors;
     };
     let mut errors = label_selector_errors(selector, "spec.selector");
     let expressions = list(selector, "/matchExpressions");
@@ -20,11 +30,10 @@ pub(super) fn selector_errors(object: &Value, owner: &str) -> Vec<FieldError> {
     let labels = object
         .pointer("/spec/template/metadata/labels")
         .cloned()
-        .unwrap_or_else(|| json!({}));
+        .unwrap_or_default();
     let empty = entries(selector, "/matchLabels").next().is_none() && expressions.is_empty();
     if well_formed && !empty && !selects(selector, &labels) {
-        let why = "`selector` does not match template `labels`";
-        errors.push(FieldError::invalid("spec.template.metadata.labels", labels, why));
+        errors.push(mismatch(labels));
     }
     if empty {
         let why = format!("empty selector is invalid for {owner}");

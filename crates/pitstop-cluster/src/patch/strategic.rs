@@ -43,9 +43,10 @@ impl Directive {
             None | Some(Some("merge")) => Ok(Self::Merge),
             Some(Some("replace")) => Ok(Self::Replace),
             Some(Some("delete")) => Ok(Self::Delete),
-            Some(_) => Err(bad(format!(
-                "unknown patch type {} (accepted: replace, delete, merge)",
-                patch.get(DIRECTIVE).unwrap_or(&Value::Null)
+            Some(_) => Err(PatchError::Untyped(format!(
+                "unknown patch type: {} in map: {}",
+                go_text::printed(patch.get(DIRECTIVE).unwrap_or(&Value::Null)),
+                go_text::printed(&Value::Object(patch.clone()))
             ))),
         }
     }

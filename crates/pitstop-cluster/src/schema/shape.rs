@@ -198,6 +198,7 @@ impl Shaper {
             (Element::Time, Value::String(text)) => time::seconds(text).map(Value::from),
             (Element::MicroTime, Value::String(text)) => time::micros(text).map(Value::from),
             (Element::Bytes, Value::String(text)) => base64_text(text).map(Value::from),
+            (Element::Time | Element::MicroTime, other) => Err(self.mismatch(&number_text(other), "string")),
             (_, other) => Err(self.mismatch(&number_text(other), &field.go_element())),
         }
     }

@@ -158,6 +158,7 @@ mod tests {
     fn answer(code: u16, body: Value) -> Answer {
         Answer {
             request: "0 GET x".to_owned(),
+            prefix: None,
             code,
             content_type: "application/json".to_owned(),
             warnings: Vec::new(),

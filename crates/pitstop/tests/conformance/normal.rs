@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::play::Answer;
 
 /// Every rule beyond uid, time and the order of resourceVersions.
-pub(crate) const RULES: [&str; 4] = [
+pub(crate) const RULES: [&str; 7] = [
     "resourceVersions of lists count the writes of others: only that they are there is compared",
     "continue tokens are opaque: only that they are there is compared",
     "suffixes of generated names are random: their place and length are compared",
-    "managed fields are compared by the sequences of server-side apply alone",
+    "managed fields of Leases and Events are not compared: who writes them all the time is not recorded",
+    "objects that messages show are not compared where they are internal types of Go, nor the order of their fields",
+    "the warning that no controller acts on a kind is left out: the embedded server gives it on purpose",
+    "warnings about fields of what has just gone are left out: a real server may read it once more from its cache",
 ];
+
+/// What the embedded server says of kinds that it only stores.
+const ONLY_STORED: &str = "stored, but no controller acts on it";
 
 /// What has been seen on one side, in one sequence.
 #[derive(Default)]
@@ -28,6 +34,7 @@ pub(crate) fn normalise(answers: &mut [Answer]) {
     let mut seen = Seen::default();
     for answer in &*answers {
         seen.look(&answer.body);
+        seen.look_at_refusal(answer);
     }
     let ranks: BTreeMap<String, usize> = seen
         .versions
@@ -36,7 +43,13 @@ pub(crate) fn normalise(answers: &mut [Answer]) {
         .map(|(rank, version)| (version.to_string(), rank + 1))
         .collect();
     for answer in answers {
-        let managed = answer.request.contains("fieldManager");
+        let managed = !["/leases", "/events"]
+            .iter()
+            .any(|kind| answer.request.contains(kind));
+        let is_gone = answer.code == 404;
+        answer.warnings.retain(|warning| {
+            !(warning.contains(ONLY_STORED) || is_gone && warning.contains("unknown field"))
+        });
         seen.replace(&mut answer.body, &ranks, managed);
     }
 }
@@ -50,11 +63,12 @@ impl Seen {
                 if let (Some(_), Some(version)) = (text("uid"), text("resourceVersion")) {
                     self.versions.extend(version.parse::<u64>());
                 }
-                if let (Some(prefix), Some(name)) = (text("generateName"), text("name")) {
+                if let (Some(prefix), Some(name)) = (text("generateName"), text("name"))
+                    && is_generated(name, prefix)
+                {
                     let suffix = "x".repeat(name.len().saturating_sub(prefix.len()));
                     self.names.insert(name.to_owned(), format!("{prefix}{suffix}"));
                 }
-                self.look_at_refusal(fields);
                 fields.values().for_each(|field| self.look(field));
             }
             Value::String(text) => {
@@ -69,18 +83,12 @@ impl Seen {
     }
 
     /// The name that was made for an object that was then refused is in the message only.
-    fn look_at_refusal(&mut self, status: &Map<String, Value>) {
-        const SUFFIX: usize = 5;
-        let name = status.get("details").and_then(|details| details.get("name"));
-        let causes = status.get("details").and_then(|details| details.get("causes"));
-        let causes = causes.and_then(Value::as_array).into_iter().flatten();
-        let was_made = causes
-            .filter_map(|cause| cause.get("field"))
-            .any(|field| field == "metadata.generateName");
-        if let (Some(name), true) = (name.and_then(Value::as_str), was_made) {
-            let prefix = name.get(..name.len().saturating_sub(SUFFIX)).unwrap_or_default();
-            self.names
-                .insert(name.to_owned(), format!("{prefix}{}", "x".repeat(SUFFIX)));
+    fn look_at_refusal(&mut self, answer: &Answer) {
+        let name = answer.body.pointer("/details/name").and_then(Value::as_str);
+        if let (Some(prefix), Some(name)) = (&answer.prefix, name)
+            && is_generated(name, prefix)
+        {
+            self.names.insert(name.to_owned(), format!("{prefix}xxxxx"));
         }
     }
 
@@ -106,8 +114,16 @@ impl Seen {
                 {
                     "a token".clone_into(token);
                 }
+                if fields.keys().any(|name| !uids(name).is_empty()) {
+                    let named = std::mem::take(fields).into_iter();
+                    fields.extend(named.map(|(name, value)| (self.text(&name, ranks), value)));
+                }
                 for field in fields.values_mut() {
                     self.replace(field, ranks, managed);
+                }
+                // They are sorted by time.
+                if let Some(Value::Array(entries)) = fields.get_mut("managedFields") {
+                    entries.sort_by_key(without_time);
                 }
             }
             Value::String(text) => *text = self.text(text, ranks),
@@ -127,7 +143,7 @@ impl Seen {
         if is_age(text) {
             return "an age".to_owned();
         }
-        let mut text = text.to_owned();
+        let mut text = without_listings(text);
         for (order, uid) in self.uids.iter().enumerate() {
             text = text.replace(uid, &format!("uid {}", order + 1));
         }
@@ -139,6 +155,12 @@ impl Seen {
         text = in_json(&text, "resourceVersion", |version| {
             ranks.get(version).map(|rank| format!("version {rank}"))
         });
+        for (version, rank) in ranks {
+            text = text.replace(
+                &format!("resourceVersion:{version}]"),
+                &format!("resourceVersion:version {rank}]"),
+            );
+        }
         let is_about_versions = ["resource version", "ResourceVersion"]
             .iter()
             .any(|word| text.contains(word));
@@ -157,6 +179,62 @@ impl Seen {
             })
             .collect();
         words.join(" ")
+    }
+}
+
+/// Has a name been made of a prefix?
+fn is_generated(name: &str, prefix: &str) -> bool {
+    const SUFFIX: usize = 5;
+    let suffix = name.get(name.len().saturating_sub(SUFFIX)..).unwrap_or_default();
+    let begins = name.len() > SUFFIX && prefix.starts_with(&name[..name.len() - SUFFIX]);
+    begins
+        && suffix
+            .bytes()
+            .all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte))
+}
+
+/// A message without the objects that it shows as internal types of Go.
+fn without_listings(text: &str) -> String {
+    let text = text.split("\n@@ ").next().unwrap_or_default();
+    let mut kept = text.to_owned();
+    for (start, end) in [(" value: {", "}: "), (" value: [{", "}]: ")] {
+        let mut parts = kept.split(start);
+        let mut shorter = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            shorter += " value: an object: ";
+            shorter += part.split_once(end).map_or(part, |(_, rest)| rest);
+        }
+        kept = shorter;
+    }
+    sorted(kept)
+}
+
+/// An owner of fields, but for when it wrote.
+fn without_time(entry: &Value) -> String {
+    let mut entry = entry.clone();
+    if let Some(entry) = entry.as_object_mut() {
+        entry.remove("time");
+    }
+    entry.to_string()
+}
+
+/// A message with the fields of the object that a patch has made in the order of their names.
+fn sorted(text: String) -> String {
+    const SHOWN: &str = "Invalid value: \"{";
+    let Some(at) = text.find(SHOWN) else { return text };
+    let (before, shown) = text.split_at(at + SHOWN.len() - 2);
+    let mut quoted = serde_json::Deserializer::from_str(shown).into_iter::<String>();
+    let object = quoted.next().and_then(Result::ok);
+    let object = object.and_then(|object| serde_json::from_str::<Value>(&object).ok());
+    let after = shown.get(quoted.byte_offset()..).unwrap_or_default();
+    match object {
+        Some(mut object) => {
+            if let Some(Value::Array(entries)) = object.pointer_mut("/metadata/managedFields") {
+                entries.sort_by_key(without_time);
+            }
+            format!("{before}{}{after}", Value::from(object.to_string()))
+        }
+        None => text,
     }
 }
 

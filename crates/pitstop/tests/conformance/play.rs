@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::sequence::{Sequence, Step};
 
 /// An answer takes no longer, on a busy machine.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long controllers may take, and how often we look.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: usize = 100;
@@ -25,6 +25,8 @@ const LOOKS: usize = 100;
 pub(crate) struct Answer {
     /// Number, method and path of the request, as the sequence has it.
     pub(crate) request: String,
+    /// What names were to be made of.
+    pub(crate) prefix: Option<String>,
     pub(crate) code: u16,
     pub(crate) content_type: String,
     pub(crate) warnings: Vec<String>,
@@ -36,6 +38,8 @@ pub(crate) struct Answer {
 pub(crate) struct Side {
     client: Client,
     lie: Option<fn(&mut Answer)>,
+    /// Does nobody else make the service account of a namespace?
+    makes_accounts: bool,
     /// Kept running.
     _cluster: Option<Cluster>,
 }
@@ -45,6 +49,7 @@ impl Side {
         Self {
             client,
             lie: None,
+            makes_accounts: false,
             _cluster: None,
         }
     }
@@ -61,6 +66,14 @@ impl Side {
     pub(crate) fn that_lies(self, lie: fn(&mut Answer)) -> Self {
         Self {
             lie: Some(lie),
+            ..self
+        }
+    }
+
+    /// A side without controllers.
+    pub(crate) fn that_makes_accounts(self) -> Self {
+        Self {
+            makes_accounts: true,
             ..self
         }
     }
@@ -99,12 +112,19 @@ impl Side {
 
     /// With its service account, which pods need.
     async fn make_namespace(&self, name: &str) {
-        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let request = Request::post("/api/v1/namespaces").header("content-type", "application/json");
-        let answer = self
-            .send(request.body(body.to_string().into_bytes()).unwrap())
-            .await;
-        assert_eq!(answer.status(), 201, "{name}");
+        let create = async |path: &str, body: Value| {
+            let request = Request::post(path).header("content-type", "application/json");
+            let answer = self
+                .send(request.body(body.to_string().into_bytes()).unwrap())
+                .await;
+            assert_eq!(answer.status(), 201, "{name}");
+        };
+        create("/api/v1/namespaces", json!({"metadata": {"name": name}})).await;
+        if self.makes_accounts {
+            let path = format!("/api/v1/namespaces/{name}/serviceaccounts");
+            create(&path, json!({"metadata": {"name": "default"}})).await;
+            return;
+        }
         for _ in 0..LOOKS {
             let path = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
             if self
@@ -121,8 +141,16 @@ impl Side {
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Response<Body> {
-        let sent = self.client.send(request.map(Body::from));
-        timeout(ANSWER_WITHIN, sent).await.unwrap().unwrap()
+        let (head, body) = request.into_parts();
+        let once = async || {
+            let request = Request::from_parts(head.clone(), Body::from(body.clone()));
+            timeout(ANSWER_WITHIN, self.client.send(request)).await.unwrap()
+        };
+        match once().await {
+            Ok(answer) => answer,
+            // The server has closed the connection just before.
+            Err(_) => once().await.unwrap(),
+        }
     }
 
     async fn answer(&self, step: &Step, kept: &BTreeMap<&str, String>) -> Answer {
@@ -156,12 +184,18 @@ impl Side {
         };
         Answer {
             request: String::new(),
+            prefix: prefix_of(&step.body).map(|prefix| fill(&prefix, kept)),
             code: head.status.as_u16(),
             content_type: all(&head.headers, "content-type").join(", "),
             warnings: all(&head.headers, "warning"),
             body,
         }
     }
+}
+
+fn prefix_of(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    Some(body.pointer("/metadata/generateName")?.as_str()?.to_owned())
 }
 
 fn all(headers: &HeaderMap, name: &str) -> Vec<String> {

@@ -34,10 +34,12 @@ pub(crate) enum Class {
     GenerateName,
     DryRun,
     WrongInput,
+    /// Made by the generator.
+    Random,
 }
 
 impl Class {
-    /// As it is printed and as `PENDING` names it.
+    /// As it is printed.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -60,6 +62,7 @@ impl Class {
             Self::GenerateName => "generate-name",
             Self::DryRun => "dry-run",
             Self::WrongInput => "wrong-input",
+            Self::Random => "random",
         }
     }
 }
@@ -67,7 +70,7 @@ impl Class {
 /// Requests that belong together, in order, in a namespace of their own.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) class: Class,
     pub(crate) steps: Vec<Step>,
 }
@@ -89,9 +92,9 @@ pub(crate) struct Step {
 }
 
 /// An empty sequence.
-pub(crate) fn seq(name: &'static str, class: Class) -> Sequence {
+pub(crate) fn seq(name: &str, class: Class) -> Sequence {
     Sequence {
-        name,
+        name: name.to_owned(),
         class,
         steps: Vec::new(),
     }

@@ -235,6 +235,17 @@ impl ControlPlane {
         }
     }
 
+    /// Ends the controller manager and the scheduler: from then on nobody writes but the clients of a test.
+    #[allow(dead_code, reason = "the differential suite alone does")]
+    pub(crate) fn stop_managers(&mut self) {
+        for program in [self.controller_manager.take(), self.scheduler.take()]
+            .into_iter()
+            .flatten()
+        {
+            program.kill();
+        }
+    }
+
     /// Where the API server listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.api_port).into()

@@ -104,7 +104,7 @@ fn wrong_daemon_sets_are_refused_in_upstreams_words() {
         ),
         (
             |object| drop(object["spec"].as_object_mut().unwrap().remove("selector")),
-            "spec.selector: Required value",
+            r#"spec.template.metadata.labels: Invalid value: {"app":"x"}: `selector` does not match template `labels`"#,
         ),
         (
             |object| object["spec"]["template"]["spec"]["restartPolicy"] = json!("Never"),
