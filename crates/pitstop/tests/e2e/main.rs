@@ -29,5 +29,6 @@ mod reasons;
 mod rolling;
 mod skewed;
 mod up;
+mod verbs;
 mod workloads;
 mod world;

@@ -294,6 +294,11 @@ impl World {
             .expect_success("kubectl", arguments)
     }
 
+    /// The same with another kubectl.
+    pub(crate) fn with_kubectl(self, kubectl: PathBuf) -> Self {
+        Self { kubectl, ..self }
+    }
+
     /// The minor version of kubectl.
     pub(crate) async fn kubectl_minor(&self) -> u32 {
         let said = self.kubectl(&["version", "--client", "-o", "json"]).await;
