@@ -86,6 +86,8 @@ pub const SIM_NOT_READY: &str = "sim.pitstop.io/not-ready";
 pub const SIM_FAIL_READY: &str = "sim.pitstop.io/fail-ready";
 /// Annotation of a Service: `host:port` where webhooks that are called through it listen. embedded-cluster.md 13.
 pub const SIM_ADDRESS: &str = "sim.pitstop.io/address";
+/// Provisioner of the volumes that the embedded cluster makes for claims without a class.
+pub const SIM_PROVISIONER: &str = "pitstop.io/simulated";
 /// Simulated nodes: annotation prefix of everything a person can make a simulated node do.
 pub const SIM_PREFIX: &str = "sim.pitstop.io/";
 /// Annotation watch bookmarks carry at the end of the initial list.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
+use pitstop_api::keys;
 use pitstop_api::view::{MetaWire, Uid};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -27,8 +28,6 @@ use crate::informer::{self, Change, Object};
 
 /// Event source of the binder.
 const SOURCE: &str = "persistentvolume-controller";
-/// Who makes the volumes of claims that name no class.
-const PROVISIONER: &str = "pitstop.io/simulated";
 /// The provisioner of classes whose volumes somebody makes by hand.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 /// What holds a claim that pods use, and a volume that a claim uses. The server puts them on.
@@ -458,7 +457,7 @@ fn bind(claim: &Claim, volume: &Volume) -> Vec<Write> {
 /// Makes the volume that a claim asks for.
 fn make(claim: &Claim, class: Option<&Class>, node: Option<&str>) -> Write {
     let meta = &claim.metadata;
-    let provisioner = class.map_or(PROVISIONER, |class| &class.provisioner);
+    let provisioner = class.map_or(keys::SIM_PROVISIONER, |class| &class.provisioner);
     let reclaim = class.map_or("Delete", |class| &class.reclaim_policy);
     let mut volume = json!({
         "apiVersion": "v1", "kind": "PersistentVolume",
