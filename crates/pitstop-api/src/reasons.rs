@@ -39,3 +39,13 @@ pub const NOT_ALLOWED: &str = "NotAllowed";
 pub const READY: &str = "Ready";
 /// Pod condition: OTA, a newer revision waits.
 pub const POD_NEED_UPGRADE: &str = "PodNeedUpgrade";
+/// Pod condition: OTA, the images of the revision that waits are on the node.
+pub const POD_IMAGE_READY: &str = "PodImageReady";
+/// Pod condition: OTA, the owner of the node has asked for the upgrade through a hub that may not delete pods.
+pub const UPGRADE_REQUESTED: &str = "pitstop.io/UpgradeRequested";
+/// Why an image is ready: it was pulled.
+pub const PULL_IMAGE_SUCCESS: &str = "PullImageSuccess";
+/// Why an image is not ready: it could not be pulled.
+pub const PULL_IMAGE_FAIL: &str = "PullImageFail";
+/// Why an image is not ready: it is being pulled.
+pub const WAIT_PULL_IMAGE: &str = "WaitPullImage";

@@ -6,11 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
 pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
 pub use revision::RevisionView;
 
+mod condition;
 mod daemonset;
 mod meta;
 mod node;

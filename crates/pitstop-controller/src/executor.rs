@@ -142,18 +142,25 @@ impl Executor {
             .plan
             .actions
             .iter()
-            .partition(|action| matches!(action, Action::CreatePod { .. } | Action::DeletePod { .. }));
+            .partition(|action| is_independent(action));
         // A revision goes only when no pod carries its label any more.
         preparations.sort_by_key(|action| matches!(action, Action::DeleteRevision { .. }));
         let mut outcome = self.prepare(work, &preparations).await;
         if outcome.is_ok() {
-            let (creates, deletes): (Vec<&Action>, Vec<&Action>) = pods
+            let (creates, others): (Vec<&Action>, Vec<&Action>) = pods
                 .into_iter()
                 .partition(|action| matches!(action, Action::CreatePod { .. }));
-            let (creating, deleting) =
-                futures::join!(self.create_pods(work, &creates), self.delete_pods(work, &deletes));
+            let (conditions, deletes): (Vec<&Action>, Vec<&Action>) = others
+                .into_iter()
+                .partition(|action| matches!(action, Action::SetPodCondition { .. }));
+            let (creating, deleting, setting) = futures::join!(
+                self.create_pods(work, &creates),
+                self.delete_pods(work, &deletes),
+                self.set_pod_conditions(work, &conditions),
+            );
             outcome.merge(creating);
             outcome.merge(deleting);
+            outcome.merge(setting);
         }
         outcome.merge(self.write_status(work).await);
         outcome.merge(self.settle_overdue(work).await);
@@ -203,7 +210,9 @@ impl Executor {
             Action::RelabelPod { name, uid, hash } => {
                 ("relabel_pod", self.relabel_pod(work, name, *uid, hash).await)
             }
-            Action::CreatePod { .. } | Action::DeletePod { .. } => return Ok(()),
+            Action::CreatePod { .. } | Action::DeletePod { .. } | Action::SetPodCondition { .. } => {
+                return Ok(());
+            }
         };
         self.count(work, kind, &result);
         result
@@ -238,6 +247,14 @@ async fn side_by_side<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Ou
     // Collected first: a stream of a borrowing closure is not general enough for the compiler.
     let requests: Vec<F> = requests.collect();
     stream::iter(requests).buffered(CONCURRENCY).collect().await
+}
+
+/// Does it depend on nothing but preparations, and nothing on it?
+fn is_independent(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::CreatePod { .. } | Action::DeletePod { .. } | Action::SetPodCondition { .. }
+    )
 }
 
 fn is_about_pods(action: &Action) -> bool {

@@ -1,4 +1,4 @@
-//! DaemonSets: the native rolling update, OnDelete, and AdvancedRollingUpdate.
+//! DaemonSets: the native rolling update, OnDelete, AdvancedRollingUpdate and OTA.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ mod board;
 pub mod eligibility;
 mod explain;
 pub mod native;
+mod ota;
 mod pod;
 pub mod strategy;
 
@@ -57,7 +58,10 @@ fn owned_pods<'s, 'a: 's>(snapshot: &'s Snapshot<'a>) -> impl Iterator<Item = &'
 /// that came back meanwhile serves somebody. Upholds S1 and S7; source: daemonset.md C5.6.
 fn delete(pod: &PodView, why: DeleteReason) -> Action {
     let must_be_unchanged = match why {
-        DeleteReason::Outdated | DeleteReason::OutdatedAndUnavailable | DeleteReason::Surged => true,
+        DeleteReason::Outdated
+        | DeleteReason::OutdatedAndUnavailable
+        | DeleteReason::Requested
+        | DeleteReason::Surged => true,
         DeleteReason::Duplicate
         | DeleteReason::NodeNotEligible
         | DeleteReason::NodeGone

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitstop_api::view::{DaemonSetStatus, NodeSlot, Uid};
+use pitstop_api::view::{DaemonSetStatus, NodeSlot, PodCondition, Uid};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,6 +95,17 @@ pub enum Action {
         /// The label's value.
         hash: Arc<str>,
     },
+    /// Set one condition in the status of a pod, and leave the others alone.
+    SetPodCondition {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// `type` of the condition.
+        kind: &'static str,
+        /// What it says.
+        condition: PodCondition,
+    },
     /// Create the pod of a node.
     CreatePod {
         /// The node.
@@ -146,6 +157,8 @@ pub enum DeleteReason {
     Outdated,
     /// It is at an old revision and unavailable anyway.
     OutdatedAndUnavailable,
+    /// The owner of its node asked for the target revision.
+    Requested,
     /// A surged pod has taken over.
     Surged,
     /// Another pod of the workload is on its node already.
@@ -166,6 +179,7 @@ impl DeleteReason {
         match self {
             Self::Outdated => "Outdated",
             Self::OutdatedAndUnavailable => "OutdatedAndUnavailable",
+            Self::Requested => "Requested",
             Self::Surged => "Surged",
             Self::Duplicate => "Duplicate",
             Self::NodeNotEligible => "NodeNotEligible",

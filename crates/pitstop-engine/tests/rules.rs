@@ -13,6 +13,8 @@ mod cluster;
 mod history;
 #[path = "rules/native.rs"]
 mod native;
+#[path = "rules/ota.rs"]
+mod ota;
 #[path = "rules/properties.rs"]
 mod properties;
 #[path = "rules/reasons.rs"]

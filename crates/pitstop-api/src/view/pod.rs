@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::condition::{PodCondition, UpgradeConditions};
 use super::meta::{ControllerRef, MetaWire, Uid, ViewError};
 use super::{NodeNames, NodeSlot};
 use crate::keys;
@@ -42,6 +43,8 @@ pub struct PodView {
     pub images: Arc<[Arc<str>]>,
     /// Why a container waits or ended, of the first container that does not run: `ImagePullBackOff` and the like.
     pub trouble: Option<Arc<str>>,
+    /// Conditions about its upgrade; `None` when it has none.
+    pub upgrade: Option<Arc<UpgradeConditions>>,
 }
 
 /// Condition `Ready` of a pod or node.
@@ -83,6 +86,22 @@ impl PodView {
     /// Is condition `Ready` True?
     pub fn is_ready(&self) -> bool {
         self.ready.is_some_and(|ready| ready.is_true)
+    }
+
+    /// Condition `PodNeedUpgrade`.
+    pub fn need_upgrade(&self) -> Option<&PodCondition> {
+        self.upgrade.as_ref()?.need_upgrade.as_ref()
+    }
+
+    /// Condition `PodImageReady`.
+    pub fn image_ready(&self) -> Option<&PodCondition> {
+        self.upgrade.as_ref()?.image_ready.as_ref()
+    }
+
+    /// The revision that the owner of its node asked for, through a hub that may not delete pods. Source: hub.md B4.
+    pub fn requested_revision(&self) -> Option<&str> {
+        let requested = self.upgrade.as_ref()?.upgrade_requested.as_ref()?;
+        requested.is_true().then(|| requested.revision())
     }
 
     /// The revision in its label.
@@ -153,6 +172,12 @@ pub struct ConditionWire {
     pub kind: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
+    /// CamelCase word for why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Text for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// When the status changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Timestamp>,
@@ -245,6 +270,7 @@ impl PodWire {
                 .map(|c| Arc::from(c.image.as_str()))
                 .collect(),
             trouble,
+            upgrade: UpgradeConditions::among(&self.status.conditions).map(Arc::new),
             namespace: self.metadata.namespace.into(),
             name: self.metadata.name.into(),
             labels: Arc::new(self.metadata.labels),

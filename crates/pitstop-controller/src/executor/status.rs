@@ -1,9 +1,10 @@
-//! Writing `status`, only when it differs and only our fields.
+//! Writing `status`, only when it differs and only our fields: of workloads, and single conditions of pods.
 
-use pitstop_api::view::DaemonSetStatus;
+use pitstop_api::view::{DaemonSetStatus, PodCondition, Uid};
+use pitstop_engine::Action;
 use serde_json::{Value, json};
 
-use super::{Executor, Outcome, Work};
+use super::{Executor, Outcome, Work, side_by_side};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 
 impl Executor {
@@ -31,6 +32,47 @@ impl Executor {
         outcome
     }
 
+    /// All side by side: one failure does not hide the others. Source: daemonset.md C8.
+    pub(super) async fn set_pod_conditions(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let mut outcome = Outcome::default();
+        let requests = actions.iter().map(|action| self.set_pod_condition(work, action));
+        for result in side_by_side(requests).await {
+            self.count(work, "pod_condition", &result);
+            outcome.add(result);
+        }
+        outcome
+    }
+
+    async fn set_pod_condition(&self, work: &Work, action: &Action) -> Result<(), CallError> {
+        let Action::SetPodCondition {
+            name,
+            uid,
+            kind,
+            condition,
+        } = action
+        else {
+            return Ok(());
+        };
+        let call = Call::object(
+            Verb::StrategicPatch,
+            Resource::Pods,
+            Some(&work.daemonset.namespace),
+            name,
+        )
+        .status()
+        .with_query("fieldManager", FIELD_MANAGER)
+        .with_body(condition_patch(*uid, kind, condition));
+        match self.api.send(call).await {
+            Ok(answer) => {
+                self.stores.written(Resource::Pods, &answer);
+                Ok(())
+            }
+            // It is gone, and its successor gets a condition of its own.
+            Err(CallError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn patch_status(&self, work: &Work, body: Value) -> Result<(), CallError> {
         let daemonset = &work.daemonset;
         let call = Call::object(
@@ -46,6 +88,23 @@ impl Executor {
         self.stores.written(Resource::DaemonSets, &answer);
         Ok(())
     }
+}
+
+/// A strategic patch that sets one condition of a pod, and no pod but this one. Conditions are merged by type, so those
+/// that a kubelet or a hub writes meanwhile stay as they are.
+fn condition_patch(uid: Uid, kind: &str, condition: &PodCondition) -> Value {
+    let or_none = |text: &str| (!text.is_empty()).then(|| json!(text));
+    json!({
+        "metadata": { "uid": uid.to_string() },
+        "status": { "conditions": [{
+            "type": kind,
+            "status": condition.status.as_str(),
+            "reason": or_none(&condition.reason),
+            "message": or_none(&condition.message),
+            "lastProbeTime": null,
+            "lastTransitionTime": condition.since,
+        }] },
+    })
 }
 
 /// A merge patch of the status. What the API leaves out when it is zero has to be removed by name.

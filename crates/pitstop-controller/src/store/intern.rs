@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::PodView;
+use pitstop_api::view::{PodView, UpgradeConditions};
 
 /// Shared values, forgotten some time after their last user.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub(super) struct Interner {
     labels: Shared<Labels>,
     images: Shared<[Arc<str>]>,
     strings: Shared<str>,
+    upgrades: Shared<UpgradeConditions>,
 }
 
 impl Interner {
@@ -37,6 +38,9 @@ impl Interner {
         self.images.share(&mut pod.images);
         if let Some(trouble) = &mut pod.trouble {
             self.strings.share(trouble);
+        }
+        if let Some(upgrade) = &mut pod.upgrade {
+            self.upgrades.share(upgrade);
         }
     }
 

@@ -18,7 +18,7 @@ use pitstop_api::{keys, reasons};
 use super::board::{Board, Row};
 use super::eligibility::Eligibility;
 use super::strategy::{self, Model};
-use super::{BURST, add, count, delete, earlier, until};
+use super::{BURST, add, count, delete, earlier, ota, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
 use crate::plan::{DeleteReason, Event, Plan, Progress, Reason};
@@ -281,11 +281,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         };
         plan.events.extend(self.progress_event(&plan.progress, &outcome));
         plan.waiting = self.explain(&outcome);
-        plan.actions = outcome
-            .deletes
-            .iter()
-            .map(|(row, why)| delete(row.pod, *why))
-            .collect();
+        if self.model != Model::Invalid {
+            let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
+            plan.actions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
+        }
+        let deletes = outcome.deletes.iter();
+        plan.actions
+            .extend(deletes.map(|(row, why)| delete(row.pod, *why)));
         let now = self.snapshot.now;
         let wake_at = earlier(wake_at, outcome.is_cut_short.then_some(now));
         plan.requeue_after = wake_at.map(|at| until(now, at));
@@ -317,18 +319,32 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let invalid = |field| Reason::Invalid {
             field: Cow::Borrowed(field),
         };
-        let daemonset = self.snapshot.daemonset;
         match self.model {
             Model::Ota => Some(Reason::WaitingForOwner),
             Model::Invalid => Some(invalid(keys::OPENYURT_UPDATE_STRATEGY)),
             Model::AdvancedRollingUpdate | Model::Native if !is_budget_known => {
                 Some(invalid(keys::OPENYURT_MAX_UNAVAILABLE))
             }
-            // Before that the other controller might recreate the old template. Source: daemonset.md C3.5.
             Model::AdvancedRollingUpdate | Model::Native => {
-                (daemonset.status.observed_generation < daemonset.generation).then_some(Reason::NotObserved)
+                (!self.is_observed()).then_some(Reason::NotObserved)
             }
         }
+    }
+
+    /// Has the DaemonSet's own controller seen the current spec? Before that it might recreate the old template.
+    /// Source: daemonset.md C3.5.
+    fn is_observed(&self) -> bool {
+        let daemonset = self.snapshot.daemonset;
+        daemonset.status.observed_generation >= daemonset.generation
+    }
+
+    /// The pods whose owners asked for the target. Source: hub.md B4.
+    fn requested(&self) -> Vec<(Row<'s>, DeleteReason)> {
+        let rows = self.spots.iter().flat_map(|spot| self.board.on(spot.slot));
+        rows.filter(|row| !row.is_terminating && !row.is_new)
+            .filter(|row| ota::is_requested(row.pod, &self.current.target))
+            .map(|row| (*row, DeleteReason::Requested))
+            .collect()
     }
 
     /// The pods that go now. Source: daemonset.md C5.5.
@@ -338,6 +354,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let mut used = tally.unavailable.saturating_add(n_settling);
         let blocked = self.what_blocks(budget.is_some());
         let mut deletes = Vec::new();
+        if self.model == Model::Ota && self.is_observed() {
+            deletes = self.requested();
+        }
         if blocked.is_none() {
             let room = budget::room(limit, tally.unavailable, n_settling);
             tally.candidates.truncate(room.available);

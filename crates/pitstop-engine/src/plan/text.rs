@@ -135,6 +135,15 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
             Action::Adopt { object, name, .. } => format!("adopt {object:?} {name}").to_lowercase(),
             Action::Release { object, name, .. } => format!("release {object:?} {name}").to_lowercase(),
             Action::RelabelPod { name, hash, .. } => format!("label pod {name} with {hash}"),
+            Action::SetPodCondition {
+                name,
+                kind,
+                condition,
+                ..
+            } => {
+                let (status, message) = (condition.status.as_str(), &condition.message);
+                format!("set {kind}={status} on pod {name}: {message}")
+            }
             Action::CreatePod { node, hash } => format!("create pod{} at {hash}", on(Some(*node))),
             Action::DeletePod { name, node, why, .. } => {
                 format!("delete pod {name}{} ({})", on(*node), why.as_str())

@@ -521,12 +521,3 @@ fn five_hundred_nodes_that_return_together_share_the_budget() {
     }
     assert_eq!(cluster.plan_advanced().actions.len(), 50);
 }
-
-/// C8: under OTA no pod is deleted, and each says for whom it waits.
-#[test]
-fn under_ota_the_owner_of_the_node_decides() {
-    let cluster = Cluster::advanced("n1R old+, n2R old-").annotation(keys::OPENYURT_UPDATE_STRATEGY, "OTA");
-    let plan = cluster.plan_advanced();
-    assert_eq!(cluster.words(&plan), "nothing");
-    assert_eq!(cluster.reason(&plan, "n1"), Some(Reason::WaitingForOwner));
-}

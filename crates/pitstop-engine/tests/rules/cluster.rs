@@ -422,6 +422,13 @@ impl Cluster {
                     pod.resource_version += 1;
                 }
             }
+            Action::SetPodCondition { uid, condition, .. } => {
+                if let Some(pod) = self.pods.iter_mut().find(|pod| pod.uid == *uid) {
+                    let upgrade = pod.upgrade.get_or_insert_default();
+                    Arc::make_mut(upgrade).need_upgrade = Some(condition.clone());
+                    pod.resource_version += 1;
+                }
+            }
             Action::Adopt { object, uid, .. } => self.set_controller(*object, *uid, Some(OURS)),
             Action::Release { object, uid, .. } => self.set_controller(*object, *uid, None),
             Action::CreateRevision(new) => {
@@ -651,5 +658,6 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         ready: None,
         images: Arc::new([]),
         trouble: None,
+        upgrade: None,
     }
 }

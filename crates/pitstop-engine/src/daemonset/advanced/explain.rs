@@ -5,6 +5,8 @@ use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{
     node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
 };
+use crate::daemonset::ota;
+use crate::daemonset::strategy::Model;
 use crate::plan::{Reason, Waiting};
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
@@ -47,6 +49,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if row.is_new {
             let min_ready = self.snapshot.daemonset.min_ready_seconds;
             return not_available(row, spot.node, is_away, min_ready);
+        }
+        if self.model == Model::Ota && ota::is_requested(row.pod, &self.current.target) {
+            return Some(if self.is_observed() {
+                Reason::Burst
+            } else {
+                Reason::NotObserved
+            });
         }
         if let Some(blocked) = &outcome.blocked {
             return Some(blocked.clone());
