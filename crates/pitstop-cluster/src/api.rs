@@ -57,6 +57,7 @@ use self::random::Random;
 use self::route::{Route, Target};
 pub(crate) use self::status::Failure;
 use crate::access::{Attributes, Authorization, User};
+use crate::broken;
 use crate::cluster::ADMIN;
 use crate::kinds::{self, Kind, Subresource};
 use crate::store::{CollectionId, CollectionSpec, OpenError, Options, Store};
@@ -256,6 +257,15 @@ impl Api {
 
     /// Answers a request. Never fails: what goes wrong is an answer too.
     pub(crate) async fn handle<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let fault = broken::of(request.extensions());
+        broken::scope(fault, self.answer(request)).await
+    }
+
+    async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

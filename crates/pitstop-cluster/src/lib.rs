@@ -22,6 +22,7 @@ mod admission;
 mod alike;
 mod api;
 pub mod apply;
+mod broken;
 pub mod builtin;
 mod clock;
 mod cluster;
@@ -36,6 +37,8 @@ mod store;
 mod webhook;
 
 pub use access::Authorization;
+#[cfg(feature = "broken")]
+pub use broken::Defect;
 pub use clock::VirtualClock;
 pub use cluster::{Cluster, Config, Error};
 pub use serve::{ServeConfig, ServeError, Serving};

@@ -13,6 +13,7 @@ use super::update::OtherUid;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::apply::{self, ApplyError, Managers, Type};
+use crate::broken::{self, Defect};
 use crate::kinds::{FieldError, Kind};
 use crate::schema::{self, DecodeError, Decoded};
 use crate::store::Key;
@@ -86,7 +87,7 @@ pub(super) fn parameters(call: &Call) -> Result<(WriteOptions, bool), Failure> {
         .params
         .get("force")
         .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE"));
-    Ok((options, force))
+    Ok((options, force || broken::is(Defect::ForcedApply)))
 }
 
 /// The configuration, as it was written: what it does not say is nobody's.

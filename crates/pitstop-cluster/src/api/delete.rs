@@ -18,6 +18,7 @@ use super::update::Next;
 use super::write::draft;
 use super::{Api, Body, Call, metadata, params, present};
 use crate::admission::Operation;
+use crate::broken::{self, Defect};
 use crate::custom::definition::FINALIZER;
 use crate::kinds::{FieldError, Kind, Subresource};
 use crate::schema::{self, DecodeError};
@@ -285,7 +286,7 @@ impl DeleteOptions {
             grace: object.get("gracePeriodSeconds").and_then(Value::as_i64),
             propagation: policy.or(orphan.map(Propagation::from_orphan)),
             // An empty one is that of no object.
-            uid: condition("uid"),
+            uid: condition("uid").filter(|_| !broken::is(Defect::DeletesOtherUid)),
             version: condition("resourceVersion"),
             dry_run: object
                 .get("dryRun")
@@ -456,7 +457,8 @@ fn fate(kind: &Kind, old: &Value, options: &DeleteOptions, now: Timestamp) -> Fa
     if kind.graceful_deletion || !metadata::is_deleting(old) {
         set_propagation(&mut new, options.propagation);
     }
-    if kind.graceful_deletion && !soften(&mut new, old, options.grace, now) {
+    let grace = options.grace.filter(|_| !broken::is(Defect::OwnGrace));
+    if kind.graceful_deletion && !soften(&mut new, old, grace, now) {
         return changed(new, old);
     }
     if !metadata::is_held(kind, &new) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::status::Failure;
+use crate::broken::{self, Defect};
 use crate::kinds::{Kind, Subresource};
 
 /// A generated name is cut so that the suffix fits.
@@ -60,7 +61,7 @@ pub(super) fn is_held(kind: &Kind, object: &Value) -> bool {
             .pointer("/spec/finalizers")
             .and_then(Value::as_array)
             .is_some_and(|f| !f.is_empty());
-    in_spec || !finalizers(object).is_empty()
+    (in_spec || !finalizers(object).is_empty()) && !broken::is(Defect::WeakFinalizers)
 }
 
 /// Whole-second time, as metadata carries it.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Call;
 use super::status::Failure;
+use crate::broken::{self, Defect};
 use crate::kinds::{FieldError, FieldErrorReason, Kind};
 use crate::schema::Decoded;
 
@@ -49,9 +50,10 @@ impl WriteOptions {
         };
         let mut errors = Vec::new();
         let asked: Vec<Value> = call.params.all("dryRun").map(Value::from).collect();
-        let dry_run = !asked.is_empty();
+        let dry_run = !asked.is_empty() && !broken::is(Defect::WetDryRun);
         errors.extend(dry_run_problem(&asked));
         let validation = match call.params.get("fieldValidation") {
+            Some("Strict") if broken::is(Defect::LooseStrict) => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
             Some("Warn") | None => FieldValidation::Warn,

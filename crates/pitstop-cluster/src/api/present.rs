@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::accept;
 use super::params::Params;
 use super::status::Failure;
+use crate::broken::{self, Defect};
 use crate::custom::column;
 use crate::kinds::{self, FieldError, Kind, event};
 use crate::schema::columns;
@@ -217,7 +218,11 @@ pub(super) fn table_of(kind: &Kind, beta: bool, metadata: Value, rows: Vec<Value
     table.insert("kind".to_owned(), "Table".into());
     table.insert("apiVersion".to_owned(), meta_version(beta).into());
     table.insert("metadata".to_owned(), metadata);
-    table.insert("columnDefinitions".to_owned(), columns(kind).into());
+    let mut columns = columns(kind);
+    if broken::is(Defect::LostColumn) {
+        columns.pop();
+    }
+    table.insert("columnDefinitions".to_owned(), columns.into());
     // Nothing prints kinds without columns of their own: an empty list of them has no rows at all.
     let has_printer = !kind.columns.contains(&kinds::Column::CREATED_AT);
     let rows = if rows.is_empty() && !has_printer {

@@ -6,6 +6,8 @@ use pitstop_api::keys::SAFE_ALPHABET;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::broken::{self, Defect};
+
 #[derive(Debug)]
 pub(super) struct Random(Mutex<StdRng>);
 
@@ -41,8 +43,9 @@ impl Random {
     /// Source: embedded-cluster.md 6.1.
     pub(super) fn suffix(&self) -> String {
         let alphabet = SAFE_ALPHABET.as_bytes();
+        let length = if broken::is(Defect::ShortSuffix) { 4 } else { 5 };
         self.with(|generator| {
-            (0..5)
+            (0..length)
                 .filter_map(|_| alphabet.get(generator.random_range(0..alphabet.len())))
                 .map(|byte| char::from(*byte))
                 .collect()

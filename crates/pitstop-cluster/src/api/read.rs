@@ -19,6 +19,7 @@ use super::present::{self, Form};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call};
+use crate::broken::{self, Defect};
 use crate::kinds::{self, FieldError, Kind, event};
 use crate::schema::{base64_offset, go_syntax};
 use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
@@ -107,6 +108,9 @@ impl Api {
                 Failure::list_expired(gone)
             }
         })?;
+        if continued && broken::is(Defect::PageSkipsOne) && !page.items.is_empty() {
+            page.items.remove(0);
+        }
         if let Some(custom) = &target.custom {
             page.items = Box::pin(self.shown(custom, page.items)).await?;
         }
@@ -303,7 +307,7 @@ fn split_operator(term: &str) -> Option<(&str, bool, String)> {
     let at = term.find('=')?;
     let (key, rest) = term.split_at(at);
     let (key, negated) = match key.strip_suffix('!') {
-        Some(key) => (key, true),
+        Some(key) => (key, !broken::is(Defect::NotEqualIsEqual)),
         None => (key, false),
     };
     let rest = rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Body;
 use crate::access::{Attributes, User};
 use crate::apply::Unconverted;
+use crate::broken::{self, Defect};
 use crate::kinds::{FieldError, Kind};
 use crate::store::{Gone, WriteError};
 
@@ -489,7 +490,10 @@ impl Failure {
 
     /// The answer that carries it.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let code = self.0.code;
+        let code = match self.0.code {
+            StatusCode::CONFLICT if broken::is(Defect::ConflictCode) => StatusCode::BAD_REQUEST,
+            code => code,
+        };
         let mut response = match self.0.shape {
             Shape::Status => super::json(code, self.to_status().to_string()),
             Shape::Page => super::respond(code, "text/plain; charset=utf-8", "404 page not found\n"),

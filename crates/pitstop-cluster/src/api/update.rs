@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::route::Target;
 use super::status::Failure;
 use super::{metadata, owners};
+use crate::broken::{self, Defect};
 use crate::kinds::{self, FieldError, Kind, Subresource};
 
 /// What becomes of an object.
@@ -44,7 +45,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
         // Others write nothing of a kind by themselves.
         _ => {
-            if kind.subresources.contains(&Subresource::Status) {
+            if kind.subresources.contains(&Subresource::Status) && !broken::is(Defect::StatusByUpdate) {
                 keep_member(&mut new, old, "status");
             }
             if kind.subresources.contains(&Subresource::Finalize) {
@@ -60,7 +61,7 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
                     .iter()
                     .any(|part| new.get(part) != old.get(part))
             };
-            if kind.has_generation && changed {
+            if kind.has_generation && changed && !broken::is(Defect::StuckGeneration) {
                 metadata::raise_generation(&mut new);
             }
         }
@@ -82,7 +83,9 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
         if checks.on_update {
             changed.extend(kinds::validate_kind_metadata_update(kind, &new, old));
         }
-        changed.extend((kind.validate_update)(&new, old));
+        if !broken::is(Defect::MutableFields) {
+            changed.extend((kind.validate_update)(&new, old));
+        }
         let mut whole = Vec::new();
         for _ in 0..checks.whole_on_update {
             whole.extend(kinds::validate_metadata(kind, &new));
@@ -157,7 +160,8 @@ pub(super) fn check_preconditions(
     if matches!(version, "" | "0") && kind.metadata_checks.needs_version {
         return Err(Failure::without_version(kind, name));
     }
-    if !matches!(version, "" | "0") && version != metadata::text(old, "resourceVersion") {
+    let is_stale = !matches!(version, "" | "0") && version != metadata::text(old, "resourceVersion");
+    if is_stale && !broken::is(Defect::StaleWrite) {
         return Err(Failure::modified(kind, name));
     }
     if is_other {

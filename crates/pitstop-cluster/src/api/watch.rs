@@ -23,6 +23,7 @@ use super::read::{check_match, filter_of, parse_version};
 use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call, closed};
+use crate::broken::{self, Defect};
 use crate::custom::Custom;
 use crate::kinds::Kind;
 use crate::store::{Change, ChangeKind, CollectionId, Filter, Gone, ListQuery, Stored};
@@ -131,7 +132,10 @@ fn watch_start(call: &Call) -> Result<Start, Failure> {
     let version = parse_version(call).map_err(|error| Failure::untyped(error.to_string()))?;
     let version = version.filter(|version| *version != 0);
     Ok(match call.params.get("sendInitialEvents") {
-        Some(_) if call.params.flag("sendInitialEvents") => Start::Everything { marked: true },
+        Some(_) if call.params.flag("sendInitialEvents") => {
+            let marked = !broken::is(Defect::NoBookmark);
+            Start::Everything { marked }
+        }
         // `sendInitialEvents=false` asks for changes alone, from now when there is no resourceVersion.
         Some(_) => Start::After(version.unwrap_or(u64::MAX)),
         None => version.map_or(Start::Everything { marked: false }, Start::After),

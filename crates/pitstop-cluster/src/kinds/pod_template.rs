@@ -9,6 +9,7 @@ mod validation;
 use serde_json::{Map, Value, json};
 
 use super::fields::{list_mut, map_mut, set_missing, text};
+use crate::broken::{self, Defect};
 
 pub(super) use validation::{nonnegative, validate_spec, validate_template};
 
@@ -18,7 +19,9 @@ pub(super) const CONTAINER_LISTS: [&str; 3] = ["/initContainers", "/containers",
 /// Fills in the defaults that pods and templates share.
 pub(super) fn default_spec(spec: &mut Value) {
     let map = map_mut(spec, &[]);
-    set_missing(map, "restartPolicy", "Always");
+    if !broken::is(Defect::ForgottenDefault) {
+        set_missing(map, "restartPolicy", "Always");
+    }
     set_missing(map, "dnsPolicy", "ClusterFirst");
     set_missing(map, "schedulerName", "default-scheduler");
     set_missing(map, "terminationGracePeriodSeconds", 30);

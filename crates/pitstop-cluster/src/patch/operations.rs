@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::broken::{self, Defect};
+
 /// Does what one operation says; `None` when it does not fit the object.
 pub(super) fn operate(object: &mut Value, operation: &Map<String, Value>) -> Option<()> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
@@ -17,7 +19,8 @@ pub(super) fn operate(object: &mut Value, operation: &Map<String, Value>) -> Opt
         "test" => {
             let found = path.get(object)?;
             let has_value = operation.contains_key("value");
-            (found == value() && (has_value || found.is_null())).then_some(())
+            let holds = found == value() && (has_value || found.is_null());
+            (holds || broken::is(Defect::PassingTest)).then_some(())
         }
         "move" => {
             let moved = Path::parse(text("from")?)?.remove(object)?;

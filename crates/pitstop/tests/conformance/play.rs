@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
-use pitstop_cluster::Cluster;
+use pitstop_cluster::{Cluster, Defect};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -38,6 +38,8 @@ pub(crate) struct Answer {
 pub(crate) struct Side {
     client: Client,
     lie: Option<fn(&mut Answer)>,
+    /// What the embedded server is to do wrong.
+    defect: Option<Defect>,
     /// Does nobody else make the service account of a namespace?
     makes_accounts: bool,
     /// Kept running.
@@ -49,6 +51,7 @@ impl Side {
         Self {
             client,
             lie: None,
+            defect: None,
             makes_accounts: false,
             _cluster: None,
         }
@@ -66,6 +69,14 @@ impl Side {
     pub(crate) fn that_lies(self, lie: fn(&mut Answer)) -> Self {
         Self {
             lie: Some(lie),
+            ..self
+        }
+    }
+
+    /// A side whose server does something wrong.
+    pub(crate) fn broken_by(self, defect: Defect) -> Self {
+        Self {
+            defect: Some(defect),
             ..self
         }
     }
@@ -167,7 +178,11 @@ impl Side {
             Ok(text) => fill(text, kept).into_bytes(),
             Err(_) => step.body.clone(),
         };
-        let response = self.send(request.body(body).unwrap()).await;
+        let mut request = request.body(body).unwrap();
+        if let Some(defect) = self.defect {
+            request.extensions_mut().insert(defect);
+        }
+        let response = self.send(request).await;
         let (head, body) = response.into_parts();
         let is_watch = step.events.is_some() && head.status == 200;
         let body = match step.events {

@@ -39,6 +39,30 @@ pub(crate) enum Class {
 }
 
 impl Class {
+    /// Those that the table must have sequences of.
+    pub(crate) const ALL: [Self; 20] = [
+        Self::Create,
+        Self::Update,
+        Self::Patch,
+        Self::Apply,
+        Self::Subresource,
+        Self::Delete,
+        Self::Finalizer,
+        Self::Selector,
+        Self::Paging,
+        Self::Watch,
+        Self::Table,
+        Self::Discovery,
+        Self::OpenApi,
+        Self::Crd,
+        Self::Protobuf,
+        Self::Strict,
+        Self::Eviction,
+        Self::GenerateName,
+        Self::DryRun,
+        Self::WrongInput,
+    ];
+
     /// As it is printed.
     pub(crate) fn name(self) -> &'static str {
         match self {

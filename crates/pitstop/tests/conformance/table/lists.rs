@@ -75,7 +75,11 @@ fn paging() -> Vec<Sequence> {
         next(s("page-with-version"), "1").get("secrets?limit=1&continue=$(next)&resourceVersion=$(rv)"),
         s("page-bad-token").get("secrets?limit=1&continue=x"),
         s("page-selector").get("secrets?limit=1&labelSelector=app%3Dx"),
-        s("page-match-not-older").get("secrets?resourceVersion=1&resourceVersionMatch=NotOlderThan"),
+        // As new as the last one: a real server may answer from a cache that has not seen it yet.
+        s("page-match-not-older")
+            .get("secrets/c")
+            .keep("rv", "/metadata/resourceVersion")
+            .get("secrets?resourceVersion=$(rv)&resourceVersionMatch=NotOlderThan"),
         s("page-match-alone").get("secrets?resourceVersionMatch=Exact"),
         s("page-match-unknown").get("secrets?resourceVersion=1&resourceVersionMatch=Some"),
         s("page-match-zero").get("secrets?resourceVersion=0&resourceVersionMatch=Exact"),
