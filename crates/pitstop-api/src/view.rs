@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
+pub use job::{JobView, PULL_BACKOFF_LIMIT};
 pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
 pub use revision::RevisionView;
 
 mod condition;
 mod daemonset;
+mod job;
 mod meta;
 mod node;
 mod pod;

@@ -65,6 +65,7 @@ fn measure(n: u32, is_advanced: bool) -> (Duration, Duration) {
                 now,
                 in_flight: pitstop_engine::snapshot::InFlight::default(),
                 failed_pods: &[],
+                knows_pulls: false,
                 may_adopt: false,
             };
             let snapshot = gather(&state, &key, view, beside);

@@ -64,16 +64,29 @@ pub enum Resource {
     Events,
     /// `coordination.k8s.io/v1` Leases.
     Leases,
+    /// `batch/v1` Jobs: those that pull images.
+    Jobs,
 }
 
 impl Resource {
     /// The kinds that stores keep.
-    pub const WATCHED: [Self; 4] = [
+    pub const WATCHED: [Self; 5] = [
         Self::DaemonSets,
         Self::Pods,
         Self::Nodes,
         Self::ControllerRevisions,
+        Self::Jobs,
     ];
+
+    /// Is it a kind without which nothing can be decided? Without Jobs, images are not pulled ahead, and that is all.
+    pub fn is_needed(self) -> bool {
+        self != Self::Jobs
+    }
+
+    /// Which objects of a kind are kept: those with this label, all where there is none.
+    pub fn label(self) -> Option<&'static str> {
+        (self == Self::Jobs).then_some(pitstop_api::keys::IMAGE_PRE_PULL)
+    }
 
     /// Plural name, as in paths and metrics.
     pub fn plural(self) -> &'static str {
@@ -84,6 +97,7 @@ impl Resource {
             Self::ControllerRevisions => "controllerrevisions",
             Self::Events => "events",
             Self::Leases => "leases",
+            Self::Jobs => "jobs",
         }
     }
 
@@ -92,6 +106,7 @@ impl Resource {
             Self::Pods | Self::Nodes | Self::Events => "/api/v1",
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
+            Self::Jobs => "/apis/batch/v1",
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::store::{Overlay, Stores};
 
 mod doubts;
+mod jobs;
 mod pods;
 mod revisions;
 mod status;
@@ -150,20 +151,48 @@ impl Executor {
             let (creates, others): (Vec<&Action>, Vec<&Action>) = pods
                 .into_iter()
                 .partition(|action| matches!(action, Action::CreatePod { .. }));
-            let (conditions, deletes): (Vec<&Action>, Vec<&Action>) = others
+            let (deletes, others): (Vec<&Action>, Vec<&Action>) = others
                 .into_iter()
-                .partition(|action| matches!(action, Action::SetPodCondition { .. }));
-            let (creating, deleting, setting) = futures::join!(
+                .partition(|action| matches!(action, Action::DeletePod { .. }));
+            let (creating, deleting, telling) = futures::join!(
                 self.create_pods(work, &creates),
                 self.delete_pods(work, &deletes),
-                self.set_pod_conditions(work, &conditions),
+                self.do_all(work, &others),
             );
             outcome.merge(creating);
             outcome.merge(deleting);
-            outcome.merge(setting);
+            outcome.merge(telling);
         }
         outcome.merge(self.write_status(work).await);
         outcome.merge(self.settle_overdue(work).await);
+        outcome
+    }
+
+    /// Conditions of pods and Jobs for them, all side by side: one failure does not hide the others.
+    /// Source: daemonset.md C8.
+    async fn do_all(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let requests = actions.iter().map(|action| async move {
+            let (kind, result) = match action {
+                Action::SetPodCondition {
+                    name,
+                    uid,
+                    kind,
+                    condition,
+                } => (
+                    "pod_condition",
+                    self.set_pod_condition(work, name, *uid, kind, condition).await,
+                ),
+                Action::CreateJob(job) => ("create_job", self.create_job(work, job).await),
+                Action::DeleteJob { name, uid } => ("delete_job", self.delete_job(work, name, *uid).await),
+                _ => return Ok(()),
+            };
+            self.count(work, kind, &result);
+            result
+        });
+        let mut outcome = Outcome::default();
+        for result in side_by_side(requests).await {
+            outcome.add(result);
+        }
         outcome
     }
 
@@ -210,9 +239,11 @@ impl Executor {
             Action::RelabelPod { name, uid, hash } => {
                 ("relabel_pod", self.relabel_pod(work, name, *uid, hash).await)
             }
-            Action::CreatePod { .. } | Action::DeletePod { .. } | Action::SetPodCondition { .. } => {
-                return Ok(());
-            }
+            Action::CreatePod { .. }
+            | Action::DeletePod { .. }
+            | Action::SetPodCondition { .. }
+            | Action::CreateJob(_)
+            | Action::DeleteJob { .. } => return Ok(()),
         };
         self.count(work, kind, &result);
         result
@@ -253,7 +284,11 @@ async fn side_by_side<F: Future>(requests: impl Iterator<Item = F>) -> Vec<F::Ou
 fn is_independent(action: &Action) -> bool {
     matches!(
         action,
-        Action::CreatePod { .. } | Action::DeletePod { .. } | Action::SetPodCondition { .. }
+        Action::CreatePod { .. }
+            | Action::DeletePod { .. }
+            | Action::SetPodCondition { .. }
+            | Action::CreateJob(_)
+            | Action::DeleteJob { .. }
     )
 }
 

@@ -1,9 +1,9 @@
 //! What a decision is made from, borrowed from the stores.
 
 use jiff::Timestamp;
-use pitstop_api::view::DaemonSetView;
+use pitstop_api::view::{DaemonSetView, Uid};
 use pitstop_engine::Snapshot;
-use pitstop_engine::snapshot::{FailedPods, InFlight};
+use pitstop_engine::snapshot::{FailedPods, InFlight, Pull};
 
 use crate::store::{Key, State};
 
@@ -16,6 +16,8 @@ pub struct Beside<'a> {
     pub in_flight: InFlight,
     /// When failed pods were replaced.
     pub failed_pods: &'a [FailedPods],
+    /// Is it known which images are pulled ahead?
+    pub knows_pulls: bool,
     /// Was a live read of the DaemonSet made that allows adoption?
     pub may_adopt: bool,
 }
@@ -52,8 +54,27 @@ pub fn gather<'a>(
         nodes: state.nodes(),
         in_flight: beside.in_flight,
         failed_pods: beside.failed_pods,
+        pulls: beside.knows_pulls.then(|| pulls(state, daemonset.uid)),
         may_adopt: beside.may_adopt,
     }
+}
+
+/// The Jobs that pull images for the pods of a DaemonSet.
+fn pulls(state: &State, daemonset: Uid) -> Vec<Pull<'_>> {
+    let jobs = state
+        .pods_of(daemonset)
+        .iter()
+        .flat_map(|pod| state.jobs_of(pod.uid));
+    jobs.map(|job| {
+        let pods = state.pods_of(job.uid);
+        let trouble = pods.iter().find_map(|pod| pod.trouble.as_deref());
+        Pull {
+            job,
+            has_images: pods.iter().any(|pod| pod.has_images),
+            trouble,
+        }
+    })
+    .collect()
 }
 
 /// Is there something in the snapshot that could be adopted? Then the DaemonSet has to be read live first.

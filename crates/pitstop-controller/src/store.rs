@@ -60,19 +60,26 @@ impl Stores {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Were all kinds listed, and is none being listed anew?
+    /// Were all kinds listed that decisions need, and is none of them being listed anew?
     pub fn is_synced(&self) -> bool {
-        self.synced.iter().all(|synced| synced.load(Ordering::Acquire))
+        self.unsynced().is_empty()
     }
 
-    /// The kinds that are not in sync.
+    /// The kinds that decisions need and that are not in sync.
     pub fn unsynced(&self) -> Vec<Resource> {
         Resource::WATCHED
             .into_iter()
             .zip(&self.synced)
-            .filter(|(_, synced)| !synced.load(Ordering::Acquire))
+            .filter(|(resource, synced)| resource.is_needed() && !synced.load(Ordering::Acquire))
             .map(|(resource, _)| resource)
             .collect()
+    }
+
+    /// Is this kind in sync?
+    pub fn has(&self, resource: Resource) -> bool {
+        self.synced
+            .get(index(resource))
+            .is_some_and(|synced| synced.load(Ordering::Acquire))
     }
 
     /// How often the watch of each kind was opened again.

@@ -166,6 +166,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         }),
         images: Arc::new([]),
         trouble: None,
+        has_images: false,
         upgrade: None,
     };
     (0..PODS).map(pod).collect()

@@ -16,6 +16,7 @@ mod explain;
 pub mod native;
 mod ota;
 mod pod;
+pub mod preheat;
 pub mod strategy;
 
 pub use pod::pod_for_node;

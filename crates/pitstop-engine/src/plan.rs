@@ -106,6 +106,15 @@ pub enum Action {
         /// What it says.
         condition: PodCondition,
     },
+    /// Create a Job that pulls images for a pod.
+    CreateJob(JobFor),
+    /// Delete a Job, and its pods with it.
+    DeleteJob {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+    },
     /// Create the pod of a node.
     CreatePod {
         /// The node.
@@ -148,6 +157,19 @@ pub struct NewRevision {
     pub revision: i64,
     /// `data`.
     pub data: Value,
+}
+
+/// A Job to create.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobFor {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The pod that it is for.
+    pub pod: Arc<str>,
+    /// The node that it runs on.
+    pub node: NodeSlot,
+    /// The object.
+    pub manifest: Value,
 }
 
 /// Why a pod is deleted.

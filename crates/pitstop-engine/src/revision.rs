@@ -24,17 +24,19 @@ pub fn data_of(template: &Value) -> Value {
 /// FNV-1a of 32 bits over the canonical JSON, and over the collision count where there is one; the decimal digits are
 /// written with characters that spell no words. Source: daemonset.md A11.
 pub fn hash_of(template: &Value, collision_count: Option<i32>) -> String {
-    const DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut feed = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    };
-    feed(canonical(template).to_string().as_bytes());
+    let mut bytes = canonical(template).to_string().into_bytes();
     if let Some(count) = collision_count {
-        feed(&i64::from(count).to_le_bytes());
+        bytes.extend(i64::from(count).to_le_bytes());
     }
+    short_hash(&bytes)
+}
+
+/// FNV-1a of 32 bits, its decimal digits written with characters that spell no words. Length: 1..=10.
+pub(crate) fn short_hash(bytes: &[u8]) -> String {
+    const DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
     let digit = |c: char| {
         c.to_digit(10)
             .and_then(|d| DIGITS.get(usize::try_from(d).ok()?))

@@ -5,7 +5,7 @@ pub mod file;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pitstop_api::view::{DaemonSetView, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid};
+use pitstop_api::view::{DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid};
 
 /// Everything that a decision about one DaemonSet looks at.
 ///
@@ -27,8 +27,21 @@ pub struct Snapshot<'a> {
     pub in_flight: InFlight,
     /// When pods of phase Failed were replaced, by node.
     pub failed_pods: &'a [FailedPods],
+    /// Images that are pulled ahead for its pods; `None` when that is not known.
+    pub pulls: Option<Vec<Pull<'a>>>,
     /// Was a live read of the DaemonSet made that allows adoption (same uid, not terminating)?
     pub may_adopt: bool,
+}
+
+/// A Job that pulls images for a pod, and what its own pods tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Pull<'a> {
+    /// The Job.
+    pub job: &'a JobView,
+    /// Are all its images on the node?
+    pub has_images: bool,
+    /// Why a container of it waits or ended.
+    pub trouble: Option<&'a str>,
 }
 
 /// Nodes, by slot and in the order of their names.

@@ -15,6 +15,8 @@ mod history;
 mod native;
 #[path = "rules/ota.rs"]
 mod ota;
+#[path = "rules/preheat.rs"]
+mod preheat;
 #[path = "rules/properties.rs"]
 mod properties;
 #[path = "rules/reasons.rs"]

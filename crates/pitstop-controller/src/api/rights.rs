@@ -78,8 +78,11 @@ impl MissingRight {
         let (object, why) = message.split_once(" is forbidden: ")?;
         let object = object.split(' ').next()?;
         let (verb, (resource, group)) = if why.starts_with(TO_BLOCK_OWNER) {
-            // The only owners that we name.
-            ("update", ("daemonsets/finalizers", "apps"))
+            // The only owners that we name: of a Job its pod, of all else a DaemonSet.
+            match object {
+                "jobs.batch" => ("update", ("pods/finalizers", "")),
+                _ => ("update", ("daemonsets/finalizers", "apps")),
+            }
         } else if why.starts_with(TO_SET_OWNER) {
             ("delete", object.split_once('.').unwrap_or((object, "")))
         } else {

@@ -338,6 +338,7 @@ impl DaemonSets {
             now,
             in_flight,
             failed_pods: &failed_pods,
+            knows_pulls: self.parts.stores.has(Resource::Jobs),
             may_adopt,
         };
         let begun_at = Instant::now();

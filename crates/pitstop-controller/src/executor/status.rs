@@ -1,10 +1,9 @@
 //! Writing `status`, only when it differs and only our fields: of workloads, and single conditions of pods.
 
 use pitstop_api::view::{DaemonSetStatus, PodCondition, Uid};
-use pitstop_engine::Action;
 use serde_json::{Value, json};
 
-use super::{Executor, Outcome, Work, side_by_side};
+use super::{Executor, Outcome, Work};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 
 impl Executor {
@@ -32,27 +31,14 @@ impl Executor {
         outcome
     }
 
-    /// All side by side: one failure does not hide the others. Source: daemonset.md C8.
-    pub(super) async fn set_pod_conditions(&self, work: &Work, actions: &[&Action]) -> Outcome {
-        let mut outcome = Outcome::default();
-        let requests = actions.iter().map(|action| self.set_pod_condition(work, action));
-        for result in side_by_side(requests).await {
-            self.count(work, "pod_condition", &result);
-            outcome.add(result);
-        }
-        outcome
-    }
-
-    async fn set_pod_condition(&self, work: &Work, action: &Action) -> Result<(), CallError> {
-        let Action::SetPodCondition {
-            name,
-            uid,
-            kind,
-            condition,
-        } = action
-        else {
-            return Ok(());
-        };
+    pub(super) async fn set_pod_condition(
+        &self,
+        work: &Work,
+        name: &str,
+        uid: Uid,
+        kind: &str,
+        condition: &PodCondition,
+    ) -> Result<(), CallError> {
         let call = Call::object(
             Verb::StrategicPatch,
             Resource::Pods,
@@ -61,7 +47,7 @@ impl Executor {
         )
         .status()
         .with_query("fieldManager", FIELD_MANAGER)
-        .with_body(condition_patch(*uid, kind, condition));
+        .with_body(condition_patch(uid, kind, condition));
         match self.api.send(call).await {
             Ok(answer) => {
                 self.stores.written(Resource::Pods, &answer);

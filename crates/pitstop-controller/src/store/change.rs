@@ -51,6 +51,11 @@ pub enum Change {
     },
     /// A ControllerRevision came, changed or went.
     Revision(Owned),
+    /// A Job that pulls images came, changed or went.
+    Job {
+        /// The pod that it pulls for.
+        pod: Option<Uid>,
+    },
     /// A node came, went, or changed in what decisions look at. A heartbeat is no change.
     Node {
         /// As it was.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pitstop_api::view::{
-    DaemonSetView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid, ViewError,
+    DaemonSetView, JobView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid, ViewError,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub enum Wire {
     Node(Box<NodeWire>),
     /// A ControllerRevision and its namespace.
     Revision(String, Box<RevisionView>),
+    /// A Job.
+    Job(Box<JobView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -38,6 +40,8 @@ pub enum Object {
     Node(Arc<NodeView>),
     /// A ControllerRevision and its namespace.
     Revision(Key, Arc<RevisionView>),
+    /// A Job.
+    Job(Arc<JobView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -73,6 +77,7 @@ impl Wire {
                     let Namespaced { metadata } = *parse(json, "ControllerRevision")?;
                     Self::Revision(metadata.namespace, Box::new(RevisionView::from_json(json)?))
                 }
+                Resource::Jobs => Self::Job(Box::new(JobView::from_json(json)?)),
                 Resource::Events | Resource::Leases => {
                     return Err(ViewError {
                         field: "kind",
@@ -112,9 +117,11 @@ impl WatchEvent {
                 let version = object.metadata.resource_version.clone();
                 (kind, Wire::Node(object), version)
             }
-            Resource::DaemonSets | Resource::ControllerRevisions | Resource::Events | Resource::Leases => {
-                return None;
-            }
+            Resource::DaemonSets
+            | Resource::ControllerRevisions
+            | Resource::Events
+            | Resource::Leases
+            | Resource::Jobs => return None,
         };
         let is_deleted = match kind.as_ref() {
             "ADDED" | "MODIFIED" => false,
@@ -157,6 +164,7 @@ impl Object {
             Self::Pod(view) => view.resource_version,
             Self::Node(view) => view.resource_version,
             Self::Revision(_, view) => view.resource_version,
+            Self::Job(view) => view.resource_version,
             Self::Unreadable(identity) => identity.version,
         }
     }

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pitstop_api::keys;
 use pitstop_api::view::{NodeSlot, PodView, Uid};
 
 /// Whose pods.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Group {
-    /// Of a DaemonSet.
+    /// Of a DaemonSet, or of a Job that pulls images.
     Of(Uid),
     /// Of nobody, in this namespace.
     Orphans(Arc<str>),
 }
 
-/// Pods that a DaemonSet controls, and pods that nobody controls. Others are not kept.
+/// Pods that a DaemonSet controls, pods that nobody controls, and pods that pull images ahead. Others are not kept.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     groups: HashMap<Group, Vec<PodView>>,
@@ -27,6 +28,7 @@ impl Pods {
     /// Is this pod of a kind that is kept?
     pub(super) fn is_kept(pod: &PodView) -> bool {
         pod.controller.is_none_or(|controller| controller.is_daemonset)
+            || pod.labels.contains_key(keys::IMAGE_PRE_PULL)
     }
 
     pub(super) fn get(&self, uid: Uid) -> Option<&PodView> {

@@ -85,8 +85,7 @@ impl Reflector {
         let mut objects = Vec::new();
         let mut continue_at = String::new();
         loop {
-            let mut call =
-                Call::collection(Verb::List, self.resource, None).with_query("limit", PAGE.to_string());
+            let mut call = self.call(Verb::List).with_query("limit", PAGE.to_string());
             if !continue_at.is_empty() {
                 call = call.with_query("continue", continue_at.clone());
             }
@@ -115,6 +114,14 @@ impl Reflector {
                     .replace(self.resource, objects, at, !self.may_not_watch);
                 return Ok(version);
             }
+        }
+    }
+
+    fn call(&self, verb: Verb) -> Call {
+        let call = Call::collection(verb, self.resource, None);
+        match self.resource.label() {
+            Some(label) => call.with_query("labelSelector", label),
+            None => call,
         }
     }
 
@@ -152,7 +159,8 @@ impl Reflector {
 
     async fn watch_once(&mut self, version: &mut String) -> Ended {
         let seconds = self.rng.random_range(WATCH_FOR);
-        let call = Call::collection(Verb::Watch, self.resource, None)
+        let call = self
+            .call(Verb::Watch)
             .with_query("watch", "1")
             .with_query("allowWatchBookmarks", "true")
             .with_query("resourceVersion", version.clone())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pitstop_api::selector::{Labels, Selector};
 use pitstop_api::view::{
-    DaemonSetView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid, ViewError,
+    DaemonSetView, JobView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid, ViewError,
 };
 use pitstop_engine::snapshot::Nodes;
 
@@ -31,6 +31,9 @@ pub struct State {
     pods: Pods,
     revisions: BTreeMap<Key, Arc<RevisionView>>,
     revisions_of: HashMap<Uid, BTreeSet<Key>>,
+    jobs: BTreeMap<Key, Arc<JobView>>,
+    jobs_of: HashMap<Uid, BTreeSet<Key>>,
+    job_pods: HashMap<Uid, Uid>,
     unreadable: BTreeMap<(Resource, Key), Identity>,
     versions: [u64; Resource::WATCHED.len()],
     interner: Interner,
@@ -122,6 +125,23 @@ impl State {
             .filter(|revision| revision.controller.is_none())
     }
 
+    /// The Jobs that pull images for a pod, by name.
+    pub fn jobs_of(&self, pod: Uid) -> impl Iterator<Item = &Arc<JobView>> {
+        let keys = self.jobs_of.get(&pod).into_iter().flatten();
+        keys.filter_map(|key| self.jobs.get(key))
+    }
+
+    /// The DaemonSet that a pod belongs to: its controller, or that of the pod that it pulls images for.
+    pub fn daemonset_of(&self, controller: Uid) -> Option<&Key> {
+        self.daemonset_key(controller)
+            .or_else(|| self.daemonset_of_pod(*self.job_pods.get(&controller)?))
+    }
+
+    /// The DaemonSet that controls a pod.
+    pub fn daemonset_of_pod(&self, pod: Uid) -> Option<&Key> {
+        self.daemonset_key(self.pod(pod)?.controller?.uid)
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> Nodes<'_> {
         Nodes {
@@ -150,6 +170,7 @@ impl State {
             Resource::Pods => self.pods.len(),
             Resource::Nodes => self.nodes_by_name.len(),
             Resource::ControllerRevisions => self.revisions.len(),
+            Resource::Jobs => self.jobs.len(),
             Resource::Events | Resource::Leases => 0,
         }
     }
@@ -187,6 +208,7 @@ impl State {
                 };
                 Object::Revision(key, Arc::new(*view))
             }
+            Wire::Job(view) => Object::Job(Arc::new(*view)),
             Wire::Unreadable(identity) => Object::Unreadable(identity),
         }
     }
@@ -198,6 +220,7 @@ impl State {
             Object::Pod(view) => self.put_pod(*view),
             Object::Node(view) => self.put_node(view),
             Object::Revision(key, view) => self.put_revision(key, view),
+            Object::Job(view) => self.put_job(view),
             Object::Unreadable(identity) => Some(self.put_unreadable(identity)),
         }
     }
@@ -220,6 +243,11 @@ impl State {
                 self.readable(Resource::ControllerRevisions, key);
                 let stored = self.revisions.get(key)?;
                 (stored.uid == view.uid).then(|| self.remove_revision(key))?
+            }
+            Object::Job(view) => {
+                let key = Key::new(&view.namespace, &view.name);
+                let stored = self.jobs.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_job(&key))?
             }
             Object::Unreadable(identity) => {
                 self.put_unreadable(identity.clone());
@@ -253,6 +281,7 @@ impl State {
                 Object::Pod(view) => listed.insert(view.uid),
                 Object::Node(view) => listed.insert(view.uid),
                 Object::Revision(_, view) => listed.insert(view.uid),
+                Object::Job(view) => listed.insert(view.uid),
                 Object::Unreadable(_) => false,
             };
         }
@@ -292,6 +321,12 @@ impl State {
                     .collect();
                 for slot in gone {
                     self.remove_node(slot);
+                }
+            }
+            Resource::Jobs => {
+                let gone = keys_of(&self.jobs, |view| !stays(view.uid, view.resource_version));
+                for key in gone {
+                    self.remove_job(&key);
                 }
             }
             Resource::Events | Resource::Leases => {}

@@ -188,6 +188,7 @@ fn a_snapshot_has_what_the_workload_owns_and_the_orphans_that_it_selects() {
                 now: now(),
                 in_flight: InFlight::default(),
                 failed_pods: &[],
+                knows_pulls: false,
                 may_adopt: false,
             },
         );

@@ -18,7 +18,7 @@ use pitstop_api::{keys, reasons};
 use super::board::{Board, Row};
 use super::eligibility::Eligibility;
 use super::strategy::{self, Model};
-use super::{BURST, add, count, delete, earlier, ota, until};
+use super::{BURST, add, count, delete, earlier, ota, preheat, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
 use crate::plan::{DeleteReason, Event, Plan, Progress, Reason};
@@ -284,6 +284,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if self.model != Model::Invalid {
             let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
             plan.actions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
+            let (actions, events) = preheat::steps(self.snapshot, self.current);
+            plan.actions.extend(actions);
+            plan.events.extend(events);
         }
         let deletes = outcome.deletes.iter();
         plan.actions

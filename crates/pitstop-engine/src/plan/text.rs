@@ -144,6 +144,8 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
                 let (status, message) = (condition.status.as_str(), &condition.message);
                 format!("set {kind}={status} on pod {name}: {message}")
             }
+            Action::CreateJob(job) => format!("create job {}{}", job.name, on(Some(job.node))),
+            Action::DeleteJob { name, .. } => format!("delete job {name}"),
             Action::CreatePod { node, hash } => format!("create pod{} at {hash}", on(Some(*node))),
             Action::DeletePod { name, node, why, .. } => {
                 format!("delete pod {name}{} ({})", on(*node), why.as_str())

@@ -154,6 +154,7 @@ impl Loaded {
             },
             in_flight: InFlight::default(),
             failed_pods: &self.failed_pods,
+            pulls: None,
             may_adopt: true,
         }
     }

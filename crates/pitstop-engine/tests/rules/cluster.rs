@@ -14,13 +14,13 @@ use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, Taint};
 use pitstop_api::selector::{LabelSelector, Labels};
 use pitstop_api::view::{
-    ControllerRef, DaemonSetStatus, DaemonSetView, NodeNames, NodeSlot, NodeView, Phase, PodView,
+    ControllerRef, DaemonSetStatus, DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, Phase, PodView,
     ReadyCondition, RevisionView, StrategyType, Uid, UpdateStrategy,
 };
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::{Action, OwnedObject, Plan, Reason};
 use pitstop_engine::revision::{data_of, hash_of, labels_of, name_of};
-use pitstop_engine::snapshot::{CreatedPod, DeletedPod, FailedPods, InFlight, Nodes, Snapshot};
+use pitstop_engine::snapshot::{CreatedPod, DeletedPod, FailedPods, InFlight, Nodes, Pull, Snapshot};
 use serde_json::{Value, json};
 
 /// Second 0 of every test.
@@ -69,6 +69,8 @@ pub(crate) struct Cluster {
     pub(crate) by_name: Vec<NodeSlot>,
     pub(crate) in_flight: InFlight,
     pub(crate) failed_pods: Vec<FailedPods>,
+    /// Jobs that pull images: the Job, are they there, what is wrong.
+    pub(crate) pulls: Vec<(JobView, bool, Option<&'static str>)>,
     pub(crate) may_adopt: bool,
     next_uid: u128,
 }
@@ -86,6 +88,7 @@ impl Cluster {
             by_name: Vec::new(),
             in_flight: InFlight::default(),
             failed_pods: Vec::new(),
+            pulls: Vec::new(),
             may_adopt: true,
             next_uid: 100,
         };
@@ -310,6 +313,16 @@ impl Cluster {
             },
             in_flight: self.in_flight.clone(),
             failed_pods: &self.failed_pods,
+            pulls: Some(
+                self.pulls
+                    .iter()
+                    .map(|(job, has_images, trouble)| Pull {
+                        job,
+                        has_images: *has_images,
+                        trouble: *trouble,
+                    })
+                    .collect(),
+            ),
             may_adopt: self.may_adopt,
         }
     }
@@ -429,6 +442,7 @@ impl Cluster {
                     pod.resource_version += 1;
                 }
             }
+            Action::CreateJob(_) | Action::DeleteJob { .. } => {}
             Action::Adopt { object, uid, .. } => self.set_controller(*object, *uid, Some(OURS)),
             Action::Release { object, uid, .. } => self.set_controller(*object, *uid, None),
             Action::CreateRevision(new) => {
@@ -658,6 +672,7 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         ready: None,
         images: Arc::new([]),
         trouble: None,
+        has_images: false,
         upgrade: None,
     }
 }

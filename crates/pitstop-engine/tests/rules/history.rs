@@ -31,7 +31,7 @@ fn revision_actions(cluster: &Cluster, plan: &Plan) -> Vec<String> {
             Action::RelabelPod { hash, .. } => Some(format!("relabel pod {}", version(hash))),
             Action::Adopt { name, .. } => Some(format!("adopt {}", version(name))),
             Action::Release { name, .. } => Some(format!("release {}", version(name))),
-            Action::CreatePod { .. } | Action::DeletePod { .. } | Action::SetPodCondition { .. } => None,
+            _ => None,
         })
         .collect()
 }

@@ -139,6 +139,25 @@ fn action_row(snapshot: &Snapshot<'_>, action: &Action) -> ActionRow {
         Action::Adopt { name, .. } => row("adopt", Some(name.to_string())),
         Action::Release { name, .. } => row("release", Some(name.to_string())),
         Action::RelabelPod { name, .. } => row("relabel pod", Some(name.to_string())),
+        Action::SetPodCondition {
+            name,
+            kind,
+            condition,
+            ..
+        } => ActionRow {
+            why: Some(format!(
+                "{kind}={}: {}",
+                condition.status.as_str(),
+                condition.message
+            )),
+            ..row("set condition", Some(name.to_string()))
+        },
+        Action::CreateJob(job) => ActionRow {
+            node: Some(snapshot.nodes.names.name(job.node).to_owned()),
+            why: Some(format!("pulls images for {}", job.pod)),
+            ..row("create job", Some(job.name.to_string()))
+        },
+        Action::DeleteJob { name, .. } => row("delete job", Some(name.to_string())),
         Action::CreatePod { node, .. } => ActionRow {
             node: Some(snapshot.nodes.names.name(*node).to_owned()),
             ..row("create pod", None)

@@ -59,6 +59,7 @@ impl Rule {
 }
 
 const ALL: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
+const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
 
 /// A right in all namespaces on `resource` or `resource/subresource`.
@@ -104,12 +105,14 @@ const DAEMONSETS: (&str, &str) = ("daemonsets", "");
 const REVISIONS: (&str, &str) = ("controllerrevisions", "");
 const PODS: (&str, &str) = ("pods", "");
 const NODES: (&str, &str) = ("nodes", "");
+const JOBS: (&str, &str) = ("jobs", "");
 const EVENTS: (&str, &str) = ("events", "");
 
 const FOLLOW_DAEMONSETS: &str = "follow the workloads and what they ask for";
 const FOLLOW_REVISIONS: &str = "know which revision is the newest";
 const FOLLOW_PODS: &str = "know which pods are outdated, and how many are available";
 const FOLLOW_NODES: &str = "know which nodes are ready, and which should run a pod";
+const PULL_IMAGES: &str = "pull the images of a new revision ahead, where the owner of a node asks for it";
 const TELL: &str = "tell in `kubectl describe` what was done and what was refused";
 const HOLD_LEASE: &str = "hold the lease, so that only one controller works at a time";
 const HAVE_LEASE: &str =
@@ -182,6 +185,24 @@ const RULES: &[Rule] = &[
     ),
     cluster(NATIVE, "create", "", PODS, "make the pods of DaemonSets"),
     cluster(NATIVE, "patch", "", PODS, "label, adopt and release pods"),
+    cluster(
+        UPDATER,
+        "patch",
+        "",
+        ("pods", "status"),
+        "say on each pod whether a newer revision waits, under OTA",
+    ),
+    cluster(
+        UPDATER,
+        "update",
+        "",
+        ("pods", "finalizers"),
+        "name the pod as owner that waits for its image pulls, where OwnerReferencesPermissionEnforcement is on",
+    ),
+    cluster(UPDATER, "list", "batch", JOBS, PULL_IMAGES),
+    cluster(UPDATER, "watch", "batch", JOBS, PULL_IMAGES),
+    cluster(UPDATER, "create", "batch", JOBS, PULL_IMAGES),
+    cluster(UPDATER, "delete", "batch", JOBS, PULL_IMAGES),
     cluster(ALL, "list", "", NODES, FOLLOW_NODES),
     cluster(ALL, "watch", "", NODES, FOLLOW_NODES),
     cluster(ALL, "create", "", EVENTS, TELL),

@@ -54,12 +54,15 @@ impl DaemonSets {
                     owners
                         .into_iter()
                         .flatten()
-                        .filter_map(|uid| state.daemonset_key(uid))
+                        .filter_map(|uid| state.daemonset_of(uid))
                         .cloned(),
                 );
                 if let Some(labels) = owned.orphan_labels.as_ref().filter(|_| self.model.adopts) {
                     touched.extend(state.daemonsets_selecting(&owned.namespace, labels).cloned());
                 }
+            }
+            Change::Job { pod } => {
+                touched.extend(pod.and_then(|pod| state.daemonset_of_pod(pod)).cloned());
             }
             Change::Node { before, after } => {
                 self.touched_by_node(state, before.as_deref(), after.as_deref(), &mut touched);

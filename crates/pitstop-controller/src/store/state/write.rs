@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, RevisionView, Uid};
+use pitstop_api::view::{DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, Uid};
 
 use super::State;
 use crate::api::Resource;
@@ -172,6 +172,39 @@ impl State {
         }))
     }
 
+    pub(super) fn put_job(&mut self, view: Arc<JobView>) -> Option<Change> {
+        let key = Key::new(&view.namespace, &view.name);
+        self.readable(Resource::Jobs, &key);
+        let stored = self.jobs.get(&key);
+        if stored
+            .is_some_and(|old| old.uid == view.uid && is_as_new(old.resource_version, view.resource_version))
+        {
+            return None;
+        }
+        self.remove_job(&key);
+        if let Some(pod) = view.pod {
+            self.jobs_of.entry(pod).or_default().insert(key.clone());
+            self.job_pods.insert(view.uid, pod);
+        }
+        let pod = view.pod;
+        self.jobs.insert(key, view);
+        Some(Change::Job { pod })
+    }
+
+    pub(super) fn remove_job(&mut self, key: &Key) -> Option<Change> {
+        let view = self.jobs.remove(key)?;
+        self.job_pods.remove(&view.uid);
+        if let Some(pod) = view.pod
+            && let Some(keys) = self.jobs_of.get_mut(&pod)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.jobs_of.remove(&pod);
+            }
+        }
+        Some(Change::Job { pod: view.pod })
+    }
+
     /// Forgets the last readable form of an object, so that nobody acts on it.
     pub(super) fn put_unreadable(&mut self, identity: Identity) -> Change {
         let key = Key::new(&identity.namespace, &identity.name);
@@ -183,6 +216,7 @@ impl State {
                 .get(&identity.name)
                 .and_then(|slot| self.remove_node(slot)),
             Resource::ControllerRevisions => self.remove_revision(&key),
+            Resource::Jobs => self.remove_job(&key),
             Resource::Events | Resource::Leases => None,
         };
         let controller = identity.controller;
