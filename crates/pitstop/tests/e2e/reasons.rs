@@ -457,8 +457,8 @@ async fn workload_that_terminates() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_that_fails_again_and_again() {
     let stage = Stage::new(&["a"], Model::Native(json!({"maxUnavailable": 1}))).await;
-    // Each replacement doubles the delay before the next one.
-    for _ in 0..4 {
+    // Each replacement doubles the delay before the next one, until it is longer than a pod takes on this machine.
+    for _ in 0..10 {
         let pod = stage.pod_on("a").await.name_any();
         let patch = json!({"status": {"phase": "Failed"}});
         stage

@@ -92,6 +92,12 @@ async fn create(world: &World) {
         world.apply(MANIFEST).await,
         "daemonset.apps/filebeat-ds unchanged\n"
     );
+    // A controller that has just started hears of nodes and of DaemonSets in any order, and kubectl calls a rollout to no
+    // node at all a success.
+    let on_all = "--for=jsonpath={.status.desiredNumberScheduled}=5";
+    world
+        .kubectl(&["wait", "ds/filebeat-ds", on_all, "--timeout=100s"])
+        .await;
     rolled_out(world).await;
 
     let said = world.kubectl(&["get", "ds", "filebeat-ds"]).await;
