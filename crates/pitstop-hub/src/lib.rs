@@ -1,9 +1,45 @@
 //! The node agent: the owner of a node sees that a new version waits, and starts the upgrade.
 //!
-//! Its REST routes answer on loopback only. This crate holds the addresses that owners and their scripts rely on; they
-//! are the same as those of the systems that pitstop replaces.
+//! A hub answers on loopback only. It lists and watches the pods of its own node, tells whether a newer revision waits
+//! for them, and carries out what their owner asks for: at once while the API server can be reached, and otherwise when
+//! it can be reached again. The routes are those of the systems that pitstop replaces.
+//!
+//! Decisions are pure and apart from what touches the world: [`checks`] says whether a pod may be upgraded. What leaves
+//! the node goes through [`Cloud`].
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub use cloud::{Change, Cloud, CloudError, Page, Reply};
+pub use hub::{Hub, HubError};
+pub use settings::{ClockSynced, Executor, Heartbeat, Limits, LocalAuth, Profile, Settings};
+
+pub mod checks;
+pub mod pod;
+
+mod act;
+mod answers;
+mod ask;
+mod cache;
+mod carry;
+mod cloud;
+mod consent;
+mod front;
+mod guard;
+mod hub;
+mod intents;
+mod journal;
+mod keeper;
+mod link;
+mod listing;
+mod metrics;
+mod overview;
+mod peer;
+mod policy;
+mod routes;
+mod save;
+mod settings;
+mod shared;
+mod timed;
 
 /// Where the hub listens: 127.0.0.1:10267.
 ///

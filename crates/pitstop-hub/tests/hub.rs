@@ -1,0 +1,20 @@
+//! The hub over real HTTP on loopback, with an API server of memory behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "hub/client.rs"]
+mod client;
+#[path = "hub/fake.rs"]
+mod fake;
+#[path = "hub/guards.rs"]
+mod guards;
+#[path = "hub/offline.rs"]
+mod offline;
+#[path = "hub/online.rs"]
+mod online;
+#[path = "hub/rig.rs"]
+mod rig;
