@@ -9,6 +9,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use api::{AnswerBody, ApiServer, BodyError, ConnectError, Direct, Transport};
 pub use cloud::{Change, Cloud, CloudError, Page, Reply};
 pub use hub::{Hub, HubError};
 pub use settings::{ClockSynced, Executor, Heartbeat, Limits, LocalAuth, Profile, Settings};
@@ -18,6 +19,7 @@ pub mod pod;
 
 mod act;
 mod answers;
+mod api;
 mod ask;
 mod cache;
 mod carry;

@@ -18,3 +18,5 @@ mod offline;
 mod online;
 #[path = "hub/rig.rs"]
 mod rig;
+#[path = "hub/wire.rs"]
+mod wire;
