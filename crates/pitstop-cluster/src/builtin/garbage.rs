@@ -185,7 +185,15 @@ impl Garbage {
         if solid > 0 {
             return vec![known.release(&loose)];
         }
-        let policy = (is_awaited && self.graph.has_dependents(uid)).then_some("Foreground");
+        let holds = |finalizer: &str| meta.finalizers.iter().any(|held| held == finalizer);
+        // Never the policy of the kind, which for Jobs is to leave their pods behind.
+        let policy = if holds(keys::FINALIZER_ORPHAN) {
+            "Orphan"
+        } else if holds(keys::FINALIZER_FOREGROUND) || (is_awaited && self.graph.has_dependents(uid)) {
+            "Foreground"
+        } else {
+            "Background"
+        };
         vec![known.delete(policy)]
     }
 
@@ -300,10 +308,10 @@ fn is_finishing(known: &Known) -> bool {
 }
 
 impl Known {
-    fn delete(&self, policy: Option<&str>) -> Write {
+    fn delete(&self, policy: &str) -> Write {
         let common = &self.meta.metadata;
         // The version too: an owner may have let go of the object in a change that is still on its way.
-        Write::delete(self.path(), &common.uid, None, policy).at_version(&common.resource_version)
+        Write::delete(self.path(), &common.uid, None, Some(policy)).at_version(&common.resource_version)
     }
 
     /// Takes owners away from it.
