@@ -10,6 +10,10 @@ use std::future::Future;
 
 /// Something that the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "broken"),
+    allow(unreachable_pub, reason = "public where the feature is on")
+)]
 pub enum Defect {
     /// Updates and patches with an old resourceVersion are written.
     StaleWrite,

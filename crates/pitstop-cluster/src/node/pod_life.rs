@@ -17,6 +17,12 @@ use crate::alike::Alike;
 const SANDBOX: Duration = Duration::from_millis(500);
 /// From the wish to stop to stopped. Source: embedded-cluster.md 17.3, 17.5.
 const STOP: Duration = Duration::from_secs(1);
+/// The exit code of a container whose program could not be started. Source: containerd.
+const NOT_STARTED: i32 = 128;
+/// Programs that end well at once.
+const DOES_NOTHING: [&str; 2] = ["true", "/bin/true"];
+/// How soon.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// How long an init container runs.
 const INIT: Duration = Duration::from_millis(300);
 /// What `imagePullPolicy: Always` costs where the image is there. Source: embedded-cluster.md 17.4.
@@ -92,7 +98,11 @@ pub(super) struct Terminated {
 
 impl Terminated {
     pub(super) fn reason(&self) -> &'static str {
-        if self.code == 0 { "Completed" } else { "Error" }
+        match self.code {
+            0 => "Completed",
+            NOT_STARTED => "StartError",
+            _ => "Error",
+        }
     }
 }
 
@@ -573,7 +583,14 @@ impl PodLife {
             return vec![(epoch, Effect::After(INIT, Step::Exited(i, 0)))];
         }
         let profile = images.profile(&container.running_image);
+        let command = &container.spec.command;
+        if profile.bare && !command.is_empty() {
+            return vec![(epoch, Effect::After(Duration::ZERO, Step::Exited(i, NOT_STARTED)))];
+        }
         let mut effects = Vec::new();
+        if matches!(command.as_slice(), [program] if DOES_NOTHING.contains(&program.as_str())) {
+            effects.push((epoch, Effect::After(AT_ONCE, Step::Exited(i, 0))));
+        }
         if let Some(crash) = profile.crash {
             effects.push((epoch, Effect::After(crash.after, Step::Exited(i, crash.code))));
         }

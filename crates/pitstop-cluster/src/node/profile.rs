@@ -25,6 +25,8 @@ pub struct Profile {
     pub never_ready: bool,
     /// A container with a readiness probe is ready only while this file is there. It is there when the container starts.
     pub ready_file: Option<String>,
+    /// There is nothing in it but its own program: a command that a pod gives cannot be started.
+    pub bare: bool,
     /// Size of the image. Units: bytes.
     pub size: u64,
 }
@@ -91,6 +93,9 @@ pub struct Rule {
     /// With a readiness probe it is ready only while this file is there: what `kubectl exec` moves away breaks the probe.
     #[serde(default)]
     pub ready_file: Option<String>,
+    /// There is nothing in it but its own program, no shell and no `true`: a command that a pod gives cannot be started.
+    #[serde(default)]
+    pub bare: bool,
 }
 
 impl Rule {
@@ -104,6 +109,7 @@ impl Rule {
             ready_after_seconds: None,
             never_ready: false,
             ready_file: None,
+            bare: false,
         }
     }
 
@@ -172,6 +178,14 @@ fn failures() -> Vec<Rule> {
             never_ready: true,
             ..Rule::named("*:unready")
         },
+        Rule {
+            bare: true,
+            ..Rule::named("distroless/*")
+        },
+        Rule {
+            bare: true,
+            ..Rule::named("*:distroless")
+        },
     ]
 }
 
@@ -190,6 +204,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         ready_after: Duration::ZERO,
         never_ready: false,
         ready_file: None,
+        bare: false,
         size,
     };
     if let Some(rule) = rules.into_iter().find(|rule| matches(&rule.image, image)) {
@@ -201,6 +216,7 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         profile.ready_after = seconds(rule.ready_after_seconds).unwrap_or_default();
         profile.never_ready = rule.never_ready;
         profile.ready_file.clone_from(&rule.ready_file);
+        profile.bare = rule.bare;
     }
     profile
 }

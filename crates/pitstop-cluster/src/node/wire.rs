@@ -41,6 +41,7 @@ pub(super) struct ContainerSpec {
     pub(super) image: String,
     pub(super) image_pull_policy: String,
     pub(super) restart_policy: String,
+    pub(super) command: Vec<String>,
     pub(super) env: Vec<Variable>,
     pub(super) readiness_probe: Option<Probe>,
 }
