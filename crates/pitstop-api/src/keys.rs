@@ -76,6 +76,8 @@ pub const FINALIZER_ORPHAN: &str = "orphan";
 
 /// Simulated nodes: cut a node off (`disconnected`) or connect it again (`connected`). embedded-cluster.md 17.6.
 pub const SIM_NETWORK: &str = "sim.pitstop.io/network";
+/// Annotation of a simulated Node: address and port of its hub.
+pub const SIM_HUB: &str = "sim.pitstop.io/hub";
 /// Annotation of a Node that a fleet of simulated nodes plays: `true`.
 pub const SIM_SIMULATED: &str = "sim.pitstop.io/simulated";
 /// Annotation of a Node or Pod: a JSON list of image profiles that come before the shipped ones.

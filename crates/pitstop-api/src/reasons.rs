@@ -49,3 +49,5 @@ pub const PULL_IMAGE_SUCCESS: &str = "PullImageSuccess";
 pub const PULL_IMAGE_FAIL: &str = "PullImageFail";
 /// Why an image is not ready: it is being pulled.
 pub const WAIT_PULL_IMAGE: &str = "WaitPullImage";
+/// Pod condition: OTA, the owner has agreed and the hub waits for what its reason names: consent, a window, a gate.
+pub const UPGRADE_PENDING: &str = "pitstop.io/UpgradePending";

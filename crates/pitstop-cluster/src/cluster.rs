@@ -157,14 +157,14 @@ impl Cluster {
         self.client_of(User::named(user))
     }
 
-    fn client_of(&self, user: User) -> kube::Client {
+    /// As [`Cluster::client_as`], for who does not know yet which users there will be.
+    pub fn clients(&self) -> Arc<dyn Fn(&str) -> kube::Client + Send + Sync> {
         let api = self.api.clone();
-        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
-            request.extensions_mut().insert(user.clone());
-            let api = api.clone();
-            async move { Ok::<http::Response<Body>, Infallible>(api.handle(request).await) }
-        });
-        kube::Client::new(service, "default")
+        Arc::new(move |user| client_of(api.clone(), User::named(user)))
+    }
+
+    fn client_of(&self, user: User) -> kube::Client {
+        client_of(self.api.clone(), user)
     }
 
     /// Serves HTTPS for kubectl and other clients.
@@ -233,4 +233,14 @@ async fn make(api: &Arc<Api>, path: &'static str, object: &Value, what: String) 
         StatusCode::CREATED | StatusCode::CONFLICT => Ok(()),
         status => Err(Error::Bootstrap { object: what, status }),
     }
+}
+
+/// A client that needs no socket.
+fn client_of(api: Arc<Api>, user: User) -> kube::Client {
+    let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
+        request.extensions_mut().insert(user.clone());
+        let api = api.clone();
+        async move { Ok::<http::Response<Body>, Infallible>(api.handle(request).await) }
+    });
+    kube::Client::new(service, "default")
 }

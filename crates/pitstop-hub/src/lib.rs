@@ -55,6 +55,13 @@ pub fn upgrade_path(namespace: &str, pod: &str) -> String {
     format!("/openyurt.io/v1/namespaces/{namespace}/pods/{pod}/upgrade")
 }
 
+/// The route that has the images of a pod's newer revision pulled ahead.
+///
+/// Source: daemonset.md C9.1.
+pub fn pull_path(namespace: &str, pod: &str) -> String {
+    format!("/openyurt.io/v1/namespaces/{namespace}/pods/{pod}/imagepull")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

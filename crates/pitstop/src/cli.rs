@@ -9,9 +9,12 @@ pub mod completion;
 pub mod controller;
 pub mod demo;
 pub mod history;
+pub mod hub;
 pub mod manifests;
 pub mod node;
+pub mod ota;
 pub mod plan;
+pub mod shell;
 pub mod simulate;
 pub mod snapshot;
 pub mod span;
@@ -131,8 +134,12 @@ pub enum Command {
     Manifests(manifests::Manifests),
     /// Attach simulated nodes to a cluster
     Simulate(simulate::Simulate),
-    /// List, cut off, reconnect, add or remove simulated nodes
+    /// Run the hub of this node: its owner decides when pods are upgraded
+    Hub(hub::HubCommand),
+    /// List, cut off, reconnect, add or remove simulated nodes, or run a command on one
     Node(node::Node),
+    /// Upgrade pods of this node when you decide, and see what waits
+    Ota(ota::Ota),
     /// How far rollouts are
     Status(status::Status),
     /// The revisions of a DaemonSet
@@ -152,7 +159,7 @@ impl Cli {
     /// nobody else on its way to a decision, and there is the memory of one thread.
     pub fn runtime(&self) -> tokio::runtime::Builder {
         match self.command {
-            Command::Controller(_) => tokio::runtime::Builder::new_current_thread(),
+            Command::Controller(_) | Command::Hub(_) => tokio::runtime::Builder::new_current_thread(),
             _ => tokio::runtime::Builder::new_multi_thread(),
         }
     }
@@ -169,7 +176,9 @@ impl Cli {
             Command::Controller(command) => Box::pin(command.run()).await,
             Command::Manifests(command) => command.run(),
             Command::Simulate(command) => Box::pin(command.run()).await,
+            Command::Hub(command) => Box::pin(command.run()).await,
             Command::Node(command) => Box::pin(command.run()).await,
+            Command::Ota(command) => Box::pin(command.run()).await,
             Command::Status(command) => Box::pin(command.run()).await,
             Command::History(command) => Box::pin(command.run()).await,
             Command::Why(command) => Box::pin(command.run()).await,

@@ -1,6 +1,7 @@
 //! From a kubeconfig, or the service account of a pod, to a client.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::{config, failure, output};
 
 /// Where Kubernetes mounts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The port of an URL that names none.
+const HTTPS: u16 = 443;
 /// Name of everything in the kubeconfig of a pod.
 const IN_CLUSTER: &str = "in-cluster";
 
@@ -67,6 +70,18 @@ impl ConnectArgs {
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).context("making a client from the kubeconfig")?;
         Ok(Connection { client, namespace })
+    }
+
+    /// Where the API server is, if that is written as an address.
+    ///
+    /// # Errors
+    /// As [`ConnectArgs::connect`].
+    pub async fn server(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let source = self.source().await?;
+        let server = self.config(source).await?.cluster_url;
+        let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = server.port_u16().unwrap_or(HTTPS);
+        Ok(host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, port)))
     }
 
     async fn config(&self, source: Source) -> anyhow::Result<Config> {
@@ -158,6 +173,37 @@ async fn running_up() -> Option<(PathBuf, Kubeconfig)> {
         .ok()?
         .ok()?;
     Some((path, kubeconfig))
+}
+
+/// A kubeconfig in `folder` for who reads it anew whenever a file that it names was replaced. `None`: we are in no pod.
+///
+/// # Errors
+/// The pod has no token of a service account, or the folder cannot be written.
+pub fn in_cluster_file(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+    let account = Path::new(SERVICE_ACCOUNT);
+    let Some(source) = in_cluster(|name| std::env::var_os(name), account)? else {
+        return Ok(None);
+    };
+    let file = serde_json::to_string_pretty(&source.kubeconfig).context("writing a kubeconfig")?;
+    let path = folder.join("in-cluster.kubeconfig");
+    let write = || {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
+        opened?.write_all(format!("{file}\n").as_bytes())
+    };
+    write().with_context(|| format!("writing {}", path.display()))?;
+    Ok(Some(path))
 }
 
 /// The API server of the cluster whose pod we are, as the service account whose token is in `folder`. The client reads

@@ -23,6 +23,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use crate::failure;
+use crate::hubs::{self, Hubs};
 
 mod rights;
 
@@ -43,6 +44,8 @@ pub struct Options {
     pub controllers: bool,
     /// The nodes to add.
     pub nodes: NodeNames,
+    /// Which nodes get a hub, and its port; 0 takes a free one.
+    pub hubs: Option<(hubs::Which, u16)>,
     /// Name of a control-plane node to add.
     pub control_plane: Option<String>,
     /// How requests are authorised. By roles: pitstop's controllers have the rights of `pitstop manifests`, and no others.
@@ -63,6 +66,7 @@ pub struct Embedded {
     cluster: Cluster,
     serving: Serving,
     nodes: Nodes,
+    hubs: Option<Hubs>,
     controllers: Option<Controllers>,
     node_names: Vec<String>,
 }
@@ -113,6 +117,10 @@ impl Embedded {
             .as_deref()
             .filter(|name| !present.contains(*name));
         nodes.add(&missing, control_plane).await?;
+        let hubs = match options.hubs {
+            Some((which, port)) => Some(start_hubs(&cluster, which, port, &options).await),
+            None => None,
+        };
         let controllers = if options.controllers {
             let identity = match options.authorization {
                 Authorization::AlwaysAllow => "system:pitstop".to_owned(),
@@ -127,6 +135,7 @@ impl Embedded {
             cluster,
             serving,
             nodes,
+            hubs,
             controllers,
             node_names,
         })
@@ -173,10 +182,29 @@ impl Embedded {
     /// Stops everything: no new work, nothing is lost.
     pub async fn stop(mut self) {
         self.stop_controllers().await;
+        if let Some(hubs) = self.hubs.take() {
+            hubs.stop().await;
+        }
         self.nodes.stop().await;
         self.serving.shutdown().await;
         self.cluster.shutdown().await;
     }
+}
+
+/// The hubs of the nodes. Each asks the API server as its node, whose rights are those of any node.
+async fn start_hubs(cluster: &Cluster, which: hubs::Which, port: u16, options: &Options) -> Hubs {
+    let config = hubs::Config {
+        which,
+        port,
+        state: options.data.as_ref().map(|data| data.join("hubs")),
+        time_scale: options.time_scale,
+    };
+    Hubs::start(
+        cluster.client_as("system:nodes"),
+        hubs::Access::Of(cluster.clients()),
+        config,
+    )
+    .await
 }
 
 async fn node_names(client: &Client) -> anyhow::Result<BTreeSet<String>> {

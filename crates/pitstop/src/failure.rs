@@ -81,8 +81,28 @@ pub fn timed_out(message: impl Into<String>, advice: impl Into<String>) -> anyho
     Failure::new(Kind::TimedOut, message, advice).into()
 }
 
+/// A command that we ran for somebody ended so. It has said why.
+#[derive(Debug)]
+struct EndedWith(u8);
+
+impl fmt::Display for EndedWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the command ended with exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for EndedWith {}
+
+/// A command that we ran for somebody ended with this exit code, and ours is the same.
+pub fn ended_with(code: u8) -> anyhow::Error {
+    EndedWith(code).into()
+}
+
 /// Prints the error and its advice to stderr.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(EndedWith(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }

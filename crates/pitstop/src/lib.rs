@@ -7,6 +7,8 @@
 //! | [`connect`] | from a kubeconfig to a client |
 //! | [`embedded`] | cluster, nodes and controllers in one process |
 //! | [`failure`] | exit codes, and the last line that says what to do |
+//! | `hub_client` | what commands ask of the hub of a node |
+//! | [`hubs`] | the hubs of simulated nodes |
 //! | [`hypothesis`] | the state that applying a manifest would lead to |
 //! | [`kubeconfig_file`] | the kubeconfig that `up` writes |
 //! | [`manifests`] | what a cluster needs to run the controllers, rights first |
@@ -19,6 +21,8 @@ pub mod config;
 pub mod connect;
 pub mod embedded;
 pub mod failure;
+mod hub_client;
+pub mod hubs;
 pub mod hypothesis;
 pub mod kubeconfig_file;
 pub mod manifests;

@@ -123,6 +123,12 @@ impl Rollout {
             .all(|(_, waiting)| matches!(waiting.detail, Reason::NodeNotReady { .. }))
     }
 
+    /// Is nothing left to do but where the owner of a node has not agreed yet?
+    pub fn is_done_where_consented(&self) -> bool {
+        self.waiting()
+            .all(|(_, waiting)| waiting.detail == Reason::WaitingForOwner)
+    }
+
     /// `updated U of D, waiting for R not-ready nodes: ...`. Source: daemonset.md "Better than upstream" 3.
     pub fn sentence(&self) -> String {
         let mut parts = vec![format!("updated {} of {}", self.updated, self.nodes)];
@@ -132,10 +138,16 @@ impl Rollout {
             parts.push(format!(", waiting for {n} not-ready {nodes}: {names}"));
         }
         let mut others: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut n_owners: u32 = 0;
         for (_, waiting) in self.waiting() {
-            if !matches!(waiting.detail, Reason::NodeNotReady { .. }) {
-                *others.entry(&waiting.reason).or_default() += 1;
+            match waiting.detail {
+                Reason::NodeNotReady { .. } => {}
+                Reason::WaitingForOwner => n_owners += 1,
+                _ => *others.entry(&waiting.reason).or_default() += 1,
             }
+        }
+        if n_owners > 0 {
+            parts.push(format!(", {n_owners} waiting for consent"));
         }
         if !others.is_empty() {
             let others: Vec<String> = others.iter().map(|(word, n)| format!("{n} {word}")).collect();
@@ -248,6 +260,17 @@ mod tests {
             "updated 1 of 3, waiting for 1 not-ready node: c; waiting: 1 Updating"
         );
         assert!(!now.is_done() && !now.is_done_where_reachable());
+    }
+
+    /// users.md W18.
+    #[test]
+    fn owners_who_have_not_agreed_are_counted() {
+        let names: Vec<String> = (0..100).map(|n| format!("{n:02x}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let now = decide(&sample::under_ota(&names, 40), Rollout::of).unwrap();
+        assert_eq!(now.sentence(), "updated 40 of 100, 60 waiting for consent");
+        assert!(!now.is_done() && now.is_done_where_consented());
+        assert!(!half_way().is_done_where_consented());
     }
 
     #[test]

@@ -16,6 +16,24 @@ pub enum Plot {
     Auto,
     /// A native rolling update, one node at a time
     Rolling,
+    /// The owner of each node decides when its pod is upgraded, also while the node is cut off
+    Ota,
+}
+
+impl Plot {
+    /// The upgrade model of the workload, as the seed writes it.
+    fn model(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ota => "OTA",
+            Self::Rolling => "",
+        }
+    }
+
+    /// Does it need the hubs of the nodes?
+    pub fn has_hubs(self) -> bool {
+        self == Self::Ota
+    }
 }
 
 /// One story, ready to be played.
@@ -47,6 +65,7 @@ impl Story {
         match plot {
             Plot::Auto => Self::auto(n_nodes.unwrap_or(3), image),
             Plot::Rolling => Self::rolling(n_nodes.unwrap_or(5), image),
+            Plot::Ota => Self::ota(n_nodes.unwrap_or(3), image),
         }
     }
 
@@ -71,6 +90,16 @@ impl Story {
         }
     }
 
+    /// Seed 001, second half, and a node that is cut off when its owner decides.
+    fn ota(n_nodes: u32, image: Option<String>) -> Self {
+        let story = Self::auto(n_nodes, image);
+        Self {
+            plot: Plot::Ota,
+            cut_off: story.nodes.last().cloned().into_iter().collect(),
+            ..story
+        }
+    }
+
     /// Seed 003.
     fn rolling(n_nodes: u32, image: Option<String>) -> Self {
         Self {
@@ -88,10 +117,10 @@ impl Story {
     /// The manifest of the seed.
     pub fn manifest(&self) -> Value {
         match self.plot {
-            Plot::Auto => json!({
+            Plot::Auto | Plot::Ota => json!({
                 "apiVersion": "apps/v1",
                 "kind": "DaemonSet",
-                "metadata": {"name": self.name, "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): "auto"}},
+                "metadata": {"name": self.name, "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): self.plot.model()}},
                 "spec": {
                     "selector": {"matchLabels": {"app": "nginx"}},
                     "updateStrategy": {"type": "OnDelete"},
@@ -128,6 +157,8 @@ impl Story {
         match self.plot {
             // Heartbeats come every ten seconds in life, and the network of two nodes is cut.
             Plot::Auto => 2.0,
+            // A hub looks every ten seconds in life whether the network is back.
+            Plot::Ota => 5.0,
             // One node after the other, about three seconds each in life.
             Plot::Rolling => f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0,
         }
@@ -136,7 +167,7 @@ impl Story {
     /// How long a node may be silent before it is NotReady: well above the time between two heartbeats.
     pub fn node_grace(&self) -> Duration {
         match self.plot {
-            Plot::Auto => Duration::from_secs(8),
+            Plot::Auto | Plot::Ota => Duration::from_secs(8),
             Plot::Rolling => Duration::from_secs(40),
         }
     }
@@ -176,7 +207,7 @@ mod tests {
     #[test]
     fn a_node_that_answers_is_never_silent_for_too_long() {
         for n_nodes in [2, 5, 20] {
-            for plot in [Plot::Auto, Plot::Rolling] {
+            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota] {
                 let story = Story::new(plot, Some(n_nodes), None);
                 let between_heartbeats = embedded::heartbeat(story.time_scale());
                 assert!(

@@ -45,6 +45,8 @@ pub struct ConnectError(String);
 pub struct Direct {
     kubeconfig: PathBuf,
     context: Option<String>,
+    /// In place of the one that the kubeconfig names.
+    server: Option<String>,
     open: tokio::sync::Mutex<Option<Open>>,
     /// Connections of HTTP/1.1 that may be free.
     idle: std::sync::Mutex<Vec<http1::SendRequest<Full<Bytes>>>>,
@@ -107,6 +109,7 @@ impl Direct {
         let direct = Self {
             kubeconfig: kubeconfig.into(),
             context,
+            server: None,
             open: tokio::sync::Mutex::new(None),
             idle: std::sync::Mutex::default(),
         };
@@ -114,8 +117,21 @@ impl Direct {
         Ok(direct)
     }
 
+    /// With another server than the one that the kubeconfig names: an `https` URL.
+    ///
+    /// # Errors
+    /// It is no such URL.
+    pub fn with_server(mut self, server: &str) -> Result<Self, ConnectError> {
+        self.server = Some(server.to_owned());
+        self.read().map_err(ConnectError)?;
+        Ok(self)
+    }
+
     fn read(&self) -> Result<Open, String> {
-        let access = Access::read(&self.kubeconfig, self.context.as_deref())?;
+        let mut access = Access::read(&self.kubeconfig, self.context.as_deref())?;
+        if let Some(server) = &self.server {
+            access.lead_to(server)?;
+        }
         let tls = if access.tls {
             Some(Arc::new(tls_config(&access)?))
         } else {

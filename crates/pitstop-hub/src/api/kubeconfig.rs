@@ -164,6 +164,15 @@ fn address(server: &str) -> Result<(bool, String, u16, String), String> {
 }
 
 impl Access {
+    /// Leads to another server.
+    pub(super) fn lead_to(&mut self, server: &str) -> Result<(), String> {
+        (self.tls, self.host, self.port, self.prefix) = address(server)?;
+        if !self.tls {
+            return Err(format!("{server:?} is not https"));
+        }
+        Ok(())
+    }
+
     /// Reads a kubeconfig, its current context or another one.
     pub(super) fn read(path: &Path, context: Option<&str>) -> Result<Self, String> {
         let mut reader = Reader {

@@ -9,6 +9,7 @@ use pitstop_cluster::builtin::Selection;
 
 use crate::cli::Global;
 use crate::embedded::{Embedded, NodeNames, Options};
+use crate::hubs::Which;
 use crate::story::player::Player;
 use crate::story::view::View;
 use crate::story::{Plot, Story};
@@ -54,6 +55,8 @@ impl Demo {
             cluster_controllers: Selection::all(),
             controllers: true,
             nodes: NodeNames::Given(story.nodes.clone()),
+            // On free ports: a cluster of the user may have the usual one.
+            hubs: self.plot.has_hubs().then_some((Which::All, 0)),
             control_plane: story.control_plane.clone(),
             authorization: Authorization::AlwaysAllow,
         })

@@ -13,6 +13,7 @@ use pitstop_cluster::node::NodeSpec;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::cli::shell::{Inside, Shell};
 use crate::cli::span;
 use crate::connect::ConnectArgs;
 use crate::failure;
@@ -21,7 +22,7 @@ use crate::output::{self, Format, Report, talk};
 /// How often a waiting command looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// List, cut off, reconnect, add or remove simulated nodes
+/// List, cut off, reconnect, add or remove simulated nodes, or run a command on one
 ///
 /// A cut-off node keeps its containers running and hears nothing of the cluster; the cluster notices after its grace
 /// time. The same can be done with kubectl: `kubectl annotate node NAME sim.pitstop.io/network=disconnected`.
@@ -45,6 +46,11 @@ pub enum NodeCommand {
     Add(Add),
     /// Remove simulated nodes
     Remove(Remove),
+    /// Run a command as if on a node: 127.0.0.1:10267 is the node's hub
+    Shell(Shell),
+    /// Used by `shell`
+    #[command(hide = true)]
+    Inside(Inside),
 }
 
 /// List the nodes
@@ -131,6 +137,8 @@ pub struct NodeRow {
     pub status: String,
     /// `connected` or `disconnected`; absent when the node is not simulated.
     pub network: Option<String>,
+    /// Address of its hub, where it is simulated and has one.
+    pub hub: Option<String>,
     /// Pods on it.
     pub pods: u32,
     /// Units: seconds.
@@ -141,7 +149,7 @@ pub struct NodeRow {
 
 impl Report for NodeReport {
     fn text(&self, wide: bool) -> String {
-        let mut headers = vec!["NAME", "STATUS", "NETWORK", "PODS", "AGE"];
+        let mut headers = vec!["NAME", "STATUS", "NETWORK", "HUB", "PODS", "AGE"];
         if wide {
             headers.push("TAINTS");
         }
@@ -153,6 +161,7 @@ impl Report for NodeReport {
                 item.network
                     .clone()
                     .unwrap_or_else(|| "<not simulated>".to_owned()),
+                item.hub.clone().unwrap_or_else(|| "<none>".to_owned()),
                 item.pods.to_string(),
                 output::age(item.age_seconds),
             ];
@@ -182,6 +191,8 @@ impl Node {
             NodeCommand::Reconnect(command) => command.run(Network::Connected).await,
             NodeCommand::Add(command) => command.run().await,
             NodeCommand::Remove(command) => command.run().await,
+            NodeCommand::Shell(command) => command.run().await,
+            NodeCommand::Inside(command) => command.run().await,
         }
     }
 }
@@ -276,6 +287,7 @@ fn row(node: &NodeObject, pods: u32, now: jiff::Timestamp) -> NodeRow {
         name: node.name_any(),
         status,
         network,
+        hub: node.annotations().get(keys::SIM_HUB).cloned(),
         pods,
         age_seconds: node
             .creation_timestamp()
@@ -417,6 +429,11 @@ mod tests {
             serde_json::from_value(node).unwrap()
         };
         let sim = json!({"metadata": {"annotations": {(keys::SIM_SIMULATED): "true"}}});
+        let sim = {
+            let mut sim = sim;
+            sim["metadata"]["annotations"][keys::SIM_HUB] = json!("127.0.1.1:10267");
+            sim
+        };
         let cut = json!({"metadata": {"annotations": {(keys::SIM_SIMULATED): "true", (keys::SIM_NETWORK): "disconnected"}},
             "spec": {"taints": [{"key": keys::TAINT_UNREACHABLE, "effect": "NoExecute"}]}});
         let cordoned = json!({"spec": {"unschedulable": true}});
@@ -427,10 +444,10 @@ mod tests {
         ];
         let text = NodeReport { items }.text(true);
         insta::assert_snapshot!(text, @r"
-        NAME      STATUS                     NETWORK           PODS   AGE   TAINTS
-        worker    Ready                      connected         2      10m   <none>
-        worker2   NotReady                   disconnected      1      10m   node.kubernetes.io/unreachable:NoExecute
-        real      Ready,SchedulingDisabled   <not simulated>   0      10m   <none>
+        NAME      STATUS                     NETWORK           HUB               PODS   AGE   TAINTS
+        worker    Ready                      connected         127.0.1.1:10267   2      10m   <none>
+        worker2   NotReady                   disconnected      <none>            1      10m   node.kubernetes.io/unreachable:NoExecute
+        real      Ready,SchedulingDisabled   <not simulated>   <none>            0      10m   <none>
         ");
     }
 

@@ -44,7 +44,8 @@ pub struct Status {
         hide_possible_values = true
     )]
     pub output: Option<Format>,
-    /// Wait until rollouts are done, on `all` nodes or on those that are `reachable` now
+    /// Wait until rollouts are done, on `all` nodes, on those that are `reachable` now, or, under OTA, where owners have
+    /// `consented`
     #[arg(long, value_name = "WHERE", env = "PITSTOP_WAIT", hide_env = true)]
     pub wait: Option<Wait>,
     /// How long to wait at most; after that the exit code is 3
@@ -66,6 +67,8 @@ pub enum Wait {
     All,
     /// On the nodes that are ready now.
     Reachable,
+    /// On the nodes whose owners have agreed.
+    Consented,
 }
 
 /// The answer of `status`.
@@ -170,6 +173,7 @@ impl Status {
     async fn wait_for(&self, connection: &Connection) -> anyhow::Result<()> {
         let is_done = |item: &Rollout| match self.wait {
             Some(Wait::Reachable) => item.is_done_where_reachable(),
+            Some(Wait::Consented) => item.is_done_where_consented(),
             Some(Wait::All) | None => item.is_done(),
         };
         let deadline = tokio::time::Instant::now() + self.timeout;

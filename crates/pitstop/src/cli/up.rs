@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::span;
 use crate::embedded::{Embedded, NodeNames, Options, heartbeat};
 use crate::output::{self, talk};
-use crate::{config, failure, kubeconfig_file};
+use crate::{config, failure, hubs, kubeconfig_file};
 
 /// Start a cluster to try things on: API server, simulated nodes, controllers
 ///
@@ -97,6 +97,24 @@ pub struct Up {
         value_parser = time_scale
     )]
     pub time_scale: f64,
+    /// Which nodes get a hub, on a loopback address of its own, for OTA: `first:K` is the K oldest
+    #[arg(
+        long,
+        value_name = "all|none|first:K",
+        env = "PITSTOP_HUBS",
+        hide_env = true,
+        default_value = "all"
+    )]
+    pub hubs: hubs::Wish,
+    /// Port of the hubs; one that is taken, and 0, is replaced by a free one
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "PITSTOP_HUB_PORT",
+        hide_env = true,
+        default_value_t = pitstop_hub::ADDRESS.port()
+    )]
+    pub hub_port: u16,
     /// Who may do what: whoever has the kubeconfig everything, or what roles and bindings say
     #[arg(
         long,
@@ -234,6 +252,7 @@ impl Up {
             } else {
                 NodeNames::IfEmpty((1..=3).map(|i| format!("node-{i}")).collect())
             },
+            hubs: self.hubs.at(self.hub_port),
             control_plane: self.control_plane_node.then(|| "control-plane".to_owned()),
             authorization: match self.authorization {
                 Mode::AlwaysAllow => Authorization::AlwaysAllow,

@@ -35,6 +35,19 @@ pub(crate) fn half_way(nodes: &[&str]) -> SnapshotFile {
     file
 }
 
+/// `app:2` waits under OTA, and the owners of the first nodes have let it in. Names of nodes: hexadecimal digits.
+pub(crate) fn under_ota(nodes: &[&str], n_updated: usize) -> SnapshotFile {
+    let mut file = settled(nodes);
+    file.daemonset = daemonset("app:2", 2);
+    file.daemonset["metadata"]["annotations"][keys::OPENYURT_UPDATE_STRATEGY] = json!("OTA");
+    file.daemonset["status"]["observedGeneration"] = json!(2);
+    file.revisions.push(revision("two", 2, "app:2"));
+    for (pod, node) in file.pods.iter_mut().zip(nodes).take(n_updated) {
+        *pod = self::pod(node, "two", "app:2");
+    }
+    file
+}
+
 /// The object with this image, not yet observed beyond generation 1.
 pub(crate) fn daemonset(image: &str, generation: i64) -> Value {
     json!({
@@ -80,7 +93,7 @@ fn pod(node: &str, hash: &str, image: &str) -> Value {
     json!({
         "metadata": {
             "name": format!("agent-{node}"), "namespace": "edge",
-            "uid": format!("22222222-0000-4000-8000-00000000000{node}"),
+            "uid": format!("22222222-0000-4000-8000-{node:0>12}"),
             "labels": {"app": "agent", (keys::REVISION_HASH): hash}, "ownerReferences": owner(),
         },
         "spec": {"nodeName": node, "containers": [{"name": "app", "image": image}]},
@@ -91,7 +104,7 @@ fn pod(node: &str, hash: &str, image: &str) -> Value {
 
 fn node(name: &str, ready: &str) -> Value {
     json!({
-        "metadata": {"name": name, "uid": format!("33333333-0000-4000-8000-00000000000{name}")},
+        "metadata": {"name": name, "uid": format!("33333333-0000-4000-8000-{name:0>12}")},
         "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": BEFORE}]},
     })
 }

@@ -9,13 +9,16 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use pitstop_api::keys;
+use pitstop_engine::plan::Reason;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::view::View;
 use super::{Plot, Story};
 use crate::cli::node::{Network, is_ready, set_network};
+use crate::cli::shell::hub_of;
 use crate::failure;
+use crate::hub_client::HubClient;
 use crate::rollout::{self, Rollout};
 
 /// The namespace of the stories.
@@ -73,6 +76,9 @@ impl<'a> Player<'a> {
         let old_target = before.target.clone();
         self.set_image().await?;
         let is_new = move |now: &Rollout| now.target.is_some() && now.target != old_target;
+        if self.story.plot == Plot::Ota {
+            self.owners_decide(&is_new).await?;
+        }
         if self.story.plot == Plot::Auto {
             let n_away = u32::try_from(self.story.cut_off.len()).unwrap_or(u32::MAX);
             let frozen = self
@@ -132,6 +138,58 @@ impl<'a> Player<'a> {
             .await
             .context("setting the image")?;
         Ok(())
+    }
+
+    /// Every owner asks for the upgrade, one of them while the node is cut off.
+    async fn owners_decide(&mut self, is_new: &impl Fn(&Rollout) -> bool) -> anyhow::Result<()> {
+        let waits = self
+            .watch_until("every pod waits for the owner of its node", |now| {
+                let waiting = now
+                    .waiting()
+                    .filter(|(_, waiting)| waiting.detail == Reason::WaitingForOwner);
+                is_new(now) && waiting.count() == now.pods.len()
+            })
+            .await?;
+        self.explain(&waits);
+        let cut_off = self.story.cut_off.clone();
+        let near = self.story.nodes.iter().filter(|node| !cut_off.contains(node));
+        for (n_done, node) in (1..).zip(near.cloned().collect::<Vec<_>>()) {
+            self.view.step(
+                &format!("The owner of {node} lets it in"),
+                &request(&waits, &node),
+            );
+            self.ask(&waits, &node).await?;
+            self.watch_until("the pod is replaced", |now| {
+                now.updated == n_done && now.unavailable == 0
+            })
+            .await?;
+        }
+        self.cut_off().await?;
+        for node in &cut_off {
+            self.view.step(
+                &format!("The owner of {node} lets it in as well, although the node is cut off"),
+                &request(&waits, node),
+            );
+            self.ask(&waits, node).await?;
+        }
+        self.reconnect().await?;
+        self.view
+            .say("  The hub carries out what it kept, within a few seconds");
+        Ok(())
+    }
+
+    async fn ask(&mut self, rollout: &Rollout, node: &str) -> anyhow::Result<()> {
+        let hub = hub_of(self.client.clone(), node).await?;
+        let path = pitstop_hub::upgrade_path(NAMESPACE, pod_on(rollout, node));
+        let (code, said) = HubClient::new(&hub.to_string())?.post_as_curl(&path).await?;
+        self.view.say(&format!("  {said}"));
+        if code.is_success() {
+            return Ok(());
+        }
+        Err(failure::failed(
+            format!("the hub of {node} answered {code}"),
+            "run it again with --log info to see what the hubs did",
+        ))
     }
 
     async fn cut_off(&mut self) -> anyhow::Result<()> {
@@ -279,6 +337,19 @@ impl<'a> Player<'a> {
     }
 }
 
+/// What the owner of a node types there.
+fn request(rollout: &Rollout, node: &str) -> String {
+    let path = pitstop_hub::upgrade_path(NAMESPACE, pod_on(rollout, node));
+    format!("curl -X POST http://{}{path}   # on {node}", pitstop_hub::ADDRESS)
+}
+
+/// The pod of a node.
+fn pod_on<'a>(rollout: &'a Rollout, node: &str) -> &'a str {
+    let mut pods = rollout.pods.iter();
+    let row = pods.find(|row| row.node.as_deref() == Some(node));
+    row.and_then(|row| row.pod.as_deref()).unwrap_or_default()
+}
+
 impl Summary {
     /// The summary as lines.
     pub fn lines(&self, story: &Story) -> Vec<String> {
@@ -299,17 +370,24 @@ impl Summary {
         for (node, old, new) in &self.pods {
             lines.push(format!("  {node:width$}  {old} -> {new}"));
         }
-        lines.push(format!(
-            "  at most {} of {} allowed pods unavailable at once on nodes that answer",
-            self.most_down, self.allowed
-        ));
-        if !story.cut_off.is_empty() {
+        if story.plot == Plot::Ota {
+            lines.push(
+                "  each when the owner of its node said so; one request was kept while its node was cut off"
+                    .to_owned(),
+            );
+        } else {
+            lines.push(format!(
+                "  at most {} of {} allowed pods unavailable at once on nodes that answer",
+                self.most_down, self.allowed
+            ));
+        }
+        if story.plot == Plot::Auto {
             lines.push(format!(
                 "  {} nodes were away: they cost no budget, and caught up by themselves when they returned",
                 story.cut_off.len()
             ));
         }
-        lines.push("Every step was an API request that kubectl could have made; the nodes are simulated and ran no containers".to_owned());
+        lines.push("Every step was a request that kubectl or curl could have made; the nodes are simulated and ran no containers".to_owned());
         lines.push("Try it by hand: pitstop up".to_owned());
         lines
     }

@@ -263,7 +263,7 @@ impl ControlPlane {
             "--service-cluster-ip-range=10.0.0.0/16",
             "--endpoint-reconciler-type=none",
             // Strict clusters have it on: owners that wait for their dependents need a right of their own.
-            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement,NodeRestriction",
             "--tls-cert-file=server.crt",
             "--tls-private-key-file=server.key",
             "--allow-privileged=true",

@@ -21,6 +21,7 @@ mod crds;
 mod demo;
 mod nodes;
 mod objects;
+mod ota;
 mod others;
 mod plan;
 mod proxy;

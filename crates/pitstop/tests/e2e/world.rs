@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use pitstop::connect::ConnectArgs;
 use pitstop::embedded::{Embedded, NodeNames, Options};
+use pitstop::hubs::Which;
 use pitstop_cluster::Authorization;
 use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::node::NodeSpec;
@@ -64,6 +65,7 @@ fn options(nodes: &[&str]) -> Options {
         cluster_controllers: Selection::all(),
         controllers: true,
         nodes: NodeNames::Given(nodes.iter().map(ToString::to_string).collect()),
+        hubs: None,
         control_plane: None,
         authorization: Authorization::AlwaysAllow,
     }
@@ -173,7 +175,27 @@ impl World {
             kubectl: PathBuf::from("kubectl"),
             plane: None,
         };
-        Self::attach(attached, nodes, control_plane).await
+        Self::attach(attached, nodes, control_plane, "none").await
+    }
+
+    /// An embedded cluster whose nodes have hubs, and that decides by roles.
+    pub(crate) async fn with_hubs(nodes: &[&str]) -> Self {
+        let mut options = options(nodes);
+        options.authorization = Authorization::Rbac;
+        options.hubs = Some((Which::All, 0));
+        Self::start(options, nodes).await
+    }
+
+    /// As [`World::real`], and the nodes have hubs.
+    pub(crate) async fn real_with_hubs(plane: Plane, nodes: &[&str]) -> Self {
+        let attached = Attached {
+            client: plane.client().await,
+            controller: plane.controller_kubeconfig().await,
+            kubeconfig: plane.kubeconfig(),
+            kubectl: "kubectl".into(),
+            plane: Some(plane),
+        };
+        Self::attach(attached, nodes, None, "all").await
     }
 
     /// A real control plane, with our nodes and controller attached as processes of their own. The controller has the
@@ -191,16 +213,26 @@ impl World {
             kubectl,
             plane: Some(plane),
         };
-        Self::attach(attached, nodes, control_plane).await
+        Self::attach(attached, nodes, control_plane, "none").await
     }
 
-    async fn attach(to: Attached, nodes: &[&str], control_plane: Option<&str>) -> Self {
+    async fn attach(to: Attached, nodes: &[&str], control_plane: Option<&str>, hubs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         let simulate = Background::start(
             folder.path(),
             &to.kubeconfig,
-            &["simulate", "--time-scale", "10", "--node-names", &names.join(",")],
+            &[
+                "simulate",
+                "--time-scale",
+                "10",
+                "--hubs",
+                hubs,
+                "--hub-port",
+                "0",
+                "--node-names",
+                &names.join(","),
+            ],
         )
         .await;
         if let Some(name) = control_plane {
