@@ -1,4 +1,4 @@
-//! What a cluster needs so that pitstop's controllers run in it: namespace, identity, rights, and the Deployment.
+//! What a cluster needs so that pitstop's controllers run in it, or hubs on its nodes: namespace, identity, rights, and the Deployment.
 //!
 //! The rights are one table, [`rules`]; YAML and JSON are rendered from it, and a test can leave one of them out.
 
@@ -10,6 +10,7 @@ pub use rights::{Rule, Scope, rules, rules_for};
 use tree::{Tree, list, map};
 
 mod deployment;
+pub mod hub;
 mod rights;
 mod tree;
 

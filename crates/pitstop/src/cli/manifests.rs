@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::controller::Wanted;
-use crate::manifests::{self, NAMESPACE, Options};
+use crate::manifests::{self, NAMESPACE, Options, hub};
 use crate::output;
 
 /// The longest name of a namespace.
@@ -17,17 +17,27 @@ const LONGEST_LABEL: usize = 63;
                         Example:\n  pitstop manifests --image registry.example.com/pitstop:1 | kubectl apply -f -"
 )]
 pub struct Manifests {
-    /// Namespace of the controllers
+    /// Print what hubs need instead, one on each node: a DaemonSet, or a unit of systemd
+    #[arg(
+        long,
+        value_name = "daemonset|systemd",
+        env = "PITSTOP_MANIFESTS_HUB",
+        hide_env = true,
+        hide_possible_values = true,
+        num_args = 0..=1,
+        default_missing_value = "daemonset"
+    )]
+    pub hub: Option<HubForm>,
+    /// Namespace [default: pitstop-system for the controllers, pitstop-hub for hubs]
     #[arg(
         short,
         long,
         value_name = "NAME",
         env = "PITSTOP_NAMESPACE",
         hide_env = true,
-        default_value = NAMESPACE,
         value_parser = label
     )]
-    pub namespace: String,
+    pub namespace: Option<String>,
     /// Image of the controllers; none is published yet
     #[arg(
         long,
@@ -63,6 +73,15 @@ pub struct Manifests {
     pub output: Form,
 }
 
+/// `--hub`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum HubForm {
+    /// Manifests of a DaemonSet.
+    Daemonset,
+    /// A unit file.
+    Systemd,
+}
+
 /// `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Form {
@@ -78,8 +97,23 @@ impl Manifests {
     /// # Errors
     /// Stdout is closed.
     pub fn run(self) -> anyhow::Result<()> {
+        match self.hub {
+            Some(HubForm::Systemd) => return output::data(hub::UNIT.trim_end()),
+            Some(HubForm::Daemonset) => {
+                let defaults = hub::Options::default();
+                let options = hub::Options {
+                    namespace: self.namespace.unwrap_or(defaults.namespace),
+                    image: self.image,
+                };
+                return match self.output {
+                    Form::Yaml => output::data(hub::render(&options).trim_end()),
+                    Form::Json => output::data(&format!("{:#}", hub::to_json(&options))),
+                };
+            }
+            None => {}
+        }
         let options = Options {
-            namespace: self.namespace,
+            namespace: self.namespace.unwrap_or_else(|| NAMESPACE.to_owned()),
             image: self.image,
             replicas: self.replicas,
             controllers: self.controllers.controllers().into_iter().collect(),
