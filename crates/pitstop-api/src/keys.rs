@@ -136,3 +136,12 @@ pub const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Label of the lists of a service without an address of its own.
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// Where version 1 of autoscalers keeps the metrics for which it has no field, as JSON. Source: Kubernetes 1.34.
+pub const AUTOSCALER_METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+/// The same of how fast they act.
+pub const AUTOSCALER_BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+/// The same of what was measured.
+pub const AUTOSCALER_CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+/// The same of the conditions.
+pub const AUTOSCALER_CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";

@@ -8,6 +8,7 @@ mod accept;
 mod admission;
 mod apply;
 mod authorize;
+mod components;
 mod containers;
 mod customs;
 mod defaults;
@@ -21,6 +22,7 @@ mod owners;
 pub(crate) mod params;
 mod present;
 mod priority;
+mod proxy;
 mod random;
 mod read;
 mod reviews;
@@ -170,7 +172,7 @@ impl Api {
         let owners = || {
             kinds::all()
                 .iter()
-                .filter(|k| k.is_stored() && k.stored_as == (k.group, k.plural))
+                .filter(|k| k.is_stored() && k.conversion.is_none())
         };
         let specs = owners().map(|k| CollectionSpec {
             stored_as: k.stored_as,
@@ -361,15 +363,33 @@ impl Api {
             return Err(Failure::method_not_allowed());
         };
         match (verb, target.subresource) {
+            ("list", None) if !kind.is_stored() => self.list_components(&target, &call),
+            ("get", None) if !kind.is_stored() => self.get_component(&target, &call),
             ("list", None) => self.list(&target, &call).await,
             ("watch", None) => self.watch(&target, &call),
-            ("get", None | Some(Subresource::Status)) => Box::pin(self.get(&target, &call)).await,
+            (
+                "get",
+                None | Some(Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize),
+            ) => Box::pin(self.get(&target, &call)).await,
+            ("create", None) if kind.kind == kinds::BINDING.kind => {
+                Box::pin(self.bind_named(target, &call)).await
+            }
             ("create", None) if !kind.is_stored() => self.review(&target, &call),
             ("create", None) => Box::pin(self.create(&target, &call)).await,
-            ("update", None | Some(Subresource::Status | Subresource::Finalize)) => {
-                Box::pin(self.update(&target, &call)).await
-            }
-            ("patch", None | Some(Subresource::Status)) => Box::pin(self.patch(&target, &call)).await,
+            (
+                "update",
+                None
+                | Some(
+                    Subresource::Status
+                    | Subresource::Finalize
+                    | Subresource::EphemeralContainers
+                    | Subresource::Resize,
+                ),
+            ) => Box::pin(self.update(&target, &call)).await,
+            (
+                "patch",
+                None | Some(Subresource::Status | Subresource::EphemeralContainers | Subresource::Resize),
+            ) => Box::pin(self.patch(&target, &call)).await,
             ("get", Some(Subresource::Scale)) => Box::pin(self.get_scale(&target)).await,
             ("update", Some(Subresource::Scale)) => Box::pin(self.update_scale(&target, &call)).await,
             ("patch", Some(Subresource::Scale)) => Box::pin(self.patch_scale(&target, &call)).await,
@@ -381,6 +401,7 @@ impl Api {
             (_, Some(Subresource::Attach)) => Err(not_simulated("attach")),
             (_, Some(Subresource::PortForward)) => Err(not_simulated("port-forward")),
             ("create", Some(Subresource::Eviction)) => Box::pin(self.evict(&target, &call)).await,
+            (_, Some(Subresource::Proxy)) => Box::pin(self.proxy(&target, &call)).await,
             ("create", Some(Subresource::Token)) => self.request_token(&target, &call),
             _ => Err(Failure::method_not_allowed()),
         }
@@ -442,6 +463,7 @@ fn verb_of(target: &Target, method: &Method, params: &Params) -> Option<&'static
                         | Subresource::Exec
                         | Subresource::Attach
                         | Subresource::PortForward
+                        | Subresource::Proxy
                 )
             ) =>
         {

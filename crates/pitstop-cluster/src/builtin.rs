@@ -436,5 +436,5 @@ fn watch_all(client: &Client) -> Everything {
 
 /// Does the graph hold objects of this kind? Events own nothing, are owned by nothing, and come too fast to be worth it.
 fn is_watched(kind: &Kind) -> bool {
-    kind.is_stored() && kind.plural != "events"
+    kind.is_stored() && kind.conversion.is_none() && kind.plural != "events"
 }

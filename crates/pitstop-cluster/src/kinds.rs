@@ -4,9 +4,11 @@
 
 mod admission_policy;
 mod age;
+mod autoscaler;
 mod certificate;
 mod config;
 mod controller_revision;
+mod counters;
 mod daemon_set;
 mod definition;
 mod deployment;
@@ -37,6 +39,7 @@ mod webhook;
 mod workload;
 
 pub use age::human_duration;
+pub(crate) use pod::{validate_ephemeral, validate_resize, with_ephemeral_containers, with_resources};
 
 use serde_json::Value;
 
@@ -44,6 +47,8 @@ use crate::access::User;
 
 /// Every served kind, in the order of groups and names.
 static KINDS: &[Kind] = &[
+    BINDING,
+    COMPONENT_STATUS,
     config::CONFIG_MAP,
     network::ENDPOINTS,
     event::CORE,
@@ -75,7 +80,8 @@ static KINDS: &[Kind] = &[
     review::SELF_SUBJECT_ACCESS,
     review::SELF_SUBJECT_RULES,
     review::SUBJECT_ACCESS,
-    limits::AUTOSCALER,
+    autoscaler::SECOND,
+    autoscaler::FIRST,
     job::CRON_JOB,
     job::JOB,
     certificate::REQUEST,
@@ -133,8 +139,42 @@ pub(crate) static EVICTION_BETA: Kind = Kind {
     ..Kind::plain("Eviction", "evictions", "eviction")
 };
 
-/// The body of `binding`: never stored, and of no path of its own.
-pub(crate) static BINDING: Kind = Kind::plain("Binding", "bindings", "binding");
+/// The body of `binding`, and a way to bind that needs no path of the pod: never stored.
+pub(crate) const BINDING: Kind = Kind {
+    verbs: &["create"],
+    ..Kind::plain("Binding", "bindings", "binding")
+};
+
+/// How the parts of the control plane are: never stored.
+pub(crate) const COMPONENT_STATUS: Kind = Kind {
+    short_names: &["cs"],
+    namespaced: false,
+    verbs: &["get", "list"],
+    deprecation: Some("v1 ComponentStatus is deprecated in v1.19+"),
+    columns: &[
+        Column::NAME,
+        Column::string("Status"),
+        Column::string("Message"),
+        Column::string("Error"),
+    ],
+    cells: |object, _| {
+        let condition = |field: &str| {
+            let text = object.pointer(&format!("/conditions/0/{field}"));
+            text.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let healthy = match condition("status").as_str() {
+            "True" => "Healthy",
+            _ => "Unhealthy",
+        };
+        vec![
+            age::name(object),
+            healthy.into(),
+            condition("message").into(),
+            condition("error").into(),
+        ]
+    },
+    ..Kind::plain("ComponentStatus", "componentstatuses", "componentstatus")
+};
 
 /// Every served kind.
 ///
@@ -155,6 +195,17 @@ pub fn find_kind(group: &str, version: &str, kind: &str) -> Option<&'static Kind
     KINDS
         .iter()
         .find(|entry| entry.group == group && entry.version == version && entry.kind == kind)
+}
+
+/// How objects of a kind come into the form of another one that is stored, and back.
+#[derive(Debug)]
+pub struct Conversion {
+    /// An object as it is stored. One that is in that form already stays so.
+    pub to_stored: fn(Value) -> Value,
+    /// A stored object as the kind shows it. One that is in that form already stays so.
+    pub from_stored: fn(Value) -> Value,
+    /// The key of a field selector as the stored kind has it.
+    pub stored_field: fn(&str) -> String,
 }
 
 /// One served resource: `group/version`, its names, and the rules that differ from kind to kind.
@@ -178,6 +229,8 @@ pub struct Kind {
     pub namespaced: bool,
     /// Group and plural of the kind whose store it shares; its own for all but `events.k8s.io` events.
     pub stored_as: (&'static str, &'static str),
+    /// How its objects come into the form in which they are stored, where that is another version's.
+    pub conversion: Option<&'static Conversion>,
     /// Subresources, in the order in which discovery lists them.
     pub subresources: &'static [Subresource],
     /// Verbs of the resource itself that discovery lists.
@@ -220,6 +273,8 @@ pub struct Kind {
     pub validate: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with a change from the second to the first, besides its metadata.
     pub validate_update: fn(&Value, &Value) -> Vec<FieldError>,
+    /// What is wrong with a change of the status alone, from the second to the first.
+    pub validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     /// The selector of its pods in written form, as `scale` shows it.
     pub scale_selector: fn(&Value) -> String,
     /// Columns of `kubectl get`.
@@ -287,7 +342,7 @@ impl Kind {
 
     /// Are its objects kept? Those that are not are questions: they are answered, and that is all.
     pub fn is_stored(&self) -> bool {
-        self.verbs.contains(&"list")
+        self.verbs.contains(&"watch")
     }
 
     /// A namespaced kind of the core group without rules of its own, from which the entries of the table differ.
@@ -302,6 +357,7 @@ impl Kind {
             categories: &[],
             namespaced: true,
             stored_as: ("", plural),
+            conversion: None,
             subresources: &[],
             verbs: &[
                 "create",
@@ -332,6 +388,7 @@ impl Kind {
             validate_create: |_| Vec::new(),
             validate: |_| Vec::new(),
             validate_update: |_, _| Vec::new(),
+            validate_status: |_, _| Vec::new(),
             scale_selector: |_| String::new(),
             columns: &[Column::NAME, Column::AGE],
             column_paths: None,
@@ -443,6 +500,12 @@ pub enum Subresource {
     PortForward,
     /// `approval` of requests for certificates: get, patch, update.
     Approval,
+    /// `ephemeralcontainers` of pods: get, patch, update.
+    EphemeralContainers,
+    /// `resize` of pods: get, patch, update.
+    Resize,
+    /// `proxy` of pods, services and nodes: what listens there answers.
+    Proxy,
 }
 
 /// How soon a write has to be on disk before it is acknowledged.

@@ -308,8 +308,19 @@ pub(crate) fn patched_type(kind: &Kind, patched: &Value) -> PatchedType {
     }
     let name = if name.is_empty() { kind.kind } else { name };
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if table::table().kind(group, version, name).is_some() {
-        return PatchedType::Right;
+    if let Some(message) = table::table().kind(group, version, name) {
+        let expected = package(kind.group);
+        if name == kind.kind && package(group) == expected {
+            return PatchedType::Right;
+        }
+        // It is read as what it says it is, and is then not what was asked for.
+        return PatchedType::Wrong(match shape::shape(message, patched.clone()) {
+            Err(problem) => problem,
+            Ok(_) => format!(
+                "converting ({version}.{name}) to ({expected}.{}): unknown conversion",
+                kind.kind
+            ),
+        });
     }
     PatchedType::Wrong(format!(
         "no kind \"{name}\" is registered for version \"{api_version}\" in scheme \"pkg/runtime/scheme.go:110\""

@@ -4,7 +4,7 @@
 //!
 //! Source: embedded-cluster.md 10.6, 10.7.
 
-mod kubelet;
+pub(super) mod kubelet;
 
 use bytes::Bytes;
 use futures::stream;
@@ -48,7 +48,9 @@ impl Api {
         let pod = self.stored(target)?.decode();
         let container = container(&pod, call)?;
         let Some(location) = self.location(target, &pod, &container)? else {
-            return Ok(super::respond(StatusCode::OK, "text/plain", ""));
+            let mut nothing = super::respond(StatusCode::NO_CONTENT, "text/plain", "");
+            nothing.headers_mut().remove(CONTENT_TYPE);
+            return Ok(nothing);
         };
         let response = kubelet::send(
             &location.host,
@@ -119,29 +121,38 @@ impl Api {
         let nodes = self.collection_of(kind)?;
         let stored = self.store.get(nodes.id, &Key::new("", node));
         let stored = stored.ok_or_else(|| Failure::not_found(kind, node))?.decode();
-        let addresses = stored.pointer("/status/addresses").and_then(Value::as_array);
-        let address = |wanted: &str| {
-            let found = addresses?
-                .iter()
-                .find(|address| address.get("type") == Some(&wanted.into()))?;
-            found.get("address")?.as_str()
-        };
-        let Some(host) = ADDRESSES.iter().find_map(|wanted| address(wanted)) else {
-            return Err(Failure::internal(
-                "no preferred addresses found; known addresses: []",
-            ));
-        };
-        let port = stored.pointer("/status/daemonEndpoints/kubeletEndpoint/Port");
-        let port = port
-            .and_then(Value::as_u64)
-            .and_then(|port| u16::try_from(port).ok());
+        let (host, port) = kubelet_of(&stored)?;
         let namespace = target.namespace.as_deref().unwrap_or_default();
         Ok(Some(Location {
-            host: host.to_owned(),
-            port: port.filter(|port| *port != 0).unwrap_or(KUBELET_PORT),
+            host,
+            port,
             path: format!("{namespace}/{}/{container}", metadata::text(pod, "name")),
         }))
     }
+}
+
+/// Where the kubelet of a node listens.
+pub(super) fn kubelet_of(node: &Value) -> Result<(String, u16), Failure> {
+    let addresses = node.pointer("/status/addresses").and_then(Value::as_array);
+    let address = |wanted: &str| {
+        let found = addresses?
+            .iter()
+            .find(|address| address.get("type") == Some(&wanted.into()))?;
+        found.get("address")?.as_str()
+    };
+    let Some(host) = ADDRESSES.iter().find_map(|wanted| address(wanted)) else {
+        return Err(Failure::untyped(
+            "no preferred addresses found; known addresses: []",
+        ));
+    };
+    let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port");
+    let port = port
+        .and_then(Value::as_u64)
+        .and_then(|port| u16::try_from(port).ok());
+    Ok((
+        host.to_owned(),
+        port.filter(|port| *port != 0).unwrap_or(KUBELET_PORT),
+    ))
 }
 
 /// The container that is meant: the named one, or the only one.
@@ -207,7 +218,7 @@ fn of_streams(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A body that ends with its source, also where that breaks off, and with the server.
-fn streamed(body: Incoming, closing: Option<Closing>) -> Body {
+pub(super) fn streamed(body: Incoming, closing: Option<Closing>) -> Body {
     let ended = Box::pin(until_closed(closing));
     let frames = stream::unfold((body, ended), |(mut body, mut ended)| async {
         let frame = tokio::select! {
@@ -241,6 +252,6 @@ fn refusal(code: StatusCode, why: String) -> Failure {
     }
 }
 
-fn unreachable(error: &kubelet::Error) -> Failure {
+pub(super) fn unreachable(error: &kubelet::Error) -> Failure {
     Failure::internal(format!("error dialing backend: {error}"))
 }

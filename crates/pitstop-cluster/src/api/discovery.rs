@@ -265,6 +265,11 @@ fn aggregated_entry(kind: &Kind) -> Value {
                 Subresource::Token => ("token", foreign(&kinds::TOKEN_REQUEST), TOKEN_VERBS),
                 Subresource::Log => ("log", response_kind.clone(), LOG_VERBS),
                 Subresource::Exec => ("exec", core("PodExecOptions"), STREAM_VERBS),
+                Subresource::EphemeralContainers => {
+                    ("ephemeralcontainers", response_kind.clone(), STATUS_VERBS)
+                }
+                Subresource::Resize => ("resize", response_kind.clone(), STATUS_VERBS),
+                Subresource::Proxy => ("proxy", core(&proxy_options(kind)), PROXY_VERBS),
                 Subresource::Attach => ("attach", core("PodAttachOptions"), STREAM_VERBS),
                 Subresource::PortForward => ("portforward", core("PodPortForwardOptions"), STREAM_VERBS),
             };
@@ -292,7 +297,14 @@ const FINALIZE_VERBS: &[&str] = &["update"];
 const BINDING_VERBS: &[&str] = &["create"];
 const TOKEN_VERBS: &[&str] = &["create"];
 const LOG_VERBS: &[&str] = &["get"];
+/// Whatever the method is, it is passed on.
+const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
 const STREAM_VERBS: &[&str] = &["create", "get"];
+
+/// The kind of what a `proxy` is asked with.
+fn proxy_options(kind: &Kind) -> String {
+    format!("{}ProxyOptions", kind.kind)
+}
 
 fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     let mut entry = json!({
@@ -302,10 +314,11 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
     if let Some(entry) = entry.as_object_mut() {
         insert_names(entry, kind);
         // Reviews are answered and not stored.
-        if kind.verbs.contains(&"get") {
+        if kind.is_stored() {
             entry.insert("storageVersionHash".to_owned(), storage_hash(kind).into());
         }
     }
+    let proxied = proxy_options(kind);
     let below = kind.subresources.iter().map(|sub| {
         let (name, body, verbs) = match sub {
             Subresource::Status => ("status", kind.kind, STATUS_VERBS),
@@ -317,6 +330,9 @@ fn legacy_entries(kind: &'static Kind) -> Vec<Value> {
             Subresource::Token => ("token", kinds::TOKEN_REQUEST.kind, TOKEN_VERBS),
             Subresource::Log => ("log", kind.kind, LOG_VERBS),
             Subresource::Exec => ("exec", "PodExecOptions", STREAM_VERBS),
+            Subresource::EphemeralContainers => ("ephemeralcontainers", kind.kind, STATUS_VERBS),
+            Subresource::Resize => ("resize", kind.kind, STATUS_VERBS),
+            Subresource::Proxy => ("proxy", proxied.as_str(), PROXY_VERBS),
             Subresource::Attach => ("attach", "PodAttachOptions", STREAM_VERBS),
             Subresource::PortForward => ("portforward", "PodPortForwardOptions", STREAM_VERBS),
         };
@@ -347,7 +363,10 @@ fn foreign_body(sub: Subresource) -> Option<&'static Kind> {
         | Subresource::Exec
         | Subresource::Attach
         | Subresource::PortForward
-        | Subresource::Approval => None,
+        | Subresource::Approval
+        | Subresource::EphemeralContainers
+        | Subresource::Resize
+        | Subresource::Proxy => None,
     }
 }
 
@@ -411,8 +430,12 @@ const GROUPS: [&str; 20] = [
 
 /// Tells whether objects of a kind are stored in the form in which they were.
 fn storage_hash(kind: &Kind) -> String {
-    let (group, _) = kind.stored_as;
-    let named = format!("{group}/{}/{}", kind.version, kind.kind);
+    let (group, plural) = kind.stored_as;
+    let stored = kinds::all().iter().find(|other| {
+        kind.conversion.is_some() && other.conversion.is_none() && other.stored_as == (group, plural)
+    });
+    let version = stored.map_or(kind.version, |stored| stored.version);
+    let named = format!("{group}/{version}/{}", kind.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, named.as_bytes());
     STANDARD.encode(digest.as_ref().get(..8).unwrap_or_default())
 }

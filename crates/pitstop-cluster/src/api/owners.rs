@@ -107,7 +107,11 @@ impl Api {
                 put(&mut new, &owners);
                 Next::Replace(new)
             }
-            next => next,
+            Next::Remove(mut last) => {
+                put(&mut last, &owners);
+                Next::Remove(last)
+            }
+            next @ Next::Same => next,
         })
     }
 }
@@ -194,7 +198,7 @@ impl<'a> Writer<'a> {
         let before = old.pointer("/metadata/managedFields");
         let applies = self.identity.operation == Operation::Apply;
         let unchanged = matches!(next, Next::Same) && (given.is_none() || given == before);
-        if unchanged || matches!(next, Next::Remove(_)) {
+        if unchanged {
             return Ok(None);
         }
         let base = match given {
@@ -206,7 +210,7 @@ impl<'a> Writer<'a> {
         };
         Ok(Some(match next {
             // Objects that nobody has owned so far stay so until somebody applies to them.
-            Next::Replace(new) if !applies && !base.is_empty() => {
+            Next::Replace(new) | Next::Remove(new) if !applies && !base.is_empty() => {
                 apply::update(base, old, new, &self.write())?
             }
             _ => base,
@@ -266,6 +270,9 @@ pub(super) fn subresource_name(subresource: Subresource) -> &'static str {
         Subresource::Attach => "attach",
         Subresource::PortForward => "portforward",
         Subresource::Approval => "approval",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
+        Subresource::Resize => "resize",
+        Subresource::Proxy => "proxy",
     }
 }
 

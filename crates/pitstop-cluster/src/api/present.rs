@@ -11,7 +11,7 @@ use super::params::Params;
 use super::status::Failure;
 use crate::broken::{self, Defect};
 use crate::custom::column;
-use crate::kinds::{self, FieldError, Kind, event};
+use crate::kinds::{self, FieldError, Kind};
 use crate::schema::columns;
 use crate::store::Stored;
 
@@ -98,10 +98,11 @@ pub(super) fn value(kind: &Kind, stored: &Stored) -> Value {
             value.insert("apiVersion".to_owned(), kind.api_version().into());
         }
         value
-    } else if stores_own_form(kind) {
-        value
     } else {
-        event::from_core(value)
+        match kind.conversion {
+            Some(conversion) => (conversion.from_stored)(value),
+            None => value,
+        }
     }
 }
 
@@ -116,7 +117,7 @@ pub(super) fn whole(kind: &Kind, stored: &Stored) -> Bytes {
 
 /// Is the kind stored in its own form, and not in that of another kind?
 pub(super) fn stores_own_form(kind: &Kind) -> bool {
-    kind.stored_as == (kind.group, kind.plural)
+    kind.conversion.is_none()
 }
 
 /// Are the bytes in the store those that are shown?
@@ -254,18 +255,21 @@ fn columns(kind: &Kind) -> Vec<Value> {
 
 /// One row of a table.
 pub(super) fn row(kind: &Kind, include: Include, beta: bool, stored: &Stored, now: Timestamp) -> Value {
-    let object = value(kind, stored);
+    let shown = value(kind, stored);
+    // Rows show what is stored, in whatever version they were asked for.
+    let own = kind.conversion.map(|_| stored.decode());
+    let object = own.as_ref().unwrap_or(&shown);
     let cells = match kind.column_paths {
-        Some(paths) => custom_cells(kind, paths, &object, now),
-        None => (kind.cells)(&object, now),
+        Some(paths) => custom_cells(kind, paths, object, now),
+        None => (kind.cells)(object, now),
     };
-    let conditions = (kind.row_conditions)(&object);
+    let conditions = (kind.row_conditions)(object);
     let object = match include {
         Include::None => Value::Null,
-        Include::Object => object,
+        Include::Object => shown,
         Include::Metadata => json!({
             "kind": "PartialObjectMetadata", "apiVersion": meta_version(beta),
-            "metadata": row_metadata(&object),
+            "metadata": row_metadata(object),
         }),
     };
     let mut row = json!({"cells": cells, "object": object});

@@ -20,7 +20,7 @@ use super::route::Target;
 use super::status::Failure;
 use super::{Api, Body, Call};
 use crate::broken::{self, Defect};
-use crate::kinds::{self, FieldError, Kind, event};
+use crate::kinds::{self, FieldError, Kind};
 use crate::schema::{base64_offset, go_syntax};
 use crate::store::{FieldTerm, FieldTerms, Filter, Key, ListQuery, Page, Stored};
 
@@ -253,10 +253,9 @@ fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms
             )));
         };
         // An unknown key must never be ignored: `drain` would take it for the whole cluster.
-        let stored_key = if present::stores_own_form(kind) {
-            key.to_owned()
-        } else {
-            event::core_field(key)
+        let stored_key = match kind.conversion {
+            Some(conversion) => (conversion.stored_field)(key),
+            None => key.to_owned(),
         };
         let resolved = FieldTerm::new(&stored_key, negated, value, stored_kind.field_keys)
             .ok_or_else(|| Failure::bad_request(unknown_field(kind, key)))?;

@@ -52,6 +52,8 @@ pub(super) struct Target {
     pub(super) name: Option<String>,
     /// A path below the object.
     pub(super) subresource: Option<Subresource>,
+    /// The path below a `proxy`.
+    pub(super) below: Vec<String>,
 }
 
 impl Target {
@@ -161,6 +163,8 @@ fn objects(group: &str, version: &str, rest: &[&str], served: &Served) -> Option
         [plural] => (*plural, None, None),
         [plural, name] => (*plural, Some(*name), None),
         [plural, name, sub] => (*plural, Some(*name), Some(subresource_named(sub)?)),
+        // What is below is a path on the other side.
+        [plural, name, "proxy", ..] => (*plural, Some(*name), Some(Subresource::Proxy)),
         _ => return None,
     };
     let (kind, custom) = match kinds::find(group, version, plural) {
@@ -174,7 +178,9 @@ fn objects(group: &str, version: &str, rest: &[&str], served: &Served) -> Option
         Some(_) => !kind.namespaced,
         None => kind.namespaced && name.is_some(),
     };
-    if misplaced || subresource.is_some_and(|s| !kind.subresources.contains(&s)) {
+    // What is only created has no names.
+    let is_nameless = name.is_some() && !kind.verbs.contains(&"get");
+    if misplaced || is_nameless || subresource.is_some_and(|s| !kind.subresources.contains(&s)) {
         return None;
     }
     Some(Target {
@@ -183,6 +189,7 @@ fn objects(group: &str, version: &str, rest: &[&str], served: &Served) -> Option
         namespace: namespace.map(str::to_owned),
         name: name.map(str::to_owned),
         subresource,
+        below: rest.iter().skip(3).map(|part| (*part).to_owned()).collect(),
     })
 }
 
@@ -199,6 +206,9 @@ fn subresource_named(name: &str) -> Option<Subresource> {
         "exec" => Some(Subresource::Exec),
         "attach" => Some(Subresource::Attach),
         "portforward" => Some(Subresource::PortForward),
+        "ephemeralcontainers" => Some(Subresource::EphemeralContainers),
+        "resize" => Some(Subresource::Resize),
+        "proxy" => Some(Subresource::Proxy),
         _ => None,
     }
 }

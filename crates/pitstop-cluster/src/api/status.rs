@@ -324,6 +324,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// 503: nobody answers behind the server.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
     /// 500 for what went wrong while others were asked.
     pub(super) fn internal_error(why: &str) -> Self {
         let cause = json!({"message": why});

@@ -13,7 +13,7 @@ use super::update::Next;
 use super::write::from_decode;
 use super::{Api, Body, Call, metadata};
 use crate::admission::{Form, Operation};
-use crate::kinds::{self, FieldError};
+use crate::kinds::{self, FieldError, Subresource};
 use crate::schema;
 use crate::store::WriteError;
 
@@ -28,6 +28,22 @@ const BINDING_FORM: Form = Form {
 const TRIES: usize = 5;
 
 impl Api {
+    /// A binding that names its pod itself.
+    pub(super) async fn bind_named(&self, target: Target, call: &Call) -> Result<Response<Body>, Failure> {
+        let decoded = schema::decode(target.kind, call.content_type(), &call.body).map_err(from_decode)?;
+        let name = metadata::text(&decoded.object, "name");
+        if name.is_empty() {
+            return Err(Failure::bad_request("Name parameter required."));
+        }
+        let pod = Target {
+            kind: kinds::find("", "v1", "pods").ok_or_else(Failure::no_such_path)?,
+            name: Some(name.to_owned()),
+            subresource: Some(Subresource::Binding),
+            ..target
+        };
+        self.bind(&pod, call).await
+    }
+
     pub(super) async fn bind(&self, target: &Target, call: &Call) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
         let name = target.name.as_deref().unwrap_or_default();

@@ -43,6 +43,16 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
         Some(Subresource::Status) => keep_all_but_status(&mut new, old),
         Some(Subresource::Approval) => keep_all_but_conditions(&mut new, old),
         Some(Subresource::Finalize) => keep_all_but_finalizers(&mut new, old),
+        Some(Subresource::EphemeralContainers) => {
+            new = kinds::with_ephemeral_containers(&new, old);
+            (kind.default)(&mut new);
+            raise_if_changed(&mut new, old);
+        }
+        Some(Subresource::Resize) => {
+            new = kinds::with_resources(&new, old).map_err(|error| Failure::invalid(kind, name, &[error]))?;
+            (kind.default)(&mut new);
+            raise_if_changed(&mut new, old);
+        }
         // Others write nothing of a kind by themselves.
         _ => {
             if kind.subresources.contains(&Subresource::Status) && !broken::is(Defect::StatusByUpdate) {
@@ -102,6 +112,15 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     } else if checks.on_status {
         errors.extend(kinds::validate_kind_metadata_update(kind, &new, old));
     }
+    match target.subresource {
+        Some(Subresource::Status) => errors.extend((kind.validate_status)(&new, old)),
+        Some(Subresource::EphemeralContainers) => errors.extend(kinds::validate_ephemeral(&new, old)),
+        Some(Subresource::Resize) => {
+            errors.extend(kinds::validate_resize(&new, old));
+            errors.extend(target.validate(&new));
+        }
+        _ => {}
+    }
     if !errors.is_empty() {
         return Err(Failure::invalid(kind, name, &errors));
     }
@@ -110,6 +129,13 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     } else {
         Next::Replace(new)
     })
+}
+
+/// A pod of another spec is another generation of it.
+fn raise_if_changed(new: &mut Value, old: &Value) {
+    if new.get("spec") != old.get("spec") {
+        metadata::raise_generation(new);
+    }
 }
 
 /// Is the uid in a body a condition, or a change?

@@ -15,7 +15,7 @@ use super::{Api, present};
 use crate::apply::{self, Type, Unconverted};
 use crate::custom::Custom;
 use crate::custom::conversion::{Converter, TIMEOUT};
-use crate::kinds::{Kind, event};
+use crate::kinds::{self, Kind};
 use crate::store::{Draft, Stored};
 
 impl Api {
@@ -108,12 +108,7 @@ impl Api {
             return Ok(Some(object));
         }
         if !wanted.is_custom() {
-            let is_core = |kind: &Kind| kind.group.is_empty();
-            return Ok(Some(match (is_core(given), is_core(wanted)) {
-                (false, true) => event::to_core(object),
-                (true, false) => event::from_core(object),
-                _ => object,
-            }));
+            return Ok(Some(in_built_in_form(wanted, given, object)));
         }
         let served = self.served();
         let custom = served.find(wanted.group, wanted.version, wanted.plural);
@@ -127,7 +122,7 @@ impl Api {
     /// The versions of a kind, as far as the owners of fields go.
     pub(super) fn versions_of<'a>(&self, target: &'a Target) -> KnownVersions<'a> {
         let Some(custom) = &target.custom else {
-            return KnownVersions::Alike(Type::of(target.kind));
+            return KnownVersions::BuiltIn(target.kind);
         };
         let served = self.served();
         KnownVersions::Custom {
@@ -193,6 +188,26 @@ impl Api {
     }
 }
 
+/// The same among built-in kinds, which this program converts itself.
+fn in_built_in_form(wanted: &Kind, given: &Kind, object: Value) -> Value {
+    let stored = match given.conversion {
+        Some(conversion) => (conversion.to_stored)(object),
+        None => object,
+    };
+    match wanted.conversion {
+        Some(conversion) => (conversion.from_stored)(stored),
+        None => stored,
+    }
+}
+
+/// The kinds that are other forms of a built-in one.
+fn forms_of(kind: &Kind) -> impl Iterator<Item = &'static Kind> {
+    let stored_as = kind.stored_as;
+    kinds::all()
+        .iter()
+        .filter(move |other| other.stored_as == stored_as)
+}
+
 /// An object under the name of another version.
 fn named(mut object: Value, api_version: &str) -> Value {
     if let Some(object) = object.as_object_mut() {
@@ -204,8 +219,8 @@ fn named(mut object: Value, api_version: &str) -> Value {
 /// The versions of a kind, with what a decision has asked of them.
 #[derive(Debug)]
 pub(super) enum KnownVersions<'a> {
-    /// A built-in kind: its versions differ in nothing that is owned.
-    Alike(Type<'a>),
+    /// A built-in kind.
+    BuiltIn(&'a Kind),
     /// A custom kind.
     Custom {
         /// All served versions.
@@ -234,7 +249,7 @@ impl KnownVersions<'_> {
     /// The object and version that a decision was missing.
     fn wanted(&self) -> Option<(Value, String)> {
         match self {
-            Self::Alike(_) => None,
+            Self::BuiltIn(_) => None,
             Self::Custom { known, .. } => {
                 mem::take(&mut known.lock().unwrap_or_else(PoisonError::into_inner).wanted)
             }
@@ -260,7 +275,10 @@ impl KnownVersions<'_> {
 impl apply::Versions for KnownVersions<'_> {
     fn structure(&self, api_version: &str) -> Option<Type<'_>> {
         match self {
-            Self::Alike(structure) => Some(*structure),
+            Self::BuiltIn(kind) => {
+                let form = forms_of(kind).find(|form| form.api_version() == api_version);
+                Some(Type::of(form.unwrap_or(kind)))
+            }
             Self::Custom { kinds, .. } => kinds
                 .iter()
                 .find(|custom| custom.kind.api_version() == api_version)
@@ -270,7 +288,14 @@ impl apply::Versions for KnownVersions<'_> {
 
     fn convert(&self, object: &Value, api_version: &str) -> Result<Value, Unconverted> {
         match self {
-            Self::Alike(_) => Ok(object.clone()),
+            Self::BuiltIn(kind) => {
+                let form = |wanted: &str| forms_of(kind).find(|form| form.api_version() == wanted);
+                let own = object.get("apiVersion").and_then(Value::as_str).and_then(form);
+                Ok(match (own, form(api_version)) {
+                    (Some(own), Some(wanted)) => in_built_in_form(wanted, own, object.clone()),
+                    _ => object.clone(),
+                })
+            }
             Self::Custom {
                 is_converted: false, ..
             } => Ok(named(object.clone(), api_version)),

@@ -17,7 +17,7 @@ use super::status::Failure;
 use super::update::{self, Next, OtherUid};
 use super::{Api, Body, Call, Collected, metadata, present};
 use crate::admission::{Objects, Operation};
-use crate::kinds::{self, Creation, Durability, FieldError, Kind, event};
+use crate::kinds::{self, Conversion, Creation, Durability, FieldError, Kind};
 use crate::patch::{self, PatchError, PatchType};
 use crate::schema::{self, DecodeError};
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
@@ -309,7 +309,10 @@ impl Api {
         }
         let options = WriteOptions::parse(call)?;
         let want = |current: &Value| {
-            let patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
+            let mut patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
+            if patch_type == PatchType::Strategic {
+                keep_type(kind, &mut patched);
+            }
             let shown = patch::Shown::new(kind, patch_type, current, &call.body);
             if patch_type != PatchType::Strategic && !kind.is_custom() {
                 check_patched_type(kind, name, &patched, &shown, call)?;
@@ -403,6 +406,10 @@ impl Api {
     ) -> Result<Arc<Stored>, WriteError> {
         let collected = self.collection_of(kind).map_err(|_| WriteError::Missing)?;
         let key = stored.key.clone();
+        let draft = |kind: &Kind, collected: Collected, new: Value| match kind.conversion {
+            Some(conversion) => draft(collected.kind, collected, converted(conversion, new, old, stored)),
+            None => draft(kind, collected, new),
+        };
         let commit = match next {
             Next::Same => return Ok(stored.clone()),
             Next::Replace(new) | Next::Remove(new) if dry_run => {
@@ -453,12 +460,23 @@ fn creation_errors(target: &Target, object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// A new version in the form that is stored. A spec that has not changed stays as it is, also where the way through the
+/// other form and back would bring it into another order.
+fn converted(conversion: &Conversion, new: Value, old: &Value, stored: &Stored) -> Value {
+    let mut new = (conversion.to_stored)(new);
+    if new.get("spec") == (conversion.to_stored)(old.clone()).get("spec")
+        && let (Some(spec), Some(fields)) = (stored.decode().get("spec"), new.as_object_mut())
+    {
+        fields.insert("spec".to_owned(), spec.clone());
+    }
+    new
+}
+
 /// A new object's or version's bytes, in the form in which the kind is stored.
 pub(super) fn draft(kind: &Kind, collected: Collected, object: Value) -> Draft {
-    let object = if present::stores_own_form(kind) {
-        object
-    } else {
-        event::to_core(object)
+    let object = match kind.conversion {
+        Some(conversion) => (conversion.to_stored)(object),
+        None => object,
     };
     Draft::new(&object, collected.kind.field_keys)
 }
@@ -468,6 +486,15 @@ pub(super) fn from_decode(error: DecodeError) -> Failure {
         DecodeError::UnsupportedMediaType(message) => Failure::unsupported_media_type(message),
         DecodeError::Malformed(message) => Failure::bad_request(message),
         wrong @ DecodeError::WrongType { .. } => Failure::bad_request(wrong.to_string()),
+    }
+}
+
+/// A strategic merge patch changes the fields of a type, and not the type.
+fn keep_type(kind: &Kind, patched: &mut Value) {
+    for (field, own) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+        if let Some(given @ Value::String(_)) = patched.get_mut(field) {
+            *given = own.into();
+        }
     }
 }
 

@@ -235,9 +235,10 @@ impl Namespaces {
             return Vec::new();
         }
         let customs = self.customs.iter().copied();
-        let kinds = kinds::all().iter().chain(customs).filter(|kind| {
-            kind.namespaced && kind.is_stored() && (kind.group, kind.plural) == kind.stored_as
-        });
+        let kinds = kinds::all()
+            .iter()
+            .chain(customs)
+            .filter(|kind| kind.namespaced && kind.is_stored() && kind.conversion.is_none());
         let writes: Vec<Write> = kinds
             .map(|kind| {
                 let (namespace, path) = (name.to_owned(), collection_path(kind, name));

@@ -9,7 +9,7 @@ use super::pod_template::{default_spec, nonnegative};
 use super::workload::{
     amount, amount_problem, equals, immutable_selector, selector_errors, template_errors, wide_cells,
 };
-use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age, counters};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -32,6 +32,7 @@ pub(super) const KIND: Kind = Kind {
     },
     validate,
     validate_update: immutable_selector,
+    validate_status: counters::of_daemon_set,
     columns: &[
         Column::NAME,
         Column::integer("Desired"),

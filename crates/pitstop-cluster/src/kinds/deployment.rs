@@ -8,7 +8,7 @@ use super::pod_template::{default_spec, nonnegative};
 use super::workload::{
     amount, amount_problem, immutable_selector, selector_errors, selector_text, template_errors, wide_cells,
 };
-use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age, counters};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -34,6 +34,7 @@ pub(super) const KIND: Kind = Kind {
     validate,
     validate_update: immutable_selector,
     scale_selector: |object| selector_text(object, "/spec/selector"),
+    validate_status: counters::of_deployment,
     columns: &[
         Column::NAME,
         Column::string("Ready"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::age::{name, since};
 use super::fields::{integer, or, text};
-use super::{Column, Durability, FieldKey, Kind};
+use super::{Column, Conversion, Durability, FieldKey, Kind};
 
 /// Fields of `events.k8s.io/v1` events and of core events that are the same but for their name.
 const RENAMED: &[(&str, &str)] = &[
@@ -66,6 +66,11 @@ pub(super) const CORE: Kind = Kind {
 
 pub(super) const EVENTS: Kind = Kind {
     group: "events.k8s.io",
+    conversion: Some(&Conversion {
+        to_stored: to_core,
+        from_stored: from_core,
+        stored_field: core_field,
+    }),
     validate: |object| validation::validate(&to_core(object.clone()), false),
     validate_create: |object| validation::validate_new(&to_core(object.clone())),
     validate_update: |new, old| validation::validate_change(&to_core(new.clone()), &to_core(old.clone())),

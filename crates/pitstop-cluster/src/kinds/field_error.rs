@@ -51,6 +51,16 @@ impl FieldError {
         }
     }
 
+    /// A reference to what is not there.
+    pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self {
+            field: field.into(),
+            reason: FieldErrorReason::NotFound,
+            value: Some(value.into()),
+            detail: String::new(),
+        }
+    }
+
     /// A value that is not one of a few.
     pub(crate) fn not_supported(
         field: impl Into<String>,

@@ -1,8 +1,7 @@
-//! Quotas, limits, priorities, autoscalers and pod templates, which are only stored.
+//! Quotas, limits, priorities and pod templates, which are only stored.
 //!
 //! Source: embedded-cluster.md 12, 13.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::fields::{entries, flag, integer, list, list_mut, map_mut, set_missing, text};
@@ -144,67 +143,6 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
     ..Kind::plain("PriorityClass", "priorityclasses", "priorityclass")
 };
 
-pub(super) const AUTOSCALER: Kind = Kind {
-    group: "autoscaling",
-    version: "v2",
-    short_names: &["hpa"],
-    categories: &["all"],
-    stored_as: ("autoscaling", "horizontalpodautoscalers"),
-    subresources: &[Subresource::Status],
-    is_only_stored: true,
-    default: |object| {
-        let spec = map_mut(object, &["spec"]);
-        set_missing(spec, "minReplicas", 1);
-        let cpu = json!([{
-            "type": "Resource",
-            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
-        }]);
-        set_missing(spec, "metrics", cpu);
-    },
-    prepare_create: |object, _| {
-        let status = json!({"currentMetrics": null, "desiredReplicas": 0});
-        map_mut(object, &[]).insert("status".to_owned(), status);
-    },
-    validate: |object| {
-        let most = integer(object, "/spec/maxReplicas").unwrap_or_default();
-        let least = integer(object, "/spec/minReplicas").unwrap_or(1);
-        let mut errors = Vec::new();
-        if most < 1 {
-            errors.push(FieldError::invalid(
-                "spec.maxReplicas",
-                most,
-                "must be greater than 0",
-            ));
-        }
-        if most < least {
-            let why = "must be greater than or equal to `minReplicas`";
-            errors.push(FieldError::invalid("spec.maxReplicas", most, why));
-        }
-        for name in ["kind", "name"] {
-            if text(object, &format!("/spec/scaleTargetRef/{name}")).is_empty() {
-                errors.push(FieldError::required(format!("spec.scaleTargetRef.{name}"), ""));
-            }
-        }
-        errors
-    },
-    columns: &[
-        Column::NAME,
-        Column::string("Reference"),
-        Column::string("Targets"),
-        Column::string("MinPods"),
-        Column::string("MaxPods"),
-        Column::string("Replicas"),
-        Column::AGE,
-    ],
-    cells: autoscaler_cells,
-    metadata_checks: MetadataChecks::CHANGE,
-    ..Kind::plain(
-        "HorizontalPodAutoscaler",
-        "horizontalpodautoscalers",
-        "horizontalpodautoscaler",
-    )
-};
-
 pub(super) const POD_TEMPLATE: Kind = Kind {
     has_generation: true,
     is_only_stored: true,
@@ -248,55 +186,6 @@ pub(super) const POD_TEMPLATE: Kind = Kind {
     ..Kind::plain("PodTemplate", "podtemplates", "podtemplate")
 };
 
-fn autoscaler_cells(object: &Value, now: Timestamp) -> Vec<Value> {
-    let reference = object
-        .pointer("/spec/scaleTargetRef")
-        .cloned()
-        .unwrap_or_default();
-    let number = |pointer: &str| integer(object, pointer).unwrap_or_default();
-    let metrics: Vec<String> = list(object, "/spec/metrics").iter().map(target_of).collect();
-    let least = integer(object, "/spec/minReplicas").map_or_else(|| "<unset>".to_owned(), |n| n.to_string());
-    vec![
-        age::name(object),
-        Value::from(format!(
-            "{}/{}",
-            text(&reference, "/kind"),
-            text(&reference, "/name")
-        )),
-        Value::from(if metrics.is_empty() {
-            "<none>".to_owned()
-        } else {
-            metrics.join(", ")
-        }),
-        Value::from(least),
-        Value::from(number("/spec/maxReplicas")),
-        Value::from(number("/status/currentReplicas")),
-        age::age(object, now),
-    ]
-}
-
-/// What a metric is to reach; nothing measures it here.
-fn target_of(metric: &Value) -> String {
-    let source = ["resource", "containerResource", "pods", "object", "external"];
-    let Some(source) = source.iter().find_map(|name| metric.get(name)) else {
-        return "<unknown>".to_owned();
-    };
-    let name = text(source, "/name");
-    let target = match (
-        integer(source, "/target/averageUtilization"),
-        text(source, "/target/averageValue"),
-    ) {
-        (Some(percent), _) => format!("{percent}%"),
-        (None, "") => text(source, "/target/value").to_owned(),
-        (None, average) => average.to_owned(),
-    };
-    if name.is_empty() {
-        format!("<unknown>/{target}")
-    } else {
-        format!("{name}: <unknown>/{target}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,22 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn cells_of_autoscalers_and_quotas() {
+    fn cells_of_quotas() {
         let now = "2026-01-01T00:02:00Z".parse().unwrap();
-        let mut scaler =
-            json!({"spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
-        (AUTOSCALER.default)(&mut scaler);
-        let cells = autoscaler_cells(&scaler, now);
-        assert_eq!(
-            cells[1..6],
-            [
-                json!("Deployment/web"),
-                json!("cpu: <unknown>/80%"),
-                json!("1"),
-                json!(5),
-                json!(0)
-            ]
-        );
         let quota = json!({"status": {"hard": {"pods": "5", "limits.cpu": "2"}, "used": {"pods": "1"}}});
         let cells = (RESOURCE_QUOTA.cells)(&quota, now);
         assert_eq!(cells[1..3], [json!("pods: 1/5"), json!("limits.cpu: 0/2")]);

@@ -19,7 +19,7 @@ const ROLE_LABEL: &str = "kubernetes.io/role";
 pub(super) const KIND: Kind = Kind {
     short_names: &["no"],
     namespaced: false,
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Proxy, Subresource::Status],
     field_keys: &[FieldKey {
         key: "spec.unschedulable",
         pointers: &["/spec/unschedulable"],

@@ -3,9 +3,12 @@
 mod admission;
 mod cells;
 mod qos;
+mod resize;
 mod update;
 
 use serde_json::{Value, json};
+
+pub(crate) use resize::{validate_ephemeral, validate_resize, with_ephemeral_containers, with_resources};
 
 use super::fields::{entries, flag, integer, list_mut, map_mut, set_missing, text};
 use super::pod_template::{CONTAINER_LISTS, default_spec, validate_spec};
@@ -17,10 +20,13 @@ pub(super) const KIND: Kind = Kind {
     subresources: &[
         Subresource::Attach,
         Subresource::Binding,
+        Subresource::EphemeralContainers,
         Subresource::Eviction,
         Subresource::Exec,
         Subresource::Log,
         Subresource::PortForward,
+        Subresource::Proxy,
+        Subresource::Resize,
         Subresource::Status,
     ],
     has_generation: true,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::fields::{integer, map_mut, set_missing};
 use super::pod_template::{default_spec, nonnegative};
 use super::workload::{immutable_selector, selector_errors, selector_text, template_errors, wide_cells};
-use super::{Column, FieldError, FieldKey, Kind, MetadataChecks, Subresource, age};
+use super::{Column, FieldError, FieldKey, Kind, MetadataChecks, Subresource, age, counters};
 
 pub(super) const KIND: Kind = Kind {
     group: "apps",
@@ -27,6 +27,7 @@ pub(super) const KIND: Kind = Kind {
     validate,
     validate_update: immutable_selector,
     scale_selector: |object| selector_text(object, "/spec/selector"),
+    validate_status: counters::of_replicas,
     columns: &[
         Column::NAME,
         Column::integer("Desired"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{entries, integer, list_mut, map_mut, or, set_missing};
 use super::pod_template::{default_spec, nonnegative};
 use super::workload::{equals, selector_errors, selector_text, template_errors, wide_cells};
-use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age};
+use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age, counters};
 
 /// What may change in the spec of a StatefulSet.
 const MUTABLE: [&str; 7] = [
@@ -59,6 +59,7 @@ pub(super) const STATEFUL_SET: Kind = Kind {
         vec![FieldError::forbidden("spec", why)]
     },
     scale_selector: |object| selector_text(object, "/spec/selector"),
+    validate_status: counters::of_stateful_set,
     columns: &[
         Column::NAME,
         Column::string("Ready"),
@@ -107,6 +108,7 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
         errors
     },
     scale_selector: map_text,
+    validate_status: counters::of_replicas,
     columns: &[
         Column::NAME,
         Column::integer("Desired"),

@@ -11,7 +11,7 @@ const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
 pub(super) const KIND: Kind = Kind {
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Proxy, Subresource::Status],
     name_rule: NameRule::Dns1035Label,
     default,
     prepare_create: |object, _: &Creation<'_>| {

@@ -260,10 +260,18 @@ fn or_zero(field: &Field, value: Value) -> Value {
     }
 }
 
-/// Scalars that Go always writes, and the messages that hold such scalars.
+/// Of all times, Go leaves out that of the creation alone.
+const METADATA: &str = "meta/v1.ObjectMeta";
+
+/// Scalars and times that Go always writes, and the messages that hold such scalars.
 fn fill(message: &'static Message, fields: &mut Map<String, Value>) {
     for field in message.fields() {
         if field.pointer || field.wrap != Wrap::One || fields.contains_key(field.name) {
+            continue;
+        }
+        let is_time = matches!(field.element, Element::Time | Element::MicroTime);
+        if is_time && message.name != METADATA {
+            fields.insert(field.name.to_owned(), Value::Null);
             continue;
         }
         let value = match field.element {

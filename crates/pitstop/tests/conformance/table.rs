@@ -2,6 +2,7 @@
 
 use crate::sequence::Sequence;
 
+mod below;
 mod kinds;
 mod lists;
 mod reads;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Sequence> {
         lists::all(),
         reads::all(),
         kinds::all(),
+        below::all(),
     ]
     .concat()
 }

@@ -138,10 +138,10 @@ fn masks() -> Vec<(Regex, &'static str)> {
             "",
         ),
         // What the embedded server calls itself, what it warns of besides, and what it does not serve: the group of
-        // servers that it does not aggregate, and the old version of autoscalers.
+        // servers that it does not aggregate.
         (r"\+pitstop\b", ""),
         (r"(?m)^Warning: stored, but no controller acts on it\n", ""),
-        (r"(?m)^(apiregistration\.k8s\.io|autoscaling)/v1\n", ""),
+        (r"(?m)^apiregistration\.k8s\.io/v1\n", ""),
         // Columns are as wide as what was in them.
         (r"[ \t]+", " "),
     ]

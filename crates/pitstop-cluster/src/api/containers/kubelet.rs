@@ -20,7 +20,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a kubelet gives no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::api) enum Error {
     /// Nothing listens there, or what does speaks no TLS.
     #[error("dial tcp {host}:{port}: {cause}")]
     Connect {
@@ -34,7 +34,7 @@ pub(super) enum Error {
 }
 
 /// Sends a request over a connection of its own, which may become a stream.
-pub(super) async fn send(
+pub(in crate::api) async fn send(
     host: &str,
     port: u16,
     request: Request<Empty<Bytes>>,

@@ -47,7 +47,7 @@ async fn a_patch_that_makes_no_object_of_the_kind_is_invalid() {
     for (patch, code) in [
         (json!({"data": []}), 422),
         (json!({"data": {"k": 1}}), 422),
-        (json!({"kind": "Secret"}), 400),
+        (json!({"kind": "Secret"}), 422),
         (json!({"metadata": {"name": "other"}}), 400),
     ] {
         server.patch(&path, MERGE, &patch).await.expect(code);
