@@ -177,6 +177,10 @@ pub(crate) fn refusal(
     }
 }
 
+/// The intent that an answer is about, for the audit log.
+#[derive(Debug, Clone)]
+pub(crate) struct IntentId(pub(crate) String);
+
 /// What was done, or will be, to a pod.
 ///
 /// Source: hub.md A5, B5, B6.
@@ -210,6 +214,9 @@ impl Done<'_> {
         } else {
             bare(self.code, self.message.clone())
         };
+        if let Some(intent) = self.intent {
+            answer.extensions_mut().insert(IntentId(intent.to_owned()));
+        }
         if let (202, Some(intent)) = (self.code, self.intent)
             && let Ok(location) = HeaderValue::from_str(&format!("/pitstop/v1/intents/{intent}"))
         {

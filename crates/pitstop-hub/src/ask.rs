@@ -28,13 +28,8 @@ enum Outcome {
     Kept(Box<Intent>),
 }
 
-/// Does what was asked for, keeps it, or says why not. The second is the intent, for the audit log.
-pub(crate) async fn answer(
-    shared: &Shared,
-    admitted: &Admitted,
-    asked: Asked,
-    as_json: bool,
-) -> (Answer, Option<String>) {
+/// Does what was asked for, keeps it, or says why not.
+pub(crate) async fn answer(shared: &Shared, admitted: &Admitted, asked: Asked, as_json: bool) -> Answer {
     let Asked {
         action,
         namespace,
@@ -64,7 +59,7 @@ pub(crate) async fn answer(
         }
         Err(refusal) => {
             shared.metrics.asked(*action, refusal.reason());
-            return (answers::refusal(as_json, *action, namespace, name, refusal), None);
+            return answers::refusal(as_json, *action, namespace, name, refusal);
         }
     };
     let done = Done {
@@ -74,7 +69,7 @@ pub(crate) async fn answer(
         uid,
         intent,
     };
-    (done.answer(as_json), intent.map(str::to_owned))
+    done.answer(as_json)
 }
 
 async fn attempt(shared: &Shared, admitted: &Admitted, asked: &Asked) -> Result<Outcome, Refusal> {

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::cloud::Cloud;
+use crate::events::{self, Kind};
 use crate::front::{self, Door};
 use crate::intents::Book;
 use crate::journal::Folder;
@@ -78,7 +80,7 @@ impl Hub {
         clock: SharedClock,
     ) -> Result<Self, HubError> {
         settings.check().map_err(HubError::Settings)?;
-        let (lock, found) = open(&settings.state)?;
+        let (lock, found) = open(&settings)?;
         let mut doors = Vec::new();
         let mut addresses = Vec::new();
         for address in &settings.listen {
@@ -123,6 +125,7 @@ impl Hub {
             Box::pin(link::run(&self.shared, &stop)),
             Box::pin(keeper::run(&self.shared, &stop)),
             Box::pin(save::run(&self.shared, &stop)),
+            Box::pin(tell_link(&self.shared, &stop)),
             Box::pin(front::run(&self.shared, self.doors, &stop)),
         );
         self.shared.with_book(Book::close).await;
@@ -134,11 +137,30 @@ impl Hub {
     }
 }
 
+/// Tells clients of the event stream whether the API server is in reach, until told to stop; then they are sent away.
+async fn tell_link(shared: &Shared, stop: &CancellationToken) {
+    let mut connected = shared.link.follow();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = connected.changed() => if changed.is_err() { break },
+        }
+        connected.mark_unchanged();
+        let link = shared.link.connectivity();
+        shared.events.tell(
+            Kind::Connectivity,
+            &events::connectivity(link.connected, link.since),
+        );
+    }
+    shared.events.close();
+}
+
 /// The file that one hub at a time holds.
 const LOCK: &str = "hub.lock";
 
 /// Makes the folder ours and reads what a process before this one left in it.
-fn open(folder: &Path) -> Result<(File, Found), HubError> {
+fn open(settings: &Settings) -> Result<(File, Found), HubError> {
+    let folder = settings.state.as_path();
     let state = |source| HubError::State {
         path: folder.to_owned(),
         source,
@@ -176,7 +198,20 @@ fn open(folder: &Path) -> Result<(File, Found), HubError> {
             "cut off a torn tail of the saved pods"
         );
     }
-    Ok((lock, Found { book, saver, saved }))
+    let audit = match &settings.audit {
+        Some(path) => Some(Audit::open(path).map_err(|source| HubError::State {
+            path: path.clone(),
+            source,
+        })?),
+        None => None,
+    };
+    let found = Found {
+        book,
+        saver,
+        saved,
+        audit,
+    };
+    Ok((lock, found))
 }
 
 /// Listens on a unix socket that only its user and group may use; one that a process before this one left is replaced.

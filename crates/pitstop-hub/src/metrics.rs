@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::checks::Action;
+use crate::checks::{Action, Method};
 use crate::intents::State;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,6 +25,11 @@ struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    method: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +58,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     rejections: Family<Check, Counter>,
     upgrades: Family<Outcome, Counter>,
+    durations: Family<Way, Histogram>,
     fsync: Histogram,
     connected: Gauge,
     healthy: Family<Server, Gauge>,
@@ -64,12 +70,18 @@ pub(crate) struct Metrics {
     policy_valid: Gauge,
 }
 
+/// Upgrades take from a second to half an hour.
+fn durations() -> Histogram {
+    Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1800.0])
+}
+
 impl Metrics {
     pub(crate) fn new(legacy: bool) -> Self {
         let metrics = Self {
             registry: Registry::default(),
             rejections: Family::default(),
             upgrades: Family::default(),
+            durations: Family::new_with_constructor(durations),
             fsync: Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0]),
             connected: Gauge::default(),
             healthy: Family::default(),
@@ -102,6 +114,11 @@ impl Metrics {
             "upgrade_requests",
             "Answers to requests for an upgrade",
             self.upgrades.clone(),
+        );
+        ours.register(
+            "upgrade_duration_seconds",
+            "From the request to a pod that is ready",
+            self.durations.clone(),
         );
         ours.register(
             "journal_fsync_seconds",
@@ -153,6 +170,17 @@ impl Metrics {
         if action == Action::Upgrade {
             self.upgrades.get_or_create(&Outcome { result }).inc();
         }
+    }
+
+    /// An upgrade ended with a pod that is ready.
+    pub(crate) fn upgraded(&self, method: Method, after: Duration) {
+        let method = match method {
+            Method::Direct => "direct",
+            Method::Request => "request",
+        };
+        self.durations
+            .get_or_create(&Way { method })
+            .observe(after.as_secs_f64());
     }
 
     /// Something was written to the journal.

@@ -99,6 +99,41 @@ pub(crate) fn slim_of(shared: &Shared, pod: &PodView) -> Value {
     })
 }
 
+/// `GET /pitstop/v1/pulls`: what is known of images that were asked for. How far a pull is, only its runtime knows.
+pub(crate) fn pulls(shared: &Shared) -> Answer {
+    let views = shared.cache().views();
+    let pull = |pod: &PodView| {
+        let image = pod.condition(reasons::POD_IMAGE_READY)?;
+        let failed = image.reason == reasons::PULL_IMAGE_FAIL;
+        let phase = match image.status.as_str() {
+            "True" => "Succeeded",
+            _ if failed => "Failed",
+            _ => "Pulling",
+        };
+        Some(json!({
+            "id": intent_id(Action::ImagePull, &pod.uid, pod.target()),
+            "ns": pod.namespace, "pod": pod.name, "target": crate::pod::revision_in(&image.message),
+            "phase": phase, "percent": Value::Null, "error": failed.then_some(&image.message),
+        }))
+    };
+    let items: Vec<Value> = views.iter().filter_map(pull).collect();
+    answers::json(200, &json!({ "items": items }))
+}
+
+/// Everything, for a client of the event stream that knows nothing.
+pub(crate) fn everything(shared: &Shared) -> Value {
+    let views = shared.cache().views();
+    let pods: Vec<Value> = views.iter().map(|pod| slim_of(shared, pod)).collect();
+    let book = shared.book();
+    let intents: Vec<_> = book.open_ones();
+    let intents = json!(intents);
+    drop(book);
+    let mut all = status_of(shared);
+    all["intents"] = intents;
+    all["pods"] = json!(pods);
+    all
+}
+
 /// `/metrics`.
 pub(crate) fn metrics(shared: &Shared) -> Answer {
     let now = shared.clock.now();

@@ -11,10 +11,12 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 
-use crate::answers::{self, Answer};
+use crate::answers::{self, Answer, IntentId};
+use crate::audit::Entry;
 use crate::checks::Action;
 use crate::front::Caller;
 use crate::guard::{self, Access, Rejection, Sight};
+use crate::intents::By;
 use crate::shared::Shared;
 use crate::{ask, consent, listing, overview};
 
@@ -35,6 +37,9 @@ pub(crate) enum Route {
     Intents,
     Intent(String),
     Approve(String),
+    Pulls,
+    Pull,
+    Events,
 }
 
 /// What becomes of a path.
@@ -111,6 +116,9 @@ pub(crate) fn find(path: &str) -> Found {
         ["pitstop", "v1", "intents"] => Route::Intents,
         ["pitstop", "v1", "intents", id] => Route::Intent((*id).to_owned()),
         ["pitstop", "v1", "intents", id, "approve"] => Route::Approve((*id).to_owned()),
+        ["pitstop", "v1", "pulls"] => Route::Pulls,
+        ["pitstop", "v1", "pulls", _] => Route::Pull,
+        ["pitstop", "v1", "events"] => Route::Events,
         _ => return Found::Nothing,
     };
     Found::Route(route)
@@ -120,11 +128,17 @@ impl Route {
     fn takes(&self, method: &Method) -> bool {
         match self {
             Self::Metrics => true,
-            Self::Healthz | Self::Readyz | Self::Pods | Self::Status | Self::Slim | Self::Intents => {
-                method == Method::GET
-            }
+            Self::Healthz
+            | Self::Readyz
+            | Self::Pods
+            | Self::Status
+            | Self::Slim
+            | Self::Intents
+            | Self::Pulls
+            | Self::Events => method == Method::GET,
             Self::Act { .. } | Self::Approve(_) => method == Method::POST,
             Self::Intent(_) => method == Method::GET || method == Method::DELETE,
+            Self::Pull => method == Method::DELETE,
         }
     }
 
@@ -150,10 +164,37 @@ pub(crate) fn parameter<'a>(query: Option<&'a str>, key: &str) -> Option<&'a str
 pub(crate) async fn answer(shared: &Shared, caller: Caller, request: Request<Incoming>) -> Answer {
     let as_json = answers::wants_json(request.headers());
     let origin = guard::listed_origin(request.headers(), &shared.settings.allowed_origins);
-    let mut answer = match admit(shared, caller, &request) {
-        Ok(admitted) => Box::pin(dispatch(shared, admitted, request, as_json)).await,
-        Err(rejection) => rejected(shared, rejection, as_json),
+    let asked = shared
+        .audited()
+        .then(|| (request.method().clone(), request.uri().clone()));
+    let (mut answer, decision, by) = match admit(shared, caller, &request) {
+        Ok(admitted) => {
+            let change = admitted.access == Access::Change;
+            let by = change.then(|| By::new(caller.peer, admitted.token.as_deref()));
+            let answer = Box::pin(dispatch(shared, admitted, request, as_json)).await;
+            (answer, "allowed", by)
+        }
+        Err(rejection) => {
+            let answer = rejected(shared, rejection, as_json);
+            (answer, rejection.check(), Some(By::new(caller.peer, None)))
+        }
     };
+    if let (Some((method, target)), Some(by)) = (asked, by) {
+        let entry = Entry {
+            at: shared.clock.now(),
+            uptime: shared.uptime(),
+            by,
+            method: method.to_string(),
+            path: target.path().to_owned(),
+            intent: answer
+                .extensions()
+                .get::<IntentId>()
+                .map(|IntentId(id)| id.clone()),
+            decision,
+            code: answer.status().as_u16(),
+        };
+        shared.record(entry, decision == "allowed").await;
+    }
     if let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) {
         answer.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         answer
@@ -185,6 +226,7 @@ pub(crate) struct Admitted {
     /// Name of the token that it showed.
     pub(crate) token: Option<String>,
     pub(crate) sight: Sight,
+    access: Access,
 }
 
 /// All checks of the guard, in their order.
@@ -210,7 +252,12 @@ fn admit(shared: &Shared, caller: Caller, request: &Request<Incoming>) -> Result
     };
     let sight = guard::check_caller(&settings.local_auth, access, caller.peer, token.as_deref())?;
     shared.rates().take(caller.peer.uid, access, Instant::now())?;
-    Ok(Admitted { caller, token, sight })
+    Ok(Admitted {
+        caller,
+        token,
+        sight,
+        access,
+    })
 }
 
 /// What a listed origin may do. Source: hub.md B10 (preflight).
@@ -291,7 +338,27 @@ async fn dispatch(shared: &Shared, admitted: Admitted, request: Request<Incoming
                 name,
                 query: head.uri.query().map(str::to_owned),
             };
-            Box::pin(ask::answer(shared, &admitted, asked, as_json)).await.0
+            Box::pin(ask::answer(shared, &admitted, asked, as_json)).await
+        }
+        Route::Pulls => overview::pulls(shared),
+        // Pulls are Jobs of a controller; only the privileged helper would have some of its own.
+        Route::Pull => answers::failure(
+            true,
+            501,
+            "HelperMissing",
+            "Pulls are run by the controller; there is no helper to cancel them",
+        ),
+        Route::Events => {
+            let last = head
+                .headers
+                .get("last-event-id")
+                .and_then(|last| last.to_str().ok());
+            let uid = admitted.caller.peer.uid;
+            let stream = shared.events.stream(uid, last, || overview::everything(shared));
+            stream.unwrap_or_else(|| {
+                let answer = answers::failure(true, 429, "TooManyRequests", "Too many event streams");
+                answers::retry_after(answer, 5)
+            })
         }
         Route::Intents => consent::list(shared, head.uri.query()),
         Route::Intent(id) if head.method == Method::DELETE => consent::cancel(shared, &id).await,

@@ -6,17 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use pitstop_api::SharedClock;
+use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::audit::{Audit, Entry};
 use crate::cache::{Cache, Event};
+use crate::checks::Method;
 use crate::cloud::{Change, Cloud};
+use crate::events::{Events, Kind};
 use crate::guard::{Rates, Tokens};
 use crate::intents::{Book, By, Intent, State, Waiting};
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
+use crate::overview;
 use crate::policy::{Facts, Gates, PolicyFile};
+use crate::progress::{Phase, Progress, Reached};
 use crate::save::{Saved, Saver};
 use crate::settings::Settings;
 
@@ -36,6 +43,11 @@ pub(crate) struct Shared {
     pub(crate) acting: tokio::sync::Mutex<()>,
     book: Arc<Mutex<Book>>,
     saver: Arc<Mutex<Saver>>,
+    audit: Option<Arc<Mutex<Audit>>>,
+    pub(crate) events: Events,
+    progress: Mutex<Progress>,
+    /// What pods need, by identity, to tell when that changes.
+    needs: Mutex<BTreeMap<String, Option<String>>>,
     rules: Mutex<(PolicyFile, Gates)>,
     /// When what the API server refused may be tried again.
     retries: Mutex<BTreeMap<String, Instant>>,
@@ -63,6 +75,13 @@ async fn aside<S: Send + 'static, T: Send + 'static>(
     }
 }
 
+/// A name for this run of the hub, so that numbers of events of another run are not taken for ours.
+fn epoch(now: Timestamp, seed: u64) -> String {
+    let text = format!("{now}|{seed}");
+    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    crate::intents::hex(hash.as_ref().get(..4).unwrap_or_default())
+}
+
 impl Shared {
     pub(crate) fn new(settings: Settings, cloud: Arc<dyn Cloud>, clock: SharedClock, found: Found) -> Self {
         let now = clock.now();
@@ -76,6 +95,10 @@ impl Shared {
             acting: tokio::sync::Mutex::new(()),
             book: Arc::new(Mutex::new(found.book)),
             saver: Arc::new(Mutex::new(found.saver)),
+            audit: found.audit.map(|audit| Arc::new(Mutex::new(audit))),
+            events: Events::new(epoch(now, settings.seed), settings.limits),
+            progress: Mutex::default(),
+            needs: Mutex::default(),
             rules: Mutex::new((PolicyFile::new(), Gates::default())),
             retries: Mutex::default(),
             asked: Mutex::default(),
@@ -218,7 +241,10 @@ impl Shared {
 
     /// A controller was asked; its silence will be told.
     pub(crate) fn watch_stall(&self, id: &str) {
-        lock(&self.asked).insert(id.to_owned(), Some(Instant::now()));
+        let now = Instant::now();
+        lock(&self.asked).insert(id.to_owned(), Some(now));
+        let reached = lock(&self.progress).tell(id, Phase::Patched, now);
+        self.tell_progress(reached);
     }
 
     /// Tells once that a controller is silent.
@@ -249,18 +275,86 @@ impl Shared {
             lock(&self.retries).remove(&intent.id);
             lock(&self.asked).remove(&intent.id);
         }
-        debug_assert!(intent.state != State::Pending || intent.waiting.is_some());
+        self.events.tell(
+            Kind::Intent,
+            &json!({
+                "id": intent.id, "ns": intent.ns, "pod": intent.name, "action": intent.action, "state": intent.state,
+                "waiting": intent.waiting, "reason": intent.reason, "target": intent.target, "asks": intent.asks,
+            }),
+        );
+        let now = Instant::now();
+        let reached = match intent.state {
+            State::Executing => lock(&self.progress).begin(intent, now),
+            State::Failed => lock(&self.progress).tell(&intent.id, Phase::Failed, now),
+            State::Succeeded if intent.method == Some(Method::Direct) => {
+                lock(&self.progress).tell(&intent.id, Phase::Deleting, now)
+            }
+            _ => None,
+        };
+        self.tell_progress(reached);
+    }
+
+    /// Tells how far upgrades are.
+    fn tell_progress(&self, reached: impl IntoIterator<Item = Reached>) {
+        for reached in reached {
+            if reached.phase == Phase::Ready {
+                self.metrics.upgraded(reached.method, reached.elapsed);
+            }
+            let mut data = json!({
+                "ns": reached.ns, "pod": reached.pod, "phase": reached.phase, "target": reached.target,
+                "elapsedMs": u64::try_from(reached.elapsed.as_millis()).unwrap_or(u64::MAX),
+            });
+            if let Some(replaces) = reached.replaces {
+                data["replaces"] = json!(replaces);
+            }
+            self.events.tell(Kind::Upgrade, &data);
+        }
+    }
+
+    /// Tells when a pod comes to need an upgrade, needs another one, or none any more.
+    fn tell_need(&self, event: &Event) {
+        match event {
+            Event::Gone { uid, .. } => {
+                lock(&self.needs).remove(uid);
+            }
+            Event::Put(pod) => {
+                let need = pod.needs_upgrade().then(|| pod.target().to_owned());
+                let before = lock(&self.needs).insert(pod.uid.clone(), need.clone());
+                if before.unwrap_or_default() != need {
+                    self.events.tell(Kind::Upgradable, &overview::slim_of(self, pod));
+                }
+            }
+        }
+    }
+
+    /// Records who did or tried what. With `durable` it is on disk when this returns.
+    pub(crate) async fn record(&self, entry: Entry, durable: bool) {
+        let Some(audit) = &self.audit else {
+            return;
+        };
+        if let Err(error) = aside(audit, move |audit| audit.write(&entry, durable)).await {
+            tracing::error!(%error, "writing the audit log");
+        }
+    }
+
+    pub(crate) fn audited(&self) -> bool {
+        self.audit.is_some()
     }
 
     fn told(&self, events: impl IntoIterator<Item = Event>) {
         let mut saver = self.saver();
-        let mut any = false;
-        for event in events {
-            saver.note(&event);
-            any = true;
+        let events: Vec<Event> = events.into_iter().collect();
+        for event in &events {
+            saver.note(event);
         }
         drop(saver);
-        if any {
+        let now = Instant::now();
+        for event in &events {
+            let reached = lock(&self.progress).observe(event, now);
+            self.tell_progress(reached);
+            self.tell_need(event);
+        }
+        if !events.is_empty() {
             self.stir.notify_one();
         }
     }
@@ -271,4 +365,5 @@ pub(crate) struct Found {
     pub(crate) book: Book,
     pub(crate) saver: Saver,
     pub(crate) saved: Saved,
+    pub(crate) audit: Option<Audit>,
 }

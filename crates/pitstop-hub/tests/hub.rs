@@ -18,5 +18,7 @@ mod offline;
 mod online;
 #[path = "hub/rig.rs"]
 mod rig;
+#[path = "hub/stories.rs"]
+mod stories;
 #[path = "hub/wire.rs"]
 mod wire;
