@@ -17,7 +17,7 @@ use crate::cloud::Cloud;
 use crate::events::{self, Kind};
 use crate::front::{self, Door};
 use crate::intents::Book;
-use crate::journal::Folder;
+use crate::journal::{Counted, Disk, Folder};
 use crate::keeper;
 use crate::link;
 use crate::save::{self, Saver};
@@ -182,7 +182,11 @@ fn open(settings: &Settings) -> Result<(File, Found), HubError> {
         Err(TryLockError::WouldBlock) => return Err(HubError::Locked(folder.to_owned())),
         Err(TryLockError::Error(error)) => return Err(state(error)),
     }
-    let (book, torn) = Book::open(Box::new(Folder::new(folder)), Instant::now()).map_err(state)?;
+    let disk: Box<dyn Disk> = match &settings.fault_points {
+        Some(tell) => Box::new(Counted::new(Folder::new(folder), Arc::clone(tell))),
+        None => Box::new(Folder::new(folder)),
+    };
+    let (book, torn) = Book::open(disk, Instant::now()).map_err(state)?;
     if let Some(torn) = torn {
         tracing::warn!(
             at = torn.at,

@@ -8,7 +8,7 @@
 
 use std::io;
 
-pub(crate) use disk::{Disk, Folder};
+pub(crate) use disk::{Counted, Disk, Folder};
 
 mod disk;
 

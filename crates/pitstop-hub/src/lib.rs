@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub use api::{AnswerBody, ApiServer, BodyError, ConnectError, Direct, Transport};
 pub use cloud::{Change, Cloud, CloudError, Page, Reply};
 pub use hub::{Hub, HubError};
-pub use settings::{ClockSynced, Executor, Heartbeat, Limits, LocalAuth, Profile, Settings};
+pub use settings::{ClockSynced, Executor, FaultPoints, Heartbeat, Limits, LocalAuth, Profile, Settings};
 
 pub mod checks;
 pub mod pod;

@@ -119,6 +119,9 @@ impl Default for Limits {
     }
 }
 
+/// Called before each system call on the log of intents, with its number; a test dies there.
+pub type FaultPoints = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// Whether the machine's clock can be believed.
 pub type ClockSynced = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -167,6 +170,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether the clock can be believed; `None` looks for the mark of a time service.
     pub clock_synced: Option<ClockSynced>,
+    /// Called before each system call on the log of intents, for tests that die there.
+    pub fault_points: Option<FaultPoints>,
     /// As whom the hub talks to the API server, as `/pitstop/v1/status` tells it.
     pub identity: String,
 }
@@ -196,6 +201,7 @@ impl Settings {
             seed: 0,
             limits: Limits::default(),
             clock_synced: None,
+            fault_points: None,
             identity: "node".to_owned(),
         }
     }

@@ -6,6 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::settings::FaultPoints;
+
 /// A folder as a log uses it.
 pub(crate) trait Disk: Send {
     /// The content of a file; empty if there is none.
@@ -102,5 +104,61 @@ impl Disk for Folder {
 
     fn sync_folder(&mut self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// A disk that tells before each system call which one it is.
+pub(crate) struct Counted<D> {
+    inner: D,
+    calls: usize,
+    tell: FaultPoints,
+}
+
+impl<D> Counted<D> {
+    pub(crate) fn new(inner: D, tell: FaultPoints) -> Self {
+        Self {
+            inner,
+            calls: 0,
+            tell,
+        }
+    }
+
+    fn next(&mut self) -> &mut D {
+        (self.tell)(self.calls);
+        self.calls += 1;
+        &mut self.inner
+    }
+}
+
+impl<D: Disk> Disk for Counted<D> {
+    fn read(&mut self, file: &str) -> io::Result<Vec<u8>> {
+        self.next().read(file)
+    }
+
+    fn append(&mut self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        // A write may be cut off anywhere; half-way is one place.
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        self.next().append(file, first)?;
+        self.next().append(file, rest)
+    }
+
+    fn sync(&mut self, file: &str) -> io::Result<()> {
+        self.next().sync(file)
+    }
+
+    fn truncate(&mut self, file: &str, length: u64) -> io::Result<()> {
+        self.next().truncate(file, length)
+    }
+
+    fn write(&mut self, file: &str, bytes: &[u8]) -> io::Result<()> {
+        self.next().write(file, bytes)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.next().rename(from, to)
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        self.next().sync_folder()
     }
 }
