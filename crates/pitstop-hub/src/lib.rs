@@ -28,6 +28,8 @@ mod cloud;
 mod consent;
 mod events;
 mod front;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod hub;
 mod intents;

@@ -10,8 +10,16 @@
 mod client;
 #[path = "hub/fake.rs"]
 mod fake;
+#[path = "hub/fuzzed.rs"]
+mod fuzzed;
 #[path = "hub/guards.rs"]
 mod guards;
+#[allow(
+    dead_code,
+    reason = "shared with tests inside of the crate, which use more of it"
+)]
+#[path = "fuzz/mutate.rs"]
+mod mutate;
 #[path = "hub/offline.rs"]
 mod offline;
 #[path = "hub/online.rs"]

@@ -1,6 +1,7 @@
 use tokio::time::Instant;
 
 use super::*;
+use crate::checks;
 use crate::journal::faulty::{Fault, Faulty};
 
 const NOW: &str = "2026-11-21T08:00:00Z";
@@ -504,4 +505,81 @@ fn a_full_disk_refuses_and_what_happened_meanwhile_is_written_later() {
     let again = open(&disk);
     let states: Vec<State> = again.all().iter().map(|intent| intent.state).collect();
     assert_eq!(states, [State::Succeeded, State::Pending, State::Pending]);
+}
+
+mod any {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["new", "newer", "old", ""])
+    }
+
+    fn pod() -> impl Strategy<Value = PodView> {
+        let status = proptest::sample::select(vec!["True", "False", "Unknown"]);
+        let image = proptest::option::of((status.clone(), target()));
+        let uid = proptest::sample::select(vec!["1", "2"]);
+        (uid, status, target(), any::<bool>(), image).prop_map(|(uid, need, target, deleting, image)| {
+            let mut pod = PodView {
+                deleting,
+                ..mk_pod(uid, need, target)
+            };
+            if let Some((status, target)) = image {
+                pod = with(pod, "PodImageReady", status, "", target);
+            }
+            pod
+        })
+    }
+
+    fn intent() -> impl Strategy<Value = Intent> {
+        let state = proptest::sample::select(State::ALL.to_vec());
+        let method = proptest::sample::select(vec![None, Some(Method::Direct), Some(Method::Request)]);
+        let asks = proptest::option::of(target());
+        (state, method, target(), asks, any::<bool>()).prop_map(|(state, method, target, asks, owner)| {
+            Intent {
+                state,
+                waiting: (state == State::Pending).then_some(Waiting::Approval),
+                method,
+                target: target.to_owned(),
+                asks: asks.map(str::to_owned),
+                follow: if owner { Follow::Owner } else { Follow::Pod },
+                ..mk_intent()
+            }
+        })
+    }
+
+    proptest! {
+        // S4: whatever is seen, the hand moves only for the pod and the revision that were agreed to, and S9: what is
+        // over is not begun again.
+        #[test]
+        fn only_what_was_agreed_to_is_done(
+            intent in intent(),
+            pod in proptest::option::of(pod()),
+            others in proptest::collection::vec(pod(), 0..3),
+            late in any::<bool>(),
+            gate in any::<bool>(),
+        ) {
+            let world = World {
+                node: "n1",
+                now: if late { intent.expires } else { intent.created },
+                uptime: intent.born,
+                pod: pod.as_ref(),
+                others: &others,
+                policy: gate.then_some(Waiting::Gate),
+            };
+            let next = step(&intent, &world);
+            if intent.state.ended() {
+                prop_assert_eq!(&next, &Step::Stay);
+            }
+            if next == Step::Act {
+                let pod = pod.as_ref().unwrap();
+                prop_assert_eq!(&pod.uid, &intent.uid);
+                prop_assert_eq!(pod.target(), &intent.target);
+                prop_assert!(pod.needs_upgrade() && !pod.deleting);
+                prop_assert!(checks::check_upgrade(pod, "n1").is_ok());
+                prop_assert!(intent.state == State::Executing || !(late || gate));
+            }
+        }
+    }
 }
