@@ -50,7 +50,7 @@ pub(crate) async fn upgrade(shared: &Shared, pod: &PodView, method: Method) -> R
                 reason: "LocalRequest",
                 message: &message,
             };
-            let patch = condition.patch(pod, shared.clock.now());
+            let patch = condition.patch(pod, shared.clock.now(), true);
             shared
                 .cloud
                 .patch_pod_status(namespace, name, patch)
@@ -72,12 +72,50 @@ pub(crate) async fn pull(shared: &Shared, pod: &PodView) -> Result<(), CloudErro
         reason: "",
         message: &message,
     };
-    let patch = condition.patch(pod, shared.clock.now());
+    let patch = condition.patch(pod, shared.clock.now(), true);
     shared
         .cloud
         .patch_pod_status(&pod.namespace, &pod.name, patch)
         .await
         .map(drop)
+}
+
+/// Tells the cloud what an upgrade waits for, or that none waits any more.
+///
+/// # Errors
+/// What the API server says.
+pub(crate) async fn publish(shared: &Shared, pod: &PodView, pending: &Pending) -> Result<(), CloudError> {
+    let condition = Condition {
+        kind: reasons::UPGRADE_PENDING,
+        status: if pending.waits { "True" } else { "False" },
+        reason: &pending.reason,
+        message: &pending.message,
+    };
+    let patch = condition.patch(pod, shared.clock.now(), false);
+    shared
+        .cloud
+        .patch_pod_status(&pod.namespace, &pod.name, patch)
+        .await
+        .map(drop)
+}
+
+/// What the cloud is told about an upgrade that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) waits: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+impl Pending {
+    /// What a pod says already.
+    pub(crate) fn of(pod: &PodView) -> Option<Self> {
+        pod.condition(reasons::UPGRADE_PENDING).map(|known| Self {
+            waits: known.status == "True",
+            reason: known.reason.clone(),
+            message: known.message.clone(),
+        })
+    }
 }
 
 /// One condition; all others stay as they are.
@@ -89,8 +127,9 @@ struct Condition<'a> {
 }
 
 impl Condition<'_> {
-    /// A strategic merge patch that sets it on the object that was looked at and on no other.
-    fn patch(&self, pod: &PodView, now: Timestamp) -> Bytes {
+    /// A strategic merge patch that sets it on the object that was looked at and on no other; with `exact`, only as long
+    /// as that has not changed.
+    fn patch(&self, pod: &PodView, now: Timestamp, exact: bool) -> Bytes {
         let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut condition = json!({
             "type": self.kind, "status": self.status, "reason": self.reason, "message": self.message,
@@ -101,10 +140,10 @@ impl Condition<'_> {
         if !same {
             condition["lastTransitionTime"] = json!(now);
         }
-        let patch = json!({
-            "metadata": { "uid": pod.uid, "resourceVersion": pod.resource_version },
-            "status": { "conditions": [condition] },
-        });
+        let mut patch = json!({ "metadata": { "uid": pod.uid }, "status": { "conditions": [condition] } });
+        if exact {
+            patch["metadata"]["resourceVersion"] = json!(pod.resource_version);
+        }
         patch.to_string().into()
     }
 }

@@ -8,8 +8,11 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::act::{self, Pending};
 use crate::carry::{self, Patience};
-use crate::intents::{Intent, State, Step, World, step};
+use crate::checks::Action;
+use crate::intents::{Intent, State, Step, Waiting, World, step};
+use crate::pod::{PodView, REVISION_PREFIX};
 use crate::shared::Shared;
 
 /// After which time a controller that was asked counts as silent. Source: hub.md B4.
@@ -53,6 +56,7 @@ async fn keep_going(shared: &Shared) {
         }
         while *connected.borrow_and_update() {
             pass(shared).await;
+            publish(shared).await;
             // Gates that have to be open for a while are followed even if nobody asks for anything yet.
             let look = if shared.look_at_gates() || shared.needs_looking() {
                 LOOK
@@ -115,5 +119,166 @@ fn worth_a_try(shared: &Shared, intent: &Intent) -> bool {
         }
         Step::Wait(waiting) => intent.waiting != Some(waiting),
         _ => true,
+    }
+}
+
+/// How long the cloud is not told anything after it did not want to hear it.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What the cloud should know of a pod: what its upgrade waits for, or that none waits any more.
+///
+/// Nothing, as long as there is nothing that it would have to know.
+fn to_tell(pod: &PodView, intents: &[Intent]) -> Option<Pending> {
+    let known = Pending::of(pod);
+    let of_pod = |intent: &&Intent| intent.uid == pod.uid && intent.action == Action::Upgrade;
+    let newest = intents.iter().rev().find(of_pod);
+    let pending = intents
+        .iter()
+        .find(|intent| of_pod(intent) && intent.state == State::Pending);
+    let wanted = match pending {
+        // Connection is what it waited for until now.
+        Some(intent) => Pending {
+            waits: true,
+            reason: format!(
+                "{:?}",
+                intent.waiting.filter(|waiting| *waiting != Waiting::Connection)?
+            ),
+            message: format!(
+                "{REVISION_PREFIX}{}",
+                intent.asks.as_ref().unwrap_or(&intent.target)
+            ),
+        },
+        None => {
+            // Only what was said has to be taken back.
+            let known = known.as_ref().filter(|known| known.waits)?;
+            Pending {
+                waits: false,
+                reason: newest
+                    .map_or("Unknown", |intent| intent.state.as_str())
+                    .to_owned(),
+                message: known.message.clone(),
+            }
+        }
+    };
+    (known.as_ref() != Some(&wanted)).then_some(wanted)
+}
+
+/// Tells the cloud what upgrades wait for, so that those who look at the fleet see it.
+async fn publish(shared: &Shared) {
+    let intents: Vec<Intent> = shared.book().all().into_iter().cloned().collect();
+    if !shared.said() && !intents.iter().any(|intent| intent.state == State::Pending) {
+        return;
+    }
+    let pods = shared.cache().views();
+    for pod in pods {
+        if !shared.link.connected() {
+            return;
+        }
+        if pod.deleting || pod.node != shared.settings.node || !shared.retry_due(&pod.uid, Instant::now()) {
+            continue;
+        }
+        let Some(wanted) = to_tell(&pod, &intents) else {
+            shared.retry_forget(&pod.uid);
+            continue;
+        };
+        // Until the watch brings what was written, it is not written again.
+        shared.retry_at(&pod.uid, Instant::now() + QUIET);
+        if let Err(error) = carry::bounded(shared, act::publish(shared, &pod, &wanted)).await {
+            tracing::debug!(pod = pod.name, %error, "telling the cloud what an upgrade waits for");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pitstop_api::reasons;
+
+    use super::*;
+    use crate::intents::tests::{mk_intent, mk_pod};
+    use crate::pod::Condition;
+
+    fn waiting(waiting: Waiting) -> Intent {
+        let mut intent = mk_intent();
+        intent.wait(waiting);
+        intent
+    }
+
+    fn saying(status: &str, reason: &str) -> PodView {
+        let mut pod = mk_pod("1", "True", "new");
+        pod.conditions.push(Condition {
+            kind: reasons::UPGRADE_PENDING.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: "controllerrevision: new".to_owned(),
+        });
+        pod
+    }
+
+    #[test]
+    fn the_cloud_is_told_what_it_does_not_know() {
+        let silent = || mk_pod("1", "True", "new");
+        let mut cancelled = mk_intent();
+        cancelled.end(State::Cancelled, "Cancelled", cancelled.created);
+        let told = |waits: bool, reason: &str| {
+            Some(Pending {
+                waits,
+                reason: reason.to_owned(),
+                message: "controllerrevision: new".to_owned(),
+            })
+        };
+        for (what, pod, intents, expected) in [
+            ("nothing", silent(), vec![], None),
+            (
+                "new",
+                silent(),
+                vec![waiting(Waiting::Window)],
+                told(true, "Window"),
+            ),
+            (
+                "known",
+                saying("True", "Window"),
+                vec![waiting(Waiting::Window)],
+                None,
+            ),
+            (
+                "another",
+                saying("True", "Window"),
+                vec![waiting(Waiting::Gate)],
+                told(true, "Gate"),
+            ),
+            ("on its way", silent(), vec![waiting(Waiting::Connection)], None),
+            (
+                "taken back",
+                saying("True", "Window"),
+                vec![cancelled.clone()],
+                told(false, "Cancelled"),
+            ),
+            (
+                "forgotten",
+                saying("True", "Window"),
+                vec![],
+                told(false, "Unknown"),
+            ),
+            (
+                "taken back before",
+                saying("False", "Cancelled"),
+                vec![cancelled.clone()],
+                None,
+            ),
+            (
+                "again",
+                saying("False", "Cancelled"),
+                vec![waiting(Waiting::Gate)],
+                told(true, "Gate"),
+            ),
+            (
+                "of another",
+                mk_pod("2", "True", "new"),
+                vec![waiting(Waiting::Gate)],
+                None,
+            ),
+        ] {
+            assert_eq!(to_tell(&pod, &intents), expected, "{what}");
+        }
     }
 }

@@ -19,6 +19,8 @@ use crate::shared::Shared;
 const PAGE: u32 = 50;
 /// How long one page may take.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Shortest time between two probes: a time that is scaled down to nothing is none.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// Shortest and longest wait before the link is tried again. Source: hub.md B12.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -194,7 +196,7 @@ async fn list(shared: &Shared) -> Result<String, CloudError> {
 async fn follow(shared: &Shared, mut version: String) -> End {
     let heartbeat = shared.settings.heartbeat;
     let mut heard = Instant::now();
-    let mut probe = tokio::time::interval_at(heard + heartbeat.interval, heartbeat.interval);
+    let mut probe = tokio::time::interval_at(heard + heartbeat.interval, heartbeat.interval.max(SHORTEST));
     probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let opened = timeout(PAGE_TIMEOUT, shared.cloud.watch_pods(&version)).await;

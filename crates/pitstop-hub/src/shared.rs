@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::act::Pending;
 use crate::audit::{Audit, Entry};
 use crate::cache::{Cache, Event};
 use crate::checks::Method;
@@ -22,6 +23,7 @@ use crate::intents::{Book, By, Intent, State, Waiting};
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
 use crate::overview;
+use crate::pod::PodView;
 use crate::policy::{Facts, Gates, PolicyFile};
 use crate::progress::{Phase, Progress, Reached};
 use crate::save::{Saved, Saver};
@@ -47,12 +49,30 @@ pub(crate) struct Shared {
     pub(crate) events: Events,
     progress: Mutex<Progress>,
     /// What pods need, by identity, to tell when that changes.
-    needs: Mutex<BTreeMap<String, Option<String>>>,
+    needs: Mutex<BTreeMap<String, Need>>,
     rules: Mutex<(PolicyFile, Gates)>,
     /// When what the API server refused may be tried again.
     retries: Mutex<BTreeMap<String, Instant>>,
     /// Since when a controller is asked; none once its silence was told.
     asked: Mutex<BTreeMap<String, Option<Instant>>>,
+}
+
+/// What a pod needs, as far as others are told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Need {
+    /// The revision that waits.
+    upgrade: Option<String>,
+    /// Whether it says that its upgrade waits for something.
+    said: bool,
+}
+
+impl Need {
+    fn of(pod: &PodView) -> Self {
+        Self {
+            upgrade: pod.needs_upgrade().then(|| pod.target().to_owned()),
+            said: Pending::of(pod).is_some_and(|pending| pending.waits),
+        }
+    }
 }
 
 /// Where time services leave a mark once the clock is right.
@@ -85,10 +105,16 @@ fn epoch(now: Timestamp, seed: u64) -> String {
 impl Shared {
     pub(crate) fn new(settings: Settings, cloud: Arc<dyn Cloud>, clock: SharedClock, found: Found) -> Self {
         let now = clock.now();
+        let cache = Cache::load(found.saved.pods, found.saved.last_sync.is_some());
+        let needs = cache
+            .views()
+            .iter()
+            .map(|pod| (pod.uid.clone(), Need::of(pod)))
+            .collect();
         Self {
             link: Link::new(now, found.saved.last_sync),
             metrics: Metrics::new(settings.legacy_metrics),
-            cache: Mutex::new(Cache::load(found.saved.pods, found.saved.last_sync.is_some())),
+            cache: Mutex::new(cache),
             rates: Mutex::new(Rates::new(settings.limits, Instant::now())),
             tokens: Mutex::default(),
             stir: Notify::new(),
@@ -98,7 +124,7 @@ impl Shared {
             audit: found.audit.map(|audit| Arc::new(Mutex::new(audit))),
             events: Events::new(epoch(now, settings.seed), settings.limits),
             progress: Mutex::default(),
-            needs: Mutex::default(),
+            needs: Mutex::new(needs),
             rules: Mutex::new((PolicyFile::new(), Gates::default())),
             retries: Mutex::default(),
             asked: Mutex::default(),
@@ -239,6 +265,10 @@ impl Shared {
         lock(&self.retries).get(id).is_none_or(|at| *at <= now)
     }
 
+    pub(crate) fn retry_forget(&self, id: &str) {
+        lock(&self.retries).remove(id);
+    }
+
     /// A controller was asked; its silence will be told.
     pub(crate) fn watch_stall(&self, id: &str) {
         let now = Instant::now();
@@ -316,15 +346,21 @@ impl Shared {
         match event {
             Event::Gone { uid, .. } => {
                 lock(&self.needs).remove(uid);
+                self.retry_forget(uid);
             }
             Event::Put(pod) => {
-                let need = pod.needs_upgrade().then(|| pod.target().to_owned());
+                let need = Need::of(pod);
                 let before = lock(&self.needs).insert(pod.uid.clone(), need.clone());
-                if before.unwrap_or_default() != need {
+                if before.unwrap_or_default().upgrade != need.upgrade {
                     self.events.tell(Kind::Upgradable, &overview::slim_of(self, pod));
                 }
             }
         }
+    }
+
+    /// Whether some pod says that its upgrade waits for something.
+    pub(crate) fn said(&self) -> bool {
+        lock(&self.needs).values().any(|need| need.said)
     }
 
     /// Records who did or tried what. With `durable` it is on disk when this returns.

@@ -127,6 +127,26 @@ impl Fake {
         self.inner().writes.clone()
     }
 
+    /// Patches of a condition: its status, reason and message.
+    pub(crate) fn patches(&self, kind: &str) -> Vec<(String, String, String)> {
+        let writes = self.writes();
+        let conditions = writes.iter().filter_map(|write| match write {
+            Write::Patch { patch, .. } => Some(&patch["status"]["conditions"][0]),
+            Write::Delete { .. } => None,
+        });
+        let text = |condition: &Value, key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        conditions
+            .filter(|condition| condition["type"] == kind)
+            .map(|condition| {
+                (
+                    text(condition, "status"),
+                    text(condition, "reason"),
+                    text(condition, "message"),
+                )
+            })
+            .collect()
+    }
+
     pub(crate) fn deletes(&self) -> usize {
         let writes = self.writes();
         writes
@@ -160,7 +180,7 @@ impl Fake {
         let mut inner = self.inner();
         let pod = inner.pods.get(name).ok_or_else(|| Self::not_found(name))?;
         let meta = &pod["metadata"];
-        if meta["uid"] != uid || meta["resourceVersion"] != version {
+        if meta["uid"] != uid || (!version.is_empty() && meta["resourceVersion"] != version) {
             return Err(CloudError::Conflict("the object has been modified".to_owned()));
         }
         if let Some(error) = inner.refuse.take() {
@@ -281,7 +301,7 @@ impl Cloud for Fake {
         Box::pin(async move {
             self.reach().await?;
             let patch: Value = serde_json::from_slice(&patch).unwrap();
-            let text = |key: &str| patch["metadata"][key].as_str().unwrap().to_owned();
+            let text = |key: &str| patch["metadata"][key].as_str().unwrap_or_default().to_owned();
             let write = Write::Patch {
                 name: name.to_owned(),
                 patch: patch.clone(),

@@ -165,7 +165,15 @@ impl History {
         for write in self.fake.writes() {
             match write {
                 Write::Delete { name, .. } => *deletes.entry(name).or_default() += 1,
-                Write::Patch { .. } => panic!("{what}: {write:?}"),
+                // The cloud is told that consent is missing, and nothing else.
+                Write::Patch { name, patch } => {
+                    let kind = &patch["status"]["conditions"][0]["type"];
+                    assert_eq!(
+                        (name.as_str(), kind),
+                        ("d", &json!("pitstop.io/UpgradePending")),
+                        "{what}"
+                    );
+                }
             }
         }
         let done = |pod: &str| deletes.get(pod).copied().unwrap_or(0);
