@@ -65,7 +65,7 @@ async fn ten_thousand_requests_take_bounded_memory() {
         fake.put(mk_pod(number));
     }
     let folder = tempfile::tempdir().unwrap();
-    kubeconfig(folder.path(), server::serve(fake.clone()).await);
+    kubeconfig(folder.path(), server::serve(fake.clone(), None).await);
     let mut hub = Process::start(folder.path(), None);
     let at = hub.listening().await.unwrap();
     get(at, "/v1/healthz").await;

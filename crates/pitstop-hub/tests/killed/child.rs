@@ -27,17 +27,21 @@ fn variable(name: &str) -> Option<String> {
 /// Not a test of its own: the hub that others start.
 #[test]
 fn is_a_hub() {
+    be_one_if_asked();
+}
+
+/// A hub, if the environment says so; whether it does.
+pub(crate) fn be_one_if_asked() -> bool {
     let Some(folder) = variable(FOLDER) else {
-        return;
+        return false;
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(run(
-        Path::new(&folder),
-        variable(FAULT).map(|fault| fault.parse().unwrap()),
-    ));
+    let fault = variable(FAULT).map(|fault| fault.parse().unwrap());
+    runtime.block_on(run(Path::new(&folder), fault));
+    true
 }
 
 async fn run(folder: &Path, fault: Option<usize>) {

@@ -64,7 +64,7 @@ impl History {
         for name in ["a", "b", "c", "d", "e"] {
             fake.put(mk_pod(name));
         }
-        let at = server::serve(fake.clone()).await;
+        let at = server::serve(fake.clone(), None).await;
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "{{current-context: a, contexts: [{{name: a, context: {{cluster: a}}}}], clusters: [{{name: a, cluster: \

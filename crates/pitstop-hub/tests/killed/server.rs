@@ -9,26 +9,36 @@ use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use pitstop_hub::{Change, Cloud as _, CloudError};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::fake::Fake;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-pub(crate) async fn serve(fake: Fake) -> SocketAddr {
+pub(crate) async fn serve(fake: Fake, tls: Option<TlsAcceptor>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let fake = fake.clone();
+            let (fake, tls) = (fake.clone(), tls.clone());
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| answer(fake.clone(), request));
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = match tls {
+                    None => server.serve_connection(TokioIo::new(stream), service).await,
+                    Some(tls) => {
+                        // A hub that is killed leaves half of a handshake.
+                        let Ok(stream) = tls.accept(stream).await else {
+                            return;
+                        };
+                        server.serve_connection(TokioIo::new(stream), service).await
+                    }
+                };
             });
         }
     });
