@@ -51,3 +51,15 @@ pub const PULL_IMAGE_FAIL: &str = "PullImageFail";
 pub const WAIT_PULL_IMAGE: &str = "WaitPullImage";
 /// Pod condition: OTA, the owner has agreed and the hub waits for what its reason names: consent, a window, a gate.
 pub const UPGRADE_PENDING: &str = "pitstop.io/UpgradePending";
+/// Event source of the hub of a node.
+pub const SOURCE_HUB: &str = "pitstop-hub";
+/// The owner of a node starts an upgrade.
+pub const UPGRADE_STARTED: &str = "UpgradeStarted";
+/// An upgrade waits for someone's consent on the node.
+pub const UPGRADE_NEEDS_CONSENT: &str = "UpgradeNeedsConsent";
+/// An upgrade that the owner of a node started has failed.
+pub const UPGRADE_FAILED: &str = "UpgradeFailed";
+/// An upgrade that the owner of a node asked for was not possible within its time.
+pub const UPGRADE_EXPIRED: &str = "UpgradeExpired";
+/// No controller reacts to an upgrade that the owner of a node asked for.
+pub const UPGRADE_STALLED: &str = "UpgradeStalled";

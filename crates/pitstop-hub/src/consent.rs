@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::answers::{self, Answer};
 use crate::carry::{self, Patience};
-use crate::intents::{By, Consent, Intent, State};
+use crate::intents::{By, Consent, Intent, State, Waiting};
 use crate::routes::{Admitted, parameter};
 use crate::shared::Shared;
 
@@ -103,6 +103,7 @@ pub(crate) async fn approve(shared: &Shared, admitted: &Admitted, id: &str, quer
         at: shared.clock.now(),
         target,
     });
+    intent.wait(Waiting::Connection);
     if let Err(answer) = store(shared, &intent).await {
         return answer;
     }

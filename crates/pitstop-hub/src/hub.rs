@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use pitstop_api::SharedClock;
@@ -20,6 +21,7 @@ use crate::intents::Book;
 use crate::journal::{Counted, Disk, Folder};
 use crate::keeper;
 use crate::link;
+use crate::notices;
 use crate::save::{self, Saver};
 use crate::settings::Settings;
 use crate::shared::{Found, Shared};
@@ -137,12 +139,15 @@ impl Hub {
     }
 }
 
-/// Tells clients of the event stream whether the API server is in reach, until told to stop; then they are sent away.
+/// Tells the cloud what owners decide, and clients of the event stream whether the API server is in reach, until told to
+/// stop; then they are sent away.
 async fn tell_link(shared: &Shared, stop: &CancellationToken) {
     let mut connected = shared.link.follow();
+    let mut told = pin!(notices::run(shared));
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            () = told.as_mut() => break,
             changed = connected.changed() => if changed.is_err() { break },
         }
         connected.mark_unchanged();

@@ -38,6 +38,7 @@ mod keeper;
 mod link;
 mod listing;
 mod metrics;
+mod notices;
 mod overview;
 mod peer;
 mod policy;

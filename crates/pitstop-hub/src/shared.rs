@@ -22,6 +22,7 @@ use crate::guard::{Rates, Tokens};
 use crate::intents::{Book, By, Intent, State, Waiting};
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
+use crate::notices::{Notice, Notices};
 use crate::overview;
 use crate::pod::PodView;
 use crate::policy::{Facts, Gates, PolicyFile};
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     saver: Arc<Mutex<Saver>>,
     audit: Option<Arc<Mutex<Audit>>>,
     pub(crate) events: Events,
+    pub(crate) notices: Notices,
     progress: Mutex<Progress>,
     /// What pods need, by identity, to tell when that changes.
     needs: Mutex<BTreeMap<String, Need>>,
@@ -122,6 +124,7 @@ impl Shared {
             book: Arc::new(Mutex::new(found.book)),
             saver: Arc::new(Mutex::new(found.saver)),
             audit: found.audit.map(|audit| Arc::new(Mutex::new(audit))),
+            notices: Notices::new(),
             events: Events::new(epoch(now, settings.seed), settings.limits),
             progress: Mutex::default(),
             needs: Mutex::new(needs),
@@ -289,6 +292,7 @@ impl Shared {
                 intent = intent.id,
                 "the controller does not react to a requested upgrade"
             );
+            self.notices.tell(Notice::stalled(intent));
         }
     }
 
@@ -304,6 +308,9 @@ impl Shared {
         if intent.state.ended() {
             lock(&self.retries).remove(&intent.id);
             lock(&self.asked).remove(&intent.id);
+        }
+        if let Some(notice) = Notice::of(intent, &self.settings.node) {
+            self.notices.tell(notice);
         }
         self.events.tell(
             Kind::Intent,

@@ -47,6 +47,7 @@ struct Inner {
     /// Run once after the next GET, before anything else: someone changes a pod under our hands.
     meanwhile: Option<Meanwhile>,
     gets: usize,
+    events: Vec<Value>,
     answer_lost: bool,
 }
 
@@ -125,6 +126,16 @@ impl Fake {
 
     pub(crate) fn writes(&self) -> Vec<Write> {
         self.inner().writes.clone()
+    }
+
+    /// Reasons of the Events that were written.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let inner = self.inner();
+        inner
+            .events
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Patches of a condition: its status, reason and message.
@@ -330,8 +341,12 @@ impl Cloud for Fake {
         })
     }
 
-    fn create_event<'a>(&'a self, _: &'a str, _: Bytes) -> Reply<'a, ()> {
-        Box::pin(self.reach())
+    fn create_event<'a>(&'a self, _: &'a str, event: Bytes) -> Reply<'a, ()> {
+        Box::pin(async move {
+            self.reach().await?;
+            self.inner().events.push(serde_json::from_slice(&event).unwrap());
+            Ok(())
+        })
     }
 }
 

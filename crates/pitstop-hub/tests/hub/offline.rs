@@ -219,6 +219,10 @@ async fn a_newer_revision_asks_again() {
     let reply = post(rig.at, &format!("{path}?target=newer")).await;
     assert_eq!((reply.code, &reply.json()["state"]), (200, &json!("Succeeded")));
     assert_eq!(rig.cloud.deletes(), 1);
+    until("events", async || {
+        rig.cloud.events() == ["UpgradeNeedsConsent", "UpgradeStarted"]
+    })
+    .await;
     rig.stop().await;
 }
 

@@ -126,6 +126,10 @@ async fn route(fake: &Fake, request: Request<Incoming>) -> Result<Response<Body>
         (&Method::PATCH, ["api", "v1", "namespaces", namespace, "pods", name, "status"]) => {
             fake.patch_pod_status(namespace, name, body).await.map(full)
         }
+        (&Method::POST, ["api", "v1", "namespaces", namespace, "events"]) => {
+            fake.create_event(namespace, body).await?;
+            Ok(full(Bytes::from_static(b"{}")))
+        }
         (&Method::POST, ["apis", "authorization.k8s.io", ..]) => {
             let allowed = pitstop_hub::Cloud::may_delete(fake, "", "").await?;
             Ok(full(json!({"status": {"allowed": allowed}}).to_string().into()))
