@@ -15,8 +15,6 @@ use crate::intents::{Intent, State, Step, Waiting, World, step};
 use crate::pod::{PodView, REVISION_PREFIX};
 use crate::shared::Shared;
 
-/// After which time a controller that was asked counts as silent. Source: hub.md B4.
-const STALLED: Duration = Duration::from_secs(60);
 /// How often open intents are looked at even if nothing happened: windows and gates open by themselves.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often uptime is made durable.
@@ -113,7 +111,7 @@ fn worth_a_try(shared: &Shared, intent: &Intent) -> bool {
     match step(intent, &world) {
         Step::Stay => {
             if intent.state == State::Executing {
-                shared.tell_stall(intent, STALLED);
+                shared.tell_stall(intent, shared.settings.stalled_after);
             }
             false
         }

@@ -164,6 +164,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// Longest wait between a reconnect and the first kept upgrade, so that a fleet does not act at once.
     pub reconnect_spread: Duration,
+    /// After which time a controller that was asked for an upgrade counts as silent. Source: hub.md B4.
+    pub stalled_after: Duration,
     /// Where randomness begins.
     pub seed: u64,
     /// How much of the machine clients may use.
@@ -198,6 +200,7 @@ impl Settings {
             compat_null_items: false,
             heartbeat: Heartbeat::default(),
             reconnect_spread: Duration::from_secs(30),
+            stalled_after: Duration::from_secs(60),
             seed: 0,
             limits: Limits::default(),
             clock_synced: None,

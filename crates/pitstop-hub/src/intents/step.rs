@@ -55,14 +55,14 @@ pub(crate) fn step(intent: &Intent, world: &World<'_>) -> Step {
         return Step::Stay;
     }
     let executing = intent.state == State::Executing;
-    // V1
-    if !executing && intent.expired(world.now, world.uptime) {
-        return Step::End(State::Expired, "Expired");
-    }
     let same = world.pod.filter(|pod| pod.uid == intent.uid);
     // V2
     if executing && let Some(step) = resumed(intent, same) {
         return step;
+    }
+    // V1, after V2 for what was begun: consent of last week is none, but what was done was done.
+    if intent.expired(world.now, world.uptime) {
+        return Step::End(State::Expired, "Expired");
     }
     let Some(pod) = same else {
         return replaced(intent, world);

@@ -148,6 +148,17 @@ fn cases() -> Vec<Case> {
             )
         },
         Case {
+            now: late,
+            intent: executing(Method::Direct),
+            ..case("V1 after V2", end(State::Expired, "Expired"))
+        },
+        Case {
+            now: late,
+            intent: executing(Method::Request),
+            pod: Some(requested()),
+            ..case("V2 what is asked for stays asked for", Step::Stay)
+        },
+        Case {
             intent: executing(Method::Direct),
             pod: None,
             ..case("V2 gone", end(State::Succeeded, "Replaced"))
@@ -380,7 +391,7 @@ fn long_names_are_bounded_in_bytes() {
         target: "x".repeat(32 * 1024),
         ..numbered(number)
     };
-    let kept = (0..256).filter(|number| book.put(long(*number)).is_ok()).count();
+    let kept = (0..40).filter(|number| book.put(long(*number)).is_ok()).count();
     assert!(kept < 33, "{kept}");
 }
 
@@ -430,6 +441,11 @@ fn records_of_a_newer_version_are_kept() {
         book.settle(intent);
     }
     let bytes = disk.bytes(book::FILE);
+    assert!(
+        bytes.len() < 300 * 1024,
+        "the log was never written anew: {}",
+        bytes.len()
+    );
     let (records, _) = crate::journal::parse(&bytes);
     assert!(records.contains(&newer.as_slice()));
 }
@@ -578,7 +594,7 @@ mod any {
                 prop_assert_eq!(pod.target(), &intent.target);
                 prop_assert!(pod.needs_upgrade() && !pod.deleting);
                 prop_assert!(checks::check_upgrade(pod, "n1").is_ok());
-                prop_assert!(intent.state == State::Executing || !(late || gate));
+                prop_assert!(!late && (intent.state == State::Executing || !gate));
             }
         }
     }

@@ -134,6 +134,14 @@ impl Faulty {
     }
 }
 
+/// Makes bytes like others, mostly by adding what is new.
+fn catch_up(bytes: &mut Vec<u8>, like: &[u8]) {
+    match like.strip_prefix(bytes.as_slice()) {
+        Some(new) => bytes.extend_from_slice(new),
+        None => *bytes = like.to_vec(),
+    }
+}
+
 impl Disk for Faulty {
     fn read(&mut self, file: &str) -> io::Result<Vec<u8>> {
         self.call().map_err(|(_, error)| error)?;
@@ -160,11 +168,13 @@ impl Disk for Faulty {
     fn sync(&mut self, file: &str) -> io::Result<()> {
         self.call().map_err(|(_, error)| error)?;
         let mut inner = self.inner();
-        let state = inner.files.entry(file.to_owned()).or_default();
-        state.durable = state.seen.clone();
-        let durable = state.durable.clone();
-        if inner.durable_names.contains_key(file) {
-            inner.durable_names.insert(file.to_owned(), durable);
+        let Inner {
+            files, durable_names, ..
+        } = &mut *inner;
+        let state = files.entry(file.to_owned()).or_default();
+        catch_up(&mut state.durable, &state.seen);
+        if let Some(durable) = durable_names.get_mut(file) {
+            catch_up(durable, &state.durable);
         }
         Ok(())
     }

@@ -350,9 +350,9 @@ impl Cloud for Fake {
     }
 }
 
-/// Waits until something is so; a hundredth of a second between looks, ten seconds at most.
+/// Waits until something is so; a hundredth of a second between looks, half a minute at most.
 pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if so().await {
             return;
         }

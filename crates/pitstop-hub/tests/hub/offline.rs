@@ -359,3 +359,32 @@ async fn before_the_first_list_it_is_alive_but_not_ready() {
     assert_eq!(get(rig.at, "/v1/readyz").await.code, 200);
     rig.stop().await;
 }
+
+// D26: the disk is full. Nothing is queued, nothing that was queued is lost, and room heals it.
+#[tokio::test]
+async fn a_full_disk_is_a_clear_refusal() {
+    for as_json in [false, true] {
+        let rig = cut_off().await;
+        std::os::unix::fs::symlink("/dev/full", rig.path("hub").join("intents.log")).unwrap();
+        let path = format!("{P}/upgrade");
+        if as_json {
+            let reply = post_json(rig.at, &path).await;
+            assert_eq!(
+                (reply.code, reply.json()["reason"].as_str()),
+                (507, Some("StorageFull"))
+            );
+        } else {
+            let reply = post(rig.at, &path).await;
+            assert_eq!(
+                (reply.code, reply.body.as_str()),
+                (507, "Persist upgrade intent failed")
+            );
+        }
+        assert!(rig.intents().await.is_empty());
+        assert_eq!(post(rig.at, &path).await.code, 202);
+        let rig = rig.kill().await;
+        assert_eq!(rig.intents().await.len(), 1);
+        assert_eq!(rig.cloud.writes(), []);
+        rig.stop().await;
+    }
+}

@@ -168,7 +168,7 @@ impl Rig {
     /// Waits until the only intent stands like this.
     pub(crate) async fn stands(&self, state: &str, reason: &str) {
         let mut last = Vec::new();
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             last = self.intents().await;
             if let [intent] = &last[..]
                 && intent["state"] == state

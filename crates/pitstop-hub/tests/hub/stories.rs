@@ -238,3 +238,34 @@ async fn metrics_name_no_pods() {
     assert!(!reply.body.contains("nginx"));
     rig.stop().await;
 }
+
+// B4: a controller that does not react is told about once; the intent stays.
+#[tokio::test]
+async fn a_silent_controller_is_told_about() {
+    let rig = Rig::with(|settings| settings.stalled_after = Duration::from_millis(10))
+        .await
+        .ready()
+        .await;
+    rig.cloud.may_delete(false);
+    rig.cloud.put(nginx());
+    let mut watcher = Watcher::new(&rig, None).await;
+    watcher.until("event: hello").await;
+    assert_eq!(post(rig.at, &format!("{P}/upgrade")).await.code, 200);
+    watcher.until("\"Stalled\"").await;
+    until("an Event", async || {
+        rig.cloud.events() == ["UpgradeStarted", "UpgradeStalled"]
+    })
+    .await;
+    rig.stands("Executing", "").await;
+    // It may go on after that.
+    recreate(&rig.cloud, "nginx-a", "u1");
+    watcher.until("\"Ready\"").await;
+    rig.stands("Succeeded", "Upgraded").await;
+    let phases: Vec<Value> = watcher
+        .events("upgrade")
+        .iter()
+        .map(|event| event["phase"].clone())
+        .collect();
+    assert_eq!(phases, ["Requested", "Patched", "Stalled", "Ready"]);
+    rig.stop().await;
+}
