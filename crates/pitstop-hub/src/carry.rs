@@ -34,7 +34,18 @@ pub(crate) enum Patience {
 /// # Errors
 /// It could not be read; a link that is dead is told so.
 pub(crate) async fn live(shared: &Shared, namespace: &str, name: &str) -> Result<PodView, CloudError> {
-    let raw = bounded(shared, shared.cloud.get_pod(namespace, name)).await?;
+    let raw = match bounded(shared, shared.cloud.get_pod(namespace, name)).await {
+        // Nodes are told nothing of pods that are not theirs, not even whether they exist; the list of ours has all that
+        // are. One that is in it is just coming or going.
+        Err(CloudError::Forbidden(message)) => {
+            return Err(if shared.cache().seen(namespace, name).is_none() {
+                CloudError::NotFound(message)
+            } else {
+                CloudError::Other { code: 503, message }
+            });
+        }
+        raw => raw?,
+    };
     PodView::read(&raw).map_err(|error| CloudError::Other {
         code: 500,
         message: error.to_string(),

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Direct {
     /// In place of the one that the kubeconfig names.
     server: Option<String>,
     open: tokio::sync::Mutex<Option<Open>>,
+    /// Whether a request was given up before its answer came: the connection may lead nowhere.
+    suspect: AtomicBool,
     /// Connections of HTTP/1.1 that may be free.
     idle: std::sync::Mutex<Vec<http1::SendRequest<Full<Bytes>>>>,
 }
@@ -111,6 +114,7 @@ impl Direct {
             context,
             server: None,
             open: tokio::sync::Mutex::new(None),
+            suspect: AtomicBool::new(false),
             idle: std::sync::Mutex::default(),
         };
         direct.read().map_err(ConnectError)?;
@@ -171,6 +175,10 @@ impl Direct {
         let Some(open) = open.as_mut() else {
             return Err("no connection".to_owned());
         };
+        if self.suspect.swap(false, Ordering::Relaxed) {
+            open.shared = None;
+            self.idle().clear();
+        }
         let access = Arc::clone(&open.access);
         if let Some(shared) = open.shared.as_ref().filter(|shared| !shared.is_closed()) {
             return Ok((Line::Shared(shared.clone()), access));
@@ -293,10 +301,29 @@ fn addressed(
     Ok(request)
 }
 
+/// Somebody who waits for an answer. Gone before it comes, the connection is not trusted any more: one that leads nowhere
+/// tells nobody, and the next request had better not wait for it as well.
+struct Patience<'a> {
+    suspect: &'a AtomicBool,
+    over: bool,
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Transport for Direct {
     fn send(&self, request: Request<Full<Bytes>>) -> BoxFuture<'_, Result<Response<AnswerBody>, String>> {
         Box::pin(async move {
             let (line, access) = self.line().await?;
+            let mut patience = Patience {
+                suspect: &self.suspect,
+                over: false,
+            };
             let answer = match line {
                 Line::Shared(mut line) => {
                     let request = addressed(request, &access, true)?;
@@ -315,6 +342,7 @@ impl Transport for Direct {
                     answer
                 }
             };
+            patience.over = true;
             let answer = answer.map_err(|error| error.to_string())?;
             Ok(answer.map(|body| body.map_err(|error| BodyError(error.to_string())).boxed_unsync()))
         })

@@ -49,6 +49,7 @@ struct Inner {
     gets: usize,
     events: Vec<Value>,
     answer_lost: bool,
+    secretive: bool,
 }
 
 #[derive(Clone)]
@@ -118,6 +119,11 @@ impl Fake {
 
     pub(crate) fn may_delete(&self, may: bool) {
         self.inner().may_delete = may;
+    }
+
+    /// From now on nothing is told of pods that are not on n1, as a server that knows nodes does.
+    pub(crate) fn secretive(&self) {
+        self.inner().secretive = true;
     }
 
     pub(crate) fn meanwhile(&self, change: impl FnOnce(&Fake) + Send + 'static) {
@@ -221,8 +227,12 @@ impl Cloud for Fake {
             if let Some(meanwhile) = meanwhile {
                 meanwhile(self);
             }
-            pod.map(|pod| pod.to_string().into())
-                .ok_or_else(|| Self::not_found(name))
+            let secretive = self.inner().secretive;
+            match pod {
+                Some(pod) if !secretive || pod["spec"]["nodeName"] == "n1" => Ok(pod.to_string().into()),
+                _ if secretive => Err(CloudError::Forbidden(format!("pods \"{name}\" is forbidden"))),
+                _ => Err(Self::not_found(name)),
+            }
         })
     }
 

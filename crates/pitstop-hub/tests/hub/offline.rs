@@ -388,3 +388,21 @@ async fn a_full_disk_is_a_clear_refusal() {
         rig.stop().await;
     }
 }
+
+// The Node authorizer of Kubernetes 1.32 and later: of a pod that is gone, a node is told that it may not know.
+#[tokio::test]
+async fn a_server_that_tells_nodes_nothing_of_strangers_is_understood() {
+    let rig = waiting().await;
+    rig.cloud.secretive();
+    rig.cloud.remove("nginx-a");
+    recreate(&rig.cloud, "nginx-b", "u2");
+    rig.connect().await;
+    rig.stands("Succeeded", "AlreadyAtTarget").await;
+    let reply = post(rig.at, &format!("{P}/upgrade")).await;
+    assert_eq!(
+        (reply.code, reply.body.as_str()),
+        (500, "Get pod failed, pods \"nginx-a\" not found")
+    );
+    assert_eq!(rig.cloud.writes(), []);
+    rig.stop().await;
+}

@@ -94,6 +94,48 @@ async fn serve(issuer: &Issuer, alpn: &[&[u8]]) -> Server {
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
+/// A router on the way to the server that forgets the connections it has when told to.
+async fn router(to: SocketAddr) -> (SocketAddr, tokio::sync::watch::Sender<u32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let forget = tokio::sync::watch::Sender::new(0);
+    let told = forget.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut told = told.subscribe();
+            tokio::spawn(async move {
+                let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = told.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (at, forget)
+}
+
+// A connection that leads nowhere says nothing; it is not waited for twice.
+#[tokio::test]
+async fn a_connection_that_leads_nowhere_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = authority();
+    for alpn in [&[b"h2".as_slice()][..], &[b"http/1.1"]] {
+        let server = serve(&issuer, alpn).await;
+        let (at, forget) = router(server.at).await;
+        renew(folder.path(), &issuer, "system:node:n1");
+        let path = kubeconfig(folder.path(), &issuer, at);
+        let api = ApiServer::new(Direct::new(path, None).unwrap(), "n1");
+        api.get_pod("default", "a").await.unwrap();
+        forget.send_replace(1);
+        let patience = Duration::from_millis(200);
+        let lost = tokio::time::timeout(patience, api.get_pod("default", "a")).await;
+        assert!(lost.is_err(), "{lost:?}");
+        let found = tokio::time::timeout(Duration::from_secs(10), api.get_pod("default", "a")).await;
+        assert!(found.unwrap().is_ok());
+    }
+}
+
 /// A watch that stays open after one event, and otherwise an empty object.
 async fn answer(request: http::Request<hyper::body::Incoming>) -> Result<http::Response<Body>, Infallible> {
     let body = if request
