@@ -22,6 +22,10 @@ use tokio::time::{Instant, sleep};
 const NAME: &str = "control-plane";
 /// The user that may do everything.
 const ADMIN: &str = "admin";
+/// A node whose token is known.
+pub(crate) const NODE: &str = "edge-1";
+/// Its token.
+pub(crate) const NODE_TOKEN: &str = "edge-1-token";
 /// File of the certificate that clients trust.
 const AUTHORITY: &str = "ca.crt";
 /// File of the key that signs tokens.
@@ -541,6 +545,8 @@ fn write_credentials(folder: &Path) {
     write("service-accounts.pub", &tokens.public_key_pem());
     write(
         "tokens.csv",
-        &format!("{ADMIN},{ADMIN},{ADMIN},\"system:masters\"\n"),
+        &format!(
+            "{ADMIN},{ADMIN},{ADMIN},\"system:masters\"\n{NODE_TOKEN},system:node:{NODE},{NODE},\"system:nodes\"\n"
+        ),
     );
 }

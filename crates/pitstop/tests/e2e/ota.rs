@@ -14,7 +14,7 @@ const NODES: [&str; 3] = [
     "openyurt-e2e-test-worker3",
 ];
 
-const MANIFEST: &str = "
+pub(crate) const MANIFEST: &str = "
 apiVersion: apps/v1
 kind: DaemonSet
 metadata:

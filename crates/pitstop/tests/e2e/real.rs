@@ -12,6 +12,7 @@ use crate::{auto, rolling, workloads};
 
 mod account;
 mod faults;
+mod hub;
 mod kubelet;
 mod leader;
 mod rights;
