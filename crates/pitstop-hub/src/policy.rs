@@ -111,6 +111,18 @@ impl Policy {
         serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 
+    /// Whether a file holds rules. One that is not there holds none.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub(crate) fn check(file: &Path) -> Result<(), String> {
+        match std::fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text).map(drop),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// The rule for an intent.
     fn rule(&self, intent: &Intent) -> Option<&Rule> {
         let owner = format!("{}/{}", intent.owner.kind, intent.owner.name);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::checks::Method;
+use crate::guard::Tokens;
+use crate::policy::Policy;
 
 /// Who may do what on this machine.
 ///
@@ -228,6 +230,14 @@ impl Settings {
                 "{open} can be reached from other machines: listen on loopback, or give both \
                  --i-know-this-exposes-the-node and a token file"
             ));
+        }
+        // Once it runs, a hub keeps what was good; at the start there is nothing that was, and rules that cannot be read
+        // must not count as none.
+        if let Some(file) = &self.policy {
+            Policy::check(file).map_err(|error| format!("policy {}: {error}", file.display()))?;
+        }
+        if let Some(file) = &self.tokens {
+            Tokens::check(file).map_err(|error| format!("tokens {}: {error}", file.display()))?;
         }
         Ok(())
     }

@@ -15,6 +15,15 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
+    /// Whether a file holds tokens.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub(crate) fn check(file: &Path) -> Result<(), String> {
+        let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+        parse(&text).map(drop)
+    }
+
     /// Reads a file again if it changed; a file that cannot be read leaves what is known.
     pub(crate) fn refresh(&mut self, file: &Path) {
         let stamp = std::fs::metadata(file)

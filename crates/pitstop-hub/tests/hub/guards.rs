@@ -324,7 +324,14 @@ async fn other_machines_are_not_served_by_accident() {
     assert!(bind(settings.clone()).await.is_err());
     settings.exposed = true;
     assert!(bind(settings.clone()).await.is_err());
+    // Rules and tokens that cannot be read do not count as none.
+    settings.tokens = Some(settings.state.with_extension("nowhere"));
+    assert!(bind(settings.clone()).await.is_err());
     settings.tokens = Some(beside(&settings, "tokens", ""));
+    settings.policy = Some(beside(&settings, "policy.yaml", "rules: {"));
+    let error = bind(settings.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("policy.yaml"), "{error}");
+    settings.policy = Some(settings.state.with_extension("nowhere"));
     let first = bind(settings.clone()).await.unwrap();
     // B7: one hub for each folder.
     let second = bind(settings).await.unwrap_err();

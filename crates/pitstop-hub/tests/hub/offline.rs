@@ -406,3 +406,25 @@ async fn a_server_that_tells_nodes_nothing_of_strangers_is_understood() {
     assert_eq!(rig.cloud.writes(), []);
     rig.stop().await;
 }
+
+// B7: images that are asked for while cut off are asked for later.
+#[tokio::test]
+async fn images_can_be_asked_for_while_cut_off() {
+    let rig = cut_off().await;
+    let reply = post(rig.at, &format!("{P}/imagepull")).await;
+    let text = "Image pre-pull of pod default/nginx-a accepted, will start when allowed: Pending/Connection";
+    assert_eq!((reply.code, reply.body.as_str()), (202, text));
+    rig.connect().await;
+    rig.stands("Succeeded", "Requested").await;
+    let asked = rig.cloud.patches("PodImageReady");
+    assert_eq!(
+        asked,
+        [(
+            "False".to_owned(),
+            String::new(),
+            "controllerrevision: new".to_owned()
+        )]
+    );
+    assert_eq!(rig.cloud.deletes(), 0);
+    rig.stop().await;
+}

@@ -378,6 +378,8 @@ async fn the_router_answers_as_upstream_does() {
         ("GET", "/pods/", 404, "404 page not found\n"),
         ("POST", "/v1/token", 404, "404 page not found\n"),
         ("GET", "/debug/pprof/", 404, "404 page not found\n"),
+        // E: nothing is passed on to the API server with the certificate of the node.
+        ("GET", "/api/v1/secrets", 404, "404 page not found\n"),
         ("GET", "//pods", 301, ""),
         ("GET", "/v1/healthz", 200, "OK"),
         ("GET", "/v1/readyz", 200, "OK"),
