@@ -52,6 +52,8 @@ pub(crate) fn mk_settings(state: &Path) -> Settings {
     let mut settings = Settings::new("n1", state.join("hub"));
     settings.listen = vec![([127, 0, 0, 1], 0).into()];
     settings.reconnect_spread = Duration::ZERO;
+    // With it, the first wait until a link that is down is tried again is one of few milliseconds.
+    settings.seed = 160;
     settings.heartbeat.timeout = Duration::from_millis(200);
     settings.limits.changes = (1000.0, 1000.0);
     settings.limits.all_changes = (1000.0, 1000.0);
