@@ -8,6 +8,7 @@
 
 #[path = "hub/client.rs"]
 mod client;
+#[allow(dead_code, reason = "shared with other suites, which use more of it")]
 #[path = "hub/fake.rs"]
 mod fake;
 #[path = "hub/fuzzed.rs"]

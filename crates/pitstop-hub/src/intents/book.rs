@@ -154,8 +154,7 @@ impl Book {
         if fresh && !intent.state.ended() {
             self.room_for(record.len())?;
         }
-        let written = self.tidy().and_then(|()| self.log.append(&[record]));
-        written.inspect_err(|_| self.errors += 1)?;
+        self.write(record)?;
         self.prune(intent.ended.unwrap_or(intent.created));
         self.intents.insert(intent.id.clone(), intent);
         Ok(())
@@ -165,12 +164,28 @@ impl Book {
     pub(crate) fn settle(&mut self, intent: Intent) {
         let record = Self::record(&Record::Intent(Box::new(intent.clone())));
         self.intents.insert(intent.id.clone(), intent);
-        let written = self.tidy().and_then(|()| self.log.append(&[record]));
-        if let Err(error) = written {
+        if let Err(error) = self.write(record) {
             tracing::error!(%error, "writing what became of an intent; a restart will find it out again");
-            self.errors += 1;
             self.behind = true;
         }
+    }
+
+    /// Adds a record to the log.
+    ///
+    /// # Errors
+    /// It is not in the log.
+    fn write(&mut self, record: Vec<u8>) -> io::Result<()> {
+        let written = self.tidy().and_then(|()| self.log.append(&[record]));
+        if written.is_err() {
+            self.errors += 1;
+            // What could not be cut off must not be found by the next process, which would take it for a promise.
+            if self.log.broken()
+                && let Err(error) = self.tidy()
+            {
+                tracing::warn!(%error, "writing the intent log anew");
+            }
+        }
+        written
     }
 
     /// Ends an intent that has not begun; returns it as it is then, and whether that is cancelled.
@@ -220,15 +235,13 @@ impl Book {
         if self.intents.values().any(|intent| !intent.state.ended()) {
             let uptime = Record::Uptime(self.uptime(now));
             let record = Self::record(&uptime);
-            let written = self.tidy().and_then(|()| self.log.append(&[record]));
-            if let Err(error) = written {
+            if let Err(error) = self.write(record) {
                 tracing::warn!(%error, "writing uptime to the intent log");
-                self.errors += 1;
             } else {
                 self.before = self.before.max(Duration::from_secs(self.uptime(now)));
                 self.began = now;
             }
-        } else if self.behind
+        } else if (self.behind || self.log.broken())
             && let Err(error) = self.tidy()
         {
             tracing::warn!(%error, "writing the intent log anew");
@@ -238,7 +251,7 @@ impl Book {
 
     /// Writes what is not written.
     pub(crate) fn close(&mut self) {
-        if self.behind
+        if (self.behind || self.log.broken())
             && let Err(error) = self.tidy()
         {
             tracing::error!(%error, "writing the intent log anew");

@@ -50,6 +50,8 @@ struct Inner {
     events: Vec<Value>,
     answer_lost: bool,
     secretive: bool,
+    /// Identity and target, at that moment, of each pod that was deleted.
+    deleted: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -172,6 +174,16 @@ impl Fake {
             .count()
     }
 
+    /// Identity and target, at that moment, of each pod that was deleted.
+    pub(crate) fn deleted(&self) -> Vec<(String, String)> {
+        self.inner().deleted.clone()
+    }
+
+    /// A pod as it is now.
+    pub(crate) fn pod(&self, name: &str) -> Option<Value> {
+        self.inner().pods.get(name).cloned()
+    }
+
     pub(crate) fn gets(&self) -> usize {
         self.inner().gets
     }
@@ -202,6 +214,10 @@ impl Fake {
         }
         if let Some(error) = inner.refuse.take() {
             return Err(error);
+        }
+        if matches!(write, Write::Delete { .. }) {
+            let target = target_of(&inner.pods[name]);
+            inner.deleted.push((uid.to_owned(), target));
         }
         inner.writes.push(write);
         Ok(())
@@ -358,6 +374,17 @@ impl Cloud for Fake {
             Ok(())
         })
     }
+}
+
+/// The revision that waits for a pod, empty if none does.
+pub(crate) fn target_of(pod: &Value) -> String {
+    let conditions = pod["status"]["conditions"].as_array();
+    let need = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "PodNeedUpgrade" && condition["status"] == "True");
+    let message = need.and_then(|need| need["message"].as_str()).unwrap_or_default();
+    message.trim_start_matches("controllerrevision: ").to_owned()
 }
 
 /// Waits until something is so; a hundredth of a second between looks, half a minute at most.
