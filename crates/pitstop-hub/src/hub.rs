@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
 use crate::cloud::Cloud;
+use crate::desk::Desk;
 use crate::events::{self, Kind};
 use crate::front::{self, Door};
 use crate::intents::Book;
@@ -111,6 +112,11 @@ impl Hub {
             unix_socket,
             lock,
         })
+    }
+
+    /// The way to ask it from within this program.
+    pub fn desk(&self) -> Desk {
+        Desk::new(Arc::clone(&self.shared))
     }
 
     /// Where it listens, with the ports that the system chose for port 0.

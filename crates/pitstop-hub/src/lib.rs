@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub use api::{AnswerBody, ApiServer, BodyError, ConnectError, Direct, Transport};
 pub use cloud::{Change, Cloud, CloudError, Page, Reply};
+pub use desk::{Answered, Desk};
 pub use hub::{Hub, HubError};
 pub use settings::{ClockSynced, Executor, FaultPoints, Heartbeat, Limits, LocalAuth, Profile, Settings};
 
@@ -26,6 +27,7 @@ mod cache;
 mod carry;
 mod cloud;
 mod consent;
+mod desk;
 mod events;
 mod front;
 #[cfg(test)]

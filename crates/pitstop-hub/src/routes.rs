@@ -17,6 +17,7 @@ use crate::checks::Action;
 use crate::front::Caller;
 use crate::guard::{self, Access, Rejection, Sight};
 use crate::intents::By;
+use crate::peer::{Peer, Via};
 use crate::shared::Shared;
 use crate::{ask, consent, listing, overview};
 
@@ -227,6 +228,26 @@ pub(crate) struct Admitted {
     pub(crate) token: Option<String>,
     pub(crate) sight: Sight,
     access: Access,
+}
+
+impl Admitted {
+    /// The program that the hub is a part of: it comes through no door.
+    pub(crate) fn within() -> Self {
+        Self {
+            caller: Caller {
+                peer: Peer {
+                    uid: None,
+                    gid: None,
+                    pid: None,
+                    via: Via::Tcp,
+                },
+                bound: None,
+            },
+            token: None,
+            sight: Sight::Full,
+            access: Access::Change,
+        }
+    }
 }
 
 /// All checks of the guard, in their order.

@@ -132,7 +132,7 @@ pub type ClockSynced = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct Settings {
     /// Name of this node.
     pub node: String,
-    /// Where to listen; loopback only, unless `exposed`.
+    /// Where to listen; loopback only, unless `exposed`. Without an address nor a socket only [`crate::Desk`] asks.
     pub listen: Vec<SocketAddr>,
     /// Whether other machines may reach it; needs `tokens`.
     pub exposed: bool,
@@ -174,6 +174,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether the clock can be believed; `None` looks for the mark of a time service.
     pub clock_synced: Option<ClockSynced>,
+    /// Whether the one thread of the runtime waits for the disk itself, so that the same run is the same again.
+    pub waits_for_disk: bool,
     /// Called before each system call on the log of intents, for tests that die there.
     pub fault_points: Option<FaultPoints>,
     /// As whom the hub talks to the API server, as `/pitstop/v1/status` tells it.
@@ -206,6 +208,7 @@ impl Settings {
             seed: 0,
             limits: Limits::default(),
             clock_synced: None,
+            waits_for_disk: false,
             fault_points: None,
             identity: "node".to_owned(),
         }
@@ -218,9 +221,6 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.node.is_empty() {
             return Err("the name of the node is empty: set --node-name".to_owned());
-        }
-        if self.listen.is_empty() && self.unix_socket.is_none() {
-            return Err("there is nowhere to listen: give an address or a unix socket".to_owned());
         }
         let open = self.listen.iter().find(|address| !is_loopback(address.ip()));
         if let Some(open) = open

@@ -82,11 +82,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does something that waits for the disk on a thread for that.
+/// Does something that waits for the disk on a thread for that, unless this one `waits` itself.
 async fn aside<S: Send + 'static, T: Send + 'static>(
     what: &Arc<Mutex<S>>,
+    waits: bool,
     change: impl FnOnce(&mut S) -> T + Send + 'static,
 ) -> T {
+    if waits {
+        return change(&mut lock(what));
+    }
     let what = Arc::clone(what);
     match tokio::task::spawn_blocking(move || change(&mut lock(&what))).await {
         Ok(value) => value,
@@ -184,7 +188,7 @@ impl Shared {
         change: impl FnOnce(&mut Book) -> T + Send + 'static,
     ) -> T {
         let began = Instant::now();
-        let changed = aside(&self.book, change).await;
+        let changed = aside(&self.book, self.settings.waits_for_disk, change).await;
         self.metrics.journaled(began.elapsed());
         changed
     }
@@ -194,7 +198,7 @@ impl Shared {
         &self,
         change: impl FnOnce(&mut Saver) -> T + Send + 'static,
     ) -> T {
-        aside(&self.saver, change).await
+        aside(&self.saver, self.settings.waits_for_disk, change).await
     }
 
     /// Uptime of all hubs of this folder, in seconds.
@@ -275,7 +279,8 @@ impl Shared {
         let Some(audit) = &self.audit else {
             return;
         };
-        if let Err(error) = aside(audit, move |audit| audit.write(&entry, durable)).await {
+        let waits = self.settings.waits_for_disk;
+        if let Err(error) = aside(audit, waits, move |audit| audit.write(&entry, durable)).await {
             tracing::error!(%error, "writing the audit log");
         }
     }

@@ -21,8 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use transport::Network;
-pub use transport::user_of;
+pub use transport::{Network, user_of};
 
 mod transport;
 

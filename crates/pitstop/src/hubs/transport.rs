@@ -19,7 +19,7 @@ pub fn user_of(node: &str) -> String {
 }
 
 /// The network of a simulated node.
-pub(super) struct Network {
+pub struct Network {
     client: Client,
     /// Say to the API server that it is this user who asks, a node.
     user: Option<HeaderValue>,
@@ -29,7 +29,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Through `client`, whenever `connected` says so.
-    pub(super) fn new(client: Client, connected: watch::Receiver<bool>) -> Self {
+    pub fn new(client: Client, connected: watch::Receiver<bool>) -> Self {
         Self {
             client,
             user: None,
@@ -39,7 +39,7 @@ impl Network {
 
     /// With the rights of a node instead of those of the client (`Impersonate-User`).
     #[must_use]
-    pub(super) fn impersonating(mut self, node: &str) -> Self {
+    pub fn impersonating(mut self, node: &str) -> Self {
         // The name of a node is that of a host.
         self.user = HeaderValue::from_str(&user_of(node)).ok();
         self

@@ -28,6 +28,8 @@ const LATE: u64 = 2_000;
 pub(crate) struct Deeds {
     /// Uids of the pods whose deletion was carried out for us.
     pub(crate) deleted: Mutex<Vec<String>>,
+    /// Of those: the ones that had to be at the version that was decided on, as those that run at an old revision are.
+    pub(crate) outdated: Mutex<Vec<String>>,
     /// Writes that were carried out, leases and events aside.
     pub(crate) n_writes: AtomicU64,
 }
@@ -139,11 +141,12 @@ impl Faulty {
         }
         if call.resource == Resource::Pods && call.verb == Verb::Delete {
             let pod: Value = serde_json::from_slice(answer).unwrap_or_default();
-            self.deeds
-                .deleted
-                .lock()
-                .unwrap()
-                .push(text(&pod["metadata"]["uid"]));
+            let uid = text(&pod["metadata"]["uid"]);
+            let body = call.body.as_ref();
+            if body.is_some_and(|body| body.pointer("/preconditions/resourceVersion").is_some()) {
+                self.deeds.outdated.lock().unwrap().push(uid.clone());
+            }
+            self.deeds.deleted.lock().unwrap().push(uid);
         }
     }
 

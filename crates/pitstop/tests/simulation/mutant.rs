@@ -16,6 +16,8 @@ pub(crate) enum Mutant {
     TouchesTheFinished,
     /// S3: it takes down what is on a node that is away.
     TouchesLostNodes,
+    /// S4: where one owner agreed, it upgrades the others' pods as well.
+    AsksNobody,
     /// S7: it takes down what is not its own.
     TouchesStrangers,
     /// S8: it makes two of each.
@@ -28,10 +30,11 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// Those that are broken, with the invariant that each breaks.
-    pub(crate) const BROKEN: [(Self, &str); 7] = [
+    pub(crate) const BROKEN: [(Self, &str); 8] = [
         (Self::ExceedsTheBudget, "S1"),
         (Self::TouchesTheFinished, "S2"),
         (Self::TouchesLostNodes, "S3"),
+        (Self::AsksNobody, "S4"),
         (Self::TouchesStrangers, "S7"),
         (Self::MakesTwo, "S8"),
         (Self::OnlyPretends, "L1"),
@@ -76,7 +79,10 @@ impl Mutant {
                 let more = pods.iter().filter(|pod| self.takes(pod, &deleted));
                 more.map(|pod| {
                     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-                    Call::object(Verb::Delete, Resource::Pods, Some("default"), name)
+                    let more = Call::object(Verb::Delete, Resource::Pods, Some("default"), name);
+                    // As carefully as the controller itself.
+                    let version = &pod["metadata"]["resourceVersion"];
+                    more.with_body(json!({ "preconditions": { "resourceVersion": version } }))
                 })
                 .collect()
             }
@@ -94,7 +100,7 @@ impl Mutant {
         }
         let is_ready = crate::objects::is_ready(pod);
         match self {
-            Self::ExceedsTheBudget => is_ready && hash(pod) == hash(deleted),
+            Self::ExceedsTheBudget | Self::AsksNobody => is_ready && hash(pod) == hash(deleted),
             Self::TouchesTheFinished => is_ready && hash(pod) != hash(deleted),
             Self::TouchesLostNodes => !is_ready,
             Self::TouchesStrangers => true,

@@ -47,10 +47,14 @@ pub(crate) enum Fault {
     BrokenVersion,
     /// F15: admission says no.
     Denied,
+    /// The hub of a node is killed, and started again.
+    HubCrash,
+    /// The clock of a node jumps.
+    ClockJump,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Refused,
         Self::AnswerLost,
         Self::Conflict,
@@ -66,6 +70,8 @@ impl Fault {
         Self::Edit,
         Self::BrokenVersion,
         Self::Denied,
+        Self::HubCrash,
+        Self::ClockJump,
     ];
 }
 
@@ -76,6 +82,8 @@ impl fmt::Display for Fault {
             .position(|fault| fault == self)
             .unwrap_or_default()
             + 1;
+        // A clock that jumps is F16 as well.
+        let number = number.min(16);
         write!(f, "F{number} {self:?}")
     }
 }

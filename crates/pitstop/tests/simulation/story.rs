@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use pitstop::hubs::user_of;
 use pitstop_api::{SharedClock, keys};
 use pitstop_cluster::informer::request;
 use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
@@ -18,6 +19,7 @@ use pitstop_controller::{Config as ControllerConfig, Replica};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::faulty::{Deeds, Fate, Faulty};
@@ -25,6 +27,7 @@ use crate::history::{self, Entry, History};
 use crate::judge::{Rules, judge};
 use crate::mutant::Mutant;
 use crate::objects::{is_ready, node_of, owner};
+use crate::owners::{Consents, LOOKS_EVERY, Owner};
 use crate::skewed::Skewed;
 use crate::storm::{Fault, Injected, Omitted, Storm};
 
@@ -41,6 +44,8 @@ const STORM: Duration = Duration::from_mins(5);
 const RECOVERY: Duration = Duration::from_mins(30);
 /// How long nothing may be written then: longer than a resync.
 const REST: Duration = Duration::from_mins(6);
+/// How long the last status and what it brings may take: a hub that was cut off waits up to 30 s before it says more.
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 const DAEMONSET: &str = "/apis/apps/v1/namespaces/default/daemonsets/agent";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const MERGE: Option<&str> = Some("application/merge-patch+json");
@@ -53,6 +58,8 @@ pub(crate) enum Model {
     Advanced,
     /// `RollingUpdate`.
     Native,
+    /// `OTA` on `OnDelete`: the owner of each node decides.
+    Ota,
 }
 
 /// What one run brought.
@@ -102,6 +109,11 @@ struct World {
     /// What ends with the storm at the latest, by node: is it cut off, or is it not there?
     lost: BTreeMap<String, Lost>,
     violations: Vec<String>,
+    /// The owners of the nodes, by node; under OTA only.
+    owners: BTreeMap<String, Owner>,
+    consents: Arc<Consents>,
+    /// What the hubs keep.
+    disks: TempDir,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,11 +163,29 @@ impl World {
             tokio::spawn(live(name, api, clock, random.random()));
             fates.push(fate);
         }
-        let model = if seed.is_multiple_of(2) {
-            Model::Advanced
-        } else {
-            Model::Native
+        let model = match seed % 8 {
+            7 => Model::Ota,
+            n if n % 2 == 0 => Model::Advanced,
+            _ => Model::Native,
         };
+        let (disks, consents) = (disks(), Arc::new(Consents::default()));
+        let mut owners = BTreeMap::new();
+        if model == Model::Ota {
+            for node in (1..=N_NODES).map(|n| format!("n{n}")) {
+                let clients = (cluster.client_as(&user_of(&node)), client.clone());
+                let folder = disks.path().join(&node);
+                let how = (random.random(), random.random());
+                let owner = Owner::new(
+                    &node,
+                    clients,
+                    Arc::clone(&clock),
+                    folder,
+                    how,
+                    Arc::clone(&consents),
+                );
+                owners.insert(node.clone(), owner.await);
+            }
+        }
         Self {
             began_at: clock.now(),
             clock,
@@ -172,6 +202,9 @@ impl World {
             image: 1,
             lost: BTreeMap::new(),
             violations: Vec::new(),
+            owners,
+            consents,
+            disks,
         }
     }
 
@@ -200,7 +233,7 @@ impl World {
     async fn create_workload(&self) {
         let max_unavailable = self.allowed;
         let update_strategy = match self.model {
-            Model::Advanced => json!({"type": "OnDelete"}),
+            Model::Advanced | Model::Ota => json!({"type": "OnDelete"}),
             Model::Native => {
                 json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": max_unavailable}})
             }
@@ -211,6 +244,7 @@ impl World {
                 (keys::OPENYURT_MAX_UNAVAILABLE): max_unavailable.to_string(),
             }),
             Model::Native => json!({}),
+            Model::Ota => json!({ (keys::OPENYURT_UPDATE_STRATEGY): "OTA" }),
         };
         let daemonset = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
@@ -262,6 +296,7 @@ impl World {
                 self.set_image(&image).await;
             }
             self.something_happens().await;
+            self.an_owner_acts().await;
         }
         assert_eq!(n_changed, changes.len());
     }
@@ -278,6 +313,32 @@ impl World {
             12 | 13 => self.a_replica_is_cut_off().await,
             14 => self.a_replica_crashes(),
             _ => {}
+        }
+    }
+
+    /// Under OTA: an owner decides, or something befalls the hub.
+    async fn an_owner_acts(&mut self) {
+        if self.model != Model::Ota {
+            return;
+        }
+        let node = self.any_node();
+        let draw = self.random.random_range(0..10);
+        let Some(owner) = self.owners.get_mut(&node) else {
+            return;
+        };
+        match draw {
+            0 if self.storm.inject(Fault::HubCrash, &node) => owner.crash().await,
+            1 => {
+                let seconds = self.storm.duration(1_000..400_000_000).as_secs();
+                let seconds = i64::try_from(seconds).unwrap() - 200_000;
+                if self
+                    .storm
+                    .inject(Fault::ClockJump, &format!("{node} by {seconds} s"))
+                {
+                    owner.set_clock(seconds);
+                }
+            }
+            _ => owner.decide().await,
         }
     }
 
@@ -298,6 +359,9 @@ impl World {
                 self.call(Method::PATCH, &path, MERGE, Some(&patch))
                     .await
                     .unwrap();
+                if let Some(owner) = self.owners.get(&node) {
+                    owner.set_connected(false);
+                }
                 self.lost.insert(node, Lost::CutOff);
             }
             _ => {}
@@ -310,6 +374,9 @@ impl World {
         self.call(Method::PATCH, &path, MERGE, Some(&patch))
             .await
             .unwrap();
+        if let Some(owner) = self.owners.get(node) {
+            owner.set_connected(true);
+        }
     }
 
     async fn a_node_is_replaced(&mut self) {
@@ -436,13 +503,16 @@ impl World {
                     .push(format!("L1: {RECOVERY:?} after the storm {problem}"));
                 return;
             }
-            sleep(Duration::from_secs(5)).await;
+            for owner in self.owners.values() {
+                owner.decide().await;
+            }
+            sleep(LOOKS_EVERY).await;
         }
         // The last status and what it brings.
-        sleep(Duration::from_secs(10)).await;
-        let before = self.deeds.n_writes.load(Ordering::Relaxed);
+        sleep(SETTLES_WITHIN).await;
+        let before = self.deeds.n_writes.load(Ordering::Relaxed) + self.consents.n_writes();
         sleep(REST).await;
-        let n_writes = self.deeds.n_writes.load(Ordering::Relaxed) - before;
+        let n_writes = self.deeds.n_writes.load(Ordering::Relaxed) + self.consents.n_writes() - before;
         if n_writes > 0 {
             self.violations
                 .push(format!("L1: {n_writes} writes after everything was done"));
@@ -477,16 +547,30 @@ impl World {
         (!is_told).then(|| format!("the status is {status}"))
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
         let entries = self.history.take();
+        if self.model == Model::Ota {
+            self.violations.extend(self.consents.violations());
+            let deleted = self.deeds.outdated.lock().unwrap();
+            for uid in deleted.iter().filter(|uid| !self.consents.has_any(uid)) {
+                let text =
+                    format!("S4: the controller deletes pod {uid}, whose owner did not agree to anything");
+                self.violations.push(text);
+            }
+        }
         let rules = Rules {
-            allowed: self.allowed,
+            // Owners do not wait for each other.
+            allowed: if self.model == Model::Ota {
+                N_NODES
+            } else {
+                self.allowed
+            },
             passes_over: self.model == Model::Advanced,
             ours: self.deeds.deleted.lock().unwrap().iter().cloned().collect(),
         };
         let mut violations = judge(&entries, &rules);
         violations.extend(self.violations);
-        drop(self.cluster);
+        drop((self.cluster, self.owners, self.disks));
         Report {
             injected: self.storm.injected(),
             violations,
@@ -494,6 +578,13 @@ impl World {
             lasted: self.clock.now().duration_since(self.began_at),
         }
     }
+}
+
+/// A folder in memory where there is one: disks are not what is simulated.
+fn disks() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// A process that is started again whenever it ends.
