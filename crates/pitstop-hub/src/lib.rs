@@ -9,6 +9,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+#[cfg(test)]
+extern crate self as pitstop_hub;
+
 pub use api::{AnswerBody, ApiServer, BodyError, ConnectError, Direct, Transport};
 pub use cloud::{Change, Cloud, CloudError, Page, Reply};
 pub use desk::{Answered, Desk};
@@ -33,6 +36,8 @@ mod front;
 #[cfg(test)]
 mod fuzz;
 mod guard;
+#[cfg(test)]
+mod histories;
 mod hub;
 mod intents;
 mod journal;
