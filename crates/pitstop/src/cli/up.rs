@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::span;
 use crate::embedded::{Embedded, NodeNames, Options, heartbeat};
+use crate::hubs::Which;
 use crate::output::{self, talk};
 use crate::{config, failure, hubs, kubeconfig_file};
 
@@ -268,11 +269,17 @@ impl Up {
             Switch::On => "on",
             Switch::Off => "off: start them with `pitstop controller`",
         };
+        let hubs = match self.hubs.0 {
+            Some(Which::All) => "all, one for each node: see `pitstop node list`".to_owned(),
+            Some(Which::First(k)) => format!("of the {k} oldest nodes: see `pitstop node list`"),
+            None => "none".to_owned(),
+        };
         greeting(&Greeting {
             server: &format!("https://{}", embedded.addr()),
             nodes: &embedded.node_names().join(" "),
             place: &place,
             controllers,
+            hubs: &hubs,
             kubeconfig: &kubeconfig.display().to_string(),
             example,
             grace: &format!("{:?}", self.node_grace),
@@ -285,6 +292,7 @@ struct Greeting<'a> {
     nodes: &'a str,
     place: &'a str,
     controllers: &'a str,
+    hubs: &'a str,
     kubeconfig: &'a str,
     example: &'a str,
     grace: &'a str,
@@ -297,6 +305,7 @@ fn greeting(given: &Greeting<'_>) -> String {
         nodes,
         place,
         controllers,
+        hubs,
         kubeconfig,
         example,
         grace,
@@ -306,6 +315,7 @@ fn greeting(given: &Greeting<'_>) -> String {
 nodes        {nodes} (simulated: no containers run)
 data         {place}
 controllers  {controllers}
+hubs         {hubs}
 kubeconfig   {kubeconfig}
 
 In another terminal:
@@ -352,6 +362,7 @@ mod tests {
             nodes: "node-1 node-2 node-3",
             place: "/home/me/.local/share/pitstop",
             controllers: "on",
+            hubs: "none",
             kubeconfig: "/home/me/.local/share/pitstop/kubeconfig",
             example: "node-3",
             grace: "40s",

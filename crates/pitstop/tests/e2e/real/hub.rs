@@ -114,7 +114,7 @@ async fn end(world: World, hub: Background) {
     world.stop().await;
 }
 
-/// B3 `node`: Node authorizer and NodeRestriction keep it to its own pods.
+/// B3 `node`: the authorizer of nodes and `NodeRestriction` keep it to its own pods.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_token_of_its_node_it_touches_its_own_pods_and_nothing_else() {
     if !kubectl_is_there() {
