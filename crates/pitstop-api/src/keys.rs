@@ -19,6 +19,8 @@ pub const OPENYURT_UPDATE_STRATEGY: &str = "apps.openyurt.io/update-strategy";
 pub const OPENYURT_MAX_UNAVAILABLE: &str = "apps.openyurt.io/max-unavailable";
 /// Label of the Jobs that pull images ahead of an upgrade, and of their pods: `true`.
 pub const IMAGE_PRE_PULL: &str = "pitstop.io/image-pre-pull";
+/// Annotation of pods: what an upgrade would do, for the owner of the node. Source: hub.md B4.
+pub const UPGRADE_PLAN: &str = "pitstop.io/upgrade-plan";
 /// A key of an early design text that was never implemented; seen, it is worth a warning.
 pub const OPENYURT_UPGRADE_STRATEGY_TYPO: &str = "apps.openyurt.io/upgrade-strategy";
 /// OpenYurt: node label that names the pool of a node.

@@ -5,11 +5,12 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use pitstop_api::reasons;
+use pitstop_api::view::revision_message;
 use serde_json::json;
 
 use crate::checks::{Method, Methods};
 use crate::cloud::CloudError;
-use crate::pod::{PodView, REVISION_PREFIX};
+use crate::pod::PodView;
 use crate::settings::Executor;
 use crate::shared::Shared;
 
@@ -43,7 +44,7 @@ pub(crate) async fn upgrade(shared: &Shared, pod: &PodView, method: Method) -> R
             deleted.await
         }
         Method::Request => {
-            let message = format!("{REVISION_PREFIX}{}", pod.target());
+            let message = revision_message(pod.target());
             let condition = Condition {
                 kind: reasons::UPGRADE_REQUESTED,
                 status: "True",
@@ -65,7 +66,7 @@ pub(crate) async fn upgrade(shared: &Shared, pod: &PodView, method: Method) -> R
 /// # Errors
 /// What the API server says.
 pub(crate) async fn pull(shared: &Shared, pod: &PodView) -> Result<(), CloudError> {
-    let message = format!("{REVISION_PREFIX}{}", pod.target());
+    let message = revision_message(pod.target());
     let condition = Condition {
         kind: reasons::POD_IMAGE_READY,
         status: "False",

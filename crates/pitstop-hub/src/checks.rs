@@ -8,9 +8,10 @@
 use std::fmt;
 
 use pitstop_api::reasons;
+use pitstop_api::view::message_revision;
 use serde::{Deserialize, Serialize};
 
-use crate::pod::{PodView, revision_in};
+use crate::pod::PodView;
 
 /// What is asked of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -275,7 +276,7 @@ pub fn check_state(pod: &PodView, node: &str) -> Result<(), Refusal> {
 pub fn check_image(pod: &PodView) -> Result<(), Refusal> {
     match pod.condition(reasons::POD_IMAGE_READY) {
         None => Ok(()),
-        Some(image) if image.status == "True" && revision_in(&image.message) == pod.target() => Ok(()),
+        Some(image) if image.status == "True" && message_revision(&image.message) == pod.target() => Ok(()),
         Some(image) => Err(Refusal::ImageNotReady {
             // A condition that is True for another revision has no reason of its own to tell.
             reason: if image.reason.is_empty() && image.status == "True" {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use pitstop_api::view::revision_message;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::act::{self, Pending};
 use crate::carry::{self, Patience};
 use crate::checks::Action;
 use crate::intents::{Intent, State, Step, Waiting, World, step};
-use crate::pod::{PodView, REVISION_PREFIX};
+use crate::pod::PodView;
 use crate::shared::Shared;
 
 /// How often open intents are looked at even if nothing happened: windows and gates open by themselves.
@@ -141,10 +142,7 @@ fn to_tell(pod: &PodView, intents: &[Intent]) -> Option<Pending> {
                 "{:?}",
                 intent.waiting.filter(|waiting| *waiting != Waiting::Connection)?
             ),
-            message: format!(
-                "{REVISION_PREFIX}{}",
-                intent.asks.as_ref().unwrap_or(&intent.target)
-            ),
+            message: revision_message(intent.asks.as_ref().unwrap_or(&intent.target)),
         },
         None => {
             // Only what was said has to be taken back.

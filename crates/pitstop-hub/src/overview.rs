@@ -112,7 +112,7 @@ pub(crate) fn pulls(shared: &Shared) -> Answer {
         };
         Some(json!({
             "id": intent_id(Action::ImagePull, &pod.uid, pod.target()),
-            "ns": pod.namespace, "pod": pod.name, "target": crate::pod::revision_in(&image.message),
+            "ns": pod.namespace, "pod": pod.name, "target": pitstop_api::view::message_revision(&image.message),
             "phase": phase, "percent": Value::Null, "error": failed.then_some(&image.message),
         }))
     };

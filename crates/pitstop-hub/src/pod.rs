@@ -4,26 +4,15 @@
 //!
 //! Source: hub.md B2 (4), B4, B12.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use pitstop_api::view::message_revision;
 use pitstop_api::{keys, reasons};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-
-/// What precedes the hash in the messages of OTA conditions.
-///
-/// Source: daemonset.md C8, hub.md A5.
-pub const REVISION_PREFIX: &str = "controllerrevision: ";
-
-/// The hash that the message of an OTA condition names; everything behind a `;` is a remark.
-///
-/// Source: hub.md A5 check 5, B9 (`controllerrevision: <hash>; ` before an error).
-pub fn revision_in(message: &str) -> &str {
-    let message = message.strip_prefix(REVISION_PREFIX).unwrap_or(message);
-    message.split_once(';').map_or(message, |(hash, _)| hash).trim()
-}
 
 /// A condition of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -121,14 +110,14 @@ impl PodView {
     /// The hash that the pod would come to, empty where an old controller wrote none.
     pub fn target(&self) -> &str {
         self.condition(reasons::POD_NEED_UPGRADE)
-            .map_or("", |condition| revision_in(&condition.message))
+            .map_or("", |condition| message_revision(&condition.message))
     }
 
     /// Whether its owner already asked a controller for the target of now.
     pub fn requested(&self) -> bool {
         self.condition(reasons::UPGRADE_REQUESTED)
             .is_some_and(|condition| {
-                condition.status == "True" && revision_in(&condition.message) == self.target()
+                condition.status == "True" && message_revision(&condition.message) == self.target()
             })
     }
 
@@ -159,23 +148,46 @@ struct WireMeta {
     #[serde(deserialize_with = "text")]
     resource_version: String,
     deletion_timestamp: Option<IgnoredAny>,
-    labels: Option<WireLabels>,
-    annotations: Option<WireAnnotations>,
+    #[serde(rename = "labels", deserialize_with = "revision")]
+    revision: Option<String>,
+    #[serde(rename = "annotations", deserialize_with = "plan")]
+    plan: Option<String>,
     owner_references: Option<Vec<WireOwner>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireLabels {
-    #[serde(rename = "controller-revision-hash", deserialize_with = "text")]
-    revision: String,
+/// The value of one key among labels or annotations; the others are read over.
+struct Entry(&'static str);
+
+impl<'de> Visitor<'de> for Entry {
+    type Value = Option<String>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a map of texts")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if key == self.0 {
+                found = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireAnnotations {
-    #[serde(rename = "pitstop.io/upgrade-plan")]
-    plan: Option<String>,
+fn revision<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    from.deserialize_any(Entry(keys::REVISION_HASH))
+}
+
+fn plan<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    from.deserialize_any(Entry(keys::UPGRADE_PLAN))
 }
 
 #[derive(Default, Deserialize)]
@@ -243,11 +255,10 @@ impl From<Wire> for PodView {
             node: wire.spec.node_name,
             owners: owners.len(),
             owner,
-            revision: wire.metadata.labels.unwrap_or_default().revision,
+            revision: wire.metadata.revision.unwrap_or_default(),
             plan: wire
                 .metadata
-                .annotations
-                .and_then(|annotations| annotations.plan)
+                .plan
                 .filter(|plan| plan.len() <= MAX_PLAN)
                 .and_then(|plan| serde_json::from_str(&plan).ok()),
             phase: wire.status.phase,
@@ -424,7 +435,7 @@ mod tests {
             ("5b9", "5b9"),
             ("", ""),
         ] {
-            assert_eq!(revision_in(message), hash, "{message}");
+            assert_eq!(message_revision(message), hash, "{message}");
         }
     }
 }

@@ -167,7 +167,7 @@ fn image(intent: &Intent, pod: &PodView) -> Step {
     let under_way = pod
         .condition(pitstop_api::reasons::POD_IMAGE_READY)
         .is_some_and(|image| {
-            let this = crate::pod::revision_in(&image.message) == pod.target();
+            let this = pitstop_api::view::message_revision(&image.message) == pod.target();
             image.status == "False" && this && image.reason != pitstop_api::reasons::PULL_IMAGE_FAIL
         });
     if !under_way && intent.pulls < MAX_PULLS {
