@@ -80,3 +80,52 @@ struct JobStatusWire {
     failed: u32,
     conditions: Vec<super::pod::ConditionWire>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// daemonset.md C9.2, O16: only a Job that a pod owns is one for a pod.
+    #[test]
+    fn a_job_belongs_to_the_pod_that_owns_it() {
+        let pod = "00000000-0000-0000-0000-000000000007";
+        let owner =
+            |api_version: &str, kind: &str| json!([{"apiVersion": api_version, "kind": kind, "uid": pod}]);
+        for (owners, want) in [
+            (owner("v1", "Pod"), Uid::parse(pod)),
+            (owner("apps/v1", "DaemonSet"), None),
+            (owner("example.com/v1", "Pod"), None),
+            (json!([]), None),
+        ] {
+            let job =
+                json!({"metadata": {"name": "image-pre-pull-x", "uid": pod, "ownerReferences": owners}});
+            let view = JobView::from_json(job.to_string().as_bytes()).unwrap();
+            assert_eq!(view.pod, want, "{owners}");
+        }
+    }
+
+    #[test]
+    fn a_job_has_ended_when_its_status_says_so() {
+        for (status, is_ended) in [
+            (json!({}), (false, false)),
+            (json!({"active": 1, "ready": 1}), (false, false)),
+            (json!({"succeeded": 1}), (true, false)),
+            (json!({"failed": 1}), (false, true)),
+            (
+                json!({"conditions": [{"type": "Failed", "status": "True"}]}),
+                (false, true),
+            ),
+            (
+                json!({"conditions": [{"type": "Complete", "status": "False"}]}),
+                (false, false),
+            ),
+        ] {
+            let uid = "00000000-0000-0000-0000-000000000007";
+            let job = json!({"metadata": {"name": "j", "uid": uid}, "status": status});
+            let view = JobView::from_json(job.to_string().as_bytes()).unwrap();
+            assert_eq!((view.has_succeeded, view.has_failed), is_ended, "{status}");
+        }
+    }
+}

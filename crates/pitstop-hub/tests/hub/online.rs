@@ -221,6 +221,19 @@ async fn an_upgrade_is_one_delete_of_that_very_object() {
     }
 }
 
+// D53: a hub looks at its own link, never at the leases of a kubelet.
+#[tokio::test]
+async fn a_kubelet_that_is_silent_is_no_reason_to_refuse() {
+    let rig = Rig::start().await.ready().await;
+    let mut pod = nginx();
+    condition(&mut pod, "Ready", "Unknown", "NodeStatusUnknown", "");
+    rig.cloud.put(pod);
+    rig.clock.advance(jiff::SignedDuration::from_secs(60));
+    let reply = post(rig.at, &format!("{P}/upgrade")).await;
+    assert_text(&reply, 200, "Start updating pod default/nginx-a", "D53");
+    rig.stop().await;
+}
+
 // D21, B6
 #[tokio::test]
 async fn what_the_api_server_refuses_has_failed() {
