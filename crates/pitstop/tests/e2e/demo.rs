@@ -51,6 +51,21 @@ async fn the_auto_story_passes_over_nodes_that_are_away() {
 }
 
 #[tokio::test]
+async fn the_ota_story_lets_owners_decide() {
+    let said = demo(&["ota"]).await;
+    for want in [
+        "waits: WaitingForOwner",
+        "$ curl -X POST http://127.0.0.1:10267/openyurt.io/v1/namespaces/default/pods/nginx-daemonset-",
+        "  Start updating pod default/nginx-daemonset-",
+        "accepted, will start when allowed: Pending/Connection",
+        ": 3 of 3 pods run nginx:1.19.5",
+        "one request was kept while its node was cut off",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+}
+
+#[tokio::test]
 async fn its_parameters_change_the_story() {
     let said = demo(&["auto", "--nodes", "5", "--image", "nginx:1.25"]).await;
     assert!(said.contains(": 5 of 5 pods run nginx:1.25"), "{said}");

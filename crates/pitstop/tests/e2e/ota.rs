@@ -222,7 +222,6 @@ async fn who_has_consented(world: &World) {
 }
 
 /// A6, C9: the images first, also where an image has no `true` in it.
-
 async fn images_come_ahead(world: &World, pod: &str) {
     let image = |image: &str| format!("nginx={image}");
     world
