@@ -327,7 +327,8 @@ impl HubClient {
             .body(Body::empty())
             .map_err(|error| unreachable(error.to_string()))?;
         let answer = self.client.send(request).await;
-        let answer = answer.map_err(|error| unreachable(format!("{:#}", anyhow::Error::from(error))))?;
+        let answer =
+            answer.map_err(|error| unreachable(anyhow::Error::from(error).root_cause().to_string()))?;
         let code = answer.status();
         let body = answer
             .into_body()

@@ -195,8 +195,9 @@ impl Follower {
                 }
             }
         }
-        for hub in self.hubs.values() {
+        for (name, hub) in &self.hubs {
             hub.stop.cancel();
+            self.publish(name, None).await;
         }
         while self.ended.join_next().await.is_some() {}
     }
@@ -255,12 +256,21 @@ impl Follower {
         }
         let taken: BTreeSet<usize> = self.hubs.values().map(|hub| hub.n).collect();
         let n = (0..=taken.len()).find(|n| !taken.contains(n)).unwrap_or_default();
-        if !self.config.which.has(n) {
-            return;
-        }
-        match self.begin(&name, n, connected).await {
-            Ok(address) => self.publish(node, &name, address).await,
-            Err(error) => tracing::warn!(node = name, %error, "the node has no hub"),
+        let known = annotation(keys::SIM_HUB);
+        let address = if self.config.which.has(n) {
+            match self.begin(&name, n, connected).await {
+                Ok(address) => Some(address),
+                Err(error) => {
+                    tracing::warn!(node = name, %error, "the node has no hub");
+                    None
+                }
+            }
+        } else {
+            None
+        };
+        // One that was killed has left its address behind.
+        if address.map(|address| address.to_string()).as_deref() != known {
+            self.publish(&name, address).await;
         }
     }
 
@@ -305,14 +315,10 @@ impl Follower {
     }
 
     /// Writes on the node where its hub is, for people and for commands.
-    async fn publish(&self, node: &Node, name: &str, address: SocketAddr) {
-        let address = address.to_string();
-        if node.annotations().get(keys::SIM_HUB) == Some(&address) {
-            return;
-        }
-        let patch = json!({ "metadata": { "annotations": { (keys::SIM_HUB): address } } });
-        let (how, patch) = (PatchParams::default(), Patch::Merge(&patch));
-        let written = self.nodes.patch(name, &how, &patch).await;
+    async fn publish(&self, name: &str, address: Option<SocketAddr>) {
+        let address = address.map(|address| address.to_string());
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { (keys::SIM_HUB): address } } }));
+        let written = self.nodes.patch(name, &PatchParams::default(), &patch).await;
         if let Err(error) = written {
             tracing::warn!(node = name, %error, "the address of the hub is not written on its node");
         }

@@ -259,7 +259,7 @@ impl HubCommand {
         let node = settings.node.clone();
         let direct = Direct::new(&kubeconfig, self.context.clone()).map_err(|error| {
             failure::failed(
-                format!("{}: {error}", kubeconfig.display()),
+                error.to_string(),
                 "mend the file, or choose another one with --kubeconfig",
             )
         })?;
