@@ -309,6 +309,7 @@ impl Api {
             Some(Route::Objects(target)) => target.kind.deprecation.map(str::to_owned),
             _ => None,
         };
+        let is_patch = parts.method == Method::PATCH;
         let notes = Notes::default();
         let form = match &route {
             Some(route) => present::form(&accept, &params, route.representations(&parts.method)),
@@ -336,7 +337,13 @@ impl Api {
             None => Err(route::nothing_at(&path, &served)),
         };
         let answer = answer.unwrap_or_else(|failure| with_warnings(failure.into_response(), &notes.take()));
-        match deprecation {
+        // A request that nobody takes is about nothing that is deprecated.
+        let is_taken = match answer.status() {
+            StatusCode::METHOD_NOT_ALLOWED => false,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => !is_patch,
+            _ => true,
+        };
+        match deprecation.filter(|_| is_taken) {
             Some(deprecation) => with_warning_first(answer, deprecation),
             None => answer,
         }

@@ -559,6 +559,11 @@ impl MetadataChecks {
         whole_on_update: 0,
         ..Self::USUAL
     };
+    /// The same, and what has changed is said last.
+    pub const CHANGE_LAST: Self = Self {
+        whole_first: true,
+        ..Self::CHANGE
+    };
     /// Changed objects are checked like new ones twice.
     pub const TWICE: Self = Self {
         whole_on_update: 2,

@@ -111,9 +111,9 @@ impl Api {
         call: &Call,
     ) -> Result<Response<Body>, Failure> {
         let kind = target.kind;
-        let (options, mut warnings) = DeleteOptions::for_kind(kind, call)?;
         let collected = self.collection_of(kind)?;
         let filter = filter_of(kind, collected.kind, call)?;
+        let (options, mut warnings) = DeleteOptions::for_kind(kind, call)?;
         let namespace = if kind.namespaced {
             target.namespace.as_deref()
         } else {

@@ -91,7 +91,14 @@ pub(super) fn next_state(target: &Target, mut new: Value, old: &Value) -> Result
     if matches!(target.subresource, None | Some(Subresource::Scale)) {
         let mut changed = Vec::new();
         if checks.on_update {
-            changed.extend(kinds::validate_kind_metadata_update(kind, &new, old));
+            let metadata = kinds::validate_kind_metadata_update(kind, &new, old);
+            // What is not checked again with the whole is said before it.
+            let place = if checks.whole_on_update == 0 {
+                &mut errors
+            } else {
+                &mut changed
+            };
+            place.extend(metadata);
         }
         if !broken::is(Defect::MutableFields) {
             changed.extend((kind.validate_update)(&new, old));

@@ -46,7 +46,7 @@ pub(super) const KIND: Kind = Kind {
         Column::wide("Selector"),
     ],
     cells,
-    metadata_checks: MetadataChecks::CHANGE,
+    metadata_checks: MetadataChecks::CHANGE_LAST,
     ..Kind::plain("Deployment", "deployments", "deployment")
 };
 

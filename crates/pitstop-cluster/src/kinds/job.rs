@@ -33,7 +33,8 @@ pub(super) const JOB: Kind = Kind {
         let changes = fields
             .into_iter()
             .flat_map(|(name, pointer)| immutable(new, old, pointer, &format!("spec.{name}")));
-        changes.collect()
+        // A changed one is checked twice.
+        validate_job(new).into_iter().chain(changes).collect()
     },
     columns: &[
         Column::NAME,
@@ -185,7 +186,7 @@ fn validate_job_spec(object: &Value, at: &str) -> Vec<FieldError> {
     }
     let mode = text(object, &format!("{at}/spec/completionMode"));
     if !["", "NonIndexed", "Indexed"].contains(&mode) {
-        let supported = &["Indexed", "NonIndexed"];
+        let supported = &["NonIndexed", "Indexed"];
         errors.push(FieldError::not_supported(
             field("completionMode"),
             mode,

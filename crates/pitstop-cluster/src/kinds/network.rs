@@ -46,9 +46,10 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
         }
     },
     prepare_update: |new, old| {
-        // A slice has no spec: any change of what it says counts.
+        // A slice has no spec: any change of what it says counts, and of its labels.
         let said = |object: &Value| {
-            ["endpoints", "ports", "addressType"].map(|field| object.get(field).cloned().unwrap_or_default())
+            ["/endpoints", "/ports", "/addressType", "/metadata/labels"]
+                .map(|place| object.pointer(place).cloned().unwrap_or_default())
         };
         let generation = old.pointer("/metadata/generation").and_then(Value::as_i64);
         if let Some(generation) = generation.filter(|_| said(new) != said(old)) {

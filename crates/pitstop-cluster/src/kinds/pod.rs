@@ -12,7 +12,7 @@ pub(crate) use resize::{validate_ephemeral, validate_resize, with_ephemeral_cont
 
 use super::fields::{entries, flag, integer, list_mut, map_mut, set_missing, text};
 use super::pod_template::{CONTAINER_LISTS, default_spec, validate_spec};
-use super::{Column, Creation, FieldError, FieldKey, Kind, Subresource};
+use super::{Column, Creation, FieldError, FieldKey, Kind, MetadataChecks, Subresource};
 
 pub(super) const KIND: Kind = Kind {
     short_names: &["po"],
@@ -92,6 +92,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     cells: cells::cells,
     row_conditions: cells::row_conditions,
+    metadata_checks: MetadataChecks::WHOLE_FIRST,
     ..Kind::plain("Pod", "pods", "pod")
 };
 

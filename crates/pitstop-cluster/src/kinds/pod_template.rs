@@ -3,12 +3,13 @@
 //! Templates are compared and hashed by controllers, so these defaults are set when a template is written and never
 //! afterwards. Source: embedded-cluster.md 13, 22.8.
 
+mod container;
 mod placement;
 mod validation;
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{list_mut, map_mut, set_missing, text};
+use super::fields::{list_mut, map_mut, remove, set_missing, text};
 use crate::broken::{self, Defect};
 
 pub(super) use validation::{nonnegative, validate_spec, validate_template};
@@ -29,6 +30,10 @@ pub(super) fn default_spec(spec: &mut Value) {
     mirror_service_account(map);
     for pointer in CONTAINER_LISTS {
         list_mut(spec, pointer).iter_mut().for_each(default_container);
+    }
+    for container in list_mut(spec, "/containers") {
+        // Only init containers have one of their own.
+        remove(container, "restartPolicy");
     }
     list_mut(spec, "/volumes").iter_mut().for_each(default_volume);
 }

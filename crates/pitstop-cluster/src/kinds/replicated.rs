@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{entries, integer, list_mut, map_mut, or, set_missing};
 use super::pod_template::{default_spec, nonnegative};
 use super::workload::{equals, selector_errors, selector_text, template_errors, wide_cells};
-use super::{Column, FieldError, Kind, MetadataChecks, Subresource, age, counters};
+use super::{Column, FieldError, Kind, MetadataChecks, NameRule, Subresource, age, counters};
 
 /// What may change in the spec of a StatefulSet.
 const MUTABLE: [&str; 7] = [
@@ -23,6 +23,7 @@ pub(super) const STATEFUL_SET: Kind = Kind {
     short_names: &["sts"],
     categories: &["all"],
     stored_as: ("apps", "statefulsets"),
+    name_rule: NameRule::Label,
     subresources: &[Subresource::Scale, Subresource::Status],
     has_generation: true,
     is_only_stored: true,
@@ -79,7 +80,7 @@ pub(super) const STATEFUL_SET: Kind = Kind {
             images,
         ]
     },
-    metadata_checks: MetadataChecks::CHANGE,
+    metadata_checks: MetadataChecks::CHANGE_LAST,
     ..Kind::plain("StatefulSet", "statefulsets", "statefulset")
 };
 
@@ -93,20 +94,9 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
     prepare_create: |object, _| {
         map_mut(object, &[]).insert("status".to_owned(), json!({"replicas": 0}));
     },
-    validate: |object| {
-        let mut errors = Vec::new();
-        errors.extend(nonnegative(object, "/spec/replicas", "spec.replicas"));
-        errors.extend(nonnegative(
-            object,
-            "/spec/minReadySeconds",
-            "spec.minReadySeconds",
-        ));
-        if entries(object, "/spec/selector").next().is_none() {
-            errors.push(FieldError::required("spec.selector", ""));
-        }
-        errors.extend(template_errors(object, "ReplicationController"));
-        errors
-    },
+    validate: controller_errors,
+    // A changed one is checked twice.
+    validate_update: |new, _| controller_errors(new),
     scale_selector: map_text,
     validate_status: counters::of_replicas,
     columns: &[
@@ -184,6 +174,28 @@ fn default_controller(object: &mut Value) {
 fn map_text(object: &Value) -> String {
     let parts: Vec<String> = entries(object, "/spec/selector").map(equals).collect();
     parts.join(",")
+}
+
+fn controller_errors(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    errors.extend(nonnegative(object, "/spec/replicas", "spec.replicas"));
+    errors.extend(nonnegative(
+        object,
+        "/spec/minReadySeconds",
+        "spec.minReadySeconds",
+    ));
+    if entries(object, "/spec/selector").next().is_none() {
+        errors.push(FieldError::required("spec.selector", ""));
+    }
+    let labels = object.pointer("/spec/template/metadata/labels");
+    let has = |(name, value): (&str, &Value)| labels.and_then(|labels| labels.get(name)) == Some(value);
+    if !entries(object, "/spec/selector").all(has) {
+        let why = "`selector` does not match template `labels`";
+        let labels = labels.cloned().unwrap_or(Value::Null);
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels, why));
+    }
+    errors.extend(template_errors(object, "ReplicationController"));
+    errors
 }
 
 #[cfg(test)]

@@ -18,9 +18,14 @@ pub(super) const VOLUME: Kind = Kind {
         let spec = map_mut(object, &["spec"]);
         set_missing(spec, "persistentVolumeReclaimPolicy", "Retain");
         set_missing(spec, "volumeMode", "Filesystem");
+        if let Some(path) = spec.get_mut("hostPath").filter(|path| path.is_object()) {
+            set_missing(map_mut(path, &[]), "type", "");
+        }
     },
-    prepare_create: |object, _| {
+    prepare_create: |object, creation| {
         begin(object, "kubernetes.io/pv-protection");
+        let now = Timestamp::from_second(creation.now.as_second()).unwrap_or(creation.now);
+        map_mut(object, &["status"]).insert("lastPhaseTransitionTime".to_owned(), now.to_string().into());
     },
     validate: |object| {
         let mut errors = Vec::new();

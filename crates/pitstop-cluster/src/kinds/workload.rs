@@ -61,7 +61,7 @@ pub(super) fn template_errors(object: &Value, kind: &str) -> Vec<FieldError> {
         None => vec![FieldError::required("spec.template", "")],
     };
     let policy = text(object, "/spec/template/spec/restartPolicy");
-    if ["OnFailure", "Never"].contains(&policy) {
+    if !["", "Always"].contains(&policy) {
         let field = "spec.template.spec.restartPolicy";
         errors.push(FieldError::not_supported(field, policy, &["Always"]));
     }

@@ -195,8 +195,11 @@ fn is_generated(name: &str, prefix: &str) -> bool {
 
 /// A message without the objects that it shows as internal types of Go.
 fn without_listings(text: &str) -> String {
+    // The end of what is said of a pod's spec, after which a real server shows both as Go has them.
+    const CHANGED: &str = "previously negative)";
     let text = text.split("\n@@ ").next().unwrap_or_default();
-    let mut kept = text.to_owned();
+    let end = text.find(CHANGED).map_or(text.len(), |at| at + CHANGED.len());
+    let mut kept = text.get(..end).unwrap_or_default().to_owned();
     for (start, end) in [(" value: {", "}: "), (" value: [{", "}]: ")] {
         let mut parts = kept.split(start);
         let mut shorter = parts.next().unwrap_or_default().to_owned();
@@ -229,8 +232,13 @@ fn sorted(text: String) -> String {
     let after = shown.get(quoted.byte_offset()..).unwrap_or_default();
     match object {
         Some(mut object) => {
-            if let Some(Value::Array(entries)) = object.pointer_mut("/metadata/managedFields") {
-                entries.sort_by_key(without_time);
+            let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+            let managed = !["Lease", "Event"].contains(&kind);
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                match metadata.get_mut("managedFields") {
+                    Some(Value::Array(entries)) if managed => entries.sort_by_key(without_time),
+                    _ => drop(metadata.remove("managedFields")),
+                }
             }
             format!("{before}{}{after}", Value::from(object.to_string()))
         }

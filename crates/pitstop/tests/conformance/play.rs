@@ -16,6 +16,8 @@ use crate::sequence::{Sequence, Step};
 
 /// An answer takes no longer, on a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How often a request is sent again that found its connection closed.
+const RETRIES: usize = 8;
 /// How long controllers may take, and how often we look.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LOOKS: usize = 100;
@@ -157,11 +159,16 @@ impl Side {
             let request = Request::from_parts(head.clone(), Body::from(body.clone()));
             timeout(ANSWER_WITHIN, self.client.send(request)).await.unwrap()
         };
-        match once().await {
-            Ok(answer) => answer,
-            // The server has closed the connection just before.
-            Err(_) => once().await.unwrap(),
+        // The server may have closed the connection just before, and others of those that are kept.
+        for _ in 0..RETRIES {
+            if let Ok(answer) = once().await {
+                return answer;
+            }
         }
+        let asked = format!("{} {} {}", head.method, head.uri, String::from_utf8_lossy(&body));
+        once()
+            .await
+            .unwrap_or_else(|error| panic!("{asked}: no answer: {error}"))
     }
 
     async fn answer(&self, step: &Step, kept: &BTreeMap<&str, String>) -> Answer {

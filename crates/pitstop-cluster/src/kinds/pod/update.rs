@@ -27,9 +27,13 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     for list_name in ["initContainers", "containers"] {
         for (index, container) in list(new, &format!("/spec/{list_name}")).iter().enumerate() {
-            if text(container, "/image").is_empty() {
-                let field = format!("spec.{list_name}[{index}].image");
+            let image = text(container, "/image");
+            let field = format!("spec.{list_name}[{index}].image");
+            if image.is_empty() {
                 errors.push(FieldError::required(field, ""));
+            } else if image.trim() != image {
+                let why = "must not have leading or trailing whitespace";
+                errors.push(FieldError::invalid(field, image, why));
             }
         }
     }

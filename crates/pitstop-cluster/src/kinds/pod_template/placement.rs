@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::kinds::fields::{list, text};
 use crate::kinds::{FieldError, metadata};
 
-const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const NODE_OPERATORS: &[&str] = &["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"];
 
 /// Rules of tolerations.
@@ -38,7 +38,7 @@ pub(super) fn validate_tolerations(spec: &Value, field: &str) -> Vec<FieldError>
                 let why = "value must be empty when `operator` is 'Exists'";
                 errors.push(FieldError::invalid(
                     format!("{field}.operator"),
-                    toleration.clone(),
+                    text(toleration, "/value"),
                     why,
                 ));
             }
@@ -166,7 +166,7 @@ mod tests {
             ),
             (
                 json!({"tolerations": [{"key": "a", "effect": "X"}]}),
-                "supported values: \"NoExecute\"",
+                "supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
             ),
         ];
         for (spec, wanted) in cases {

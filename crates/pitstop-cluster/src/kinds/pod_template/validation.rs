@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::placement;
+use super::{container, placement};
 
 use crate::kinds::fields::{entries, integer, list, text};
 use crate::kinds::{FieldError, FieldErrorReason, NameRule, metadata};
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
-const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
+const MESSAGE_POLICIES: &[&str] = &["File", "FallbackToLogsOnError"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+pub(super) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
 /// Rules of a template; `field` is its path, e.g. `spec.template`.
 pub(in crate::kinds) fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
@@ -68,6 +69,12 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
         "/nodeSelector",
         &format!("{field}.nodeSelector"),
     ));
+    errors.extend(container::security(spec, field));
+    errors.extend(placement::validate_node_affinity(spec, field));
+    if text(spec, "/dnsPolicy") == "None" && spec.get("dnsConfig").is_none_or(Value::is_null) {
+        let why = "must provide `dnsConfig` when `dnsPolicy` is None";
+        errors.push(FieldError::required(format!("{field}.dnsConfig"), why));
+    }
     errors.extend(nonnegative(
         spec,
         "/terminationGracePeriodSeconds",
@@ -92,8 +99,21 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
                 .map(|why| FieldError::invalid(&field, kind, why)),
         );
     }
+    for (index, gate) in list(spec, "/schedulingGates").iter().enumerate() {
+        let name = text(gate, "/name");
+        let field = format!("{field}.schedulingGates[{index}]");
+        let problems = metadata::key_problems(name).into_iter();
+        errors.extend(problems.map(|why| FieldError::invalid(&field, name, why)));
+    }
+    errors.extend(container::spread(spec, field));
+    for name in ["hostname", "subdomain"] {
+        let value = text(spec, &format!("/{name}"));
+        if !value.is_empty() {
+            errors.extend(label(value, &format!("{field}.{name}")));
+        }
+    }
     errors.extend(placement::validate_tolerations(spec, field));
-    errors.extend(placement::validate_node_affinity(spec, field));
+    errors.extend(container::aliases(spec, field));
     errors
 }
 
@@ -137,6 +157,10 @@ fn validate_volumes(spec: &Value, field: &str) -> Vec<FieldError> {
         if !name.is_empty() && !names.insert(name) {
             errors.push(FieldError::duplicate(format!("{field}.name"), name));
         }
+        let path = volume.pointer("/hostPath").map(|path| text(path, "/path"));
+        if path == Some("") {
+            errors.push(FieldError::required(format!("{field}.hostPath.path"), ""));
+        }
         for (source, _) in entries(volume, "")
             .filter(|(source, _)| *source != "name")
             .skip(1)
@@ -150,30 +174,34 @@ fn validate_volumes(spec: &Value, field: &str) -> Vec<FieldError> {
     errors
 }
 
-fn validate_container(container: &Value, field: &str, volumes: &BTreeSet<&str>) -> Vec<FieldError> {
-    let mut errors = label(text(container, "/name"), &format!("{field}.name"));
-    let image = text(container, "/image");
+fn validate_container(owner: &Value, field: &str, volumes: &BTreeSet<&str>) -> Vec<FieldError> {
+    let mut errors = label(text(owner, "/name"), &format!("{field}.name"));
+    let image = text(owner, "/image");
     if image.is_empty() {
         errors.push(FieldError::required(format!("{field}.image"), ""));
     } else if image.trim() != image {
         let why = "must not have leading or trailing whitespace";
         errors.push(FieldError::invalid(format!("{field}.image"), image, why));
     }
+    let policy = text(owner, "/terminationMessagePolicy");
+    if !policy.is_empty() && !MESSAGE_POLICIES.contains(&policy) {
+        let field = format!("{field}.terminationMessagePolicy");
+        errors.push(FieldError::not_supported(field, policy, MESSAGE_POLICIES));
+    }
+    errors.extend(validate_ports(owner, field));
+    errors.extend(container::variables(owner, field));
+    errors.extend(validate_mounts(owner, field, volumes));
     errors.extend(one_of(
-        container,
+        owner,
         "/imagePullPolicy",
         &format!("{field}.imagePullPolicy"),
         PULL_POLICIES,
     ));
-    errors.extend(validate_ports(container, field));
-    for (index, variable) in list(container, "/env").iter().enumerate() {
-        if text(variable, "/name").is_empty() {
-            errors.push(FieldError::required(format!("{field}.env[{index}].name"), ""));
-        }
-    }
-    errors.extend(validate_mounts(container, field, volumes));
-    errors.extend(validate_probes(container, field));
-    errors.extend(validate_resources(container, field));
+    errors.extend(container::resource_names(owner, field));
+    errors.extend(validate_resources(owner, field));
+    errors.extend(container::security(owner, field));
+    errors.extend(container::hooks(owner, field));
+    errors.extend(validate_probes(owner, field));
     errors
 }
 
@@ -236,10 +264,10 @@ fn validate_mounts(container: &Value, field: &str, volumes: &BTreeSet<&str>) -> 
     errors
 }
 
-fn validate_probes(container: &Value, field: &str) -> Vec<FieldError> {
+fn validate_probes(owner: &Value, field: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = container.get(name) else {
+        let Some(probe) = owner.get(name) else {
             continue;
         };
         let field = format!("{field}.{name}");
@@ -254,19 +282,8 @@ fn validate_probes(container: &Value, field: &str) -> Vec<FieldError> {
             let why = "may not specify more than 1 handler type";
             errors.push(FieldError::forbidden(format!("{field}.{handler}"), why));
         }
-        for number in [
-            "initialDelaySeconds",
-            "timeoutSeconds",
-            "periodSeconds",
-            "successThreshold",
-            "failureThreshold",
-        ] {
-            errors.extend(nonnegative(
-                probe,
-                &format!("/{number}"),
-                &format!("{field}.{number}"),
-            ));
-        }
+        errors.extend(container::handler_errors(probe, &field));
+        errors.extend(container::probe_numbers(probe, &field));
         if name != "readinessProbe" && integer(probe, "/successThreshold").is_some_and(|count| count > 1) {
             let count = integer(probe, "/successThreshold").unwrap_or_default();
             errors.push(FieldError::invalid(
