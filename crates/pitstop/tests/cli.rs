@@ -42,6 +42,7 @@ fn help_of_commands() {
         "controller",
         "manifests",
         "simulate",
+        "hub",
         "status",
         "history",
         "why",
@@ -51,10 +52,16 @@ fn help_of_commands() {
     ] {
         insta::assert_snapshot!(format!("help_{command}"), stdout(&[command, "--help"]));
     }
-    for command in ["list", "disconnect", "reconnect", "add", "remove"] {
+    for command in ["list", "disconnect", "reconnect", "add", "remove", "shell"] {
         insta::assert_snapshot!(
             format!("help_node_{command}"),
             stdout(&["node", command, "--help"])
+        );
+    }
+    for command in ["list", "upgrade", "pull", "pending", "cancel"] {
+        insta::assert_snapshot!(
+            format!("help_ota_{command}"),
+            stdout(&["ota", command, "--help"])
         );
     }
 }
