@@ -59,10 +59,7 @@ fn help_of_commands() {
         );
     }
     for command in ["list", "upgrade", "pull", "pending", "cancel"] {
-        insta::assert_snapshot!(
-            format!("help_ota_{command}"),
-            stdout(&["ota", command, "--help"])
-        );
+        insta::assert_snapshot!(format!("help_ota_{command}"), stdout(&["ota", command, "--help"]));
     }
 }
 

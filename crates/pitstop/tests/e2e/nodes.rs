@@ -7,7 +7,7 @@ async fn nodes_are_listed_cut_off_connected_added_and_removed() {
     let world = World::embedded(&["node-1", "node-2"], Some("control-plane")).await;
     let said = world.pitstop_ok(&["node", "list"]).await;
     let lines = words(&said);
-    assert_eq!(lines[0], ["NAME", "STATUS", "NETWORK", "PODS", "AGE"]);
+    assert_eq!(lines[0], ["NAME", "STATUS", "NETWORK", "HUB", "PODS", "AGE"]);
     let names: Vec<&str> = lines[1..].iter().map(|line| line[0]).collect();
     assert_eq!(names, ["control-plane", "node-1", "node-2"]);
 

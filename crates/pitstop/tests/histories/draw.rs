@@ -76,7 +76,10 @@ impl Pen {
         for _ in 0..self.random.random_range(1..=most) {
             let edits = self.edits(topic);
             let is_second = step.iter().any(Edit::is_of_workload) && edits.iter().any(Edit::is_of_workload);
-            if !is_second {
+            // How far a pod has come when the network goes would be a matter of luck.
+            let cuts = |edits: &[Edit]| edits.iter().any(Edit::cuts_off);
+            let is_alone = (!cuts(&edits) || step.is_empty()) && !cuts(&step);
+            if !is_second && is_alone {
                 self.is_there &= !matches!(edits.as_slice(), [Edit::Delete { .. }]);
                 step.extend(edits);
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pitstop_api::keys;
 use serde_json::Value;
 
 /// What a history is about.
@@ -88,6 +89,14 @@ impl Edit {
             self,
             Self::Create { .. } | Self::Patch { .. } | Self::Delete { .. }
         )
+    }
+
+    /// Does it take the network of a node?
+    pub(crate) fn cuts_off(&self) -> bool {
+        match self {
+            Self::PatchNode(_, patch) => patch["metadata"]["annotations"].get(keys::SIM_NETWORK).is_some(),
+            _ => false,
+        }
     }
 
     /// Is it something else than a wish for a workload, which its controller fulfils at its own pace?

@@ -10,6 +10,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use pitstop::manifests::{self, Rule, Scope};
+use pitstop_api::{keys, reasons};
 use pitstop_controller::Controller;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -31,6 +32,11 @@ async fn each_right_of_the_upgrade_is_needed() {
     site.wait_all(V1).await;
     let rules: Vec<&Rule> = manifests::rules_for(&[Controller::DaemonPodUpdater]).collect();
     take_each_away(&site, &[Controller::DaemonPodUpdater], &rules, &[]).await;
+    let owned = site
+        .daemonsets()
+        .delete("owned", &DeleteParams::background())
+        .await;
+    owned.unwrap();
     site.leave().await;
 }
 
@@ -56,6 +62,11 @@ async fn each_right_of_the_daemonset_controller_is_needed() {
     assert!(!rules.is_empty());
     take_each_away(&site, &both, &rules, &arguments).await;
     site.plane.control_plane().restart_controller_manager(&[]).await;
+    let owned = site
+        .daemonsets()
+        .delete("owned", &DeleteParams::background())
+        .await;
+    owned.unwrap();
     site.leave().await;
 }
 
@@ -183,6 +194,7 @@ impl Steps {
         let step = self.taken.fetch_add(1, Ordering::Relaxed);
         // Forth and back over more versions than the history keeps.
         site.set_image(&format!("example.com/agent:{}", step % 4)).await;
+        an_owner_wants_images(site, step).await;
         if is_native {
             if step.is_multiple_of(3) {
                 orphan_a_pod(site).await;
@@ -206,6 +218,46 @@ impl Steps {
             let _ = revisions.create(&PostParams::default(), &other).await;
         }
         seen.extend(there);
+    }
+}
+
+/// A DaemonSet under OTA whose newest version cannot be pulled, and the owner of a node who asks for its images again and
+/// again: pods say that it waits, and Jobs come and go.
+async fn an_owner_wants_images(site: &Site, step: usize) {
+    const OTA: &str = "owned";
+    let template = json!({
+        "metadata": {"labels": {"app": OTA}},
+        "spec": {"containers": [{"name": "c", "image": format!("bad/owned:{}", step / 2 % 3)}]},
+    });
+    let daemonset = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": OTA, "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): "OTA"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": OTA}}, "updateStrategy": {"type": "OnDelete"}, "template": template,
+        },
+    });
+    let force = PatchParams::apply("e2e").force();
+    site.daemonsets()
+        .patch(OTA, &force, &Patch::Apply(daemonset))
+        .await
+        .unwrap();
+    let list = ListParams::default().labels(&format!("app={OTA}"));
+    for pod in site.pods().list(&list).await.unwrap().iter().take(1) {
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default();
+        let need = conditions
+            .iter()
+            .find(|c| c.type_ == reasons::POD_NEED_UPGRADE && c.status == "True");
+        let Some(need) = need else { continue };
+        let wish = json!({
+            "type": reasons::POD_IMAGE_READY, "status": "False", "reason": null, "message": need.message,
+        });
+        let patch = json!({"status": {"conditions": [wish]}});
+        // It may be gone meanwhile.
+        let _ = site
+            .pods()
+            .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch))
+            .await;
     }
 }
 
