@@ -144,6 +144,10 @@ fn counters() -> Vec<Sequence> {
         let selector = json!({"matchLabels": {"app": "a"}});
         let spec = json!({"serviceName": "s", "selector": selector, "template": template});
         let mut body = json!({"metadata": {"name": "a"}, "spec": spec});
+        // Nothing for controllers to count, where there are any.
+        if resource != "apps/daemonsets" {
+            body["spec"]["replicas"] = json!(0);
+        }
         if let (false, Some(spec)) = (resource == "apps/statefulsets", body["spec"].as_object_mut()) {
             spec.remove("serviceName");
         }
