@@ -61,10 +61,7 @@ pub fn gather<'a>(
 
 /// The Jobs that pull images for the pods of a DaemonSet.
 fn pulls(state: &State, daemonset: Uid) -> Vec<Pull<'_>> {
-    let jobs = state
-        .pods_of(daemonset)
-        .iter()
-        .flat_map(|pod| state.jobs_of(pod.uid));
+    let jobs = state.pull_jobs_of(daemonset);
     jobs.map(|job| {
         let pods = state.pods_of(job.uid);
         let trouble = pods.iter().find_map(|pod| pod.trouble.as_deref());

@@ -32,7 +32,6 @@ pub struct State {
     revisions: BTreeMap<Key, Arc<RevisionView>>,
     revisions_of: HashMap<Uid, BTreeSet<Key>>,
     jobs: BTreeMap<Key, Arc<JobView>>,
-    jobs_of: HashMap<Uid, BTreeSet<Key>>,
     job_pods: HashMap<Uid, Uid>,
     unreadable: BTreeMap<(Resource, Key), Identity>,
     versions: [u64; Resource::WATCHED.len()],
@@ -125,10 +124,12 @@ impl State {
             .filter(|revision| revision.controller.is_none())
     }
 
-    /// The Jobs that pull images for a pod, by name.
-    pub fn jobs_of(&self, pod: Uid) -> impl Iterator<Item = &Arc<JobView>> {
-        let keys = self.jobs_of.get(&pod).into_iter().flatten();
-        keys.filter_map(|key| self.jobs.get(key))
+    /// The Jobs that pull images for pods of a DaemonSet, by name. There are few of them, and many pods.
+    pub fn pull_jobs_of(&self, daemonset: Uid) -> impl Iterator<Item = &Arc<JobView>> {
+        let controller = |pod: Uid| Some(self.pod(pod)?.controller?.uid);
+        self.jobs
+            .values()
+            .filter(move |job| job.pod.and_then(controller) == Some(daemonset))
     }
 
     /// The DaemonSet that a pod belongs to: its controller, or that of the pod that it pulls images for.

@@ -183,7 +183,6 @@ impl State {
         }
         self.remove_job(&key);
         if let Some(pod) = view.pod {
-            self.jobs_of.entry(pod).or_default().insert(key.clone());
             self.job_pods.insert(view.uid, pod);
         }
         let pod = view.pod;
@@ -194,14 +193,6 @@ impl State {
     pub(super) fn remove_job(&mut self, key: &Key) -> Option<Change> {
         let view = self.jobs.remove(key)?;
         self.job_pods.remove(&view.uid);
-        if let Some(pod) = view.pod
-            && let Some(keys) = self.jobs_of.get_mut(&pod)
-        {
-            keys.remove(key);
-            if keys.is_empty() {
-                self.jobs_of.remove(&pod);
-            }
-        }
         Some(Change::Job { pod: view.pod })
     }
 
