@@ -118,7 +118,7 @@ impl Embedded {
             .filter(|name| !present.contains(*name));
         nodes.add(&missing, control_plane).await?;
         let hubs = match options.hubs {
-            Some((which, port)) => Some(start_hubs(&cluster, which, port, &options).await),
+            Some((which, port)) => Some(start_hubs(&cluster, which, port, &options).await?),
             None => None,
         };
         let controllers = if options.controllers {
@@ -192,7 +192,12 @@ impl Embedded {
 }
 
 /// The hubs of the nodes. Each asks the API server as its node, whose rights are those of any node.
-async fn start_hubs(cluster: &Cluster, which: hubs::Which, port: u16, options: &Options) -> Hubs {
+async fn start_hubs(
+    cluster: &Cluster,
+    which: hubs::Which,
+    port: u16,
+    options: &Options,
+) -> anyhow::Result<Hubs> {
     let config = hubs::Config {
         which,
         port,

@@ -62,8 +62,13 @@ pub(crate) struct IntentRow {
 impl IntentRow {
     /// Does nothing become of it any more?
     pub(crate) fn has_ended(&self) -> bool {
-        !self.state.starts_with("Pending") && self.state != "Executing"
+        !is_open(&self.state)
     }
+}
+
+/// May something still become of an intent in this state?
+fn is_open(state: &str) -> bool {
+    state.starts_with("Pending") || state == "Executing"
 }
 
 /// What a hub did with a request.
@@ -156,10 +161,7 @@ impl From<Intent> for IntentRow {
 
 impl From<Pod> for PodRow {
     fn from(pod: Pod) -> Self {
-        let waits = pod
-            .intent
-            .as_ref()
-            .filter(|intent| intent.state == "Pending" || intent.state == "Executing");
+        let waits = pod.intent.as_ref().filter(|intent| is_open(&intent.state));
         let blocked = pod.blocked_by.first();
         let (state, why) = match (waits, blocked) {
             (Some(intent), _) => (intent.state(), intent.reason.clone()),

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
@@ -20,6 +21,10 @@ use serde_json::json;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::cli;
+use crate::cli::node::network_of;
+use crate::scratch::Scratch;
 
 pub use transport::{Network, user_of};
 
@@ -52,10 +57,33 @@ impl Which {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish(pub Option<Which>);
 
-impl Wish {
-    /// With this port.
-    pub fn at(self, port: u16) -> Option<(Which, u16)> {
-        self.0.map(|which| (which, port))
+/// Which nodes get a hub, as `up` and `simulate` are told.
+#[derive(Debug, Args)]
+pub struct HubsArgs {
+    /// Which nodes get a hub, on a loopback address of its own, for OTA: `first:K` is the K oldest
+    #[arg(
+        long,
+        value_name = "all|none|first:K",
+        env = "PITSTOP_HUBS",
+        hide_env = true,
+        default_value = "all"
+    )]
+    pub hubs: Wish,
+    /// Port of the hubs; one that is taken, and 0, is replaced by a free one
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "PITSTOP_HUB_PORT",
+        hide_env = true,
+        default_value_t = ADDRESS.port()
+    )]
+    pub hub_port: u16,
+}
+
+impl HubsArgs {
+    /// Which, and at which port.
+    pub fn wanted(&self) -> Option<(Which, u16)> {
+        self.hubs.0.map(|which| (which, self.hub_port))
     }
 }
 
@@ -113,24 +141,23 @@ pub struct Config {
 pub struct Hubs {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    /// Removed when they stop.
-    scratch: Option<PathBuf>,
+    /// Removed when they have stopped.
+    _scratch: Option<Scratch>,
 }
 
 impl Hubs {
     /// Starts the hubs of the nodes that are there, and follows those that come and go. `client` reads nodes and writes
     /// the address of each hub on its node.
-    pub async fn start(client: Client, access: Access, config: Config) -> Self {
+    ///
+    /// # Errors
+    /// There is no place for what the hubs keep.
+    pub async fn start(client: Client, access: Access, config: Config) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let (folder, scratch) = match &config.state {
             Some(folder) => (folder.clone(), None),
             None => {
-                let folder = std::env::temp_dir().join(format!(
-                    "pitstop-hubs-{}-{}",
-                    std::process::id(),
-                    rand::random::<u32>()
-                ));
-                (folder.clone(), Some(folder))
+                let scratch = Scratch::new("hubs")?;
+                (scratch.path().to_owned(), Some(scratch))
             }
         };
         let follower = Follower {
@@ -145,7 +172,11 @@ impl Hubs {
         let task = tokio::spawn(follower.run(stop.clone(), first));
         // Dropped when the follower has ended: then there is nothing to wait for.
         let _ = all_there.await;
-        Self { stop, task, scratch }
+        Ok(Self {
+            stop,
+            task,
+            _scratch: scratch,
+        })
     }
 
     /// Stops them. What they keep stays kept.
@@ -153,10 +184,6 @@ impl Hubs {
         self.stop.cancel();
         // A follower that panicked has stopped as well.
         let _ = self.task.await;
-        if let Some(folder) = self.scratch {
-            // A folder in the place for temporary files, at worst.
-            let _ = std::fs::remove_dir_all(folder);
-        }
     }
 }
 
@@ -243,12 +270,8 @@ impl Follower {
 
     /// A node is there: it has a hub, connected as the node is.
     async fn take(&mut self, node: &Node) {
-        let annotation = |key: &str| node.annotations().get(key).map(String::as_str);
-        if annotation(keys::SIM_SIMULATED) != Some("true") {
-            return;
-        }
-        let name = node.name_any();
-        let connected = annotation(keys::SIM_NETWORK) != Some("disconnected");
+        let Some(network) = network_of(node) else { return };
+        let (name, connected) = (node.name_any(), network == cli::node::Network::Connected);
         if let Some(hub) = self.hubs.get(&name) {
             hub.connected
                 .send_if_modified(|is| std::mem::replace(is, connected) != connected);
@@ -256,7 +279,7 @@ impl Follower {
         }
         let taken: BTreeSet<usize> = self.hubs.values().map(|hub| hub.n).collect();
         let n = (0..=taken.len()).find(|n| !taken.contains(n)).unwrap_or_default();
-        let known = annotation(keys::SIM_HUB);
+        let known = node.annotations().get(keys::SIM_HUB).map(String::as_str);
         let address = if self.config.which.has(n) {
             match self.begin(&name, n, connected).await {
                 Ok(address) => Some(address),

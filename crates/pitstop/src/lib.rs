@@ -14,6 +14,7 @@
 //! | [`manifests`] | what a cluster needs to run the controllers, rights first |
 //! | [`output`] | tables, JSON, YAML |
 //! | [`rollout`] | how far a DaemonSet is and why each pod waits, from the engine's plan |
+//! | `scratch` | a folder for the life of a command |
 //! | [`story`] | what `demo` plays |
 
 pub mod cli;
@@ -28,6 +29,7 @@ pub mod kubeconfig_file;
 pub mod manifests;
 pub mod output;
 pub mod rollout;
+mod scratch;
 pub mod story;
 
 use std::ffi::OsString;

@@ -6,9 +6,9 @@ use pitstop_engine::{Plan, Snapshot};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::target::{NamespaceArgs, daemonset};
+use crate::cli::target::{FormArgs, NamespaceArgs, daemonset};
 use crate::connect::ConnectArgs;
-use crate::output::{self, Format, Report};
+use crate::output::{self, Report};
 use crate::rollout;
 
 /// The revisions of a DaemonSet
@@ -25,16 +25,9 @@ pub struct History {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
+    /// Form.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// The answer of `history`.
@@ -139,6 +132,6 @@ impl History {
         let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
         let file = rollout::fetch_file(&connection.client, namespace, &self.name).await?;
         let report = rollout::decide(&file, HistoryReport::of)?;
-        output::show(&report, self.output)
+        output::show(&report, self.form.output)
     }
 }

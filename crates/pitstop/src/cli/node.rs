@@ -15,9 +15,10 @@ use serde_json::json;
 
 use crate::cli::shell::{Inside, Shell};
 use crate::cli::span;
+use crate::cli::target::FormArgs;
 use crate::connect::ConnectArgs;
 use crate::failure;
-use crate::output::{self, Format, Report, talk};
+use crate::output::{self, Report, talk};
 
 /// How often a waiting command looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -59,16 +60,9 @@ pub struct List {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
+    /// Form.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// Cut nodes off, or connect them again
@@ -265,7 +259,7 @@ impl List {
             })
             .collect();
         items.sort_by(|a, b| a.name.cmp(&b.name));
-        output::show(&NodeReport { items }, self.output)
+        output::show(&NodeReport { items }, self.form.output)
     }
 }
 
@@ -275,13 +269,7 @@ fn row(node: &NodeObject, pods: u32, now: jiff::Timestamp) -> NodeRow {
     if spec.unschedulable == Some(true) {
         status.push_str(",SchedulingDisabled");
     }
-    let network = is_simulated(node).then(|| {
-        let given = node.annotations().get(keys::SIM_NETWORK).map(String::as_str);
-        match given {
-            Some(value) if value == Network::Disconnected.as_str() => value.to_owned(),
-            _ => Network::Connected.as_str().to_owned(),
-        }
-    });
+    let network = network_of(node).map(|network| network.as_str().to_owned());
     let taints = spec.taints.unwrap_or_default();
     NodeRow {
         name: node.name_any(),
@@ -297,6 +285,14 @@ fn row(node: &NodeObject, pods: u32, now: jiff::Timestamp) -> NodeRow {
             .map(|taint| format!("{}:{}", taint.key, taint.effect))
             .collect(),
     }
+}
+
+/// The network of a node as its annotation has it; `None` when the node is not simulated.
+pub fn network_of(node: &NodeObject) -> Option<Network> {
+    is_simulated(node).then(|| match node.annotations().get(keys::SIM_NETWORK) {
+        Some(value) if value == Network::Disconnected.as_str() => Network::Disconnected,
+        _ => Network::Connected,
+    })
 }
 
 fn is_simulated(node: &NodeObject) -> bool {

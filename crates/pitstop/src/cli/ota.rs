@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::cli::span;
+use crate::cli::target::FormArgs;
 use crate::connect::ConnectArgs;
 use crate::failure;
 use crate::hub_client::{Done, HubClient, IntentRow, PodRow};
-use crate::output::{self, Format, Report, talk};
+use crate::output::{self, Report, talk};
 
 mod fleet;
 mod wait;
@@ -89,21 +90,6 @@ pub struct Place {
     /// Which hub.
     #[command(flatten)]
     pub hub: HubArgs,
-}
-
-/// Form of the answer.
-#[derive(Debug, Clone, Args)]
-pub struct FormArgs {
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
 }
 
 /// Which pods have a newer revision waiting

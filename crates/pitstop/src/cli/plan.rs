@@ -9,9 +9,9 @@ use pitstop_engine::snapshot::file::SnapshotFile;
 use pitstop_engine::{Action, Reason, Snapshot};
 use serde::Serialize;
 
-use crate::cli::target::{NamespaceArgs, daemonset};
+use crate::cli::target::{FormArgs, NamespaceArgs, daemonset};
 use crate::connect::ConnectArgs;
-use crate::output::{self, Format, Report};
+use crate::output::{self, Report};
 use crate::rollout::{self, PodRow, Rollout};
 use crate::{failure, hypothesis};
 
@@ -42,16 +42,9 @@ pub struct Plan {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
+    /// Form.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// The answer of `plan`.
@@ -248,7 +241,7 @@ impl Plan {
     pub async fn run(self) -> anyhow::Result<()> {
         let (file, assumed) = self.state().await?;
         let report = rollout::decide(&file, |snapshot, plan| PlanReport::of(snapshot, plan, assumed))?;
-        output::show(&report, self.output)
+        output::show(&report, self.form.output)
     }
 
     async fn state(&self) -> anyhow::Result<(SnapshotFile, Vec<String>)> {

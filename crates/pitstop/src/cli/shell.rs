@@ -5,6 +5,7 @@
 //! the border over unix sockets. Elsewhere the command gets `http_proxy`, and is told so.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,14 +16,16 @@ use k8s_openapi::api::core::v1::Node as NodeObject;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use pitstop_api::keys;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::process::Command;
 use tokio::task::JoinSet;
+use tokio_util::net::Listener;
 
 use crate::connect::ConnectArgs;
 use crate::failure;
 use crate::output::talk;
+use crate::scratch::Scratch;
 
 mod inside;
 
@@ -148,7 +151,7 @@ async fn in_namespace(
     server: Option<SocketAddr>,
     command: &[OsString],
 ) -> anyhow::Result<u8> {
-    let folder = Folder::new()?;
+    let folder = Scratch::new("shell")?;
     let program = std::env::current_exe().context("finding our own program")?;
     let mut child = Command::new(UNSHARE);
     child
@@ -161,9 +164,9 @@ async fn in_namespace(
         server.map(|server| (server, server)),
     ];
     for (n, (door, to)) in doors.into_iter().flatten().enumerate() {
-        let path = folder.path.join(n.to_string());
+        let path = folder.path().join(n.to_string());
         let listener = UnixListener::bind(&path).with_context(|| format!("making {}", path.display()))?;
-        relays.spawn(relay(listener, to));
+        relays.spawn(relay(listener, move || TcpStream::connect(to)));
         child.arg("--doors").arg(format!("{door}={}", path.display()));
     }
     child.arg("--").args(command);
@@ -172,15 +175,21 @@ async fn in_namespace(
     Ok(code_of(status))
 }
 
-/// Passes on every connection to an address, until it is dropped.
-async fn relay(listener: UnixListener, to: SocketAddr) {
+/// Passes every connection on to where `connect` leads, until it is dropped.
+async fn relay<L, F, S>(mut listener: L, connect: impl Fn() -> F)
+where
+    L: Listener<Io: AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((mut near, _)) = accepted else { continue };
+                let far = connect();
                 connections.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(to).await {
+                    if let Ok(mut far) = far.await {
                         // Either side may hang up whenever it likes.
                         let _ = copy_bidirectional(&mut near, &mut far).await;
                     }
@@ -188,33 +197,6 @@ async fn relay(listener: UnixListener, to: SocketAddr) {
             }
             Some(_) = connections.join_next() => {}
         }
-    }
-}
-
-/// A folder for sockets that nobody else may use, removed in the end.
-struct Folder {
-    path: PathBuf,
-}
-
-impl Folder {
-    fn new() -> anyhow::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        let name = format!(
-            "pitstop-shell-{}-{:08x}",
-            std::process::id(),
-            rand::random::<u32>()
-        );
-        let path = std::env::temp_dir().join(name);
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
-        made.with_context(|| format!("making {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder in the place for temporary files, at worst.
-        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 

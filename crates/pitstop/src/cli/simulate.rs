@@ -11,7 +11,7 @@ use crate::cli::up::time_scale;
 use crate::connect::ConnectArgs;
 use crate::embedded::Nodes;
 use crate::failure;
-use crate::hubs::{self, Access, Hubs};
+use crate::hubs::{self, Access, Hubs, HubsArgs};
 use crate::output::{self, talk};
 
 /// Attach simulated nodes to a cluster
@@ -60,24 +60,9 @@ pub struct Simulate {
         value_parser = span::parse
     )]
     pub heartbeat: Option<Duration>,
-    /// Which nodes get a hub, on a loopback address of its own, for OTA: `first:K` is the K oldest
-    #[arg(
-        long,
-        value_name = "all|none|first:K",
-        env = "PITSTOP_HUBS",
-        hide_env = true,
-        default_value = "all"
-    )]
-    pub hubs: hubs::Wish,
-    /// Port of the hubs; one that is taken, and 0, is replaced by a free one
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "PITSTOP_HUB_PORT",
-        hide_env = true,
-        default_value_t = pitstop_hub::ADDRESS.port()
-    )]
-    pub hub_port: u16,
+    /// Which hubs.
+    #[command(flatten)]
+    pub hubs: HubsArgs,
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
@@ -105,7 +90,7 @@ impl Simulate {
         }
         let nodes = Nodes::start(client.clone(), self.time_scale, self.heartbeat).await?;
         nodes.add(&names, None).await?;
-        let hubs = match self.hubs.at(self.hub_port) {
+        let hubs = match self.hubs.wanted() {
             Some((which, port)) => {
                 let config = hubs::Config {
                     which,
@@ -113,7 +98,7 @@ impl Simulate {
                     state: None,
                     time_scale: self.time_scale,
                 };
-                Some(Hubs::start(client.clone(), Access::Impersonating(client), config).await)
+                Some(Hubs::start(client.clone(), Access::Impersonating(client), config).await?)
             }
             None => None,
         };

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::span;
-use crate::cli::target::{ScopeArgs, daemonset};
+use crate::cli::target::{FormArgs, ScopeArgs, daemonset};
 use crate::connect::{ConnectArgs, Connection};
-use crate::output::{self, Format, Report};
+use crate::output::{self, Report};
 use crate::rollout::{self, Rollout};
 use crate::{failure, output::talk};
 
@@ -34,16 +34,9 @@ pub struct Status {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
+    /// Form.
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Wait until rollouts are done, on `all` nodes, on those that are `reachable` now, or, under OTA, where owners have
     /// `consented`
     #[arg(long, value_name = "WHERE", env = "PITSTOP_WAIT", hide_env = true)]
@@ -158,7 +151,7 @@ impl Status {
             return self.wait_for(&connection).await;
         }
         let report = self.look(&connection).await?;
-        output::show(&report, self.output)
+        output::show(&report, self.form.output)
     }
 
     async fn look(&self, connection: &Connection) -> anyhow::Result<StatusReport> {
@@ -183,7 +176,7 @@ impl Status {
             let lines: Vec<String> = report.items.iter().map(sentence).collect();
             let now = lines.join("\n");
             if report.items.iter().all(is_done) {
-                return output::show(&report, self.output);
+                return output::show(&report, self.form.output);
             }
             if now != said {
                 talk(&now);

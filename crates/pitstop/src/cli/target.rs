@@ -1,8 +1,10 @@
-//! What a command is about: `ds/name`, `pod/name`.
+//! What a command is about, and in which form it answers: `ds/name`, `pod/name`, `-o json`.
 
 use std::str::FromStr;
 
 use clap::Args;
+
+use crate::output::Format;
 
 /// A workload or pod, as people name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,21 @@ pub struct ScopeArgs {
     /// All namespaces
     #[arg(short = 'A', long, env = "PITSTOP_ALL_NAMESPACES", hide_env = true)]
     pub all_namespaces: bool,
+}
+
+/// Form of the answer.
+#[derive(Debug, Clone, Args)]
+pub struct FormArgs {
+    /// Form of the answer
+    #[arg(
+        short,
+        long,
+        value_name = "json|yaml|wide",
+        env = "PITSTOP_OUTPUT",
+        hide_env = true,
+        hide_possible_values = true
+    )]
+    pub output: Option<Format>,
 }
 
 #[cfg(test)]

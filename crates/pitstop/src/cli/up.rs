@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::span;
 use crate::embedded::{Embedded, NodeNames, Options, heartbeat};
-use crate::hubs::Which;
+use crate::hubs::{HubsArgs, Which};
 use crate::output::{self, talk};
-use crate::{config, failure, hubs, kubeconfig_file};
+use crate::{config, failure, kubeconfig_file};
 
 /// Start a cluster to try things on: API server, simulated nodes, controllers
 ///
@@ -98,24 +98,9 @@ pub struct Up {
         value_parser = time_scale
     )]
     pub time_scale: f64,
-    /// Which nodes get a hub, on a loopback address of its own, for OTA: `first:K` is the K oldest
-    #[arg(
-        long,
-        value_name = "all|none|first:K",
-        env = "PITSTOP_HUBS",
-        hide_env = true,
-        default_value = "all"
-    )]
-    pub hubs: hubs::Wish,
-    /// Port of the hubs; one that is taken, and 0, is replaced by a free one
-    #[arg(
-        long,
-        value_name = "PORT",
-        env = "PITSTOP_HUB_PORT",
-        hide_env = true,
-        default_value_t = pitstop_hub::ADDRESS.port()
-    )]
-    pub hub_port: u16,
+    /// Which hubs.
+    #[command(flatten)]
+    pub hubs: HubsArgs,
     /// Who may do what: whoever has the kubeconfig everything, or what roles and bindings say
     #[arg(
         long,
@@ -253,7 +238,7 @@ impl Up {
             } else {
                 NodeNames::IfEmpty((1..=3).map(|i| format!("node-{i}")).collect())
             },
-            hubs: self.hubs.at(self.hub_port),
+            hubs: self.hubs.wanted(),
             control_plane: self.control_plane_node.then(|| "control-plane".to_owned()),
             authorization: match self.authorization {
                 Mode::AlwaysAllow => Authorization::AlwaysAllow,
@@ -269,7 +254,7 @@ impl Up {
             Switch::On => "on",
             Switch::Off => "off: start them with `pitstop controller`",
         };
-        let hubs = match self.hubs.0 {
+        let hubs = match self.hubs.hubs.0 {
             Some(Which::All) => "all, one for each node: see `pitstop node list`".to_owned(),
             Some(Which::First(k)) => format!("of the {k} oldest nodes: see `pitstop node list`"),
             None => "none".to_owned(),

@@ -7,9 +7,9 @@ use kube::Client;
 use pitstop_api::{Clock as _, SystemClock};
 use serde::Serialize;
 
-use crate::cli::target::{ScopeArgs, Target};
+use crate::cli::target::{FormArgs, ScopeArgs, Target};
 use crate::connect::ConnectArgs;
-use crate::output::{self, Format, Report};
+use crate::output::{self, Report};
 use crate::rollout::{self, PodRow, Refusal, Rollout};
 
 /// For how many DaemonSets refusals are asked for at once.
@@ -34,16 +34,9 @@ pub struct Why {
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
-    /// Form of the answer
-    #[arg(
-        short,
-        long,
-        value_name = "json|yaml|wide",
-        env = "PITSTOP_OUTPUT",
-        hide_env = true,
-        hide_possible_values = true
-    )]
-    pub output: Option<Format>,
+    /// Form.
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// The answer of `why`.
@@ -207,6 +200,6 @@ impl Why {
         let client = &connection.client;
         let asked: Vec<_> = items.into_iter().map(|item| item.with_refusals(client)).collect();
         let items = futures::stream::iter(asked).buffered(CONCURRENCY).collect().await;
-        output::show(&WhyReport { items }, self.output)
+        output::show(&WhyReport { items }, self.form.output)
     }
 }

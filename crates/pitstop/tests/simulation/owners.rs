@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::objects::text;
 use crate::skewed::Skewed;
 
 /// What owners agreed to, and what hubs did.
@@ -264,10 +265,6 @@ impl Owner {
             }
         }
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// How long an owner takes between two looks, when nothing else happens.

@@ -2,17 +2,16 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
-use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinSet;
 
-use super::{code_of, door, running, start};
+use super::{code_of, door, relay, running, start};
 use crate::failure;
 
 /// Used by `pitstop node shell`
@@ -43,7 +42,7 @@ impl Inside {
         for (address, path) in self.doors {
             let listener = TcpListener::bind(address).await;
             let listener = listener.with_context(|| format!("listening on {address}"))?;
-            doors.spawn(lead(listener, path));
+            doors.spawn(relay(listener, move || UnixStream::connect(path.clone())));
         }
         let status = start(&self.command)?.status().await;
         match code_of(status.with_context(|| running(&self.command))?) {
@@ -53,28 +52,8 @@ impl Inside {
     }
 }
 
-/// Leads every connection to a socket, until it is dropped.
-async fn lead(listener: TcpListener, to: PathBuf) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((near, _)) = accepted else { continue };
-                connections.spawn(pass(near, to.clone()));
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn pass(mut near: tokio::net::TcpStream, to: impl AsRef<Path>) {
-    if let Ok(mut far) = UnixStream::connect(to).await {
-        // Either side may hang up whenever it likes.
-        let _ = copy_bidirectional(&mut near, &mut far).await;
-    }
-}
-
-/// `RTM_NEWLINK`, over netlink's protocol 0, for the first interface of a namespace, which is `lo`, with its flag `IFF_UP`. Source: rtnetlink(7).
+/// `RTM_NEWLINK`, over netlink's protocol 0, for the first interface of a namespace, which is `lo`, with its flag
+/// `IFF_UP`. Source: rtnetlink(7).
 fn raise_loopback() -> std::io::Result<()> {
     const RTM_NEWLINK: u16 = 16;
     const NLM_F_REQUEST_ACK: u16 = 1 | 4;
