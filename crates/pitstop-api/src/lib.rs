@@ -3,7 +3,9 @@
 //! Nothing here does I/O, and no runtime is a dependency. String keys of the Kubernetes API live in [`keys`] and
 //! [`reasons`] and nowhere else.
 
+pub mod amount;
 pub mod clock;
+pub mod cloneset;
 pub mod int_or_percent;
 pub mod keys;
 pub mod placement;
@@ -11,6 +13,7 @@ pub mod reasons;
 pub mod selector;
 pub mod view;
 
+pub use amount::Amount;
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use int_or_percent::IntOrPercent;
 pub use jiff::Timestamp;

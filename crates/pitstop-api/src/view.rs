@@ -6,20 +6,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use cloneset::{
+    CloneSetCondition, CloneSetStatus, CloneSetUpdateStrategy, CloneSetUpdateType, CloneSetView,
+    InPlaceUpdateStrategy, PodUpdatePolicy, RollingUpdate, ScaleStrategy,
+};
 pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
 pub use job::{JobView, PULL_BACKOFF_LIMIT};
+pub use lifecycle::{Lifecycle, LifecycleHook};
 pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
 pub use revision::RevisionView;
+pub use update_order::{MissingKey, PriorityStrategy, ScatterTerm, WeightTerm};
 
+mod cloneset;
 mod condition;
 mod daemonset;
 mod job;
+mod lifecycle;
 mod meta;
 mod node;
 mod pod;
 mod revision;
+mod update_order;
 
 pub use meta::{ControllerRef, MetaWire, OwnerWire, Uid, ViewError};
 

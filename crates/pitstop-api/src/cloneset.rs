@@ -1,0 +1,3 @@
+//! Rules of CloneSets that admission and decisions share. Pure: what is stored elsewhere is handed in.
+
+pub mod scaling;
