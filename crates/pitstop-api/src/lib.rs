@@ -6,11 +6,15 @@
 pub mod amount;
 pub mod clock;
 pub mod cloneset;
+pub mod fields;
 pub mod int_or_percent;
 pub mod keys;
 pub mod placement;
+pub mod pod_template;
+pub mod quantity;
 pub mod reasons;
 pub mod selector;
+pub mod validate;
 pub mod view;
 
 pub use amount::Amount;

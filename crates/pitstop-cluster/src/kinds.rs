@@ -15,8 +15,6 @@ mod deployment;
 mod devices;
 mod disruption_budget;
 pub mod event;
-mod field_error;
-mod fields;
 mod flow_control;
 mod job;
 mod lease;
@@ -26,7 +24,6 @@ mod namespace;
 mod network;
 mod node;
 mod pod;
-mod pod_template;
 mod rbac;
 mod replica_set;
 mod replicated;
@@ -39,6 +36,8 @@ mod webhook;
 mod workload;
 
 pub use age::human_duration;
+pub use pitstop_api::validate::{FieldError, FieldErrorReason, NameRule};
+use pitstop_api::{fields, pod_template};
 pub(crate) use pod::{validate_ephemeral, validate_resize, with_ephemeral_containers, with_resources};
 
 use serde_json::Value;
@@ -577,19 +576,6 @@ impl MetadataChecks {
     };
 }
 
-/// How names of a kind are checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameRule {
-    /// DNS-1123 subdomain, at most 253 characters.
-    Subdomain,
-    /// DNS-1123 label, at most 63 characters.
-    Label,
-    /// DNS-1035 label, at most 63 characters.
-    Dns1035Label,
-    /// Any path segment: no `/`, no `%`, not `.` or `..`.
-    PathSegment,
-}
-
 /// A field selector key and the JSON pointer of its value. A missing value is the empty string, and a missing boolean
 /// is `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -613,40 +599,4 @@ pub struct Column {
     pub format: &'static str,
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: u8,
-}
-
-/// One line of a validation error: which field, what is wrong.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FieldError {
-    /// E.g. `spec.template.metadata.labels`.
-    pub field: String,
-    /// Reason of the cause in the Status: `FieldValueRequired` and so on.
-    pub reason: FieldErrorReason,
-    /// The value that was refused, shown for `Invalid`, `NotSupported`, `Duplicate`, `TooLong`.
-    pub value: Option<Value>,
-    /// What is wrong, or what is accepted.
-    pub detail: String,
-}
-
-/// What kind of wrong a field is. Source: embedded-cluster.md 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldErrorReason {
-    /// `Required value`.
-    Required,
-    /// `Invalid value`.
-    Invalid,
-    /// `Unsupported value`.
-    NotSupported,
-    /// `Forbidden`.
-    Forbidden,
-    /// `Duplicate value`.
-    Duplicate,
-    /// `Too long`.
-    TooLong,
-    /// `Not found`.
-    NotFound,
-    /// `Invalid value` of another type than the schema says.
-    TypeInvalid,
-    /// `Too many`.
-    TooMany,
 }

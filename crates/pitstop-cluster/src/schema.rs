@@ -9,14 +9,12 @@ mod go_json;
 pub(crate) mod go_syntax;
 pub(crate) mod go_text;
 mod protobuf;
-mod quantity;
 mod shape;
 pub(crate) mod table;
 mod time;
 mod tree;
 
 pub(crate) use go_json::write_json;
-pub(crate) use quantity::value as quantity_value;
 pub(crate) use shape::{base64_offset, go_kind};
 
 use serde_json::{Map, Value};
@@ -179,11 +177,6 @@ pub(crate) fn clean_metadata(kind: &Kind, value: &mut Value) -> Result<Vec<Strin
     Ok(unknown
         .map(|path| format!("unknown field \"metadata.{path}\""))
         .collect())
-}
-
-/// The value of a quantity in billionths; `None` if it is none, or too large to compute with.
-pub(crate) fn quantity_nanos(text: &str) -> Option<i128> {
-    quantity::value(text)
 }
 
 /// A body has to be an object that says of what type it is in texts.

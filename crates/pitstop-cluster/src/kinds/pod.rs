@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 pub(crate) use resize::{validate_ephemeral, validate_resize, with_ephemeral_containers, with_resources};
 
-use super::fields::{entries, flag, integer, list_mut, map_mut, set_missing, text};
+use super::fields::{entries, flag, integer, list_mut, map_mut, remove, set_missing, text};
 use super::pod_template::{CONTAINER_LISTS, default_spec, validate_spec};
 use super::{Column, Creation, FieldError, FieldKey, Kind, MetadataChecks, Subresource};
+use crate::broken::{self, Defect};
 
 pub(super) const KIND: Kind = Kind {
     short_names: &["po"],
@@ -100,8 +101,12 @@ pub(super) const KIND: Kind = Kind {
 fn default(object: &mut Value) {
     let spec = map_mut(object, &["spec"]);
     set_missing(spec, "enableServiceLinks", true);
+    let forgotten = broken::is(Defect::ForgottenDefault) && !spec.contains_key("restartPolicy");
     let mut spec = Value::Object(std::mem::take(spec));
     default_spec(&mut spec);
+    if forgotten {
+        remove(&mut spec, "restartPolicy");
+    }
     let host_network = flag(&spec, "/hostNetwork");
     for pointer in CONTAINER_LISTS {
         for container in list_mut(&mut spec, pointer) {

@@ -5,10 +5,11 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine as _};
+use pitstop_api::quantity;
 use serde_json::{Map, Value};
 
 use super::table::{Element, Field, Message, Wrap};
-use super::{quantity, time};
+use super::time;
 
 /// How many unknown fields are named; upstream stops at 100 too.
 const MAX_UNKNOWN: usize = 100;

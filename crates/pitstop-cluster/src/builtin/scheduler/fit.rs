@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, NodeConstraints, Taint, untolerated};
+use pitstop_api::{keys, quantity};
 
 use super::super::wire::{Container, Node, Pod, Port, Quantities};
-use crate::schema;
 
 /// What of a node pods use up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -213,7 +212,7 @@ fn units(quantity: &str) -> u64 {
 }
 
 fn rounded_up(quantity: &str, billionths: u64) -> u64 {
-    let value = schema::quantity_value(quantity).and_then(|nanos| u128::try_from(nanos).ok());
+    let value = quantity::value(quantity).and_then(|nanos| u128::try_from(nanos).ok());
     let units = value.unwrap_or(0).div_ceil(u128::from(billionths));
     u64::try_from(units).unwrap_or(u64::MAX)
 }

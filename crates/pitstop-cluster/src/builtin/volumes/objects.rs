@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pitstop_api::placement::{NodeSelector, NodeSelectorTerm};
+use pitstop_api::quantity;
 use pitstop_api::selector::LabelSelector;
 use pitstop_api::view::MetaWire;
 use serde::Deserialize;
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use super::super::writes::Write;
 use super::Key;
 use crate::informer::Object;
-use crate::schema;
 
 /// Annotation of the class that claims without one get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -179,7 +179,7 @@ impl Volume {
                 .selector()
                 .is_some_and(|selector| selector.matches(&self.metadata.labels))
         });
-        let asked = schema::quantity_nanos(&spec.resources.requests.storage);
+        let asked = quantity::value(&spec.resources.requests.storage);
         self.spec.claim_ref.is_none()
             && self.metadata.deletion_timestamp.is_none()
             && selected
@@ -194,7 +194,7 @@ impl Volume {
 
     /// In billionths of a byte.
     pub(super) fn size(&self) -> Option<i128> {
-        schema::quantity_nanos(self.spec.capacity.get("storage")?)
+        quantity::value(self.spec.capacity.get("storage")?)
     }
 
     /// The terms that a node has to match one of; empty for every node.

@@ -9,20 +9,17 @@ mod validation;
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{list_mut, map_mut, remove, set_missing, text};
-use crate::broken::{self, Defect};
+use crate::fields::{list_mut, map_mut, remove, set_missing, text};
 
-pub(super) use validation::{nonnegative, validate_spec, validate_template};
+pub use validation::{nonnegative, validate_spec, validate_template};
 
 /// Where containers of all sorts are listed in a pod spec.
-pub(super) const CONTAINER_LISTS: [&str; 3] = ["/initContainers", "/containers", "/ephemeralContainers"];
+pub const CONTAINER_LISTS: [&str; 3] = ["/initContainers", "/containers", "/ephemeralContainers"];
 
 /// Fills in the defaults that pods and templates share.
-pub(super) fn default_spec(spec: &mut Value) {
+pub fn default_spec(spec: &mut Value) {
     let map = map_mut(spec, &[]);
-    if !broken::is(Defect::ForgottenDefault) {
-        set_missing(map, "restartPolicy", "Always");
-    }
+    set_missing(map, "restartPolicy", "Always");
     set_missing(map, "dnsPolicy", "ClusterFirst");
     set_missing(map, "schedulerName", "default-scheduler");
     set_missing(map, "terminationGracePeriodSeconds", 30);

@@ -15,7 +15,10 @@ const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// The canonical text of a quantity: no fraction, and the largest suffix that needs none.
 ///
 /// Values beyond what is computed exactly here are returned as they came.
-pub(crate) fn canonical(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The text is no quantity.
+pub fn canonical(text: &str) -> Result<String, String> {
     let (number, suffix) = split(text).ok_or(MALFORMED)?;
     let unit = Unit::parse(suffix).ok_or(MALFORMED)?;
     let Some(nanos) = nanos(number, unit) else {
@@ -41,8 +44,8 @@ pub(crate) fn canonical(text: &str) -> Result<String, String> {
     })
 }
 
-/// The value in billionths.
-pub(crate) fn value(text: &str) -> Option<i128> {
+/// The value in billionths; `None` if it is none, or too large to compute.
+pub fn value(text: &str) -> Option<i128> {
     let (number, suffix) = split(text)?;
     nanos(number, Unit::parse(suffix)?)
 }

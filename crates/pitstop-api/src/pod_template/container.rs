@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::validation::{PORT_RANGE, nonnegative};
-use crate::kinds::FieldError;
-use crate::kinds::fields::{entries, flag, integer, list, text};
+use crate::fields::{entries, flag, integer, list, text};
+use crate::validate::FieldError;
 
 /// What a variable may be taken from.
 const SOURCES: [&str; 5] = [

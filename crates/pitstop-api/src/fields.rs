@@ -3,17 +3,17 @@
 use serde_json::{Map, Value};
 
 /// Text at `pointer`, empty if there is none.
-pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Integer at `pointer`.
-pub(super) fn integer(value: &Value, pointer: &str) -> Option<i64> {
+pub fn integer(value: &Value, pointer: &str) -> Option<i64> {
     value.pointer(pointer).and_then(Value::as_i64)
 }
 
 /// Is there a `true` at `pointer`?
-pub(super) fn flag(value: &Value, pointer: &str) -> bool {
+pub fn flag(value: &Value, pointer: &str) -> bool {
     value
         .pointer(pointer)
         .and_then(Value::as_bool)
@@ -21,7 +21,7 @@ pub(super) fn flag(value: &Value, pointer: &str) -> bool {
 }
 
 /// Elements of the list at `pointer`, none if there is no list.
-pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+pub fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value
         .pointer(pointer)
         .and_then(Value::as_array)
@@ -30,7 +30,7 @@ pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
 }
 
 /// Elements of the list at `pointer`, none if there is no list.
-pub(super) fn list_mut<'a>(value: &'a mut Value, pointer: &str) -> &'a mut [Value] {
+pub fn list_mut<'a>(value: &'a mut Value, pointer: &str) -> &'a mut [Value] {
     value
         .pointer_mut(pointer)
         .and_then(Value::as_array_mut)
@@ -39,7 +39,7 @@ pub(super) fn list_mut<'a>(value: &'a mut Value, pointer: &str) -> &'a mut [Valu
 }
 
 /// Names and values of the map at `pointer`, in the order of names.
-pub(super) fn entries<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+pub fn entries<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
     value
         .pointer(pointer)
         .and_then(Value::as_object)
@@ -49,7 +49,7 @@ pub(super) fn entries<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item
 }
 
 /// The map that `names` lead to; what is missing, or is no map, becomes one.
-pub(super) fn map_mut<'a>(value: &'a mut Value, names: &[&str]) -> &'a mut Map<String, Value> {
+pub fn map_mut<'a>(value: &'a mut Value, names: &[&str]) -> &'a mut Map<String, Value> {
     let mut map = as_map(value);
     for name in names {
         map = as_map(map.entry(*name).or_insert(Value::Null));
@@ -68,14 +68,14 @@ fn as_map(value: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// Sets `name` unless it is there.
-pub(super) fn set_missing(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+pub fn set_missing(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
     if !map.contains_key(name) {
         map.insert(name.to_owned(), value.into());
     }
 }
 
 /// Copies `name` from the old object's map at `pointer`, or removes it if the old object has none.
-pub(super) fn keep(new: &mut Value, old: &Value, names: &[&str], name: &str) {
+pub fn keep(new: &mut Value, old: &Value, names: &[&str], name: &str) {
     let pointer: String = names.iter().chain([&name]).flat_map(|name| ["/", name]).collect();
     if let Some(value) = old.pointer(&pointer) {
         map_mut(new, names).insert(name.to_owned(), value.clone());
@@ -88,13 +88,13 @@ pub(super) fn keep(new: &mut Value, old: &Value, names: &[&str], name: &str) {
 }
 
 /// Removes a field of the object itself.
-pub(super) fn remove(object: &mut Value, name: &str) {
+pub fn remove(object: &mut Value, name: &str) {
     if let Some(map) = object.as_object_mut() {
         map.remove(name);
     }
 }
 
 /// `text`, or `absent` if it is empty.
-pub(super) fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
+pub fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
     if text.is_empty() { absent } else { text }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::kinds::fields::{list, text};
-use crate::kinds::{FieldError, metadata};
+use crate::fields::{list, text};
+use crate::validate::{self, FieldError};
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const NODE_OPERATORS: &[&str] = &["DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn"];
@@ -16,7 +16,7 @@ pub(super) fn validate_tolerations(spec: &Value, field: &str) -> Vec<FieldError>
         let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
         let operator = text(toleration, "/operator");
         if !key.is_empty() {
-            let problems = metadata::key_problems(key);
+            let problems = validate::key_problems(key);
             errors.extend(
                 problems
                     .into_iter()
@@ -122,7 +122,7 @@ fn validate_expression(expression: &Value, field: &str) -> Vec<FieldError> {
         }
     }
     let key = text(expression, "/key");
-    let problems = metadata::key_problems(key);
+    let problems = validate::key_problems(key);
     errors.extend(
         problems
             .into_iter()

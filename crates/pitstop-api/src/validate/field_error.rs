@@ -1,14 +1,48 @@
-//! Texts of validation errors. Source: embedded-cluster.md 5.
+//! What is wrong with a field, in Kubernetes' words. Source: embedded-cluster.md 5.
 
 use std::fmt;
 
 use serde_json::Value;
 
-use super::{FieldError, FieldErrorReason};
+/// One line of a validation error: which field, what is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    /// E.g. `spec.template.metadata.labels`.
+    pub field: String,
+    /// Reason of the cause in the Status: `FieldValueRequired` and so on.
+    pub reason: FieldErrorReason,
+    /// The value that was refused, shown for `Invalid`, `NotSupported`, `Duplicate`, `TooLong`.
+    pub value: Option<Value>,
+    /// What is wrong, or what is accepted.
+    pub detail: String,
+}
+
+/// What kind of wrong a field is. Source: embedded-cluster.md 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldErrorReason {
+    /// `Required value`.
+    Required,
+    /// `Invalid value`.
+    Invalid,
+    /// `Unsupported value`.
+    NotSupported,
+    /// `Forbidden`.
+    Forbidden,
+    /// `Duplicate value`.
+    Duplicate,
+    /// `Too long`.
+    TooLong,
+    /// `Not found`.
+    NotFound,
+    /// `Invalid value` of another type than the schema says.
+    TypeInvalid,
+    /// `Too many`.
+    TooMany,
+}
 
 impl FieldError {
     /// A field that has to be set is not.
-    pub(crate) fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             reason: FieldErrorReason::Required,
@@ -18,7 +52,7 @@ impl FieldError {
     }
 
     /// A field that may not be set, or not be changed.
-    pub(crate) fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             reason: FieldErrorReason::Forbidden,
@@ -28,11 +62,7 @@ impl FieldError {
     }
 
     /// A value that breaks a rule.
-    pub(crate) fn invalid(
-        field: impl Into<String>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             reason: FieldErrorReason::Invalid,
@@ -42,7 +72,7 @@ impl FieldError {
     }
 
     /// A value twice where it may stand once.
-    pub(crate) fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self {
             field: field.into(),
             reason: FieldErrorReason::Duplicate,
@@ -52,7 +82,7 @@ impl FieldError {
     }
 
     /// A reference to what is not there.
-    pub(crate) fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self {
             field: field.into(),
             reason: FieldErrorReason::NotFound,
@@ -62,11 +92,7 @@ impl FieldError {
     }
 
     /// A value that is not one of a few.
-    pub(crate) fn not_supported(
-        field: impl Into<String>,
-        value: impl Into<Value>,
-        supported: &[&str],
-    ) -> Self {
+    pub fn not_supported(field: impl Into<String>, value: impl Into<Value>, supported: &[&str]) -> Self {
         let supported: Vec<String> = supported.iter().map(|value| format!("\"{value}\"")).collect();
         Self {
             field: field.into(),

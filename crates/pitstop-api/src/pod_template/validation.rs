@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{container, placement};
 
-use crate::kinds::fields::{entries, integer, list, text};
-use crate::kinds::{FieldError, FieldErrorReason, NameRule, metadata};
+use crate::fields::{entries, integer, list, text};
+use crate::quantity;
+use crate::validate::{self, FieldError, FieldErrorReason, NameRule};
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
@@ -17,9 +18,9 @@ const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 pub(super) const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
 /// Rules of a template; `field` is its path, e.g. `spec.template`.
-pub(in crate::kinds) fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
-    let mut errors = metadata::labels(template, "/metadata/labels", &format!("{field}.labels"));
-    errors.extend(metadata::annotations(
+pub fn validate_template(template: &Value, field: &str) -> Vec<FieldError> {
+    let mut errors = validate::labels(template, "/metadata/labels", &format!("{field}.labels"));
+    errors.extend(validate::annotations(
         template,
         "/metadata/annotations",
         &format!("{field}.annotations"),
@@ -32,7 +33,7 @@ pub(in crate::kinds) fn validate_template(template: &Value, field: &str) -> Vec<
 }
 
 /// Rules of a pod spec; `field` is its path, e.g. `spec`.
-pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldError> {
+pub fn validate_spec(spec: &Value, field: &str) -> Vec<FieldError> {
     let volumes: BTreeSet<&str> = list(spec, "/volumes")
         .iter()
         .map(|volume| text(volume, "/name"))
@@ -64,7 +65,7 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
         &format!("{field}.dnsPolicy"),
         DNS_POLICIES,
     ));
-    errors.extend(metadata::labels(
+    errors.extend(validate::labels(
         spec,
         "/nodeSelector",
         &format!("{field}.nodeSelector"),
@@ -94,7 +95,7 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
         let kind = text(gate, "/conditionType");
         let field = format!("{field}.readinessGates[{index}].conditionType");
         errors.extend(
-            metadata::key_problems(kind)
+            validate::key_problems(kind)
                 .into_iter()
                 .map(|why| FieldError::invalid(&field, kind, why)),
         );
@@ -102,7 +103,7 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
     for (index, gate) in list(spec, "/schedulingGates").iter().enumerate() {
         let name = text(gate, "/name");
         let field = format!("{field}.schedulingGates[{index}]");
-        let problems = metadata::key_problems(name).into_iter();
+        let problems = validate::key_problems(name).into_iter();
         errors.extend(problems.map(|why| FieldError::invalid(&field, name, why)));
     }
     errors.extend(container::spread(spec, field));
@@ -118,7 +119,7 @@ pub(in crate::kinds) fn validate_spec(spec: &Value, field: &str) -> Vec<FieldErr
 }
 
 /// A number that may not be negative.
-pub(in crate::kinds) fn nonnegative(object: &Value, pointer: &str, field: &str) -> Option<FieldError> {
+pub fn nonnegative(object: &Value, pointer: &str, field: &str) -> Option<FieldError> {
     let number = integer(object, pointer).filter(|number| *number < 0)?;
     Some(FieldError::invalid(
         field,
@@ -140,7 +141,7 @@ fn label(name: &str, field: &str) -> Vec<FieldError> {
     if name.is_empty() {
         return vec![FieldError::required(field, "")];
     }
-    let problems = metadata::name_problems(name, NameRule::Label);
+    let problems = validate::name_problems(name, NameRule::Label);
     problems
         .into_iter()
         .map(|why| FieldError::invalid(field, name, why))
@@ -320,7 +321,7 @@ fn validate_resources(container: &Value, field: &str) -> Vec<FieldError> {
             continue;
         };
         let request = request.as_str().unwrap_or_default();
-        let exceeds = crate::schema::quantity_nanos(request).zip(crate::schema::quantity_nanos(limit));
+        let exceeds = quantity::value(request).zip(quantity::value(limit));
         if exceeds.is_some_and(|(request, limit)| request > limit) {
             let why = format!("must be less than or equal to {resource} limit of {limit}");
             errors.push(FieldError::invalid(
@@ -336,7 +337,7 @@ fn validate_resources(container: &Value, field: &str) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::pod_template::default_spec;
+    use crate::pod_template::default_spec;
     use serde_json::json;
 
     fn errors(mut spec: Value) -> Vec<String> {
