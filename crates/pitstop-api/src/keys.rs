@@ -147,3 +147,20 @@ pub const AUTOSCALER_BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior"
 pub const AUTOSCALER_CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 /// The same of the conditions.
 pub const AUTOSCALER_CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+
+/// Label of CloneSets of v1alpha1, `true`: pods that prepare for their deletion are no longer counted as replicas.
+/// Source: cloneset.md 1.2.
+pub const EXCLUDE_PREPARING_DELETE: &str = "apps.kruise.io/cloneset-scaling-exclude-preparing-delete";
+/// Annotation of workloads: on how many nodes at once images are pulled ahead. Source: inplace.md 3.
+pub const PRE_DOWNLOAD_PARALLELISM: &str = "apps.kruise.io/image-predownload-parallelism";
+/// Annotation of workloads: how long pulling images ahead may take, in seconds.
+pub const PRE_DOWNLOAD_TIMEOUT_SECONDS: &str = "apps.kruise.io/image-predownload-timeout-seconds";
+/// Annotation of workloads: how many updated pods have to be ready before images are pulled ahead.
+pub const PRE_DOWNLOAD_MIN_UPDATED_READY_PODS: &str =
+    "apps.kruise.io/image-predownload-min-updated-ready-pods";
+/// Label of objects that must not be deleted: `Always`, or `Cascading` while they have replicas.
+pub const DELETE_PROTECTION: &str = "policy.kruise.io/delete-protection";
+/// Annotation of CloneSets in v1beta1: what their v1alpha1 form says beyond it, as JSON. Source: cloneset.md 18.3.
+pub const CLONESET_V1ALPHA1: &str = "pitstop.io/cloneset-v1alpha1";
+/// Annotation of CloneSets in v1alpha1: what their v1beta1 form says beyond it, as JSON. Source: cloneset.md 18.3.
+pub const CLONESET_V1BETA1: &str = "pitstop.io/cloneset-v1beta1";

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cloneset;
 pub mod fields;
 pub mod int_or_percent;
+pub mod json_diff;
 pub mod keys;
 pub mod placement;
 pub mod pod_template;

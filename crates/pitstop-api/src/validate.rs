@@ -2,6 +2,10 @@
 
 pub use field_error::{FieldError, FieldErrorReason};
 pub use name::{NameRule, annotations, key_problems, label_value_problems, labels, name_problems};
+pub use workload::{
+    immutable, immutable_selector, label_selector_errors, selector_errors, selects, template_errors,
+};
 
 mod field_error;
 mod name;
+mod workload;

@@ -141,8 +141,8 @@ pub enum PodUpdatePolicy {
 pub struct InPlaceUpdateStrategy {
     /// `gracePeriodSeconds`: how long a pod is not ready before its image changes. Units: seconds.
     pub grace_period_seconds: u32,
-    /// `imagePreDownloadParallelism`.
-    pub image_pre_download_parallelism: Option<Amount>,
+    /// `imagePreDownloadParallelism`, a number or its digits. Units: nodes at once.
+    pub image_pre_download_parallelism: Option<u32>,
     /// `imagePreDownloadTimeoutSeconds`. Units: seconds.
     pub image_pre_download_timeout_seconds: Option<u32>,
     /// `imagePreDownloadMinUpdatedReadyPods`. Units: pods.
@@ -245,7 +245,7 @@ impl InPlaceUpdateStrategy {
         let count = |number: i32| u32::try_from(number).unwrap_or_default();
         Ok(Self {
             grace_period_seconds: count(wire.grace_period_seconds),
-            image_pre_download_parallelism: wire.image_pre_download_parallelism,
+            image_pre_download_parallelism: wire.image_pre_download_parallelism.as_ref().and_then(whole),
             image_pre_download_timeout_seconds: wire.image_pre_download_timeout_seconds.map(count),
             image_pre_download_min_updated_ready_pods: wire
                 .image_pre_download_min_updated_ready_pods
@@ -258,7 +258,7 @@ impl InPlaceUpdateStrategy {
 #[serde(default, rename_all = "camelCase")]
 struct InPlaceWire {
     grace_period_seconds: i32,
-    image_pre_download_parallelism: Option<Amount>,
+    image_pre_download_parallelism: Option<Value>,
     image_pre_download_timeout_seconds: Option<i32>,
     image_pre_download_min_updated_ready_pods: Option<i32>,
 }
@@ -277,6 +277,14 @@ impl From<String> for PodUpdatePolicy {
 impl<'de> Deserialize<'de> for PodUpdatePolicy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// A number, or the digits of one.
+fn whole(value: &Value) -> Option<u32> {
+    match value {
+        Value::String(text) => text.parse::<i32>().ok()?.try_into().ok(),
+        value => value.as_i64()?.try_into().ok(),
     }
 }
 

@@ -63,7 +63,7 @@ fn every_field_of_the_spec_is_read() {
             "podUpdatePolicy": "InPlaceIfPossible", "partition": "99.9%", "maxUnavailable": 2, "maxSurge": "x",
             "paused": true, "scatterStrategy": [{"key": "k", "value": "v"}],
             "inPlaceUpdateStrategy": {
-                "gracePeriodSeconds": 10, "imagePreDownloadParallelism": 4, "imagePreDownloadTimeoutSeconds": 60,
+                "gracePeriodSeconds": 10, "imagePreDownloadParallelism": "4", "imagePreDownloadTimeoutSeconds": 60,
                 "imagePreDownloadMinUpdatedReadyPods": 2,
             },
         }},
@@ -92,7 +92,7 @@ fn every_field_of_the_spec_is_read() {
     assert_eq!((&*rolling.scatter[0].key, &*rolling.scatter[0].value), ("k", "v"));
     let in_place = InPlaceUpdateStrategy {
         grace_period_seconds: 10,
-        image_pre_download_parallelism: Some(Amount::Pods(4)),
+        image_pre_download_parallelism: Some(4),
         image_pre_download_timeout_seconds: Some(60),
         image_pre_download_min_updated_ready_pods: Some(2),
     };

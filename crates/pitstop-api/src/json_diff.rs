@@ -1,0 +1,125 @@
+//! What has to be done to one JSON document so that it becomes another, as JSON patch (RFC 6902).
+
+use serde_json::{Map, Value, json};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// `add`, `remove` or `replace`.
+    pub op: &'static str,
+    /// JSON pointer.
+    pub path: String,
+    /// The new value; `None` for `remove`.
+    pub value: Option<Value>,
+}
+
+impl Operation {
+    /// As an element of a patch.
+    pub fn to_json(&self) -> Value {
+        let mut operation = json!({"op": self.op, "path": self.path});
+        if let (Some(value), Some(map)) = (&self.value, operation.as_object_mut()) {
+            map.insert("value".to_owned(), value.clone());
+        }
+        operation
+    }
+}
+
+/// The steps from one document to another, each about the smallest part that differs. Elements of lists are compared
+/// place by place.
+pub fn diff(before: &Value, after: &Value) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    compare(before, after, "", &mut operations);
+    operations
+}
+
+fn compare(before: &Value, after: &Value, path: &str, operations: &mut Vec<Operation>) {
+    match (before, after) {
+        (before, after) if before == after => {}
+        (Value::Object(before), Value::Object(after)) => compare_maps(before, after, path, operations),
+        (Value::Array(before), Value::Array(after)) => compare_lists(before, after, path, operations),
+        (_, after) => operations.push(step("replace", path.to_owned(), Some(after))),
+    }
+}
+
+fn compare_maps(
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+    path: &str,
+    operations: &mut Vec<Operation>,
+) {
+    let below = |key: &str| format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        operations.push(step("remove", below(key), None));
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            Some(old) => compare(old, value, &below(key), operations),
+            None => operations.push(step("add", below(key), Some(value))),
+        }
+    }
+}
+
+fn compare_lists(before: &[Value], after: &[Value], path: &str, operations: &mut Vec<Operation>) {
+    for (index, (old, new)) in before.iter().zip(after).enumerate() {
+        compare(old, new, &format!("{path}/{index}"), operations);
+    }
+    // From the end, so that what is left keeps its place.
+    for index in (after.len()..before.len()).rev() {
+        operations.push(step("remove", format!("{path}/{index}"), None));
+    }
+    for (index, value) in after.iter().enumerate().skip(before.len()) {
+        operations.push(step("add", format!("{path}/{index}"), Some(value)));
+    }
+}
+
+fn step(op: &'static str, path: String, value: Option<&Value>) -> Operation {
+    Operation {
+        op,
+        path,
+        value: value.cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_about_the_smallest_part() {
+        let steps = |before: Value, after: Value| -> Vec<Value> {
+            diff(&before, &after).iter().map(Operation::to_json).collect()
+        };
+        for (before, after, want) in [
+            (json!({"a": 1}), json!({"a": 1}), json!([])),
+            (
+                json!({"a": 1, "b/c": 2}),
+                json!({"a": {"x": 1}, "d~": null}),
+                json!([
+                    {"op": "remove", "path": "/b~1c"}, {"op": "replace", "path": "/a", "value": {"x": 1}},
+                    {"op": "add", "path": "/d~0", "value": null},
+                ]),
+            ),
+            (
+                json!({"l": [{"i": "a"}, 2, 3]}),
+                json!({"l": [{"i": "b"}]}),
+                json!([
+                    {"op": "replace", "path": "/l/0/i", "value": "b"}, {"op": "remove", "path": "/l/2"},
+                    {"op": "remove", "path": "/l/1"},
+                ]),
+            ),
+            (
+                json!([1]),
+                json!([1, 2, 3]),
+                json!([
+                    {"op": "add", "path": "/1", "value": 2}, {"op": "add", "path": "/2", "value": 3},
+                ]),
+            ),
+        ] {
+            assert_eq!(
+                Value::from(steps(before.clone(), after.clone())),
+                want,
+                "{before} to {after}"
+            );
+        }
+    }
+}
