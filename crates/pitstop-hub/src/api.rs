@@ -24,7 +24,7 @@ use crate::cloud::{Change, Cloud, CloudError, Page, Reply};
 pub use direct::{ConnectError, Direct};
 
 mod direct;
-mod kubeconfig;
+pub(crate) mod kubeconfig;
 
 /// Body of an answer, as it comes.
 pub type AnswerBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -250,7 +250,7 @@ impl<T: Transport> ApiServer<T> {
         Err(refused(code, message))
     }
 
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,

@@ -16,8 +16,10 @@ pub use api::{AnswerBody, ApiServer, BodyError, ConnectError, Direct, Transport}
 pub use cloud::{Change, Cloud, CloudError, Page, Reply};
 pub use desk::{Answered, Desk};
 pub use hub::{Hub, HubError};
+pub use kubelet::FromKubelet;
 pub use settings::{ClockSynced, Executor, FaultPoints, Heartbeat, Limits, LocalAuth, Profile, Settings};
 
+pub mod certificate;
 pub mod checks;
 pub mod pod;
 
@@ -42,6 +44,7 @@ mod hub;
 mod intents;
 mod journal;
 mod keeper;
+mod kubelet;
 mod link;
 mod listing;
 mod metrics;

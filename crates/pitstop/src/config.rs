@@ -12,6 +12,7 @@ use clap::CommandFactory as _;
 use serde_json::Value;
 
 use crate::cli::Cli;
+use crate::cli::hub::HubProgram;
 use crate::failure;
 
 /// Prefix of the environment twins of flags.
@@ -22,7 +23,18 @@ const PREFIX: &str = "PITSTOP_";
 /// # Errors
 /// The config file cannot be read, or holds a key that no flag has.
 pub fn command_with_file() -> anyhow::Result<clap::Command> {
-    let command = Cli::command();
+    with_file(Cli::command())
+}
+
+/// As [`command_with_file`], for the program that is the hub alone and knows its own settings only.
+///
+/// # Errors
+/// As [`command_with_file`].
+pub fn hub_with_file() -> anyhow::Result<clap::Command> {
+    with_file(HubProgram::command())
+}
+
+fn with_file(command: clap::Command) -> anyhow::Result<clap::Command> {
     let Some(path) = config_file() else {
         return Ok(command);
     };

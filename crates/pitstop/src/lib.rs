@@ -35,30 +35,52 @@ pub mod story;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
-
 /// Runs the command that the arguments name and reports what went wrong on stderr.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match config::command_with_file() {
         Ok(command) => command,
         Err(error) => return failure::report(&error),
     };
-    let parsed = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| cli::Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        // clap prints help and version to stdout with code 0, mistakes to stderr with code 2.
-        Err(error) => error.exit(),
-    };
+    let cli: cli::Cli = parsed(command, arguments);
     if let Err(error) = cli.global.start_logging() {
         return failure::report(&error);
     }
-    let runtime = match cli.runtime().enable_all().build() {
+    ended(cli.runtime(), cli.run())
+}
+
+/// As [`run`], for the program that has the command `hub` alone.
+pub fn run_hub(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match config::hub_with_file() {
+        Ok(command) => command,
+        Err(error) => return failure::report(&error),
+    };
+    let hub: cli::hub::HubProgram = parsed(command, arguments);
+    if let Err(error) = hub.global.start_logging() {
+        return failure::report(&error);
+    }
+    ended(tokio::runtime::Builder::new_current_thread(), hub.command.run())
+}
+
+fn parsed<T: clap::FromArgMatches>(
+    command: clap::Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> T {
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| T::from_arg_matches(&matches));
+    // clap prints help and version to stdout with code 0, mistakes to stderr with code 2.
+    parsed.unwrap_or_else(|error| error.exit())
+}
+
+fn ended(
+    mut runtime: tokio::runtime::Builder,
+    command: impl Future<Output = anyhow::Result<()>>,
+) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into()),
     };
-    match runtime.block_on(cli.run()) {
+    match runtime.block_on(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }

@@ -41,18 +41,34 @@ const MAX_IDLE: usize = 2;
 #[error("{0}")]
 pub struct ConnectError(String);
 
+impl ConnectError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
 /// The API server that a kubeconfig names.
 #[derive(Debug)]
 pub struct Direct {
     kubeconfig: PathBuf,
     context: Option<String>,
     /// In place of the one that the kubeconfig names.
-    server: Option<String>,
+    elsewhere: Option<Elsewhere>,
     open: tokio::sync::Mutex<Option<Open>>,
     /// Whether a request was given up before its answer came: the connection may lead nowhere.
     suspect: AtomicBool,
     /// Connections of HTTP/1.1 that may be free.
     idle: std::sync::Mutex<Vec<http1::SendRequest<Full<Bytes>>>>,
+}
+
+/// A server that a kubeconfig does not name.
+#[derive(Debug)]
+struct Elsewhere {
+    url: String,
+    /// The name that its certificate has to have, if not the one of the kubeconfig.
+    name: Option<String>,
+    /// File of those that signed it, if not those of the kubeconfig.
+    authorities: Option<PathBuf>,
 }
 
 /// What was read, and the connection that was made of it.
@@ -110,15 +126,24 @@ impl Direct {
     /// The kubeconfig, or a file that it names, cannot be used.
     pub fn new(kubeconfig: impl Into<PathBuf>, context: Option<String>) -> Result<Self, ConnectError> {
         let direct = Self {
-            kubeconfig: kubeconfig.into(),
             context,
-            server: None,
-            open: tokio::sync::Mutex::new(None),
-            suspect: AtomicBool::new(false),
-            idle: std::sync::Mutex::default(),
+            ..Self::once_there(kubeconfig)
         };
         direct.read().map_err(ConnectError)?;
         Ok(direct)
+    }
+
+    /// The API server of a kubeconfig, in its current context, that names files which may not be there yet: until they are,
+    /// requests fail.
+    pub fn once_there(kubeconfig: impl Into<PathBuf>) -> Self {
+        Self {
+            kubeconfig: kubeconfig.into(),
+            context: None,
+            elsewhere: None,
+            open: tokio::sync::Mutex::new(None),
+            suspect: AtomicBool::new(false),
+            idle: std::sync::Mutex::default(),
+        }
     }
 
     /// With another server than the one that the kubeconfig names: an `https` URL.
@@ -126,15 +151,43 @@ impl Direct {
     /// # Errors
     /// It is no such URL.
     pub fn with_server(mut self, server: &str) -> Result<Self, ConnectError> {
-        self.server = Some(server.to_owned());
-        self.read().map_err(ConnectError)?;
+        super::kubeconfig::https(server).map_err(ConnectError)?;
+        self.elsewhere = Some(Elsewhere {
+            url: server.to_owned(),
+            name: None,
+            authorities: None,
+        });
+        Ok(self)
+    }
+
+    /// The kubelet of a node, to which we are who the kubeconfig says: an `https` URL, and a file with the authority of
+    /// its certificate if that is another than the cluster's.
+    ///
+    /// # Errors
+    /// It is no such URL.
+    pub fn to_kubelet(
+        mut self,
+        url: &str,
+        node: &str,
+        authorities: Option<PathBuf>,
+    ) -> Result<Self, ConnectError> {
+        super::kubeconfig::https(url).map_err(ConnectError)?;
+        self.elsewhere = Some(Elsewhere {
+            url: url.to_owned(),
+            name: Some(node.to_owned()),
+            authorities,
+        });
         Ok(self)
     }
 
     fn read(&self) -> Result<Open, String> {
         let mut access = Access::read(&self.kubeconfig, self.context.as_deref())?;
-        if let Some(server) = &self.server {
-            access.lead_to(server)?;
+        if let Some(elsewhere) = &self.elsewhere {
+            access.lead_to(
+                &elsewhere.url,
+                elsewhere.name.as_deref(),
+                elsewhere.authorities.as_deref(),
+            )?;
         }
         let tls = if access.tls {
             Some(Arc::new(tls_config(&access)?))
@@ -269,14 +322,8 @@ fn addressed(
         .uri()
         .path_and_query()
         .map_or("/", http::uri::PathAndQuery::as_str);
-    let host = if access.host.contains(':') {
-        format!("[{}]:{}", access.host, access.port)
-    } else {
-        format!("{}:{}", access.host, access.port)
-    };
-    let scheme = if access.tls { "https" } else { "http" };
     let target = if absolute {
-        format!("{scheme}://{host}{}{path}", access.prefix)
+        format!("{}{path}", access.url())
     } else {
         format!("{}{path}", access.prefix)
     };
@@ -285,7 +332,7 @@ fn addressed(
     if !absolute {
         headers.insert(
             HOST,
-            HeaderValue::from_str(&host).map_err(|error| error.to_string())?,
+            HeaderValue::from_str(&access.authority()).map_err(|error| error.to_string())?,
         );
     }
     headers.insert(

@@ -77,28 +77,28 @@ struct User {
 
 /// Where the API server is and who we are to it.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(crate) struct Access {
     /// Whether TLS is spoken.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Name or address of the server.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// What stands before each path.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// The name that its certificate has to have, if not the host.
-    pub(super) server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
     /// Certificates that sign the server's, in PEM.
-    pub(super) authorities: Option<Vec<u8>>,
+    pub(crate) authorities: Option<Vec<u8>>,
     /// Our certificate and key, in PEM.
-    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
-    pub(super) token: Option<String>,
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) token: Option<String>,
     /// The files that this was read from, as they were.
-    pub(super) stamps: Vec<Stamp>,
+    pub(crate) stamps: Vec<Stamp>,
 }
 
 /// A file as it was.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     path: PathBuf,
     state: Option<(SystemTime, u64)>,
 }
@@ -113,7 +113,7 @@ impl Stamp {
         }
     }
 
-    pub(super) fn changed(&self) -> bool {
+    pub(crate) fn changed(&self) -> bool {
         Self::of(&self.path) != *self
     }
 }
@@ -163,18 +163,57 @@ fn address(server: &str) -> Result<(bool, String, u16, String), String> {
     Ok((tls, host, port, uri.path().trim_end_matches('/').to_owned()))
 }
 
+/// As [`address`], where nothing may go in the clear.
+pub(crate) fn https(server: &str) -> Result<(bool, String, u16, String), String> {
+    let parts = address(server)?;
+    if parts.0 {
+        Ok(parts)
+    } else {
+        Err(format!("{server:?} is not https"))
+    }
+}
+
 impl Access {
-    /// Leads to another server.
-    pub(super) fn lead_to(&mut self, server: &str) -> Result<(), String> {
-        (self.tls, self.host, self.port, self.prefix) = address(server)?;
-        if !self.tls {
-            return Err(format!("{server:?} is not https"));
+    /// Leads to another server, whose certificate has another name or is signed by others.
+    pub(crate) fn lead_to(
+        &mut self,
+        server: &str,
+        name: Option<&str>,
+        authorities: Option<&Path>,
+    ) -> Result<(), String> {
+        (self.tls, self.host, self.port, self.prefix) = https(server)?;
+        if let Some(name) = name {
+            self.server_name = Some(name.to_owned());
+        }
+        if let Some(path) = authorities {
+            let mut reader = Reader {
+                folder: Path::new("."),
+                stamps: std::mem::take(&mut self.stamps),
+            };
+            let read = reader.file(path);
+            self.stamps = reader.stamps;
+            self.authorities = Some(read?);
         }
         Ok(())
     }
 
+    /// The server, as kubeconfigs write it.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.prefix)
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// Reads a kubeconfig, its current context or another one.
-    pub(super) fn read(path: &Path, context: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path, context: Option<&str>) -> Result<Self, String> {
         let mut reader = Reader {
             folder: path.parent().unwrap_or(Path::new(".")),
             stamps: vec![Stamp::of(path)],

@@ -6,23 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Parser};
 use pitstop_api::SystemClock;
 use pitstop_hub::checks::Method;
-use pitstop_hub::{
-    ADDRESS, ApiServer, Direct, Executor, Heartbeat, Hub, HubError, LocalAuth, Profile, Settings,
-};
+use pitstop_hub::{ADDRESS, Executor, Heartbeat, Hub, HubError, LocalAuth, Profile, Settings};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::span;
+use crate::cli::{Global, span};
+use crate::failure;
 use crate::output::{self, talk};
-use crate::{connect, failure};
 
-/// Where the kubelet's access is, in order of preference. Source: hub.md B3.
-const KUBELET: [&str; 2] = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/kubeconfig"];
+use self::access::{Identity, Way};
+
+mod access;
+
+/// Where kubeadm and others put the access with which a node asks to join. Source: Kubernetes documentation, "TLS
+/// bootstrapping".
+const BOOTSTRAP: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+/// Where the kubelet of this node answers. Source: Kubernetes documentation, "Ports and Protocols".
+const KUBELET_URL: &str = "https://127.0.0.1:10250";
 /// Another hub has the folder. Source: hub.md B7.
 const IN_USE: u8 = 75;
 
@@ -79,6 +84,54 @@ pub struct HubCommand {
     /// API server, in place of the one in the kubeconfig
     #[arg(long, value_name = "URL", env = "PITSTOP_SERVER_ADDR", hide_env = true)]
     pub server_addr: Option<String>,
+    /// As whom: `node` with the kubeconfig of the kubelet, `csr` with a certificate of its own that it asks the cluster for,
+    /// `sa` with the service account of the pod that this runs in; `auto` with the first of them that there is
+    #[arg(
+        long,
+        value_name = "auto|node|csr|sa",
+        env = "PITSTOP_IDENTITY",
+        hide_env = true,
+        hide_possible_values = true,
+        default_value = "auto"
+    )]
+    pub identity: IdentityName,
+    /// Kubeconfig that may ask for the certificate of `--identity=csr`
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PITSTOP_BOOTSTRAP_KUBECONFIG",
+        hide_env = true,
+        default_value = BOOTSTRAP
+    )]
+    pub bootstrap_kubeconfig: PathBuf,
+    /// Where the pods of this node are read: from the API server, or from the `kubelet`, so that a service account needs no
+    /// right to read the pods of others
+    #[arg(
+        long,
+        value_name = "api|kubelet",
+        env = "PITSTOP_PODS_SOURCE",
+        hide_env = true,
+        hide_possible_values = true,
+        default_value = "api"
+    )]
+    pub pods_source: PodsSource,
+    /// Where the kubelet answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PITSTOP_KUBELET_URL",
+        hide_env = true,
+        default_value = KUBELET_URL
+    )]
+    pub kubelet_url: String,
+    /// Authority that signed the kubelet's certificate, or that certificate [default: the authority of the cluster]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PITSTOP_KUBELET_CERTIFICATE_AUTHORITY",
+        hide_env = true
+    )]
+    pub kubelet_certificate_authority: Option<PathBuf>,
     /// How pods are upgraded: `direct` deletes them, `request` asks the controller to; `auto` deletes where that is allowed
     #[arg(
         long,
@@ -221,6 +274,26 @@ pub struct HubCommand {
     pub give_state_to: Option<u32>,
 }
 
+/// Run the hub of this node: its owner decides when pods are upgraded
+///
+/// `pitstop hub` as a program of its own, for nodes that count megabytes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pitstop-hub",
+    version,
+    max_term_width = 110,
+    after_help = "The same as `pitstop hub`, in a program of its own. Every flag has an environment twin (--node-name is\n\
+                  PITSTOP_NODE_NAME) and a line in the config file ($PITSTOP_CONFIG)."
+)]
+pub struct HubProgram {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The hub.
+    #[command(flatten)]
+    pub command: HubCommand,
+}
+
 /// `--executor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExecutorName {
@@ -230,6 +303,28 @@ pub enum ExecutorName {
     Direct,
     /// By asking the controller.
     Request,
+}
+
+/// `--identity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum IdentityName {
+    /// The first that there is.
+    Auto,
+    /// The kubelet's kubeconfig.
+    Node,
+    /// A certificate of its own.
+    Csr,
+    /// The service account of its pod.
+    Sa,
+}
+
+/// `--pods-source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PodsSource {
+    /// The API server.
+    Api,
+    /// The kubelet of this node.
+    Kubelet,
 }
 
 /// `--local-auth`.
@@ -254,32 +349,25 @@ impl HubCommand {
         }
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-        let (kubeconfig, identity) = self.access()?;
-        let settings = self.settings(&identity)?;
+        let access = self.access()?;
+        let settings = self.settings(access.identity)?;
         let node = settings.node.clone();
-        let direct = Direct::new(&kubeconfig, self.context.clone()).map_err(|error| {
-            failure::failed(
-                error.to_string(),
-                "mend the file, or choose another one with --kubeconfig",
-            )
-        })?;
-        let direct = match self.server_addr {
-            Some(server) => direct.with_server(&server).map_err(|error| {
-                failure::usage(
-                    format!("--server-addr: {error}"),
-                    "write it like https://10.0.0.1:6443",
-                )
-            })?,
-            None => direct,
-        };
-        let cloud = Arc::new(ApiServer::new(direct, node.clone()));
+        let seed = settings.seed;
+        let Way { cloud, certificates } = self.way(&access, &node, seed)?;
         let hub = Hub::bind(settings, cloud, Arc::new(SystemClock))
             .await
             .map_err(|error| told(&error))?;
         let places: Vec<String> = hub.addresses().iter().map(|at| format!("http://{at}")).collect();
         output::data(&format!("hub of node {node} on {}", places.join(" ")))?;
         let stop = CancellationToken::new();
-        let running = hub.run(stop.clone());
+        let running = async {
+            let keep = async {
+                if let Some(certificates) = &certificates {
+                    certificates.run(stop.clone()).await;
+                }
+            };
+            tokio::join!(hub.run(stop.clone()), keep).0
+        };
         tokio::pin!(running);
         tokio::select! {
             ended = &mut running => return ended.map_err(|error| told(&error)),
@@ -291,7 +379,7 @@ impl HubCommand {
         running.await.map_err(|error| told(&error))
     }
 
-    fn settings(&self, identity: &str) -> anyhow::Result<Settings> {
+    fn settings(&self, identity: Identity) -> anyhow::Result<Settings> {
         let node = match &self.node_name {
             Some(name) => name.clone(),
             None => rustix::system::uname()
@@ -334,29 +422,8 @@ impl HubCommand {
         settings.seed = SysRng
             .try_next_u64()
             .context("asking the operating system for random numbers")?;
-        identity.clone_into(&mut settings.identity);
+        identity.name().clone_into(&mut settings.identity);
         Ok(settings)
-    }
-
-    /// The kubeconfig, and as whom it lets us in. Source: hub.md B3.
-    fn access(&self) -> anyhow::Result<(PathBuf, String)> {
-        if let Some(path) = &self.kubeconfig {
-            return Ok((path.clone(), "node".to_owned()));
-        }
-        let is_readable = |path: &&&str| std::fs::File::open(path).is_ok();
-        if let Some(path) = KUBELET.iter().find(is_readable) {
-            return Ok((PathBuf::from(path), "node".to_owned()));
-        }
-        match connect::in_cluster_file(&self.state)? {
-            Some(path) => Ok((path, "sa".to_owned())),
-            None => Err(failure::failed(
-                format!(
-                    "there is no access to a cluster: {} cannot be read, and this is no pod",
-                    KUBELET.join(" and ")
-                ),
-                "run as root on a node, or choose a kubeconfig of the node with --kubeconfig",
-            )),
-        }
     }
 }
 

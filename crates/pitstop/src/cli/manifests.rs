@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::cli::controller::Wanted;
+use crate::cli::hub::PodsSource;
 use crate::manifests::{self, NAMESPACE, Options, hub};
 use crate::output;
 
@@ -28,6 +29,18 @@ pub struct Manifests {
         default_missing_value = "daemonset"
     )]
     pub hub: Option<HubForm>,
+    /// Where hubs of a DaemonSet read the pods of their node: from the API server, or from the `kubelet`, so that they need
+    /// no right to read the pods of others
+    #[arg(
+        long,
+        value_name = "api|kubelet",
+        env = "PITSTOP_PODS_SOURCE",
+        hide_env = true,
+        hide_possible_values = true,
+        default_value = "api",
+        requires = "hub"
+    )]
+    pub pods_source: PodsSource,
     /// Namespace [default: pitstop-system for the controllers, pitstop-hub for hubs]
     #[arg(
         short,
@@ -104,6 +117,7 @@ impl Manifests {
                 let options = hub::Options {
                     namespace: self.namespace.unwrap_or(defaults.namespace),
                     image: self.image,
+                    from_kubelet: self.pods_source == PodsSource::Kubelet,
                 };
                 return match self.output {
                     Form::Yaml => output::data(hub::render(&options).trim_end()),

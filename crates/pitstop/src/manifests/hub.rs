@@ -13,6 +13,8 @@ use super::{IMAGE_REPOSITORY, RBAC};
 pub const NAMESPACE: &str = "pitstop-hub";
 /// Name of everything that a hub needs.
 const NAME: &str = "pitstop-hub";
+/// The hub as a program of its own, which needs a third less memory than `pitstop hub`.
+const PROGRAM: &str = "pitstop-hub";
 /// Any user but root; images that are made for it call this one `nonroot`.
 const USER: u32 = 65532;
 /// What hubs keep through restarts. Source: hub.md B7.
@@ -25,8 +27,10 @@ const NODE_CLAIM: &str = "authentication.kubernetes.io/node-name";
 pub struct Options {
     /// Namespace of the service account and of the DaemonSet.
     pub namespace: String,
-    /// Image of the hub; `pitstop` must be on its PATH.
+    /// Image of the hub; `pitstop-hub` must be on its PATH.
     pub image: String,
+    /// Are the pods of a node read from its kubelet?
+    pub from_kubelet: bool,
 }
 
 impl Default for Options {
@@ -34,6 +38,7 @@ impl Default for Options {
         Self {
             namespace: NAMESPACE.to_owned(),
             image: format!("{IMAGE_REPOSITORY}:{}", env!("CARGO_PKG_VERSION")),
+            from_kubelet: false,
         }
     }
 }
@@ -73,7 +78,7 @@ fn documents(options: &Options) -> Vec<Tree> {
             "automountServiceAccountToken",
             "only the DaemonSet below asks for the token",
         ),
-        role(),
+        role(options),
         binding(options),
         policy(options),
         map([
@@ -133,7 +138,20 @@ fn rule(resource: &'static str, verbs: &[&'static str], why: &'static str) -> Tr
     .why(why)
 }
 
-fn role() -> Tree {
+fn role(options: &Options) -> Tree {
+    let reads = if options.from_kubelet {
+        rule(
+            "nodes/pods",
+            &["get"],
+            "ask the kubelet of the node for its pods (Kubernetes 1.33 and later; before that it is nodes/proxy)",
+        )
+    } else {
+        rule(
+            "pods",
+            &["get", "list", "watch"],
+            "know which pods of the node have a newer revision waiting",
+        )
+    };
     map([
         ("apiVersion", RBAC.into()),
         ("kind", "ClusterRole".into()),
@@ -141,11 +159,7 @@ fn role() -> Tree {
         (
             "rules",
             list([
-                rule(
-                    "pods",
-                    &["get", "list", "watch"],
-                    "know which pods of the node have a newer revision waiting",
-                ),
+                reads,
                 rule(
                     "pods/status",
                     &["patch"],
@@ -349,8 +363,7 @@ fn folder(options: &Options) -> Tree {
             "command",
             list(
                 [
-                    "pitstop".to_owned(),
-                    "hub".to_owned(),
+                    PROGRAM.to_owned(),
                     format!("--state={STATE}"),
                     format!("--give-state-to={USER}"),
                 ]
@@ -375,13 +388,15 @@ fn folder(options: &Options) -> Tree {
 }
 
 fn container(options: &Options) -> Tree {
-    let command = [
-        "pitstop".to_owned(),
-        "hub".to_owned(),
+    let mut command = vec![
+        PROGRAM.to_owned(),
         "--node-name=$(NODE_NAME)".to_owned(),
         format!("--state={STATE}"),
         "--executor=request".to_owned(),
     ];
+    if options.from_kubelet {
+        command.push("--pods-source=kubelet".to_owned());
+    }
     let probe = |path: &'static str| {
         map([(
             "httpGet",
@@ -400,7 +415,7 @@ fn container(options: &Options) -> Tree {
     map([
         ("name", "hub".into()),
         ("image", options.image.as_str().into()),
-        ("command", list(command.map(Tree::from))),
+        ("command", list(command.into_iter().map(Tree::from))),
         (
             "env",
             list([map([("name", "NODE_NAME".into()), ("valueFrom", node_name)])]),

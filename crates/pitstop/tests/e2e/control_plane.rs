@@ -26,8 +26,12 @@ const ADMIN: &str = "admin";
 pub(crate) const NODE: &str = "edge-1";
 /// Its token.
 pub(crate) const NODE_TOKEN: &str = "edge-1-token";
-/// File of the certificate that clients trust.
+/// The token of a machine that may ask to become a node.
+pub(crate) const BOOTSTRAP_TOKEN: &str = "bootstrap-token";
+/// File of the certificate that clients trust, and that signs theirs.
 const AUTHORITY: &str = "ca.crt";
+/// File of its key.
+const AUTHORITY_KEY: &str = "ca.key";
 /// File of the key that signs tokens.
 const TOKEN_KEY: &str = "service-accounts.key";
 /// How long a program may take until it answers, on a busy machine with two cores.
@@ -281,6 +285,7 @@ impl ControlPlane {
         .to_vec();
         arguments.push(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port));
         arguments.push(format!("--service-account-signing-key-file={TOKEN_KEY}"));
+        arguments.push(format!("--client-ca-file={AUTHORITY}"));
         arguments.push(format!("--secure-port={port}"));
         arguments.push(format!("--cert-dir={}", self.path("certificates").display()));
         arguments.extend(self.tuning.api_server.iter().cloned());
@@ -344,7 +349,11 @@ impl ControlPlane {
 
     fn start_controller_manager(&mut self, without: &[&str]) {
         let arguments = controller_manager(&self.kubeconfig(), without, self.tuning.node_grace);
-        let arguments = [&arguments[..], &self.tuning.controller_manager].concat();
+        let signing = [
+            format!("--cluster-signing-cert-file={AUTHORITY}"),
+            format!("--cluster-signing-key-file={AUTHORITY_KEY}"),
+        ];
+        let arguments = [&arguments[..], &signing, &self.tuning.controller_manager].concat();
         self.controller_manager = Some(self.launch("kube-controller-manager", &arguments));
     }
 
@@ -533,6 +542,7 @@ fn write_credentials(folder: &Path) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let ca_pem = params.self_signed(&authority_key).unwrap().pem();
+    write(AUTHORITY_KEY, &authority_key.serialize_pem());
     let issuer = Issuer::new(params, authority_key);
     let server_key = KeyPair::generate().unwrap();
     let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
@@ -546,7 +556,8 @@ fn write_credentials(folder: &Path) {
     write(
         "tokens.csv",
         &format!(
-            "{ADMIN},{ADMIN},{ADMIN},\"system:masters\"\n{NODE_TOKEN},system:node:{NODE},{NODE},\"system:nodes\"\n"
+            "{ADMIN},{ADMIN},{ADMIN},\"system:masters\"\n{NODE_TOKEN},system:node:{NODE},{NODE},\"system:nodes\"\n\
+             {BOOTSTRAP_TOKEN},system:bootstrap:machine,machine,\"system:bootstrappers\"\n"
         ),
     );
 }

@@ -3,15 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::routing::get;
+use axum::{Json, Router};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
 use pitstop::connect::ConnectArgs;
 use serde_json::{Value, json};
 
 use crate::background::Background;
-use crate::control_plane::{NODE, NODE_TOKEN};
+use crate::control_plane::{BOOTSTRAP_TOKEN, NODE, NODE_TOKEN};
 use crate::ota::MANIFEST;
 use crate::real::Plane;
+use crate::real::webhook::{Served, serve};
 use crate::world::{Said, World, kubectl_is_there, words};
 
 const NODES: [&str; 2] = [NODE, "edge-2"];
@@ -44,17 +48,15 @@ async fn waiting(plane: Plane) -> (World, [String; 2]) {
     (world, pods)
 }
 
-/// Starts `pitstop hub` for [`NODE`]. Returns where it answers.
-async fn hub(folder: &Path, kubeconfig: &Path, more: &[&str]) -> (Background, String) {
-    let (state, kubeconfig) = (folder.join("hub"), kubeconfig.display().to_string());
+/// Starts `pitstop hub` for a node. Returns where it answers.
+async fn hub(folder: &Path, node: &str, more: &[&str]) -> (Background, String) {
+    let state = folder.join(node);
     let arguments = [
         "hub",
         "--node-name",
-        NODE,
+        node,
         "--serve-port",
         "0",
-        "--kubeconfig",
-        &kubeconfig,
         "--state",
         state.to_str().unwrap(),
     ];
@@ -64,8 +66,21 @@ async fn hub(folder: &Path, kubeconfig: &Path, more: &[&str]) -> (Background, St
         &[&arguments[..], more].concat(),
     );
     let line = hub.next_line().await;
-    let address = line.strip_prefix("hub of node edge-1 on ").unwrap();
+    let address = line.strip_prefix(&format!("hub of node {node} on ")).unwrap();
     (hub, address.to_owned())
+}
+
+/// Until the hub knows its pods from where it is told to.
+async fn is_connected(address: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = curl(&[&format!("{address}/pitstop/v1/status")]).await;
+        if status.contains(r#""connected":true"#) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn curl(arguments: &[&str]) -> String {
@@ -122,9 +137,11 @@ async fn with_the_token_of_its_node_it_touches_its_own_pods_and_nothing_else() {
     }
     let Some(plane) = Plane::take().await else { return };
     let kubeconfig = plane.running().write_kubeconfig("a-node", NODE_TOKEN);
+    let bootstrap = plane.running().write_kubeconfig("a-machine", BOOTSTRAP_TOKEN);
     let (world, [own, other]) = waiting(plane).await;
     let folder = tempfile::tempdir().unwrap();
-    let (hub, address) = hub(folder.path(), &kubeconfig, &[]).await;
+    let path = kubeconfig.display().to_string();
+    let (first, address) = hub(folder.path(), NODE, &["--kubeconfig", &path]).await;
 
     let hidden = format!("Get pod failed, pods \"{other}\" not found");
     assert_eq!(post(&address, &other).await, hidden, "the authorizer hides it");
@@ -146,7 +163,68 @@ async fn with_the_token_of_its_node_it_touches_its_own_pods_and_nothing_else() {
     let said = curl(&[&format!("{address}/pods")]).await;
     assert!(!said.contains(&other), "{said}");
     world.kubectl(&["get", "pod", &other]).await;
-    end(world, hub).await;
+    first.stop().await;
+
+    let second = with_a_certificate_of_its_own(&world, &bootstrap, folder.path(), &other).await;
+    end(world, second).await;
+}
+
+/// B3 `csr`: the hub of the other node asks for a certificate; somebody approves; it is that node, and no other.
+async fn with_a_certificate_of_its_own(
+    world: &World,
+    bootstrap: &Path,
+    folder: &Path,
+    other: &str,
+) -> Background {
+    world
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "nodes-bootstrap",
+            "--clusterrole=system:node-bootstrapper",
+            "--group=system:bootstrappers",
+        ])
+        .await;
+    let path = bootstrap.display().to_string();
+    let (hub, address) = hub(
+        folder,
+        "edge-2",
+        &["--identity", "csr", "--bootstrap-kubeconfig", &path],
+    )
+    .await;
+    let request = format!("{}/{}", "csr", waits_for_approval(world).await);
+    let said = post(&address, other).await;
+    assert!(said.starts_with("Get pod failed"), "it is not let in yet: {said}");
+    world
+        .kubectl(&["certificate", "approve", &request["csr/".len()..]])
+        .await;
+    is_connected(&address).await;
+    let status = curl(&[&format!("{address}/pitstop/v1/status")]).await;
+    assert!(status.contains(r#""identity":"csr""#), "{status}");
+    assert_eq!(
+        post(&address, other).await,
+        format!("Start updating pod default/{other}")
+    );
+    is_replaced(world, other).await;
+    world
+        .kubectl(&["delete", "clusterrolebinding", "nodes-bootstrap"])
+        .await;
+    world.kubectl(&["delete", &request]).await;
+    hub
+}
+
+/// The name of the only request for a certificate, once there is one.
+async fn waits_for_approval(world: &World) -> String {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let name = "jsonpath={.items[*].metadata.name}";
+        let names = world.kubectl(&["get", "csr", "-o", name]).await;
+        if !names.is_empty() {
+            return names;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "nothing was asked for");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// B3 `sa`, v1-v3: what `pitstop manifests --hub` prints is enough, and allows nothing else.
@@ -156,15 +234,17 @@ async fn with_the_account_of_the_daemonset_it_sets_conditions_and_deletes_nothin
         return;
     }
     let Some(plane) = Plane::take().await else { return };
-    let writable = plane.running().write_kubeconfig("a-hub", "");
+    let writable = ["a-hub", "another-hub"].map(|name| plane.running().write_kubeconfig(name, ""));
     let (world, [own, other]) = waiting(plane).await;
     let manifests = world
         .pitstop_ok(&["manifests", "--hub", "--image", "pitstop:test"])
         .await;
     world.apply(&manifests).await;
-    let kubeconfig = account(&world, &writable).await;
+    let kubeconfig = account(&world, &writable[0], NODE).await;
     let folder = tempfile::tempdir().unwrap();
-    let (hub, address) = hub(folder.path(), &kubeconfig, &["--executor", "request"]).await;
+    let path = kubeconfig.display().to_string();
+    let arguments = ["--executor", "request", "--kubeconfig", &path];
+    let (first, address) = hub(folder.path(), NODE, &arguments).await;
 
     let connect = ConnectArgs {
         kubeconfig: Some(kubeconfig.clone()),
@@ -220,26 +300,129 @@ async fn with_the_account_of_the_daemonset_it_sets_conditions_and_deletes_nothin
         "",
         "the expressions fit the types of pods"
     );
+    first.stop().await;
+
+    let second = with_the_pods_of_its_kubelet(&world, &writable[1], folder.path(), &other).await;
     world
         .kubectl_with(&["delete", "--wait=false", "-f", "-"], &manifests)
         .await;
-    end(world, hub).await;
+    end(world, second).await;
 }
 
-/// A kubeconfig with the token of the hub's pod on [`NODE`].
-async fn account(world: &World, file: &Path) -> PathBuf {
-    let ready = "--for=jsonpath={.status.numberReady}=2";
+/// B3 `sa` with `--pods-source=kubelet`: no right to read pods from the API server is left, and none is needed.
+async fn with_the_pods_of_its_kubelet(
+    world: &World,
+    writable: &Path,
+    folder: &Path,
+    other: &str,
+) -> Background {
+    let manifests = world
+        .pitstop_ok(&[
+            "manifests",
+            "--hub",
+            "--pods-source",
+            "kubelet",
+            "--image",
+            "pitstop:test",
+        ])
+        .await;
+    world.apply(&manifests).await;
+    let kubeconfig = account(world, writable, "edge-2").await;
+    refused(world, &kubeconfig, &["get", "pods"], "forbidden").await;
+    let kubelet = kubelet_of(world, "edge-2").await;
+    let authority = folder.join("kubelet.crt");
+    std::fs::write(&authority, &kubelet.certificate).unwrap();
+    let (path, url) = (
+        kubeconfig.display().to_string(),
+        format!("https://{}", kubelet.addr),
+    );
+    let arguments = [
+        "--executor",
+        "request",
+        "--kubeconfig",
+        &path,
+        "--pods-source",
+        "kubelet",
+        "--kubelet-url",
+        &url,
+        "--kubelet-certificate-authority",
+        authority.to_str().unwrap(),
+    ];
+    let (hub, address) = hub(folder, "edge-2", &arguments).await;
+    is_connected(&address).await;
+    let version = "jsonpath={.metadata.resourceVersion}";
+    let before = world.kubectl(&["get", "pod", other, "-o", version]).await;
+    let preview = format!("{address}/openyurt.io/v1/namespaces/default/pods/{other}/upgrade?dryRun=true");
+    curl(&["-X", "POST", &preview]).await;
+    let after = world.kubectl(&["get", "pod", other, "-o", version]).await;
+    assert_eq!(after, before, "to look at a pod changes nothing");
+    assert_eq!(
+        post(&address, other).await,
+        format!("Start updating pod default/{other}")
+    );
+    is_replaced(world, other).await;
+    kubelet.task.abort();
+    hub
+}
+
+/// What a kubelet says at `/pods`, to those that the API server lets read it.
+async fn kubelet_of(world: &World, node: &'static str) -> Served {
+    let client = world.client();
+    let pods = move |headers: HeaderMap| async move {
+        let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let token = bearer
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .unwrap_or_default();
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": { "token": token },
+        });
+        let who = create(&client, "/apis/authentication.k8s.io/v1/tokenreviews", &review).await;
+        let user = &who["status"]["user"];
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user["username"], "uid": user["uid"], "groups": user["groups"],
+                "resourceAttributes": { "verb": "get", "resource": "nodes", "subresource": "pods", "name": node },
+            },
+        });
+        let may = create(
+            &client,
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            &review,
+        )
+        .await;
+        if may["status"]["allowed"] != true {
+            return (StatusCode::FORBIDDEN, Json(may));
+        }
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName={node}");
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        let list = client.request::<Value>(request).await.unwrap();
+        (StatusCode::OK, Json(list))
+    };
+    serve(&[node], Router::new().route("/pods", get(pods))).await
+}
+
+async fn create(client: &kube::Client, path: &str, object: &Value) -> Value {
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .unwrap();
+    client.request(request).await.unwrap()
+}
+
+/// A kubeconfig with the token of the hub's pod on a node.
+async fn account(world: &World, file: &Path, node: &str) -> PathBuf {
     world
         .kubectl(&[
-            "wait",
-            ready,
+            "rollout",
+            "status",
             "ds/pitstop-hub",
             "-n",
             "pitstop-hub",
             "--timeout=90s",
         ])
         .await;
-    let field = format!("--field-selector=spec.nodeName={NODE}");
+    let field = format!("--field-selector=spec.nodeName={node},status.phase=Running");
     let name = "jsonpath={.items[0].metadata.name}";
     let pod = world
         .kubectl(&["get", "pods", "-n", "pitstop-hub", &field, "-o", name])

@@ -47,24 +47,6 @@ impl Webhook {
 
     /// Answers the n-th request, from 1, with the status code that `refuses` gives for it, or with yes.
     async fn start(refuses: fn(usize) -> Option<u16>, answers_after: Duration) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private)
-            .unwrap();
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let addr = tcp.local_addr().unwrap();
-        let listener = Listener {
-            tcp,
-            tls: TlsAcceptor::from(Arc::new(config)),
-        };
         let n_denied = Arc::new(AtomicUsize::new(0));
         let n_asked = Arc::new(AtomicUsize::new(0));
         let denied = Arc::clone(&n_denied);
@@ -84,13 +66,14 @@ impl Webhook {
             })))
         };
         let routes = Router::new().route("/", post(answer));
-        let task = tokio::spawn(async move {
-            // It ends with the test.
-            let _ = axum::serve(listener, routes).await;
-        });
+        let Served {
+            addr,
+            certificate,
+            task,
+        } = serve(&["127.0.0.1"], routes).await;
         Self {
             addr,
-            certificate: certificate.pem(),
+            certificate,
             n_denied,
             task,
         }
@@ -137,6 +120,43 @@ impl Webhook {
 impl Drop for Webhook {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Something that is served over TLS on loopback.
+pub(crate) struct Served {
+    pub(crate) addr: SocketAddr,
+    /// Its certificate, in PEM.
+    pub(crate) certificate: String,
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// Serves with a certificate for these names, until the task is aborted.
+pub(crate) async fn serve(names: &[&str], routes: Router) -> Served {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let listener = Listener {
+        tcp,
+        tls: TlsAcceptor::from(Arc::new(config)),
+    };
+    let task = tokio::spawn(async move {
+        // It ends with the test.
+        let _ = axum::serve(listener, routes).await;
+    });
+    Served {
+        addr,
+        certificate: certificate.pem(),
+        task,
     }
 }
 
