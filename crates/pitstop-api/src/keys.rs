@@ -164,3 +164,25 @@ pub const DELETE_PROTECTION: &str = "policy.kruise.io/delete-protection";
 pub const CLONESET_V1ALPHA1: &str = "pitstop.io/cloneset-v1alpha1";
 /// Annotation of CloneSets in v1alpha1: what their v1beta1 form says beyond it, as JSON. Source: cloneset.md 18.3.
 pub const CLONESET_V1BETA1: &str = "pitstop.io/cloneset-v1beta1";
+/// Annotation of pods: how far the update in place is that was begun last, as JSON. Source: inplace.md 2.1.
+pub const INPLACE_STATE: &str = "apps.kruise.io/inplace-update-state";
+/// The same under its old key.
+pub const INPLACE_STATE_OLD: &str = "inplace-update-state";
+/// Annotation of pods: the update in place that waits for the end of a grace period, as JSON. Source: inplace.md 2.2.
+pub const INPLACE_GRACE: &str = "apps.kruise.io/inplace-update-grace";
+/// The same under its old key.
+pub const INPLACE_GRACE_OLD: &str = "inplace-update-grace";
+/// Annotation of pods: what an agent on the node says of the containers that run. Source: inplace.md 2.3.
+pub const RUNTIME_CONTAINERS: &str = "apps.kruise.io/runtime-containers-meta";
+/// Label of pods: where they are between their hooks. Source: inplace.md 7.
+pub const LIFECYCLE_STATE: &str = "lifecycle.apps.kruise.io/state";
+/// Annotation of pods: when that changed last.
+pub const LIFECYCLE_TIMESTAMP: &str = "lifecycle.apps.kruise.io/timestamp";
+/// Environment variable that orders the start of containers: the highest number first.
+pub const CONTAINER_BARRIER: &str = "KRUISE_CONTAINER_BARRIER";
+/// What comes before that number in the key that the variable names.
+pub const BARRIER_PREFIX: &str = "p_";
+/// Environment variables that name metadata and are not part of an update. Source: inplace.md 3.
+pub const SIDECAR_VERSIONS: [&str; 2] = ["SIDECARSET_VERSION", "SIDECARSET_VERSION_ALT"];
+/// Annotation of ControllerRevisions of CloneSets: a hash of the claim templates. Source: cloneset.md 3.
+pub const CLAIM_TEMPLATES_HASH: &str = "kruise.io/cloneset-volumeclaimtemplate-hash";

@@ -63,3 +63,16 @@ pub const UPGRADE_FAILED: &str = "UpgradeFailed";
 pub const UPGRADE_EXPIRED: &str = "UpgradeExpired";
 /// No controller reacts to an upgrade that the owner of a node asked for.
 pub const UPGRADE_STALLED: &str = "UpgradeStalled";
+
+/// Pod condition and readiness gate: no update in place is under way. Source: inplace.md 2.
+pub const INPLACE_UPDATE_READY: &str = "InPlaceUpdateReady";
+/// Why it is False.
+pub const START_INPLACE_UPDATE: &str = "StartInPlaceUpdate";
+/// Pod condition and readiness gate: nobody holds the pod out of service. Source: inplace.md 8.
+pub const KRUISE_POD_READY: &str = "KruisePodReady";
+/// Pod condition: all containers are ready.
+pub const CONTAINERS_READY: &str = "ContainersReady";
+/// Why a pod with ready containers is not ready: a condition that its readiness gates name is not True.
+pub const READINESS_GATES_NOT_READY: &str = "ReadinessGatesNotReady";
+/// Pod condition: its node has not taken new resources over yet.
+pub const POD_RESIZE_PENDING: &str = "PodResizePending";

@@ -12,6 +12,10 @@ pub use cloneset::{
 };
 pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
+pub use inplace::{
+    ContainerSpec, ContainerState, ContainerStatus, EnvWire, InPlaceSpec, InPlaceView, MetadataEnv,
+    MetadataKey, Quantities, Resources, RestartPolicy,
+};
 pub use job::{JobView, PULL_BACKOFF_LIMIT};
 pub use lifecycle::{Lifecycle, LifecycleHook};
 pub use node::{NodeView, NodeWire};
@@ -22,6 +26,7 @@ pub use update_order::{MissingKey, PriorityStrategy, ScatterTerm, WeightTerm};
 mod cloneset;
 mod condition;
 mod daemonset;
+mod inplace;
 mod job;
 mod lifecycle;
 mod meta;

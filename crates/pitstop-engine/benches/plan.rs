@@ -168,6 +168,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         trouble: None,
         has_images: false,
         upgrade: None,
+        in_place: None,
     };
     (0..PODS).map(pod).collect()
 }

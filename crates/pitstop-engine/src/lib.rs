@@ -24,6 +24,9 @@
 pub mod availability;
 pub mod budget;
 pub mod daemonset;
+pub mod inplace;
+pub mod lifecycle;
+pub mod order;
 pub mod plan;
 pub mod revision;
 pub mod snapshot;

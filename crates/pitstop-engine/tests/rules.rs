@@ -1,4 +1,4 @@
-//! The rules of DaemonSet upgrades: the worked examples of daemonset.md, and what holds for every snapshot.
+//! The rules of upgrades: the worked examples of daemonset.md and inplace.md, and what holds for every snapshot.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,8 +11,16 @@ mod advanced;
 mod cluster;
 #[path = "rules/history.rs"]
 mod history;
+#[path = "rules/inplace.rs"]
+mod inplace;
+#[path = "rules/lifecycle.rs"]
+mod lifecycle;
+#[path = "rules/live.rs"]
+mod live;
 #[path = "rules/native.rs"]
 mod native;
+#[path = "rules/order.rs"]
+mod order;
 #[path = "rules/ota.rs"]
 mod ota;
 #[path = "rules/preheat.rs"]

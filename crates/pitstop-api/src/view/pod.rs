@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{PodCondition, UpgradeConditions};
+use super::inplace::{EnvWire, GateWire, InPlaceView, ResizePolicyWire, Resources};
 use super::meta::{ControllerRef, MetaWire, Uid, ViewError};
 use super::{NodeNames, NodeSlot};
 use crate::keys;
@@ -47,6 +48,8 @@ pub struct PodView {
     pub has_images: bool,
     /// Conditions about its upgrade; `None` when it has none.
     pub upgrade: Option<Arc<UpgradeConditions>>,
+    /// What an update in place looks at; `None` for a pod that is not updated in place.
+    pub in_place: Option<Arc<InPlaceView>>,
 }
 
 /// Condition `Ready` of a pod or node.
@@ -141,16 +144,31 @@ pub struct PodSpecWire {
     pub affinity: Option<Affinity>,
     /// Its containers.
     pub containers: Vec<ContainerWire>,
+    /// What has to be true before it is ready, beside its containers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub readiness_gates: Vec<GateWire>,
+    /// What becomes of a container that has ended.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub restart_policy: String,
 }
 
 /// One container, as far as it is read.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ContainerWire {
     /// Name.
     pub name: String,
     /// Image reference.
     pub image: String,
+    /// What it asks for and may use at most.
+    #[serde(skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+    /// Its environment variables.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<EnvWire>,
+    /// What becomes of it when its resources change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resize_policy: Vec<ResizePolicyWire>,
 }
 
 /// `status` of a pod, as far as it is read.
@@ -163,6 +181,9 @@ pub struct PodStatusWire {
     pub conditions: Vec<ConditionWire>,
     /// Containers.
     pub container_statuses: Vec<ContainerStatusWire>,
+    /// The generation that its kubelet acted on last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
 }
 
 /// One condition, as far as it is read.
@@ -187,13 +208,36 @@ pub struct ConditionWire {
 
 /// The state of one container, as far as it is read.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ContainerStatusWire {
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
     /// State.
     pub state: ContainerStateWire,
+    /// The image reference as the runtime names it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    /// Which container it is.
+    #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
+    pub container_id: String,
+    /// How often it was started again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restart_count: i32,
+    /// Do its probes pass?
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
+    /// The resources that it runs with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     /// Digest of the image that it was made from; empty before.
     #[serde(rename = "imageID", skip_serializing_if = "String::is_empty")]
     pub image_id: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
 }
 
 /// Why a container waits that was or could be made, so that its image is there. Source: daemonset.md, Better than
@@ -220,6 +264,9 @@ impl ContainerStatusWire {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ContainerStateWire {
+    /// It runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningWire>,
     /// It waits, for this reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<StateReasonWire>,
@@ -228,12 +275,24 @@ pub struct ContainerStateWire {
     pub terminated: Option<StateReasonWire>,
 }
 
+/// That a container runs.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RunningWire {
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+}
+
 /// Why a container is in its state.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct StateReasonWire {
     /// CamelCase word.
     pub reason: String,
+    /// With what a container has ended.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub exit_code: i32,
 }
 
 /// The condition `Ready` among others.
@@ -254,6 +313,7 @@ impl PodWire {
     /// The uid is none.
     pub fn view(self, nodes: &mut NodeNames) -> Result<PodView, ViewError> {
         let uid = self.metadata.uid()?;
+        let in_place = InPlaceView::of(&self.metadata, &self.spec, &self.status).map(Arc::new);
         let bound = self
             .spec
             .node_name
@@ -300,6 +360,7 @@ impl PodWire {
                 .collect(),
             trouble,
             has_images,
+            in_place,
             upgrade: UpgradeConditions::among(&self.status.conditions).map(Arc::new),
             namespace: self.metadata.namespace.into(),
             name: self.metadata.name.into(),

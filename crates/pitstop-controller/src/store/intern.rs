@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{PodView, UpgradeConditions};
+use pitstop_api::view::{InPlaceSpec, PodView, UpgradeConditions};
 
 /// Shared values, forgotten some time after their last user.
 #[derive(Debug, Default)]
@@ -17,6 +17,7 @@ pub(super) struct Interner {
     images: Shared<[Arc<str>]>,
     strings: Shared<str>,
     upgrades: Shared<UpgradeConditions>,
+    specs: Shared<InPlaceSpec>,
 }
 
 impl Interner {
@@ -41,6 +42,9 @@ impl Interner {
         }
         if let Some(upgrade) = &mut pod.upgrade {
             self.upgrades.share(upgrade);
+        }
+        if let Some(in_place) = pod.in_place.as_mut().and_then(Arc::get_mut) {
+            self.specs.share(&mut in_place.spec);
         }
     }
 

@@ -674,5 +674,6 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         trouble: None,
         has_images: false,
         upgrade: None,
+        in_place: None,
     }
 }

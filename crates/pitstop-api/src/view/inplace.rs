@@ -1,0 +1,429 @@
+//! What an update in place looks at, beyond what every pod shows.
+//!
+//! It is held only for pods that say that they may be updated in place, so that others stay lean; and what is the same
+//! for all pods of a revision is a part of its own, which stores keep once.
+//!
+//! Source: inplace.md 2, 4, 6.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::condition::PodCondition;
+use super::meta::MetaWire;
+use super::pod::{ContainerStatusWire, ContainerWire, PodSpecWire, PodStatusWire};
+use crate::selector::Labels;
+use crate::{keys, reasons};
+
+/// Resources by name, as written: `cpu` and `250m`.
+pub type Quantities = BTreeMap<Arc<str>, Arc<str>>;
+
+/// What an update in place looks at, beyond [`PodView`](super::PodView).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InPlaceView {
+    /// The part of the spec that pods of one revision have in common.
+    pub spec: Arc<InPlaceSpec>,
+    /// Annotations about the update, and those that containers read.
+    pub annotations: Labels,
+    /// What holds the pod after its deletion.
+    pub finalizers: Vec<Arc<str>>,
+    /// `metadata.generation`; 0 where the server keeps none.
+    pub generation: i64,
+    /// `status.observedGeneration`: the generation that its kubelet acted on last, where it says so.
+    pub observed_generation: Option<i64>,
+    /// Its containers as its kubelet reported them last.
+    pub statuses: Vec<ContainerStatus>,
+    /// Condition `InPlaceUpdateReady`.
+    pub update_ready: Option<PodCondition>,
+    /// Condition `KruisePodReady`.
+    pub kruise_ready: Option<PodCondition>,
+    /// Is condition `ContainersReady` True?
+    pub are_containers_ready: bool,
+    /// Condition `PodResizePending`: its node has not taken new resources over.
+    pub resize_pending: Option<PodCondition>,
+}
+
+/// What pods of one revision have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct InPlaceSpec {
+    /// Its containers, in order.
+    pub containers: Vec<ContainerSpec>,
+    /// `conditionType` of its readiness gates.
+    pub readiness_gates: Vec<Arc<str>>,
+    /// `restartPolicy`: what becomes of a container that has ended.
+    pub restart_policy: RestartPolicy,
+}
+
+/// `spec.restartPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RestartPolicy {
+    /// `Always`, also when absent.
+    #[default]
+    Always,
+    /// `OnFailure`.
+    OnFailure,
+    /// `Never`, or something that this version does not know.
+    Never,
+}
+
+/// One container of a spec.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ContainerSpec {
+    /// Name.
+    pub name: Arc<str>,
+    /// Image reference.
+    pub image: Arc<str>,
+    /// What it asks for and may use at most.
+    pub resources: Resources,
+    /// Its environment variables that hold a label or an annotation.
+    pub env: Vec<MetadataEnv>,
+    /// Launch priority: containers of a higher one are started, and updated, before others.
+    pub priority: Option<i32>,
+    /// Is it restarted when its cpu changes?
+    pub restarts_for_cpu: bool,
+    /// Is it restarted when its memory changes?
+    pub restarts_for_memory: bool,
+}
+
+/// `resources` of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// The most that it may use.
+    #[serde(skip_serializing_if = "Quantities::is_empty")]
+    pub limits: Quantities,
+    /// What it asks for.
+    #[serde(skip_serializing_if = "Quantities::is_empty")]
+    pub requests: Quantities,
+}
+
+impl Resources {
+    /// Does it name none?
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.requests.is_empty()
+    }
+}
+
+/// An environment variable that holds a label or an annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MetadataEnv {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub key: MetadataKey,
+}
+
+/// A label or an annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MetadataKey {
+    /// The label of this key.
+    Label(Arc<str>),
+    /// The annotation of this key.
+    Annotation(Arc<str>),
+}
+
+impl MetadataKey {
+    /// Reads `metadata.labels['key']` or `metadata.annotations['key']`.
+    pub fn of_field_path(path: &str) -> Option<Self> {
+        let (field, key) = path.strip_suffix("']")?.split_once("['")?;
+        match field {
+            "metadata.labels" => Some(Self::Label(key.into())),
+            "metadata.annotations" => Some(Self::Annotation(key.into())),
+            _ => None,
+        }
+    }
+}
+
+/// One container as its kubelet reported it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct ContainerStatus {
+    /// Name.
+    pub name: Arc<str>,
+    /// The image reference as the runtime names it.
+    pub image: Arc<str>,
+    /// Digest of the image; empty before it was pulled.
+    pub image_id: Arc<str>,
+    /// Which container it is; another after each start. Empty before the first.
+    pub container_id: Arc<str>,
+    /// How often it was started again.
+    pub restart_count: i32,
+    /// Do its probes pass?
+    pub is_ready: bool,
+    /// What it does.
+    pub state: ContainerState,
+    /// The resources that it runs with; `None` where the kubelet does not say.
+    pub resources: Option<Resources>,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ContainerState {
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// It is not started yet.
+    Waiting {
+        /// Why: `ImagePullBackOff` and the like.
+        reason: Arc<str>,
+    },
+    /// It has ended.
+    Terminated {
+        /// Its exit code.
+        exit_code: i32,
+        /// Why: `Completed`, `Error` and the like.
+        reason: Arc<str>,
+    },
+}
+
+impl Default for ContainerState {
+    fn default() -> Self {
+        Self::Waiting { reason: "".into() }
+    }
+}
+
+impl InPlaceView {
+    /// The container of this name in the spec.
+    pub fn container(&self, name: &str) -> Option<&ContainerSpec> {
+        self.spec
+            .containers
+            .iter()
+            .find(|container| *container.name == *name)
+    }
+
+    /// The container of this name as it was reported.
+    pub fn status(&self, name: &str) -> Option<&ContainerStatus> {
+        self.statuses.iter().find(|status| *status.name == *name)
+    }
+
+    /// Does the pod have this readiness gate?
+    pub fn has_gate(&self, condition: &str) -> bool {
+        self.spec.readiness_gates.iter().any(|gate| **gate == *condition)
+    }
+
+    /// The annotation under the first of these keys that is there and not empty.
+    pub fn annotation(&self, keys: &[&str]) -> Option<&str> {
+        let mut values = keys.iter().filter_map(|key| self.annotations.get(*key));
+        values.find(|value| !value.is_empty()).map(String::as_str)
+    }
+
+    /// How far the last update in place is, as JSON.
+    pub fn state(&self) -> Option<&str> {
+        self.annotation(&[keys::INPLACE_STATE, keys::INPLACE_STATE_OLD])
+    }
+
+    /// The update in place that waits for the end of a grace period, as JSON.
+    pub fn grace(&self) -> Option<&str> {
+        self.annotation(&[keys::INPLACE_GRACE, keys::INPLACE_GRACE_OLD])
+    }
+
+    /// The view of a pod that may be updated in place: one with the readiness gate, or with an update under way.
+    pub(super) fn of(metadata: &MetaWire, spec: &PodSpecWire, status: &PodStatusWire) -> Option<Self> {
+        let gates = &spec.readiness_gates;
+        let has_gate = gates
+            .iter()
+            .any(|gate| gate.condition_type == reasons::INPLACE_UPDATE_READY);
+        let has_state = [keys::INPLACE_STATE, keys::INPLACE_STATE_OLD]
+            .iter()
+            .any(|key| metadata.annotations.contains_key(*key));
+        if !has_gate && !has_state {
+            return None;
+        }
+        let containers: Vec<ContainerSpec> = spec.containers.iter().map(ContainerSpec::from).collect();
+        let annotations = metadata.annotations.iter();
+        let annotations = annotations.filter(|(key, _)| is_read(key, &containers));
+        let condition = |kind: &str| {
+            let found = status.conditions.iter().find(|condition| condition.kind == kind);
+            found.map(PodCondition::from)
+        };
+        Some(Self {
+            annotations: annotations
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            finalizers: metadata
+                .finalizers
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
+            generation: metadata.generation.unwrap_or_default(),
+            observed_generation: status.observed_generation,
+            statuses: status
+                .container_statuses
+                .iter()
+                .map(ContainerStatus::from)
+                .collect(),
+            update_ready: condition(reasons::INPLACE_UPDATE_READY),
+            kruise_ready: condition(reasons::KRUISE_POD_READY),
+            are_containers_ready: condition(reasons::CONTAINERS_READY).is_some_and(|c| c.is_true()),
+            resize_pending: condition(reasons::POD_RESIZE_PENDING).filter(PodCondition::is_true),
+            spec: Arc::new(InPlaceSpec {
+                containers,
+                readiness_gates: gates
+                    .iter()
+                    .map(|gate| gate.condition_type.as_str().into())
+                    .collect(),
+                restart_policy: match spec.restart_policy.as_str() {
+                    "" | "Always" => RestartPolicy::Always,
+                    "OnFailure" => RestartPolicy::OnFailure,
+                    _ => RestartPolicy::Never,
+                },
+            }),
+        })
+    }
+}
+
+/// Annotations that decisions read.
+const READ: [&str; 7] = [
+    keys::INPLACE_STATE,
+    keys::INPLACE_STATE_OLD,
+    keys::INPLACE_GRACE,
+    keys::INPLACE_GRACE_OLD,
+    keys::RUNTIME_CONTAINERS,
+    keys::LIFECYCLE_TIMESTAMP,
+    keys::POD_DELETION_COST,
+];
+
+fn is_read(key: &str, containers: &[ContainerSpec]) -> bool {
+    let names_it = |env: &MetadataEnv| matches!(&env.key, MetadataKey::Annotation(named) if **named == *key);
+    READ.contains(&key) || containers.iter().flat_map(|c| &c.env).any(names_it)
+}
+
+impl From<&ContainerWire> for ContainerSpec {
+    fn from(wire: &ContainerWire) -> Self {
+        let restarts_for = |resource: &str| {
+            let policies = wire.resize_policy.iter();
+            policies
+                .filter(|policy| policy.resource_name == resource)
+                .any(|policy| policy.restart_policy == "RestartContainer")
+        };
+        Self {
+            name: wire.name.as_str().into(),
+            image: wire.image.as_str().into(),
+            resources: wire.resources.clone(),
+            env: wire.env.iter().filter_map(EnvWire::metadata).collect(),
+            priority: wire.env.iter().find_map(EnvWire::priority),
+            restarts_for_cpu: restarts_for("cpu"),
+            restarts_for_memory: restarts_for("memory"),
+        }
+    }
+}
+
+impl From<&ContainerStatusWire> for ContainerStatus {
+    fn from(wire: &ContainerStatusWire) -> Self {
+        let state = &wire.state;
+        let state = match (&state.running, &state.terminated, &state.waiting) {
+            (Some(running), _, _) => ContainerState::Running {
+                since: running.started_at,
+            },
+            (_, Some(ended), _) => ContainerState::Terminated {
+                exit_code: ended.exit_code,
+                reason: ended.reason.as_str().into(),
+            },
+            (_, _, waiting) => ContainerState::Waiting {
+                reason: waiting
+                    .as_ref()
+                    .map_or("", |waiting| waiting.reason.as_str())
+                    .into(),
+            },
+        };
+        Self {
+            name: wire.name.as_str().into(),
+            image: wire.image.as_str().into(),
+            image_id: wire.image_id.as_str().into(),
+            container_id: wire.container_id.as_str().into(),
+            restart_count: wire.restart_count,
+            is_ready: wire.ready,
+            state,
+            resources: wire.resources.clone(),
+        }
+    }
+}
+
+/// One readiness gate.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GateWire {
+    /// The condition that it waits for.
+    pub condition_type: String,
+}
+
+/// One environment variable, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EnvWire {
+    /// Name.
+    pub name: String,
+    /// Value.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// Where its value is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<EnvSourceWire>,
+}
+
+/// Where the value of an environment variable is from, as far as it is read.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct EnvSourceWire {
+    /// A field of the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field_ref: Option<FieldRefWire>,
+    /// A key of a config map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyRefWire>,
+}
+
+/// A field of the pod.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct FieldRefWire {
+    /// Its path.
+    pub field_path: String,
+}
+
+/// A key of a config map.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct KeyRefWire {
+    /// The config map.
+    pub name: String,
+    /// The key.
+    pub key: String,
+}
+
+/// What becomes of a container whose resources change.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ResizePolicyWire {
+    /// The resource.
+    pub resource_name: String,
+    /// `NotRequired` or `RestartContainer`.
+    pub restart_policy: String,
+}
+
+impl EnvWire {
+    /// The label or annotation that it holds. Source: inplace.md 3, step 7.
+    pub fn metadata(&self) -> Option<MetadataEnv> {
+        let field = self.value_from.as_ref()?.field_ref.as_ref()?;
+        let counts = self.value.is_empty() && !keys::SIDECAR_VERSIONS.contains(&self.name.as_str());
+        let key = MetadataKey::of_field_path(&field.field_path).filter(|_| counts)?;
+        Some(MetadataEnv {
+            name: self.name.as_str().into(),
+            key,
+        })
+    }
+
+    /// The launch priority that it gives its container. Source: inplace.md 4.2, step 2.
+    fn priority(&self) -> Option<i32> {
+        let source = self.value_from.as_ref()?.config_map_key_ref.as_ref()?;
+        let is_barrier = self.name == keys::CONTAINER_BARRIER;
+        let number = source
+            .key
+            .strip_prefix(keys::BARRIER_PREFIX)
+            .filter(|_| is_barrier)?;
+        number.parse().ok()
+    }
+}
