@@ -21,6 +21,8 @@ mod guards;
 )]
 #[path = "fuzz/mutate.rs"]
 mod mutate;
+#[path = "hub/neighbours.rs"]
+mod neighbours;
 #[path = "hub/offline.rs"]
 mod offline;
 #[path = "hub/online.rs"]
