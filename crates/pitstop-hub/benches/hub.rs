@@ -43,9 +43,14 @@ use fake::{Fake, until};
 const PODS: usize = 110;
 const POD_BYTES: usize = 12 * 1024;
 const CHANGES: u32 = 5;
-const CLIENTS: usize = 4;
-/// How long it is watched.
-const LASTING: Duration = Duration::from_secs(30);
+const CLIENTS: usize = 8;
+/// How long it is watched, in seconds, unless the environment says otherwise: the hour of hub.md B12 is 3600.
+const SECONDS: u64 = 30;
+
+fn lasting() -> Duration {
+    let said = std::env::var("PITSTOP_BENCH_SECONDS").ok();
+    Duration::from_secs(said.and_then(|text| text.parse().ok()).unwrap_or(SECONDS))
+}
 
 fn mk_pod(number: usize, filling: &str) -> Value {
     json!({
@@ -148,7 +153,7 @@ async fn measure() {
     }
     let before = ticks(hub.id());
     let mut turns = tokio::time::interval(Duration::from_secs(1) / CHANGES);
-    let changes = usize::try_from(LASTING.as_secs()).unwrap() * CHANGES as usize;
+    let changes = usize::try_from(lasting().as_secs()).unwrap() * CHANGES as usize;
     for number in 0..changes {
         turns.tick().await;
         let filling = "y".repeat(POD_BYTES + number % 7);
@@ -161,14 +166,14 @@ async fn measure() {
     );
     println!(
         "processor with {CHANGES} changes a second   {:>7.2} %",
-        used as f64 / LASTING.as_secs_f64()
+        used as f64 / lasting().as_secs_f64()
     );
     let before = ticks(hub.id());
-    tokio::time::sleep(LASTING).await;
+    tokio::time::sleep(lasting()).await;
     let used = ticks(hub.id()) - before;
     println!(
         "processor when idle               {:>7.2} %   budget   0.5 %",
-        used as f64 / LASTING.as_secs_f64()
+        used as f64 / lasting().as_secs_f64()
     );
     hub.kill().await;
 

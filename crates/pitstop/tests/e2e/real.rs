@@ -19,9 +19,8 @@ mod rights;
 mod site;
 mod webhook;
 
-/// How many control planes there are at once. The stories wait for leases and grace periods for most of their time; more
-/// than two would take processors from each other on a machine that has two.
-const N_PLANES: usize = 2;
+/// How many control planes there are at once: the stories wait for leases and grace periods for most of their time.
+const N_PLANES: usize = 3;
 
 /// The control planes of this process. Each is started by the first who needs it, and ends with the process.
 static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];

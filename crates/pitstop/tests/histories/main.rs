@@ -37,7 +37,7 @@ mod stage;
 mod story;
 
 /// How many histories a normal run plays.
-const N_HISTORIES: u64 = 36;
+const N_HISTORIES: u64 = 28;
 /// How many are played at a time: each has a namespace and nodes of its own.
 const AT_A_TIME: usize = 12;
 /// A cluster without one of its controllers is found out within so many histories of a topic.

@@ -33,9 +33,9 @@ use mutant::Mutant;
 use storm::{Fault, Omitted};
 use story::{Report, play};
 
-/// How many seeds a normal run plays: 200 of the models that roll by themselves, and 28 of OTA. Source: reliability.md
+/// How many seeds a normal run plays: 182 of the models that roll by themselves, and 26 of OTA. Source: reliability.md
 /// section 2, level 3.
-const N_SEEDS: u64 = 228;
+const N_SEEDS: u64 = 208;
 /// How many faults a run has at least.
 const N_FAULTS: usize = 10;
 /// A broken controller is caught within so many seeds.
