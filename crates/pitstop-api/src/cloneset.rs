@@ -6,6 +6,7 @@ use crate::fields::text;
 
 pub mod conversion;
 pub mod defaults;
+pub mod definition;
 pub mod protection;
 pub mod scaling;
 mod template;

@@ -63,6 +63,7 @@ use crate::broken;
 use crate::cluster::ADMIN;
 use crate::kinds::{self, Kind, Subresource};
 use crate::store::{CollectionId, CollectionSpec, OpenError, Options, Store};
+use crate::webhook::inside::Inside;
 
 /// Largest request body in bytes.
 ///
@@ -102,6 +103,7 @@ pub(crate) struct Api {
     collections: BTreeMap<(&'static str, &'static str), Collected>,
     customs: Customs,
     webhooks: Webhooks,
+    inside: Inside,
     guard: Guard,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -210,6 +212,7 @@ impl Api {
             clock,
             guard,
             webhooks,
+            inside: Inside::default(),
             customs,
             random: Random::new(seed),
             collections,
@@ -222,6 +225,11 @@ impl Api {
         self.store.version()
     }
 
+    /// The programs in this process that answer webhooks.
+    pub(crate) fn inside(&self) -> &Inside {
+        &self.inside
+    }
+
     /// Ends every watch. Requests still get answers.
     pub(crate) fn end_watches(&self) {
         self.closing.send_replace(true);
@@ -230,6 +238,7 @@ impl Api {
     /// Ends every watch and brings all writes to the disk; writes are refused from here on.
     pub(crate) fn close(&self) {
         self.end_watches();
+        self.inside.clear();
         self.store.close();
     }
 

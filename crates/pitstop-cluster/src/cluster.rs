@@ -15,6 +15,7 @@ use crate::api::{Api, Body, Setup};
 use crate::builtin;
 use crate::serve::{self, ServeConfig, ServeError, Serving};
 use crate::store::OpenError;
+use crate::webhook::inside::WebhookService;
 
 /// Namespaces that are always there.
 ///
@@ -165,6 +166,12 @@ impl Cluster {
 
     fn client_of(&self, user: User) -> kube::Client {
         client_of(self.api.clone(), user)
+    }
+
+    /// Has a program in this process answer the webhooks whose configurations name this service: no such service has to
+    /// be there. What the program holds is let go when the cluster stops.
+    pub fn answer_webhooks(&self, namespace: &str, service: &str, program: Arc<dyn WebhookService>) {
+        self.api.inside().add(namespace, service, program);
     }
 
     /// Serves HTTPS for kubectl and other clients.

@@ -43,3 +43,4 @@ pub use clock::VirtualClock;
 pub use cluster::{Cluster, Config, Error};
 pub use serve::{ServeConfig, ServeError, Serving};
 pub use store::OpenError;
+pub use webhook::inside::WebhookService;

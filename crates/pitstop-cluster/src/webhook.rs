@@ -3,6 +3,7 @@
 //! Admission and conversion webhooks are asked in the same way: a POST of JSON over TLS, with the certificates that
 //! their configuration trusts. Texts of what goes wrong are those of kube-apiserver 1.34.
 
+pub(crate) mod inside;
 mod trust;
 
 use std::io;
@@ -97,7 +98,7 @@ impl Place {
         timeout: Duration,
         resolve: impl FnOnce(&At) -> Result<Address, String>,
     ) -> Result<Value, String> {
-        let url = format!("{}?timeout={}s", self.url(), timeout.as_secs());
+        let url = self.url_with(timeout);
         let failed = |why: String| format!("Post \"{url}\": {why}");
         let uri: Uri = url
             .parse()
@@ -114,6 +115,31 @@ impl Place {
             Err(_) => return Err(failed("context deadline exceeded".to_owned())),
         };
         read(&answer)
+    }
+
+    /// Asks a program in this process.
+    pub(crate) async fn ask_inside(
+        &self,
+        program: &dyn inside::WebhookService,
+        question: &Value,
+        timeout: Duration,
+    ) -> Result<Value, String> {
+        let path = match &self.at {
+            At::Service { path, .. } => path.as_str(),
+            At::Url(_) => "/",
+        };
+        match tokio::time::timeout(timeout, program.answer(path, question)).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err("the server could not find the requested resource".to_owned()),
+            Err(_) => Err(format!(
+                "Post \"{}\": context deadline exceeded",
+                self.url_with(timeout)
+            )),
+        }
+    }
+
+    fn url_with(&self, timeout: Duration) -> String {
+        format!("{}?timeout={}s", self.url(), timeout.as_secs())
     }
 
     async fn exchange(

@@ -12,6 +12,7 @@
 //! | [`lease`] | only one controller at a time |
 //! | [`metrics`] | what was done, for Prometheus; health and readiness |
 //! | [`manager`] | all of it, started and stopped |
+//! | [`webhook`] | admission and conversion of the kinds that pitstop brings |
 //! | [`fetch`] | a snapshot by plain requests, for people who ask |
 //!
 //! Rely: only the DaemonSet's own controller and we change what we own; deletes of others are news.
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod queue;
 pub mod snapshot;
 pub mod store;
+pub mod webhook;
 
 pub use api::{Api, Call, CallError, KubeApi};
 pub use error::Error;

@@ -25,6 +25,7 @@ use rand::rngs::SysRng;
 use crate::failure;
 use crate::hubs::{self, Hubs};
 
+mod kinds;
 mod rights;
 
 /// What to start.
@@ -88,6 +89,10 @@ impl Embedded {
         let cluster = Cluster::start(config)
             .await
             .map_err(|error| start_failure(&error))?;
+        if let Err(error) = kinds::install(&cluster).await {
+            cluster.shutdown().await;
+            return Err(error);
+        }
         let serve = ServeConfig {
             addr: options.addr,
             kubeconfig: None,

@@ -11,6 +11,7 @@ use tree::{Tree, list, map};
 
 mod deployment;
 pub mod hub;
+pub mod kinds;
 mod rights;
 mod tree;
 

@@ -3,6 +3,7 @@
 //! Source: embedded-cluster.md 13.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 use pitstop_api::keys;
@@ -17,7 +18,7 @@ use crate::admission::{self, Form, GROUP, Objects, Operation, Request, Verdict, 
 use crate::kinds::{self, Creation, Kind};
 use crate::patch::{self, PatchType};
 use crate::store::{Filter, Key, ListQuery};
-use crate::webhook::{Address, At};
+use crate::webhook::{Address, At, Place};
 
 /// Where the configurations are stored: those of webhooks that change objects, and those of webhooks that judge.
 const MUTATING: (&str, &str) = (GROUP, "mutatingwebhookconfigurations");
@@ -186,10 +187,7 @@ impl Api {
     ) -> Result<Option<Verdict>, Failure> {
         let uid = self.random.uid();
         let question = webhook.review(request, seen_as, objects, &uid);
-        let answer = webhook
-            .place
-            .ask(&question, webhook.timeout, |at| self.resolve(at))
-            .await;
+        let answer = self.ask_webhook(&webhook.place, &question, webhook.timeout).await;
         let verdict = answer
             .map_err(|why| format!("failed to call webhook: {why}"))
             .and_then(|answer| webhook.verdict(&answer, &uid, mutates));
@@ -404,6 +402,23 @@ impl Api {
             }
         }
         Ok(changed)
+    }
+
+    /// Asks a webhook, wherever it is.
+    pub(super) async fn ask_webhook(
+        &self,
+        place: &Place,
+        question: &Value,
+        timeout: Duration,
+    ) -> Result<Value, String> {
+        let inside = match &place.at {
+            At::Service { namespace, name, .. } => self.inside.find(namespace, name),
+            At::Url(_) => None,
+        };
+        match inside {
+            Some(program) => place.ask_inside(program.as_ref(), question, timeout).await,
+            None => place.ask(question, timeout, |at| self.resolve(at)).await,
+        }
     }
 
     /// The address behind a service: the one that it is annotated with, its external name, or that of an endpoint

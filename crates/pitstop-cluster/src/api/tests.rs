@@ -17,6 +17,7 @@ mod clients;
 mod customs;
 mod examples;
 mod hook;
+mod inside;
 mod traps;
 mod versions;
 

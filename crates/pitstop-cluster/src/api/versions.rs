@@ -170,10 +170,7 @@ impl Api {
         let uid = self.random.uid();
         let originals: Vec<&Value> = objects.iter().collect();
         let question = converter.review(&originals, wanted, &uid);
-        let answer = converter
-            .place
-            .ask(&question, TIMEOUT, |at| self.resolve(at))
-            .await;
+        let answer = self.ask_webhook(&converter.place, &question, TIMEOUT).await;
         let converted = answer.map_err(|why| format!("failed: {why}"));
         let converted = converted.and_then(|answer| {
             Converter::converted(&answer, &uid, &originals, wanted).map_err(|why| {

@@ -15,6 +15,7 @@ mod audit;
 mod auto;
 mod background;
 mod clients;
+mod cloneset;
 mod containers;
 mod control_plane;
 mod crds;

@@ -142,6 +142,8 @@ fn masks() -> Vec<(Regex, &'static str)> {
         (r"\+pitstop\b", ""),
         (r"(?m)^Warning: stored, but no controller acts on it\n", ""),
         (r"(?m)^apiregistration\.k8s\.io/v1\n", ""),
+        // The kinds that pitstop brings.
+        (r"(?m)^apps\.kruise\.io/.*\n", ""),
         // Columns are as wide as what was in them.
         (r"[ \t]+", " "),
     ]

@@ -1,0 +1,73 @@
+//! Admission and conversion of the kinds that pitstop brings.
+//!
+//! [`Webhooks`] answers reviews; who carries them here does not matter: a server, or an API server of the same process.
+//! The rules are `pitstop_api`'s and pure. Only pods that somebody asks to have deleted are looked up.
+
+use std::sync::Arc;
+
+use pitstop_api::cloneset::conversion;
+use pitstop_api::cloneset::definition::{CONVERT_PATH, MUTATE_PATH, VALIDATE_PATH};
+use serde_json::Value;
+
+use crate::api::Api;
+use review::{Admission, ReviewError, Verdict};
+
+mod cloneset;
+mod review;
+
+/// Name of the service in front of the webhooks.
+pub const SERVICE: &str = "pitstop-webhook";
+/// Name of the webhook configurations.
+pub const CONFIGURATION: &str = "pitstop-webhooks";
+
+/// Answers the reviews that an API server sends.
+#[derive(Clone)]
+pub struct Webhooks {
+    api: Arc<dyn Api>,
+    resizes_in_place: bool,
+}
+
+impl Webhooks {
+    /// `api` is asked for pods. `resizes_in_place`: does the cluster change the resources of running containers?
+    pub fn new(api: Arc<dyn Api>, resizes_in_place: bool) -> Self {
+        Self {
+            api,
+            resizes_in_place,
+        }
+    }
+
+    /// The answer to a review that was sent to a path; `None` when nothing is there.
+    ///
+    /// What cannot be read is refused with code 400; whoever sent it is told why.
+    pub async fn answer(&self, path: &str, review: &Value) -> Option<Value> {
+        let verdict = match path {
+            CONVERT_PATH => return Some(convert(review)),
+            MUTATE_PATH => Admission::read(review).map(|admission| cloneset::mutate(&admission)),
+            VALIDATE_PATH => match Admission::read(review) {
+                Ok(admission) => Ok(self.judge(&admission).await),
+                Err(error) => Err(error),
+            },
+            _ => return None,
+        };
+        let verdict = verdict.unwrap_or_else(|ReviewError(why)| Verdict::undecodable(why));
+        Some(verdict.to_review(review))
+    }
+
+    async fn judge(&self, admission: &Admission<'_>) -> Verdict {
+        let pods = cloneset::pods(self.api.as_ref(), admission).await;
+        cloneset::validate(admission, pods, self.resizes_in_place)
+    }
+}
+
+/// Converts all objects of a review; one that cannot be converted spoils it.
+fn convert(review: &Value) -> Value {
+    let converted = review::objects_to_convert(review).and_then(|(objects, wanted)| {
+        let known = |object: &Value| conversion::convert(object.clone(), wanted);
+        let all: Result<Vec<Value>, _> = objects.iter().map(known).collect();
+        all.map_err(|error| ReviewError(error.to_string()))
+    });
+    review::converted(review, converted)
+}
+
+#[cfg(test)]
+mod tests;
