@@ -186,3 +186,9 @@ pub const BARRIER_PREFIX: &str = "p_";
 pub const SIDECAR_VERSIONS: [&str; 2] = ["SIDECARSET_VERSION", "SIDECARSET_VERSION_ALT"];
 /// Annotation of ControllerRevisions of CloneSets: a hash of the claim templates. Source: cloneset.md 3.
 pub const CLAIM_TEMPLATES_HASH: &str = "kruise.io/cloneset-volumeclaimtemplate-hash";
+/// Label of pods and claims of CloneSets: which instance they are. Source: cloneset.md 3.
+pub const INSTANCE_ID: &str = "apps.kruise.io/cloneset-instance-id";
+/// Label of pods that are to be deleted; its value does not matter.
+pub const SPECIFIED_DELETE: &str = "apps.kruise.io/specified-delete";
+/// Label of ControllerRevisions: the hash of their data.
+pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";

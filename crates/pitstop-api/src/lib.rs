@@ -4,6 +4,7 @@
 //! [`reasons`] and nowhere else.
 
 pub mod amount;
+pub mod claim;
 pub mod clock;
 pub mod cloneset;
 pub mod fields;
@@ -19,6 +20,7 @@ pub mod validate;
 pub mod view;
 
 pub use amount::Amount;
+pub use claim::ClaimView;
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use int_or_percent::IntOrPercent;
 pub use jiff::Timestamp;

@@ -76,3 +76,39 @@ pub const CONTAINERS_READY: &str = "ContainersReady";
 pub const READINESS_GATES_NOT_READY: &str = "ReadinessGatesNotReady";
 /// Pod condition: its node has not taken new resources over yet.
 pub const POD_RESIZE_PENDING: &str = "PodResizePending";
+
+/// A field of a workload cannot be read: nothing is done until it is mended.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+/// Event source of the CloneSet controller.
+pub const SOURCE_CLONESET: &str = "cloneset-controller";
+/// Fewer pods are added than are missing. Source: cloneset.md 13.
+pub const SCALE_UP_LIMITED: &str = "ScaleUpLimited";
+/// A claim could not be changed.
+pub const FAILED_UPDATE: &str = "FailedUpdate";
+/// A pod was updated in place.
+pub const SUCCESSFUL_UPDATE_IN_PLACE: &str = "SuccessfulUpdatePodInPlace";
+/// A pod could not be updated in place.
+pub const FAILED_UPDATE_IN_PLACE: &str = "FailedUpdatePodInPlace";
+/// A pod was marked to be replaced.
+pub const SUCCESSFUL_UPDATE_RECREATE: &str = "SuccessfulUpdatePodReCreate";
+/// A pod could not be marked to be replaced.
+pub const FAILED_UPDATE_RECREATE: &str = "FailedUpdatePodReCreate";
+/// An update in place came to a stop, and why.
+pub const INPLACE_UPDATE_STALLED: &str = "InPlaceUpdateStalled";
+/// `partition` was raised, and no updated pod goes back.
+pub const PARTITION_ROLLBACK_OFF: &str = "PartitionRollbackOff";
+
+/// CloneSet condition: pods could not be added or removed.
+pub const FAILED_SCALE: &str = "FailedScale";
+/// CloneSet condition: how far a rollout is.
+pub const PROGRESSING: &str = "Progressing";
+/// Why it progresses: it does.
+pub const CLONESET_UPDATED: &str = "CloneSetUpdated";
+/// Why it progresses: it is done.
+pub const CLONESET_AVAILABLE: &str = "CloneSetAvailable";
+/// Why it progresses: it is paused.
+pub const CLONESET_PAUSED: &str = "CloneSetPaused";
+/// Why it progresses: all that the partition lets go are done.
+pub const PARTITION_AVAILABLE: &str = "ProgressPartitionAvailable";
+/// Why it does not progress.
+pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";

@@ -1,11 +1,10 @@
 //! DaemonSets: the native rolling update, OnDelete, AdvancedRollingUpdate and OTA.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::PodView;
+use std::sync::Arc;
 
+use crate::availability::until;
 use crate::plan::{Action, DeleteReason, Plan, Reason, Waiting};
 use crate::snapshot::Snapshot;
 
@@ -82,12 +81,6 @@ fn delete(pod: &PodView, why: DeleteReason) -> Action {
 fn after(at: Timestamp, seconds: u32) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(i64::from(seconds)))
         .unwrap_or(Timestamp::MAX)
-}
-
-/// How long to wait for a moment to have passed: a millisecond beyond it, since availability is strict.
-fn until(now: Timestamp, at: Timestamp) -> Duration {
-    let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-    wait.saturating_add(Duration::from_millis(1))
 }
 
 /// The earlier of two moments, where both are known.

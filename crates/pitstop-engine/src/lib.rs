@@ -9,6 +9,10 @@
 //! | [`budget`] | how many pods may be down: `maxUnavailable`, `maxSurge` |
 //! | [`revision`] | what a version is: data, hash, equality, history, collision |
 //! | [`daemonset`] | native rolling update, OnDelete, AdvancedRollingUpdate |
+//! | [`inplace`] | update in place: comparison, writes, completion |
+//! | [`lifecycle`] | hooks and the states between them |
+//! | [`order`] | who is updated first, who is deleted first |
+//! | [`cloneset`] | CloneSets: scale, update, status |
 //! | [`plan`] | what a decision consists of |
 //! | [`snapshot`] | what a decision is made from |
 
@@ -23,6 +27,7 @@
 
 pub mod availability;
 pub mod budget;
+pub mod cloneset;
 pub mod daemonset;
 pub mod inplace;
 pub mod lifecycle;

@@ -307,6 +307,35 @@ pub enum Reason {
     NodeGone,
     /// The workload is being deleted.
     WorkloadTerminating,
+    /// `partition` keeps it where it is.
+    Partition {
+        /// How many pods it keeps.
+        keeps: u32,
+    },
+    /// The rollout is paused.
+    Paused,
+    /// A lifecycle hook holds it.
+    Hook {
+        /// The state that it waits in.
+        state: &'static str,
+    },
+    /// It is out of service, and its containers change when its grace period ends.
+    GracePeriod {
+        /// When that is.
+        until: Option<Timestamp>,
+    },
+    /// It is being updated in place.
+    InPlace {
+        /// What that waits for.
+        pending: String,
+    },
+    /// It would have to be updated in place, and cannot be.
+    NotInPlace {
+        /// Why.
+        why: String,
+    },
+    /// It is to be deleted, and as many pods as allowed are unavailable.
+    DeleteLimit,
 }
 
 /// What a decision counted.

@@ -33,10 +33,15 @@ pub fn hash_of(template: &Value, collision_count: Option<i32>) -> String {
 
 /// FNV-1a of 32 bits, its decimal digits written with characters that spell no words. Length: 1..=10.
 pub(crate) fn short_hash(bytes: &[u8]) -> String {
-    const DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
     let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     });
+    decimal_hash(hash)
+}
+
+/// The decimal digits of a hash, written with characters that spell no words. Length: 1..=10.
+pub(crate) fn decimal_hash(hash: u32) -> String {
+    const DIGITS: [char; 10] = ['4', '5', '6', '7', '8', '9', 'b', 'c', 'd', 'f'];
     let digit = |c: char| {
         c.to_digit(10)
             .and_then(|d| DIGITS.get(usize::try_from(d).ok()?))

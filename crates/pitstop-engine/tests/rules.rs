@@ -7,6 +7,8 @@
 
 #[path = "rules/advanced.rs"]
 mod advanced;
+#[path = "rules/cloneset.rs"]
+mod cloneset;
 #[path = "rules/cluster.rs"]
 mod cluster;
 #[path = "rules/history.rs"]

@@ -220,7 +220,8 @@ impl InPlaceView {
         self.annotation(&[keys::INPLACE_GRACE, keys::INPLACE_GRACE_OLD])
     }
 
-    /// The view of a pod that may be updated in place: one with the readiness gate, or with an update under way.
+    /// The view of a pod that may be updated in place: one of the kinds that do so, one with the readiness gate, or one with
+    /// an update under way.
     pub(super) fn of(metadata: &MetaWire, spec: &PodSpecWire, status: &PodStatusWire) -> Option<Self> {
         let gates = &spec.readiness_gates;
         let has_gate = gates
@@ -229,7 +230,11 @@ impl InPlaceView {
         let has_state = [keys::INPLACE_STATE, keys::INPLACE_STATE_OLD]
             .iter()
             .any(|key| metadata.annotations.contains_key(*key));
-        if !has_gate && !has_state {
+        let is_ours = metadata
+            .owner_references
+            .iter()
+            .any(|owner| owner.controller == Some(true) && owner.api_version.starts_with("apps.kruise.io/"));
+        if !is_ours && !has_gate && !has_state {
             return None;
         }
         let containers: Vec<ContainerSpec> = spec.containers.iter().map(ContainerSpec::from).collect();

@@ -30,6 +30,13 @@ impl Reason {
             Self::WaitingForOwner => "WaitingForOwner",
             Self::NodeGone => "NodeGone",
             Self::WorkloadTerminating => "WorkloadTerminating",
+            Self::Partition { .. } => "Partition",
+            Self::Paused => "Paused",
+            Self::Hook { .. } => "Hook",
+            Self::GracePeriod { .. } => "GracePeriod",
+            Self::InPlace { .. } => "InPlace",
+            Self::NotInPlace { .. } => "NotInPlace",
+            Self::DeleteLimit => "DeleteLimit",
         }
     }
 
@@ -98,7 +105,20 @@ impl Reason {
             }
             Self::WaitingForOwner => "the model is OTA: the owner of its node decides".to_owned(),
             Self::NodeGone => "its node does not exist any more; nothing waits for it".to_owned(),
-            Self::WorkloadTerminating => "the DaemonSet is being deleted".to_owned(),
+            Self::WorkloadTerminating => "the workload is being deleted".to_owned(),
+            Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
+            Self::Paused => "the rollout is paused".to_owned(),
+            Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
+            Self::GracePeriod { until: Some(until) } => format!(
+                "it is out of service, and its containers change in {} (gracePeriodSeconds)",
+                span(now, *until)
+            ),
+            Self::GracePeriod { until: None } => {
+                "it is out of service, and its containers change when its grace period ends".to_owned()
+            }
+            Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
+            Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
+            Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
         }
     }
 }

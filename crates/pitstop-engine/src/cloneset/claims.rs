@@ -1,0 +1,116 @@
+//! Claims of volumes: whose they are, which are free, which go.
+//!
+//! Source: cloneset.md 12.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use pitstop_api::ClaimView;
+use pitstop_api::keys;
+use pitstop_api::view::{PodView, Uid};
+
+use super::instance::pod_name;
+use super::plan::Action;
+use super::rows::Rows;
+use super::snapshot::Snapshot;
+
+/// Claims of the CloneSet that stay, by instance.
+fn owned<'a>(snapshot: &Snapshot<'a>) -> BTreeMap<&'a str, Vec<&'a ClaimView>> {
+    let mut by_instance: BTreeMap<&str, Vec<&ClaimView>> = BTreeMap::new();
+    for claim in &snapshot.claims {
+        let is_ours = claim.owner == Some(snapshot.cloneset.uid) && !claim.is_terminating;
+        let is_gone = snapshot.in_flight.deleted_claims.contains(&claim.uid);
+        if let Some(instance) = claim.instance.as_deref().filter(|_| is_ours && !is_gone) {
+            by_instance.entry(instance).or_default().push(claim);
+        }
+    }
+    by_instance
+}
+
+fn instance_of(pod: &PodView) -> Option<&str> {
+    pod.labels.get(keys::INSTANCE_ID).map(String::as_str)
+}
+
+/// Claims that go with a pod.
+pub(super) fn of_instance(snapshot: &Snapshot<'_>, instance: Option<&str>) -> Vec<(Arc<str>, Uid)> {
+    let owned = owned(snapshot);
+    let claims = instance
+        .and_then(|instance| owned.get(instance))
+        .into_iter()
+        .flatten();
+    claims.map(|claim| (Arc::clone(&claim.name), claim.uid)).collect()
+}
+
+/// Ids of instances that a new pod may take over with their claims, and those that none may have.
+///
+/// Differs from upstream: an id whose pod is still there, in whatever state, is not given out again, since its name is
+/// taken (18.12). Source: cloneset.md 3.
+pub(super) fn ids(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
+    let cloneset = snapshot.cloneset;
+    let owned = owned(snapshot);
+    let mut used: BTreeSet<Arc<str>> = snapshot
+        .pods
+        .iter()
+        .filter_map(|pod| instance_of(pod))
+        .map(Arc::from)
+        .collect();
+    used.extend(rows.active.iter().filter_map(|row| row.instance()).map(Arc::from));
+    used.extend(
+        snapshot
+            .in_flight
+            .created
+            .iter()
+            .map(|created| Arc::clone(&created.instance)),
+    );
+    let has_name = |id: &str| {
+        let name = pod_name(cloneset, id);
+        snapshot.pods.iter().any(|pod| *pod.name == *name)
+    };
+    let free: BTreeSet<Arc<str>> = owned
+        .keys()
+        .filter(|id| cloneset.scale.reuses_claims && !used.contains(**id) && !has_name(id))
+        .map(|id| Arc::from(*id))
+        .collect();
+    used.extend(snapshot.claims.iter().filter_map(|claim| claim.instance.clone()));
+    (free, used)
+}
+
+/// Names of claims that are there, in whatever state.
+pub(super) fn names<'a>(snapshot: &Snapshot<'a>) -> BTreeSet<&'a str> {
+    let claims = snapshot.claims.iter();
+    let there = claims.filter(|claim| !snapshot.in_flight.deleted_claims.contains(&claim.uid));
+    there.map(|claim| &*claim.name).collect()
+}
+
+/// Where claims are not reused: those without an active pod go, with the pod that is on its way out where it is still
+/// there. Source: cloneset.md 12.
+pub(super) fn clean_up(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> Vec<Action> {
+    if snapshot.cloneset.scale.reuses_claims {
+        return Vec::new();
+    }
+    let is_active = |id: &str| {
+        let created = &snapshot.in_flight.created;
+        rows.active.iter().any(|row| row.instance() == Some(id))
+            || created.iter().any(|pod| *pod.instance == *id)
+    };
+    let mut actions = Vec::new();
+    for (id, claims) in owned(snapshot) {
+        if is_active(id) {
+            continue;
+        }
+        let leaving = rows.inactive.iter().find(|pod| instance_of(pod) == Some(id));
+        actions.extend(claims.into_iter().map(|claim| match leaving {
+            Some(pod) => Action::LeaveClaim {
+                name: Arc::clone(&claim.name),
+                uid: claim.uid,
+                pod: Arc::clone(&pod.name),
+                pod_uid: pod.uid,
+            },
+            None => Action::DeleteClaim {
+                name: Arc::clone(&claim.name),
+                uid: claim.uid,
+            },
+        }));
+    }
+    actions
+}

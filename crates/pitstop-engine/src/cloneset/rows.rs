@@ -1,0 +1,178 @@
+//! What is true of each pod of a CloneSet.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pitstop_api::keys;
+use pitstop_api::view::{PodView, Uid};
+
+use super::history::History;
+use super::numbers::Fact;
+use super::plan::Action;
+use super::snapshot::Snapshot;
+use crate::availability::{is_update_available, is_update_ready};
+use crate::inplace::diff::DiffOptions;
+use crate::inplace::{Live, Verdict, is_same_revision};
+use crate::lifecycle::State;
+
+/// A pod that is active: neither at its end nor on its way out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) pod: &'a PodView,
+    pub(super) live: Option<Live<'a>>,
+    pub(super) state: State,
+    /// Is it at the update revision?
+    pub(super) is_new: bool,
+    /// Is it to be deleted, by its label or by name?
+    pub(super) is_specified: bool,
+    /// Is it available for `minReadySeconds`?
+    pub(super) is_available: bool,
+    /// Does it run and serve, however short?
+    pub(super) is_ready: bool,
+    /// Does it run and serve for `minReadySeconds`, whatever hook holds it?
+    pub(super) is_settled: bool,
+}
+
+impl Row<'_> {
+    pub(super) fn is_preparing_delete(&self) -> bool {
+        self.state == State::PreparingDelete
+    }
+
+    /// The name of its revision, or its hash.
+    pub(super) fn revision(&self) -> &str {
+        self.pod.revision_hash().unwrap_or_default()
+    }
+
+    pub(super) fn instance(&self) -> Option<&str> {
+        self.pod.labels.get(keys::INSTANCE_ID).map(String::as_str)
+    }
+
+    fn fact(&self, is_new: bool) -> Fact {
+        Fact {
+            is_new,
+            is_available: self.is_available,
+            is_specified: self.is_specified,
+            is_preparing_delete: self.is_preparing_delete(),
+        }
+    }
+}
+
+/// The pods of a CloneSet.
+#[derive(Debug, Clone)]
+pub(super) struct Rows<'a> {
+    /// Active pods, by name.
+    pub(super) active: Vec<Row<'a>>,
+    /// Pods that have ended or are on their way out.
+    pub(super) inactive: Vec<&'a PodView>,
+    /// Pods that were created and are not seen yet: are they at the update revision?
+    unseen: Vec<bool>,
+    released: Vec<&'a PodView>,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(snapshot: &Snapshot<'a>, history: &History) -> Self {
+        let cloneset = snapshot.cloneset;
+        let selector = cloneset.selector.selector();
+        let in_flight = &snapshot.in_flight;
+        let deleted: BTreeSet<Uid> = in_flight.deleted.iter().copied().collect();
+        let mut found = Self {
+            active: Vec::new(),
+            inactive: Vec::new(),
+            unseen: Vec::new(),
+            released: Vec::new(),
+        };
+        for pod in &snapshot.pods {
+            let is_ours = pod.controller.is_some_and(|owner| owner.uid == cloneset.uid);
+            if !is_ours {
+                continue;
+            }
+            let is_gone = pod.is_terminating() || deleted.contains(&pod.uid);
+            if is_gone || pod.is_terminal() {
+                found.inactive.push(pod);
+            } else if selector
+                .as_ref()
+                .is_some_and(|selector| !selector.matches(&pod.labels))
+            {
+                found.released.push(pod);
+            } else {
+                found.active.push(row(snapshot, history, pod));
+            }
+        }
+        found.active.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
+        let is_seen = |name: &Arc<str>| snapshot.pods.iter().any(|pod| pod.name == *name);
+        let unseen = in_flight.created.iter().filter(|created| !is_seen(&created.name));
+        found.unseen = unseen
+            .map(|created| is_same_revision(&created.revision, &history.update.name))
+            .collect();
+        found
+    }
+
+    /// How many there are, those included that are not seen yet.
+    pub(super) fn len(&self) -> usize {
+        self.active.len().saturating_add(self.unseen.len())
+    }
+
+    /// What is counted. Pods that are not seen yet are not available.
+    pub(super) fn facts(&self, is_new: impl Fn(&Row<'_>) -> bool) -> Vec<Fact> {
+        let seen = self.active.iter().map(|row| row.fact(is_new(row)));
+        let unseen = self.unseen.iter().map(|is_new| Fact {
+            is_new: *is_new,
+            ..Fact::default()
+        });
+        seen.chain(unseen).collect()
+    }
+
+    /// Pods whose labels do not match any more are let go, unless the CloneSet itself goes. Source: cloneset.md 6, step 6.
+    pub(super) fn releases(&self) -> Vec<Action> {
+        let pods = self.released.iter();
+        pods.map(|pod| Action::ReleasePod {
+            name: Arc::clone(&pod.name),
+            uid: pod.uid,
+        })
+        .collect()
+    }
+
+    /// Do all outdated pods differ from the update revision in metadata alone? Such an update needs no surge.
+    ///
+    /// Source: inplace.md 13.7.
+    pub(super) fn is_metadata_only(&self, snapshot: &Snapshot<'_>, history: &History) -> bool {
+        if !super::update::may_stay(snapshot.cloneset) {
+            return false;
+        }
+        let mut revisions: Vec<&str> = self
+            .active
+            .iter()
+            .filter(|row| !row.is_new)
+            .map(Row::revision)
+            .collect();
+        revisions.sort_unstable();
+        revisions.dedup();
+        let options = DiffOptions {
+            features: snapshot.features.in_place,
+            ..DiffOptions::default()
+        };
+        !revisions.is_empty()
+            && revisions.iter().all(|revision| {
+                let verdict = history.diff(snapshot, revision, &history.update, options);
+                matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
+            })
+    }
+}
+
+fn row<'a>(snapshot: &Snapshot<'a>, history: &History, pod: &'a PodView) -> Row<'a> {
+    let (cloneset, now) = (snapshot.cloneset, snapshot.now);
+    let is_named = cloneset.scale.pods_to_delete.contains(&pod.name);
+    // A pod whose DELETE was not answered is deleted again rather than another one.
+    let is_in_doubt = snapshot.in_flight.maybe_deleted.contains(&pod.uid);
+    let label = pod.revision_hash().unwrap_or_default();
+    Row {
+        pod,
+        live: Live::of(pod),
+        state: State::of(pod),
+        is_new: is_same_revision(label, &history.update.name),
+        is_specified: is_named || is_in_doubt || pod.labels.contains_key(keys::SPECIFIED_DELETE),
+        is_available: !is_in_doubt && is_update_available(pod, cloneset.min_ready_seconds, now),
+        is_ready: is_update_ready(pod, 0, now),
+        is_settled: is_update_ready(pod, cloneset.min_ready_seconds, now),
+    }
+}

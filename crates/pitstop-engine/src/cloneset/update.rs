@@ -1,0 +1,411 @@
+//! Which pods are updated, and how.
+//!
+//! Source: cloneset.md 9, 10.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pitstop_api::view::{CloneSetUpdateType, CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy};
+use pitstop_api::{keys, reasons};
+
+use super::history::{Target, label_of};
+use super::numbers::Numbers;
+use super::plan::{Action, PatchWhy};
+use super::rows::Row;
+use super::{Touch, Turn};
+use crate::inplace::diff::DiffOptions;
+use crate::inplace::{
+    Change, Live, Stage, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, is_same_revision, refresh,
+    short_revision,
+};
+use crate::lifecycle::{BeforeUpdate, Facts, State, before_update, enter, hook_again, step};
+use crate::order::update_order;
+use crate::plan::Event;
+
+/// May pods stay when they are updated?
+pub(super) fn may_stay(cloneset: &CloneSetView) -> bool {
+    let policy = cloneset
+        .update
+        .rolling
+        .as_ref()
+        .map(|rolling| &rolling.pod_update_policy);
+    matches!(
+        policy,
+        Some(PodUpdatePolicy::InPlaceIfPossible | PodUpdatePolicy::InPlaceOnly)
+    )
+}
+
+fn must_stay(cloneset: &CloneSetView) -> bool {
+    let policy = cloneset
+        .update
+        .rolling
+        .as_ref()
+        .map(|rolling| &rolling.pod_update_policy);
+    policy == Some(&PodUpdatePolicy::InPlaceOnly)
+}
+
+/// A refresh that is to be written, unless something else is done to its pod.
+pub(super) struct Refresh<'a> {
+    i: usize,
+    live: Live<'a>,
+    change: Change,
+}
+
+/// What becomes of a pod whose turn it is.
+enum Way<'a> {
+    /// Its containers change.
+    InPlace(Live<'a>, UpdateSpec),
+    /// Its hook is asked first.
+    Prepare(Live<'a>, bool),
+    /// It is marked to be replaced.
+    Recreate,
+    /// It is marked already.
+    Marked,
+    /// Nothing can be done, or its hook holds it.
+    Nothing,
+}
+
+impl<'a> Turn<'_, 'a> {
+    /// Carries every pod's update on, and its state; says whether a state or a hash label changes.
+    ///
+    /// Source: cloneset.md 9, step 1; 10.1.
+    pub(super) fn refresh(&mut self) -> bool {
+        let mut is_state_changed = false;
+        let rows = self.rows.active.iter().copied().enumerate();
+        for (i, row) in rows {
+            let Some(live) = row.live else { continue };
+            let mut change = Change::default();
+            if needs_refresh(live, row.state) {
+                let template = self.history.template_of(self.snapshot, row.revision());
+                let features = self.snapshot.features.in_place;
+                let refreshed = refresh(live, template, features, self.snapshot.now);
+                self.wake(refreshed.wake_at);
+                let is_complete = refreshed.is_complete();
+                change = refreshed.change;
+                let facts = Facts {
+                    waits_for_node: true,
+                    is_at_target: row.is_new,
+                    is_complete,
+                };
+                let lifecycle = &self.snapshot.cloneset.lifecycle;
+                if let Some(state) = step(live, lifecycle, facts) {
+                    enter(live, state, lifecycle, self.snapshot.now, &mut change);
+                    is_state_changed = true;
+                }
+                if let Stage::Impossible(why) = refreshed.stage {
+                    self.stalled.push((i, why));
+                }
+            }
+            if !row.pod.labels.contains_key(keys::POD_TEMPLATE_HASH) && !row.revision().is_empty() {
+                change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision()));
+                is_state_changed = true;
+            }
+            if !change.is_empty() {
+                self.touch(i, Touch::Refreshed);
+                self.refreshes.push(Refresh { i, live, change });
+            }
+        }
+        self.give_up();
+        is_state_changed
+    }
+
+    /// An update in place that will never be complete ends in a replacement, where that is allowed.
+    ///
+    /// Source: inplace.md 13.8, 13.9.
+    fn give_up(&mut self) {
+        for (i, why) in std::mem::take(&mut self.stalled) {
+            let Some(row) = self.rows.active.get(i).copied() else {
+                continue;
+            };
+            let may_replace = may_stay(self.snapshot.cloneset) && !must_stay(self.snapshot.cloneset);
+            self.plan.events.push(Event {
+                is_warning: true,
+                reason: reasons::INPLACE_UPDATE_STALLED,
+                message: format!("update of pod {} in-place never completes: {why}", row.pod.name).into(),
+                once_per: Some(format!("{}/{}", row.pod.uid, row.revision())),
+            });
+            if may_replace && !row.is_specified {
+                self.mark(i, &row);
+            }
+            self.impossible.push((i, why.to_string()));
+        }
+    }
+
+    /// Writes the refreshes of pods that nothing else is done to.
+    pub(super) fn write_refreshes(&mut self) {
+        for refresh in std::mem::take(&mut self.refreshes) {
+            let is_only_refreshed = self.touched.get(refresh.i) == Some(&Touch::Refreshed);
+            if is_only_refreshed {
+                self.patch(refresh.live, refresh.change, PatchWhy::Refresh);
+            }
+        }
+    }
+
+    /// Updates the pods whose turn it is. Source: cloneset.md 9.
+    pub(super) fn update(&mut self, numbers: &Numbers) {
+        let cloneset = self.snapshot.cloneset;
+        let is_rolling = cloneset.update.kind == CloneSetUpdateType::RollingUpdate;
+        let wanted = numbers.update.update;
+        if !is_rolling || cloneset.is_paused() || wanted == 0 {
+            return;
+        }
+        let (history, goes_back) = (self.history, wanted < 0);
+        let target = if goes_back {
+            &history.current
+        } else {
+            &history.update
+        };
+        let n = usize::try_from(wanted.unsigned_abs()).unwrap_or(usize::MAX);
+        let chosen = self.choose(goes_back, n, numbers.update.update_max_unavailable, target);
+        for i in chosen {
+            if let Some(row) = self.rows.active.get(i).copied() {
+                self.update_one(i, &row, target);
+            }
+        }
+    }
+
+    /// The pods whose turn it is, in order. Source: cloneset.md 9, steps 4 to 6.
+    fn choose(&self, goes_back: bool, n: usize, max_unavailable: i64, target: &Target) -> Vec<usize> {
+        let rows = &self.rows.active;
+        let is_waiting = |row: &Row<'_>| {
+            let is_in_grace = row.live.is_some_and(|live| live.view.grace().is_some());
+            // A pod in its grace period is turned towards a newer revision (inplace.md 13.11).
+            let is_retargeted = !is_same_revision(row.revision(), &target.name);
+            row.is_new == goes_back
+                && !row.is_preparing_delete()
+                && (!is_in_grace || row.state == State::Updated || is_retargeted)
+        };
+        let waiting: Vec<usize> = (0..rows.len())
+            .filter(|i| rows.get(*i).is_some_and(is_waiting))
+            .collect();
+        let pods: Vec<&PodView> = rows.iter().map(|row| row.pod).collect();
+        let rolling = self.snapshot.cloneset.update.rolling.as_ref();
+        let (none, no_terms) = (PriorityStrategy::None, Vec::new());
+        let priority = rolling.map_or(&none, |rolling| &rolling.priority);
+        let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
+        let order = update_order(&pods, waiting, priority, scatter);
+        let free = self.free_revisions(target);
+        let is_free = |i: usize| {
+            rows.get(i)
+                .is_some_and(|row| free.get(row.revision()) == Some(&true))
+        };
+        let counts: Vec<Counted> = rows
+            .iter()
+            .map(|row| Counted {
+                is_available: row.is_available,
+                is_at_target: row.is_new != goes_back,
+            })
+            .collect();
+        limit(order.into_iter().take(n), &counts, max_unavailable, is_free)
+    }
+
+    /// The revisions from which pods come to the target without a container being touched: they cost no budget.
+    ///
+    /// Source: inplace.md 13.7.
+    fn free_revisions(&self, target: &Target) -> BTreeMap<&'a str, bool> {
+        let mut free = BTreeMap::new();
+        if !may_stay(self.snapshot.cloneset) {
+            return free;
+        }
+        for row in &self.rows.active {
+            let label = row.pod.revision_hash().unwrap_or_default();
+            free.entry(label).or_insert_with(|| {
+                let verdict = self
+                    .history
+                    .diff(self.snapshot, label, target, self.diff_options());
+                matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
+            });
+        }
+        free
+    }
+
+    fn diff_options(&self) -> DiffOptions {
+        let cloneset = self.snapshot.cloneset;
+        let in_place = cloneset.update.rolling.as_ref().map(|rolling| &rolling.in_place);
+        DiffOptions {
+            features: self.snapshot.features.in_place,
+            grace_seconds: in_place.map_or(0, |in_place| in_place.grace_period_seconds),
+            ignores_claims: must_stay(cloneset),
+        }
+    }
+
+    /// Source: cloneset.md 10.2.
+    fn update_one(&mut self, i: usize, row: &Row<'a>, target: &Target) {
+        let snapshot = self.snapshot;
+        let lifecycle = &snapshot.cloneset.lifecycle;
+        let revision = Arc::clone(&target.name);
+        match self.way(i, row, target) {
+            Way::InPlace(live, spec) => {
+                let mut change = begin(live, &spec, snapshot.features.in_place, snapshot.now);
+                let label = label_of(&revision, snapshot.features.short_hash);
+                change.label(keys::REVISION_HASH, label);
+                change.label(keys::POD_TEMPLATE_HASH, short_revision(&revision));
+                enter(live, State::Updating, lifecycle, snapshot.now, &mut change);
+                self.touch(i, Touch::Updated);
+                self.patch(live, change, PatchWhy::UpdateInPlace { revision });
+            }
+            Way::Prepare(live, again) => {
+                let mut change = Change::default();
+                if again {
+                    hook_again(live, lifecycle.in_place_update.as_ref(), &mut change);
+                }
+                enter(live, State::PreparingUpdate, lifecycle, snapshot.now, &mut change);
+                self.touch(i, Touch::Updated);
+                self.patch(live, change, PatchWhy::Prepare);
+            }
+            Way::Recreate => self.mark(i, row),
+            Way::Marked | Way::Nothing => {}
+        }
+    }
+
+    fn way(&mut self, i: usize, row: &Row<'a>, target: &Target) -> Way<'a> {
+        let cloneset = self.snapshot.cloneset;
+        if row.is_specified {
+            return Way::Marked;
+        }
+        if !may_stay(cloneset) {
+            return match cloneset
+                .update
+                .rolling
+                .as_ref()
+                .map(|rolling| &rolling.pod_update_policy)
+            {
+                Some(PodUpdatePolicy::Other(_)) => Way::Nothing,
+                _ => Way::Recreate,
+            };
+        }
+        let possible = self.in_place(row, target);
+        let (live, spec) = match possible {
+            Ok(possible) => possible,
+            Err(why) if must_stay(cloneset) => {
+                self.refuse(i, row, target, &why);
+                return Way::Nothing;
+            }
+            Err(_) => return Way::Recreate,
+        };
+        match before_update(live, &cloneset.lifecycle) {
+            BeforeUpdate::Update => Way::InPlace(live, spec),
+            BeforeUpdate::Prepare => Way::Prepare(live, false),
+            BeforeUpdate::PrepareAgain => Way::Prepare(live, true),
+            BeforeUpdate::Wait | BeforeUpdate::Refuse => Way::Nothing,
+        }
+    }
+
+    fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
+        let live = row.live.ok_or(WhyRecreate::NoGate)?;
+        match self
+            .history
+            .diff(self.snapshot, row.revision(), target, self.diff_options())
+        {
+            Verdict::Recreate(why) => Err(why),
+            Verdict::InPlace(spec) => eligibility(live, &spec).map(|()| (live, spec)),
+        }
+    }
+
+    /// Source: cloneset.md 10.2; the text is upstream's, and says why on top.
+    fn refuse(&mut self, i: usize, row: &Row<'_>, target: &Target, why: &WhyRecreate) {
+        let name = &row.pod.name;
+        let message =
+            format!("find Pod {name} update strategy is InPlaceOnly but can not update in-place: {why}");
+        self.plan.events.push(Event {
+            is_warning: true,
+            reason: reasons::FAILED_UPDATE_IN_PLACE,
+            message: message.clone().into(),
+            once_per: Some(format!("{}/{}", row.pod.uid, target.name)),
+        });
+        self.impossible.push((i, why.to_string()));
+        self.update_failure.get_or_insert(message);
+    }
+
+    /// Marks a pod to be replaced: the next pass deletes it, as far as the budget allows.
+    fn mark(&mut self, i: usize, row: &Row<'a>) {
+        self.touch(i, Touch::Updated);
+        let revision = Arc::clone(&self.history.update.name);
+        let patch = serde_json::json!({ "metadata": { "labels": { keys::SPECIFIED_DELETE: "true" } } });
+        self.plan.actions.push(Action::PatchPod {
+            name: Arc::clone(&row.pod.name),
+            uid: row.pod.uid,
+            resource_version: row.pod.resource_version,
+            writes: vec![crate::inplace::PodWrite {
+                endpoint: crate::inplace::Endpoint::Pod,
+                patch,
+            }],
+            why: PatchWhy::Recreate { revision },
+        });
+    }
+
+    /// Changes a pod.
+    pub(super) fn patch(&mut self, live: Live<'a>, change: Change, why: PatchWhy) {
+        let writes = change.writes(live, self.snapshot.now);
+        if writes.is_empty() {
+            return;
+        }
+        self.plan.actions.push(Action::PatchPod {
+            name: Arc::clone(&live.pod.name),
+            uid: live.pod.uid,
+            resource_version: live.pod.resource_version,
+            writes,
+            why,
+        });
+    }
+}
+
+/// A pod at rest needs no look at its notes: its gate is open, and no hook is under way. This is most pods in most passes.
+fn needs_refresh(live: Live<'_>, state: State) -> bool {
+    let is_open = live
+        .view
+        .update_ready
+        .as_ref()
+        .is_some_and(pitstop_api::view::PodCondition::is_true);
+    !is_open
+        || live.view.grace().is_some()
+        || !matches!(state, State::Unset | State::Normal | State::PreparingDelete)
+}
+
+/// What the limit of an update looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Is the pod available?
+    pub is_available: bool,
+    /// Is it at the revision that pods are moved to?
+    pub is_at_target: bool,
+}
+
+/// The first of the ordered pods that may be updated now.
+///
+/// A pod that is not available costs nothing of what may become unavailable; but pods that were moved and are not available
+/// yet hold the others back. Pods whose update touches no container cost nothing at all. Source: cloneset.md 9.2;
+/// inplace.md 13.7.
+pub fn limit(
+    order: impl IntoIterator<Item = usize>,
+    pods: &[Counted],
+    max_unavailable: i64,
+    is_free: impl Fn(usize) -> bool,
+) -> Vec<usize> {
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let is_down = |pod: &&Counted| !pod.is_available;
+    let mut unavailable = count(pods.iter().filter(is_down).count());
+    let moved = count(pods.iter().filter(is_down).filter(|pod| pod.is_at_target).count());
+    let (mut chosen, mut taken) = (Vec::new(), 0_i64);
+    let mut is_full = false;
+    for i in order {
+        if is_free(i) {
+            chosen.push(i);
+            continue;
+        }
+        if is_full || moved.saturating_add(taken) >= max_unavailable {
+            is_full = true;
+            continue;
+        }
+        if pods.get(i).is_some_and(|pod| pod.is_available) {
+            if unavailable >= max_unavailable {
+                is_full = true;
+                continue;
+            }
+            unavailable = unavailable.saturating_add(1);
+        }
+        taken = taken.saturating_add(1);
+        chosen.push(i);
+    }
+    chosen
+}

@@ -1,0 +1,248 @@
+//! cloneset.md 3, 4, 12: instances, their pods and claims, and revisions.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pitstop_engine::cloneset::instance::ids;
+use pitstop_engine::cloneset::{claims_of, pod_of};
+
+use super::*;
+
+fn set(ids: &[&str]) -> BTreeSet<Arc<str>> {
+    ids.iter().map(|id| Arc::from(*id)).collect()
+}
+
+/// 3: ids that are free come first, in order.
+#[test]
+fn instances_take_free_ids_and_then_new_ones() {
+    let chosen = ids(2, &set(&["c"]), &set(&["a", "b", "c"]), 1);
+    assert!(chosen.contains(&"c".into()) && chosen.len() == 2, "{chosen:?}");
+    let new = chosen.iter().find(|id| ***id != *"c").unwrap();
+    assert!(
+        new.len() == 5 && new.chars().all(|c| "bcdfghjklmnpqrstvwxz2456789".contains(c)),
+        "{new}"
+    );
+    assert_eq!(
+        ids(3, &set(&[]), &set(&[]), 9),
+        ids(3, &set(&[]), &set(&[]), 9),
+        "the same seed"
+    );
+    assert_ne!(ids(3, &set(&[]), &set(&[]), 9), ids(3, &set(&[]), &set(&[]), 10));
+    let taken: BTreeSet<Arc<str>> = ids(50, &set(&[]), &set(&[]), 3).into_iter().collect();
+    assert!(ids(50, &set(&[]), &taken, 3).iter().all(|id| !taken.contains(id)));
+    assert_eq!(
+        ids(1, &set(&["z", "b"]), &set(&[]), 0),
+        ["b".into()],
+        "the smallest"
+    );
+}
+
+/// 3: what is in a pod and its claims.
+#[test]
+fn a_pod_has_its_labels_its_gate_and_its_volumes() {
+    let world = World::new(1).set("/spec/volumeClaimTemplates", json!([
+        { "metadata": { "name": "data", "labels": { "app": "other", "disk": "fast" } }, "spec": { "storageClassName": "x" } }]));
+    let world = world
+        .set("/spec/template/metadata/finalizers", json!(["kept"]))
+        .set(
+            "/spec/template/spec/volumes",
+            json!([{ "name": "data", "emptyDir": {} }, { "name": "tmp", "emptyDir": {} }]),
+        );
+    let view = world.view();
+    let pod = pod_of(&view, &view.template, "web-5bf7", "x2b4c", false);
+    assert_eq!(pod["metadata"]["name"], "web-x2b4c");
+    assert_eq!(
+        pod["metadata"]["labels"],
+        json!({ "app": "web", "apps.kruise.io/cloneset-instance-id": "x2b4c", "controller-revision-hash": "web-5bf7",
+            "pod-template-hash": "5bf7", "lifecycle.apps.kruise.io/state": "PreparingNormal" })
+    );
+    assert_eq!(pod["metadata"]["finalizers"], json!(["kept"]));
+    assert_eq!(
+        pod["metadata"]["ownerReferences"],
+        json!([{ "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "name": "web", "uid": OWNER,
+            "controller": true, "blockOwnerDeletion": true }])
+    );
+    assert_eq!(
+        pod["spec"]["readinessGates"],
+        json!([{ "conditionType": "InPlaceUpdateReady" }])
+    );
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    let names: Vec<&Value> = volumes.iter().map(|volume| &volume["name"]).collect();
+    assert_eq!(names, ["data", "tmp"]);
+    assert_eq!(volumes[0]["persistentVolumeClaim"]["claimName"], "data-web-x2b4c");
+    let claims = claims_of(&view, "x2b4c");
+    assert_eq!(claims[0]["metadata"]["name"], "data-web-x2b4c");
+    assert_eq!(
+        claims[0]["metadata"]["labels"],
+        json!({ "app": "web", "disk": "fast", "apps.kruise.io/cloneset-instance-id": "x2b4c" })
+    );
+    assert_eq!(claims[0]["spec"], json!({ "storageClassName": "x" }));
+    // 18.18: a name that does not fit a label.
+    let long = format!("{}-5bf7", "a".repeat(60));
+    let pod = pod_of(&view, &view.template, &long, "x2b4c", false);
+    assert_eq!(pod["metadata"]["labels"]["controller-revision-hash"], "5bf7");
+    let pod = pod_of(&view, &view.template, "web-5bf7", "x2b4c", true);
+    assert_eq!(
+        pod["metadata"]["labels"]["controller-revision-hash"], "5bf7",
+        "CloneSetShortHash"
+    );
+}
+
+fn revision_actions(world: &World) -> Vec<String> {
+    let actions = world.plan().actions;
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::CreateRevision { name, .. } => Some(format!("create {name}")),
+            Action::RenumberRevision { name, revision, .. } => Some(format!("{name} is {revision}")),
+            Action::DeleteRevision { name, .. } => Some(format!("delete {name}")),
+            _ => None,
+        })
+        .collect()
+}
+
+/// 4.2, 4.6, 18.19: which revision is meant.
+#[test]
+fn the_update_revision_is_found_raised_or_made() {
+    assert_eq!(
+        revision_actions(&World::new(0)),
+        Vec::<String>::new(),
+        "the newest is equal"
+    );
+    let back = World::new(0).set("/spec/template", template("foo1"));
+    assert_eq!(revision_actions(&back), ["web-old is 3"]);
+    assert_eq!(back.status().update_revision, "web-old");
+    // The bytes differ, the content does not.
+    let mut same = template("foo2");
+    same["metadata"]["creationTimestamp"] = Value::Null;
+    same["spec"]["nodeName"] = Value::Null;
+    assert_eq!(
+        revision_actions(&World::new(0).set("/spec/template", same)),
+        Vec::<String>::new()
+    );
+
+    let bare = json!({ "spec": { "containers": [{ "image": "foo1", "name": "c1" }] } });
+    let world = |count: i32| {
+        World::new(0)
+            .set("/spec/template", bare.clone())
+            .set("/status/collisionCount", count)
+    };
+    assert_eq!(revision_actions(&world(0)), ["create web-5bf76ddbbd"], "4.2");
+    assert_eq!(revision_actions(&world(1)), ["create web-5bf76ddbbf"], "4.2");
+    let plan = world(0).plan();
+    let Some(Action::CreateRevision { manifest, .. }) = plan.actions.first() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        manifest["metadata"]["labels"]["controller.kubernetes.io/hash"],
+        "5bf76ddbbd"
+    );
+    assert_eq!(
+        manifest["metadata"]["annotations"]["kruise.io/cloneset-volumeclaimtemplate-hash"],
+        ""
+    );
+    assert_eq!(manifest["revision"], 3);
+}
+
+/// 4.10
+#[test]
+fn old_revisions_go_that_nobody_has() {
+    let world = World::new(1)
+        .pods("1o+")
+        .set("/spec/revisionHistoryLimit", 1)
+        .with(|world| {
+            for i in 0..4 {
+                world
+                    .revisions
+                    .insert(0, revision(&format!("web-r{i}"), &format!("bar{i}"), -i));
+            }
+            world.pods[0] = world.pods[0].clone().label("controller-revision-hash", "r3");
+        });
+    assert_eq!(
+        revision_actions(&world),
+        ["delete web-r2", "delete web-r1"],
+        "r3 is used, by its hash"
+    );
+}
+
+fn claim(instance: &str, owner: &str) -> Value {
+    json!({ "metadata": {
+        "name": format!("data-web-{instance}"), "namespace": "default", "resourceVersion": "3",
+        "uid": format!("00000000-0000-0000-0005-0000000{instance}"),
+        "labels": { "apps.kruise.io/cloneset-instance-id": instance },
+        "ownerReferences": [{ "uid": owner, "controller": true }] } })
+}
+
+fn with_claims(replicas: u32) -> World {
+    World::new(replicas).set(
+        "/spec/volumeClaimTemplates",
+        json!([{ "metadata": { "name": "data" }, "spec": {} }]),
+    )
+}
+
+/// 12: claims are reused, or go.
+#[test]
+fn claims_stay_for_the_next_pod_or_go_with_the_last() {
+    let orphaned = |reuse: bool| {
+        with_claims(1)
+            .set("/spec/scaleStrategy/enablePVCReuse", reuse)
+            .with(|world| {
+                world.claims.push(claim("00077", OWNER));
+            })
+    };
+    let actions = orphaned(true).plan().actions;
+    let Some(Action::CreatePod(pod)) = actions.first() else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(
+        (&*pod.instance, pod.claims.len()),
+        ("00077", 0),
+        "the claim is taken over"
+    );
+    let actions = orphaned(false).plan().actions;
+    let Some(Action::CreatePod(pod)) = actions.first() else {
+        panic!("{actions:?}")
+    };
+    assert_ne!(&*pod.instance, "00077");
+    assert_eq!(pod.claims.len(), 1);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::DeleteClaim { name, .. } if &**name == "data-web-00077"))
+    );
+
+    // Its pod is on its way out: the claim goes with it, and nobody gets its name (18.12).
+    let leaving = |reuse: bool| {
+        with_claims(1)
+            .pods("1n+")
+            .set("/spec/scaleStrategy/enablePVCReuse", reuse)
+            .with(|world| {
+                world.claims.push(claim("00000", OWNER));
+                world.pods[0] = world.pods[0]
+                    .clone()
+                    .set("/metadata/deletionTimestamp", at(-5).to_string());
+            })
+    };
+    let actions = leaving(false).plan().actions;
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::LeaveClaim { pod, .. } if &**pod == "web-00000"))
+    );
+    let actions = leaving(true).plan().actions;
+    let created: Vec<&Action> = actions
+        .iter()
+        .filter(|a| matches!(a, Action::CreatePod(_)))
+        .collect();
+    assert!(matches!(created.as_slice(), [Action::CreatePod(pod)] if &*pod.instance != "00000"));
+
+    // A pod that we delete takes its claims along.
+    let named = with_claims(0)
+        .pods("1n+")
+        .with(|world| world.claims.push(claim("00000", OWNER)));
+    let actions = named.plan().actions;
+    assert!(
+        matches!(actions.as_slice(), [Action::DeletePod { claims, .. }] if claims.len() == 1),
+        "{actions:?}"
+    );
+}
