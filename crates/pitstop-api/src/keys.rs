@@ -192,3 +192,12 @@ pub const INSTANCE_ID: &str = "apps.kruise.io/cloneset-instance-id";
 pub const SPECIFIED_DELETE: &str = "apps.kruise.io/specified-delete";
 /// Label of ControllerRevisions: the hash of their data.
 pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
+
+/// Annotation of the Secret with the certificate of the webhooks: when the authority ends.
+pub const WEBHOOK_AUTHORITY_ENDS: &str = "pitstop.io/webhook-authority-ends";
+/// The same of the authority before, which is still trusted.
+pub const WEBHOOK_FORMER_AUTHORITY_ENDS: &str = "pitstop.io/webhook-former-authority-ends";
+/// The same of the certificate.
+pub const WEBHOOK_CERTIFICATE_ENDS: &str = "pitstop.io/webhook-certificate-ends";
+/// Annotation of that Secret: whom the certificate stands for, separated by commas.
+pub const WEBHOOK_NAMES: &str = "pitstop.io/webhook-names";

@@ -12,11 +12,17 @@ use serde_json::Value;
 use crate::api::Api;
 use review::{Admission, ReviewError, Verdict};
 
+mod certificate;
 mod cloneset;
+mod keeper;
 mod review;
+mod serve;
+pub mod server;
 
 /// Name of the service in front of the webhooks.
 pub const SERVICE: &str = "pitstop-webhook";
+/// Name of the Secret that keeps the certificate.
+pub const SECRET: &str = "pitstop-webhook";
 /// Name of the webhook configurations.
 pub const CONFIGURATION: &str = "pitstop-webhooks";
 

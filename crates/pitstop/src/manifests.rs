@@ -14,6 +14,7 @@ pub mod hub;
 pub mod kinds;
 mod rights;
 mod tree;
+mod webhooks;
 
 /// Namespace of the Deployment unless another one is chosen.
 pub const NAMESPACE: &str = "pitstop-system";
@@ -35,6 +36,8 @@ pub struct Options {
     pub replicas: u32,
     /// Which controllers run; they decide which rights are asked for. No order, no repetition.
     pub controllers: Vec<Controller>,
+    /// Are the kinds that pitstop brings defined, and served by webhooks of the controllers?
+    pub kinds: bool,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             image: default_image(),
             replicas: 2,
             controllers: vec![Controller::DaemonPodUpdater],
+            kinds: false,
         }
     }
 }
@@ -82,7 +86,7 @@ fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
     };
     let cluster = of_scope(Scope::Cluster);
     let leases = of_scope(Scope::Namespace(rights::LEASE_NAMESPACE));
-    vec![
+    let mut documents = vec![
         namespace(options),
         service_account(options),
         map([
@@ -99,8 +103,12 @@ fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
             ("rules", rights::to_tree(&leases)),
         ]),
         binding("Role", Some(rights::LEASE_NAMESPACE), options),
-        deployment::deployment(options),
-    ]
+    ];
+    if options.kinds {
+        documents.extend(webhooks::documents(options));
+    }
+    documents.push(deployment::deployment(options));
+    documents
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";

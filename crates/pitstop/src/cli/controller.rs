@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use pitstop_api::{Clock as _, SystemClock};
 use pitstop_controller::lease::LEASE;
-use pitstop_controller::{HeldBy, Phase, Replica};
+use pitstop_controller::webhook::server::{self, Server};
+use pitstop_controller::{Error, HeldBy, Phase, Replica};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connect::ConnectArgs;
 use crate::embedded::{config, controller_failure};
+use crate::failure;
+use crate::manifests::NAMESPACE;
 use crate::output::{self, talk};
 
 /// Run the controllers against a cluster
@@ -36,9 +40,72 @@ pub struct Controller {
         default_value = "127.0.0.1:8080"
     )]
     pub metrics_addr: SocketAddr,
+    /// How the webhooks are served.
+    #[command(flatten)]
+    pub webhooks: Webhooks,
     /// Which API server.
     #[command(flatten)]
     pub connect: ConnectArgs,
+}
+
+/// How the webhooks are served.
+#[derive(Debug, Args)]
+pub struct Webhooks {
+    /// Serve the webhooks of the kinds of `pitstop manifests --kinds` here, over TLS
+    #[arg(long, value_name = "ADDRESS", env = "PITSTOP_WEBHOOK_ADDR", hide_env = true)]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Host name or address under which the API server reaches them, where the controllers run outside of the cluster
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "PITSTOP_WEBHOOK_HOST",
+        hide_env = true,
+        requires = "webhook_addr",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub webhook_host: Option<String>,
+    /// Namespace of their service, and of the Secret that keeps their certificate
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "PITSTOP_WEBHOOK_NAMESPACE",
+        hide_env = true,
+        default_value = NAMESPACE
+    )]
+    pub webhook_namespace: String,
+}
+
+impl Webhooks {
+    /// Serves them, if they are to be served.
+    async fn start(self, client: &kube::Client) -> anyhow::Result<Option<Server>> {
+        let Some(addr) = self.webhook_addr else {
+            return Ok(None);
+        };
+        let options = server::Options {
+            addr,
+            host: self.webhook_host,
+            namespace: self.webhook_namespace,
+            clock: Arc::new(SystemClock),
+            look_every: server::LOOK_EVERY,
+        };
+        let server = Server::start(client.clone(), options).await;
+        server.map(Some).map_err(|error| match error {
+            Error::Listen { .. } => {
+                failure::failed(error.to_string(), "choose another address with --webhook-addr")
+            }
+            other => controller_failure(&other),
+        })
+    }
+}
+
+/// Says once where they are, and goes on until they end.
+async fn serve(server: &mut Option<Server>) -> anyhow::Result<()> {
+    let Some(server) = server else {
+        return std::future::pending().await;
+    };
+    server.ready().await;
+    talk(&format!("webhooks on https://{}", server.addr()));
+    Err(controller_failure(&server.ended().await))
 }
 
 /// Which controllers are meant.
@@ -99,6 +166,7 @@ impl Controller {
         let mut config = config(wanted)?;
         config.force_native = self.force;
         config.health_addr = Some(self.metrics_addr);
+        let mut webhooks = self.webhooks.start(&client).await?;
         let mut replica = Replica::start(client, config)
             .await
             .map_err(|error| controller_failure(&error))?;
@@ -106,6 +174,7 @@ impl Controller {
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
             ended = lead(&mut replica, &names) => ended,
+            ended = serve(&mut webhooks) => ended,
         };
         talk("stopping");
         replica.shutdown().await;

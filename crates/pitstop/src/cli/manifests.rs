@@ -70,6 +70,9 @@ pub struct Manifests {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub replicas: u32,
+    /// Also define the kinds of apps.kruise.io (CloneSet), and have the controllers serve their webhooks
+    #[arg(long, env = "PITSTOP_KINDS", hide_env = true, conflicts_with = "hub")]
+    pub kinds: bool,
     /// Which controllers.
     #[command(flatten)]
     pub controllers: Wanted,
@@ -131,6 +134,7 @@ impl Manifests {
             image: self.image,
             replicas: self.replicas,
             controllers: self.controllers.controllers().into_iter().collect(),
+            kinds: self.kinds,
         };
         match self.output {
             Form::Yaml => output::data(manifests::render(&options, None).trim_end()),

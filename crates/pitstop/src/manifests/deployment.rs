@@ -3,7 +3,7 @@
 use pitstop_api::keys;
 
 use super::tree::{Tree, flow, list, map};
-use super::{NAME, Options, SERVICE_ACCOUNT, labels};
+use super::{NAME, Options, SERVICE_ACCOUNT, labels, webhooks};
 
 /// Where health and metrics are served in the pod.
 const PORT: u16 = 8080;
@@ -87,12 +87,20 @@ fn container(options: &Options) -> Tree {
         .iter()
         .map(|controller| controller.name())
         .collect();
-    let command = [
+    let mut command = vec![
         "pitstop".to_owned(),
         "controller".to_owned(),
         format!("--controllers={}", names.join(",")),
         format!("--metrics-addr=0.0.0.0:{PORT}"),
     ];
+    let mut ports = vec![map([("name", "health".into()), ("containerPort", PORT.into())])];
+    if options.kinds {
+        command.extend(webhooks::flags(options));
+        ports.push(map([
+            ("name", webhooks::PORT_NAME.into()),
+            ("containerPort", webhooks::PORT.into()),
+        ]));
+    }
     let resources = map([
         (
             "requests",
@@ -103,11 +111,8 @@ fn container(options: &Options) -> Tree {
     map([
         ("name", "controller".into()),
         ("image", options.image.as_str().into()),
-        ("command", list(command.map(Tree::from))),
-        (
-            "ports",
-            list([map([("name", "health".into()), ("containerPort", PORT.into())])]),
-        ),
+        ("command", list(command.into_iter().map(Tree::from))),
+        ("ports", list(ports)),
         ("livenessProbe", probe("/healthz")),
         ("readinessProbe", probe("/readyz")),
         (

@@ -62,10 +62,28 @@ fn the_rights_of_the_native_controller() {
     insta::assert_snapshot!(rights.join("---\n"));
 }
 
+fn with_kinds() -> Options {
+    Options {
+        kinds: true,
+        ..options(&[DaemonPodUpdater])
+    }
+}
+
+#[test]
+fn the_kinds_and_what_their_webhooks_need() {
+    let text = render(&with_kinds(), None);
+    let plain = render(&options(&[DaemonPodUpdater]), None);
+    let added = text.split("---\n").filter(|document| !plain.contains(document));
+    insta::assert_snapshot!(added.collect::<Vec<_>>().join("---\n"));
+}
+
 #[test]
 fn yaml_and_json_are_the_same_objects() {
-    for controllers in [&[DaemonPodUpdater][..], &[NativeDaemonSet, DaemonPodUpdater]] {
-        let options = options(controllers);
+    for options in [
+        options(&[DaemonPodUpdater]),
+        options(&[NativeDaemonSet, DaemonPodUpdater]),
+        with_kinds(),
+    ] {
         let json = to_json(&options, None);
         assert_eq!(Value::from(read(&render(&options, None))), json["items"]);
     }

@@ -1,5 +1,6 @@
 //! Objects with comments and in the order in which people read them, as YAML or JSON.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -24,7 +25,7 @@ enum Node {
     /// An element a line or more.
     List(Vec<Tree>),
     /// In the order in which it was written.
-    Map(Vec<(&'static str, Tree)>),
+    Map(Vec<(Cow<'static, str>, Tree)>),
 }
 
 impl<T: Into<Value>> From<T> for Tree {
@@ -41,7 +42,24 @@ impl From<Node> for Tree {
 
 /// A map in this order.
 pub(super) fn map(entries: impl IntoIterator<Item = (&'static str, Tree)>) -> Tree {
-    Node::Map(entries.into_iter().collect()).into()
+    let entries = entries
+        .into_iter()
+        .map(|(key, value)| (Cow::Borrowed(key), value));
+    Node::Map(entries.collect()).into()
+}
+
+/// An object as it is, in the order of names.
+pub(super) fn plain(value: Value) -> Tree {
+    match value {
+        Value::Object(map) => {
+            let entries = map
+                .into_iter()
+                .map(|(key, value)| (Cow::Owned(key), plain(value)));
+            Node::Map(entries.collect()).into()
+        }
+        Value::Array(items) => list(items.into_iter().map(plain)),
+        scalar => Node::Scalar(scalar).into(),
+    }
 }
 
 /// A list of blocks.
@@ -66,7 +84,7 @@ impl Tree {
     #[must_use]
     pub(super) fn with_comment(mut self, key: &str, comment: &'static str) -> Self {
         if let Node::Map(entries) = &mut self.node {
-            for (_, value) in entries.iter_mut().filter(|(name, _)| *name == key) {
+            for (_, value) in entries.iter_mut().filter(|(name, _)| name == key) {
                 value.comment = Some(comment);
             }
         }
@@ -82,7 +100,7 @@ impl Tree {
             Node::Map(entries) => {
                 let entries = entries
                     .iter()
-                    .map(|(key, value)| ((*key).to_owned(), value.to_json()));
+                    .map(|(key, value)| (key.to_string(), value.to_json()));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -101,7 +119,7 @@ impl Tree {
             Node::Map(entries) if !entries.is_empty() => {
                 for (key, value) in entries {
                     value.write_comment(text, indent);
-                    let _ = write!(text, "{:indent$}{}:", "", scalar(&Value::from(*key)));
+                    let _ = write!(text, "{:indent$}{}:", "", scalar(&Value::from(key.as_ref())));
                     value.write_after(text, indent);
                 }
             }

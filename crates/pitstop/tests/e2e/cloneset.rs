@@ -3,7 +3,7 @@
 use crate::world::{World, kubectl_is_there, squeezed};
 
 /// The first manifest of seed 004, as it is written there.
-const FIRST: &str = "\
+pub(crate) const FIRST: &str = "\
 apiVersion: apps.kruise.io/v1alpha1
 kind: CloneSet
 metadata:
@@ -65,16 +65,17 @@ async fn clonesets_are_kept_as_openkruise_keeps_them() {
     if !kubectl_is_there() {
         return;
     }
-    play(World::embedded(&[], None).await).await;
+    let world = World::embedded(&[], None).await;
+    play(&world).await;
+    world.stop().await;
 }
 
 /// What a user sees of the kind, whichever server keeps it.
-pub(crate) async fn play(world: World) {
-    made_and_changed(&world).await;
-    shown(&world).await;
-    refused(&world).await;
-    explained(&world).await;
-    world.stop().await;
+pub(crate) async fn play(world: &World) {
+    made_and_changed(world).await;
+    shown(world).await;
+    refused(world).await;
+    explained(world).await;
 }
 
 async fn made_and_changed(world: &World) {

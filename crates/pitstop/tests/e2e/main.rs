@@ -14,6 +14,7 @@ mod apply;
 mod audit;
 mod auto;
 mod background;
+mod certificate;
 mod clients;
 mod cloneset;
 mod containers;

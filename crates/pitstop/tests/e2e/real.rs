@@ -11,12 +11,13 @@ use crate::world::{World, kubectl_is_there};
 use crate::{auto, rolling, workloads};
 
 mod account;
+mod cloneset;
 mod faults;
 mod hub;
 mod kubelet;
 mod leader;
 mod rights;
-mod site;
+pub(crate) mod site;
 mod webhook;
 
 /// How many control planes there are at once: the stories wait for leases and grace periods for most of their time.

@@ -280,6 +280,14 @@ impl World {
         }
     }
 
+    /// The real control plane of this world.
+    pub(crate) fn plane(&self) -> &Plane {
+        match &self.cluster {
+            Cluster::External(external) => external.plane.as_ref().unwrap(),
+            Cluster::Embedded(_) => panic!("this cluster is embedded"),
+        }
+    }
+
     /// Stops pitstop's controllers, native ones included, so that a state stands still.
     pub(crate) async fn stop_controllers(&mut self) {
         if let Cluster::Embedded(embedded) = &mut self.cluster {

@@ -1,0 +1,53 @@
+//! The kinds that pitstop brings, on a real API server: it asks a controller that stands by, and gets the same answers.
+
+use super::Plane;
+use super::site::eventually;
+use crate::background::Background;
+use crate::cloneset::{FIRST, play};
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    let world = World::real(plane, kubectl, &["node-1"], None).await;
+    let account = world.plane().define_kinds().await;
+    let arguments = [
+        "controller",
+        "--metrics-addr=127.0.0.1:0",
+        "--webhook-addr=127.0.0.1:0",
+        "--webhook-host=127.0.0.1",
+    ];
+    let webhooks = Background::spawn(world.folder.path(), &account, &arguments);
+    eventually("the API server knows the webhooks", || async {
+        webhooks.said().contains("webhooks on https://127.0.0.1:")
+    })
+    .await;
+    let dry = [
+        "apply",
+        "--dry-run=server",
+        "-f",
+        "-",
+        "-o",
+        "jsonpath={.spec.revisionHistoryLimit}",
+    ];
+    eventually("it asks them", || async {
+        world.kubectl_with(&dry, FIRST).await.stdout == "10"
+    })
+    .await;
+    play(&world).await;
+    // Without them nothing of the kind can be written, or read in another version.
+    webhooks.stop().await;
+    let said = world.kubectl_with(&["apply", "-f", "-"], FIRST).await;
+    assert!(said.stderr.contains("failed calling webhook"), "{}", said.stderr);
+    for kind in [
+        "crd/clonesets.apps.kruise.io",
+        "mutatingwebhookconfigurations/pitstop-webhooks",
+    ] {
+        world.kubectl(&["delete", kind, "--timeout=60s"]).await;
+    }
+    world
+        .kubectl(&["delete", "validatingwebhookconfigurations/pitstop-webhooks"])
+        .await;
+    world.stop().await;
+}
