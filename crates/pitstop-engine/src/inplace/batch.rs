@@ -178,6 +178,7 @@ fn record(live: Live<'_>, name: &str, image: &str, state: &mut UpdateState) {
     let mut replaced = earlier.map_or_else(
         || Replaced {
             from_image: present.to_owned(),
+            from_container_id: status.map_or_else(String::new, |status| status.container_id.to_string()),
             ..Replaced::default()
         },
         |mut earlier| {

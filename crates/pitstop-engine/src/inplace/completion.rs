@@ -337,15 +337,25 @@ impl<'a> Judged<'a> {
     }
 
     /// It still runs as it did before: right only if nothing is to change any more.
+    ///
+    /// A kubelet that saw the update in between may be stopping the container just now, and start the one of that update
+    /// next. It has not, if it says that it acted on the change that took the update back; otherwise time tells. The same
+    /// holds for another name of the image that runs, for which a kubelet restarts the container as well.
     fn not_replaced(&self, before: &Replaced) -> Completion {
         let is_taken_back = *before.from_image == *self.image;
-        if !self.is_called(self.image) || self.is_unobserved() {
+        let is_first = *self.status.container_id == *before.from_container_id
+            || before
+                .image_ids
+                .first()
+                .is_some_and(|id| **id == *self.status.image_id);
+        let has_image = self.is_called(self.image) || (is_taken_back && is_first);
+        if !has_image || self.is_unobserved() {
             return Pending::NotReplaced(self.name()).into();
         }
-        if is_taken_back {
+        let is_observed = self.live.view.observed_generation.is_some() && self.state.proof.generation > 0;
+        if is_taken_back && is_observed {
             return Completion::Done;
         }
-        // Another name of the image that it runs: a kubelet restarts it even so.
         self.until(self.state.proof.written_at, RUNNING_FOR)
     }
 

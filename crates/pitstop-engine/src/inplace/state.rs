@@ -167,6 +167,9 @@ pub struct Replaced {
     pub restart_count: i32,
     /// The image that it had when an update was last seen to be complete.
     pub from_image: String,
+    /// Which container that was.
+    #[serde(rename = "fromContainerID", skip_serializing_if = "String::is_empty")]
+    pub from_container_id: String,
     /// The image that it is to have.
     pub to_image: String,
     /// Images that it was to have in between, by updates that were never seen to be complete.

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use crate::cluster::at;
 use crate::live::LivePod;
 
+#[path = "inplace/model.rs"]
+mod model;
 #[path = "inplace/progress.rs"]
 mod progress;
 #[path = "inplace/tables.rs"]

@@ -266,7 +266,24 @@ fn an_update_that_is_taken_back_ends() {
     begin_on(&mut pod, &images(&[("c1", "app:v2")]), PLAIN, 0);
     begin_on(&mut pod, &back, PLAIN, 10);
     assert_eq!(pod.image("c1"), "app:v1");
-    assert_eq!(waits_for(&pod, PLAIN, 11), "done", "the kubelet never acted");
+    let observed = |generation: i64| pod.clone().set("/status/observedGeneration", generation);
+    assert_eq!(
+        waits_for(&observed(3), PLAIN, 11),
+        "done",
+        "the kubelet never acted, and says so"
+    );
+    assert_eq!(
+        waits_for(&observed(2), PLAIN, 1000),
+        "container c1 imageID not changed",
+        "it may act yet"
+    );
+    let in_doubt = "container c1 runs, and may be one from before the update";
+    assert_eq!(
+        waits_for(&pod, PLAIN, 99),
+        in_doubt,
+        "it may act yet, and never says so"
+    );
+    assert_eq!(waits_for(&pod, PLAIN, 100), "done");
 
     let mut pod = LivePod::running(&["c1=app:v1"]);
     begin_on(&mut pod, &images(&[("c1", "app:bad")]), PLAIN, 0);
