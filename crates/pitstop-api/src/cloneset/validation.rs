@@ -42,6 +42,11 @@ pub fn decode(object: &Value) -> Result<Version, String> {
     }
 }
 
+/// Is the spec written as it is stored, and only the rest changed? Then nothing of it is judged again.
+pub fn is_spec_untouched(object: &Value, old: Option<&Value>) -> bool {
+    old.is_some_and(|old| old.get("spec") == object.get("spec"))
+}
+
 /// Names that a request adds to `podsToDelete`: their pods have to be looked up before it is judged.
 pub fn pods_to_look_up<'a>(object: &'a Value, old: Option<&Value>) -> Vec<&'a str> {
     let before = old.map(|old| list(old, PODS_TO_DELETE)).unwrap_or_default();
@@ -53,6 +58,8 @@ pub fn pods_to_look_up<'a>(object: &'a Value, old: Option<&Value>) -> Vec<&'a st
 }
 
 /// What is wrong with a CloneSet, in its own version, after defaults. `old` is the stored object in the same version.
+///
+/// What was wrong before is no reason to refuse a change: an object that others admitted has to let go of its finalizers.
 pub fn validate(object: &Value, old: Option<&Value>, surroundings: &Surroundings) -> Vec<FieldError> {
     let Some(version) = Version::of_object(object) else {
         return vec![FieldError::invalid(
@@ -61,6 +68,23 @@ pub fn validate(object: &Value, old: Option<&Value>, surroundings: &Surroundings
             "unknown version",
         )];
     };
+    let mut errors = errors_of(object, old, version, surroundings);
+    if let Some(old) = old {
+        let before = errors_of(old, Some(old), version, surroundings);
+        errors.retain(|error| !before.contains(error));
+        errors.extend(selector_change(object, old));
+        errors.extend(in_place_only(object, old, version, surroundings.resizes_in_place));
+    }
+    errors
+}
+
+/// What is wrong with an object by itself, and with the pods that it adds to those that are to be deleted.
+fn errors_of(
+    object: &Value,
+    old: Option<&Value>,
+    version: Version,
+    surroundings: &Surroundings,
+) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> = nonnegative(object, "/spec/replicas", "spec.replicas")
         .into_iter()
         .collect();
@@ -75,10 +99,6 @@ pub fn validate(object: &Value, old: Option<&Value>, surroundings: &Surroundings
             &format!("/spec/{field}"),
             &format!("spec.{field}"),
         ));
-    }
-    if let Some(old) = old {
-        errors.extend(selector_change(object, old));
-        errors.extend(in_place_only(object, old, version, surroundings.resizes_in_place));
     }
     errors
 }

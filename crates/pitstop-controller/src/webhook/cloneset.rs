@@ -18,7 +18,7 @@ pub(super) fn mutate(admission: &Admission<'_>) -> Verdict {
     let Some(object) = admission.object else {
         return Verdict::ALLOWED;
     };
-    if let Err(why) = validation::decode(object) {
+    if let Some(why) = undecodable(object, admission.old) {
         return Verdict::undecodable(why);
     }
     let mut defaulted = object.clone();
@@ -35,7 +35,7 @@ pub(super) fn validate(admission: &Admission<'_>, pods: Pods, resizes_in_place: 
     let Some(object) = admission.object else {
         return Verdict::ALLOWED;
     };
-    if let Err(why) = validation::decode(object) {
+    if let Some(why) = undecodable(object, admission.old) {
         return Verdict::undecodable(why);
     }
     let surroundings = Surroundings {
@@ -44,6 +44,12 @@ pub(super) fn validate(admission: &Admission<'_>, pods: Pods, resizes_in_place: 
     };
     let errors = validation::validate(object, admission.old, &surroundings);
     Verdict::of_errors(&errors, (GROUP, KIND, admission.name))
+}
+
+/// Why an object cannot be read. A spec that is stored like this is no reason: its finalizers have to go.
+fn undecodable(object: &Value, old: Option<&Value>) -> Option<String> {
+    let is_known = validation::is_spec_untouched(object, old);
+    validation::decode(object).err().filter(|_| !is_known)
 }
 
 /// The pods that have to be known before the request is judged. Those that are not there are left out.

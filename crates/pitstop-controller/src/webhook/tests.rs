@@ -176,6 +176,21 @@ async fn what_cannot_be_read_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn what_is_stored_lets_go_of_its_finalizers_whatever_it_says() {
+    let mut old = cloneset(
+        "v1beta1",
+        &json!({"template": {"spec": {"containers": "none"}}, "replicas": -1}),
+    );
+    old["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let mut object = old.clone();
+    object["metadata"]["finalizers"] = json!([]);
+    for path in [MUTATE_PATH, VALIDATE_PATH] {
+        let answer = ask(path, &admission("UPDATE", &object, &old)).await;
+        assert_eq!(answer["response"]["allowed"], true, "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn objects_are_converted_in_their_order() {
     let review = |wanted: &str| {
         json!({

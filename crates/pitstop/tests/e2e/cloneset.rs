@@ -73,6 +73,7 @@ async fn clonesets_are_kept_as_openkruise_keeps_them() {
 /// What a user sees of the kind, whichever server keeps it.
 pub(crate) async fn play(world: &World) {
     made_and_changed(world).await;
+    applied_by_the_server(world).await;
     shown(world).await;
     refused(world).await;
     explained(world).await;
@@ -144,6 +145,37 @@ async fn made_and_changed(world: &World) {
         "cloneset.apps.kruise.io/nginxweb1 scaled\n"
     );
     assert_eq!(field(NAME, ".spec.replicas").await, "3");
+}
+
+/// Owners of fields in different versions: what the one owns is seen by the other, in its own version.
+async fn applied_by_the_server(world: &World) {
+    let apply = async |manager: &str, text: &str, more: &[&str]| {
+        let manager = format!("--field-manager={manager}");
+        let arguments = ["apply", "--server-side", &manager, "-f", "-"];
+        world.kubectl_with(&[&arguments, more].concat(), text).await
+    };
+    let part = |version: &str, strategy: &str| {
+        format!(
+            "apiVersion: apps.kruise.io/{version}\nkind: CloneSet\nmetadata: {{name: nginxweb1, namespace: default}}\n\
+             spec:\n  updateStrategy: {strategy}\n"
+        )
+    };
+    let beta = part("v1beta1", "{rollingUpdate: {partition: 1}}");
+    let said = apply("beta", &beta, &["--force-conflicts"]).await;
+    assert!(said.status.success(), "{}", said.stderr);
+    let said = apply("alpha", &part("v1alpha1", "{partition: 2}"), &[]).await;
+    // The field is named as the one who has it knows it.
+    let conflict = "conflict with \"beta\": .spec.updateStrategy.rollingUpdate.partition";
+    assert!(said.stderr.contains(conflict), "{}", said.stderr);
+    let said = apply(
+        "alpha",
+        &part("v1alpha1", "{partition: 2}"),
+        &["--force-conflicts"],
+    )
+    .await;
+    assert!(said.status.success(), "{}", said.stderr);
+    let path = "jsonpath={.spec.updateStrategy.rollingUpdate.partition}";
+    assert_eq!(world.kubectl(&["get", STORED, "-o", path]).await, "2");
 }
 
 async fn shown(world: &World) {

@@ -529,6 +529,25 @@ fn pods_that_are_added_to_be_deleted_are_there_and_ours() {
 }
 
 #[test]
+fn what_was_wrong_before_is_no_reason_to_refuse_a_change() {
+    for version in Version::ALL {
+        // Upstream admits both.
+        let wrong = json!({"scaleStrategy": {"maxUnavailable": "abc"}, "minReadySeconds": -1});
+        let old = cloneset(version, &wrong, &json!({}));
+        assert_eq!(refusals(&old, None).len(), 2);
+        let mut new = old.clone();
+        new["spec"]["replicas"] = json!(3);
+        assert_eq!(refusals(&new, Some(&old)), Vec::<String>::new());
+        assert!(!is_spec_untouched(&new, Some(&old)) && is_spec_untouched(&old, Some(&old)));
+        new["spec"]["minReadySeconds"] = json!(-2);
+        assert_eq!(
+            refusals(&new, Some(&old)),
+            ["spec.minReadySeconds: Invalid value: -2: must be greater than or equal to 0"]
+        );
+    }
+}
+
+#[test]
 fn what_is_no_cloneset_cannot_be_decoded() {
     let known = cloneset(ALPHA, &json!({}), &json!({}));
     assert_eq!(decode(&known), Ok(ALPHA));
