@@ -5,8 +5,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{Phase, PodCondition, PodView};
 
-use crate::lifecycle::State;
-
 /// Is the pod available: ready, and for longer than `minReadySeconds`?
 ///
 /// Exactly at the boundary it is not available yet. A transition in the future, as another
@@ -28,17 +26,14 @@ pub fn available_at(pod: &PodView, min_ready_seconds: u32) -> Option<Timestamp> 
 
 /// Does the pod run, is it ready for longer than these seconds, and is no update in place under way?
 ///
+/// A pod that a lifecycle hook holds may be; it does not count as available.
+///
 /// Units: seconds. Source: inplace.md 9; cloneset.md 5.
 pub fn is_update_ready(pod: &PodView, min_ready_seconds: u32, now: Timestamp) -> bool {
     let update_ready = pod.in_place.as_ref().and_then(|view| view.update_ready.as_ref());
     pod.phase == Phase::Running
         && update_ready.is_none_or(PodCondition::is_true)
         && is_available(pod, min_ready_seconds, now)
-}
-
-/// The same, for a pod that no hook holds. Source: inplace.md 9; cloneset.md 5.
-pub fn is_update_available(pod: &PodView, min_ready_seconds: u32, now: Timestamp) -> bool {
-    State::of(pod).counts() && is_update_ready(pod, min_ready_seconds, now)
 }
 
 /// How long to wait for a moment to have passed: a millisecond beyond it, since availability is strict.

@@ -80,28 +80,38 @@ pub(crate) fn age(pod: &PodView) -> Age {
     (pod.created_at != Timestamp::UNIX_EPOCH).then_some(Reverse(pod.created_at))
 }
 
-/// The order in which candidates are updated, as indexes into `pods`.
+/// The order in which candidates are updated, as indexes into `pods`: at least the first `most` of it.
 ///
 /// By worth, then by the priorities of the workload, then scattered, and pods that prepare for their update already first
-/// of all. `is_candidate` says which pods are; scattering looks at all of them. Source: inplace.md 10.1.
+/// of all. Scattering looks at all pods. Source: inplace.md 10.1.
 pub fn update_order(
     pods: &[&PodView],
     candidates: Vec<usize>,
+    most: usize,
     priority: &PriorityStrategy,
     terms: &[ScatterTerm],
 ) -> Vec<usize> {
-    let pod = |i: &usize| pods.get(*i).copied();
-    let mut keyed: Vec<(Option<Worth<'_>>, usize)> = candidates
+    let is_preparing = |pod: &PodView| State::of(pod) == State::PreparingUpdate;
+    let mut keyed: Vec<(bool, Worth<'_>, usize)> = candidates
         .into_iter()
-        .map(|i| (pod(&i).map(Worth::of), i))
+        .filter_map(|i| pods.get(i).map(|pod| (!is_preparing(pod), Worth::of(pod), i)))
         .collect();
-    keyed.sort();
-    let mut order: Vec<usize> = keyed.into_iter().map(|(_, i)| i).collect();
+    if *priority == PriorityStrategy::None && terms.is_empty() {
+        // Nothing but worth counts, so that most of many pods need no place in the order.
+        if let Some(last) = most.checked_sub(1).filter(|last| *last < keyed.len()) {
+            keyed.select_nth_unstable(last);
+        }
+        keyed.truncate(most);
+        keyed.sort_unstable();
+        return keyed.into_iter().map(|(_, _, i)| i).collect();
+    }
+    keyed.sort_unstable_by(|(_, a, _), (_, b, _)| a.cmp(b));
+    let mut order: Vec<usize> = keyed.iter().map(|(_, _, i)| *i).collect();
     priority::sort(&mut order, pods, priority);
     let mut order = scatter::scatter(order, pods, terms);
-    let is_preparing = |i: &usize| pod(i).is_some_and(|pod| State::of(pod) == State::PreparingUpdate);
-    if order.iter().any(is_preparing) {
-        order.sort_by_key(|i| !is_preparing(i));
+    let preparing = |i: &usize| pods.get(*i).is_some_and(|pod| is_preparing(pod));
+    if order.iter().any(preparing) {
+        order.sort_by_key(|i| !preparing(i));
     }
     order
 }

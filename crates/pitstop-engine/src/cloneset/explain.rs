@@ -17,6 +17,7 @@ use crate::plan::{Reason, Waiting};
 impl Turn<'_, '_> {
     /// A reason for every pod that is not at the target, or there and not available. Source: design.md L3; inplace.md 13.13.
     pub(super) fn explain(&mut self, numbers: Option<&Numbers>, invalid: Option<&Cow<'static, str>>) {
+        let why_not_new = self.why_not_new(numbers);
         let mut waiting = Vec::new();
         for (i, row) in self.rows.active.iter().enumerate() {
             if row.is_new && row.is_available && !row.is_specified {
@@ -24,7 +25,7 @@ impl Turn<'_, '_> {
             }
             let reason = match invalid {
                 Some(field) => Reason::Invalid { field: field.clone() },
-                None => self.reason(i, row, numbers),
+                None => self.reason(i, row, &why_not_new),
             };
             waiting.push(Waiting {
                 pod: Some((Arc::clone(&row.pod.name), row.pod.uid)),
@@ -35,7 +36,7 @@ impl Turn<'_, '_> {
         self.plan.waiting = waiting;
     }
 
-    fn reason(&self, i: usize, row: &Row<'_>, numbers: Option<&Numbers>) -> Reason {
+    fn reason(&self, i: usize, row: &Row<'_>, why_not_new: &Reason) -> Reason {
         if self.snapshot.cloneset.deleted_at.is_some() {
             return Reason::WorkloadTerminating;
         }
@@ -59,7 +60,7 @@ impl Turn<'_, '_> {
         if row.is_new {
             return self.why_not_available(row);
         }
-        self.why_not_new(numbers)
+        why_not_new.clone()
     }
 
     fn why_not_available(&self, row: &Row<'_>) -> Reason {
@@ -95,6 +96,7 @@ impl Turn<'_, '_> {
         }
     }
 
+    /// Why outdated pods that nothing else holds wait: the same for all of them.
     fn why_not_new(&self, numbers: Option<&Numbers>) -> Reason {
         let cloneset = self.snapshot.cloneset;
         if cloneset.update.kind == CloneSetUpdateType::OnDelete {

@@ -10,7 +10,7 @@ use super::history::History;
 use super::numbers::Fact;
 use super::plan::Action;
 use super::snapshot::Snapshot;
-use crate::availability::{is_update_available, is_update_ready};
+use crate::availability::is_update_ready;
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::{Live, Verdict, is_same_revision};
 use crate::lifecycle::State;
@@ -60,12 +60,12 @@ impl Row<'_> {
 /// The pods of a CloneSet.
 #[derive(Debug, Clone)]
 pub(super) struct Rows<'a> {
-    /// Active pods, by name.
+    /// Active pods, in the order of the snapshot.
     pub(super) active: Vec<Row<'a>>,
     /// Pods that have ended or are on their way out.
     pub(super) inactive: Vec<&'a PodView>,
     /// Pods that were created and are not seen yet: are they at the update revision?
-    unseen: Vec<bool>,
+    pub(super) unseen: Vec<bool>,
     released: Vec<&'a PodView>,
 }
 
@@ -98,7 +98,6 @@ impl<'a> Rows<'a> {
                 found.active.push(row(snapshot, history, pod));
             }
         }
-        found.active.sort_by(|a, b| a.pod.name.cmp(&b.pod.name));
         let is_seen = |name: &Arc<str>| snapshot.pods.iter().any(|pod| pod.name == *name);
         let unseen = in_flight.created.iter().filter(|created| !is_seen(&created.name));
         found.unseen = unseen
@@ -162,17 +161,22 @@ impl<'a> Rows<'a> {
 fn row<'a>(snapshot: &Snapshot<'a>, history: &History, pod: &'a PodView) -> Row<'a> {
     let (cloneset, now) = (snapshot.cloneset, snapshot.now);
     let is_named = cloneset.scale.pods_to_delete.contains(&pod.name);
+    let state = State::of(pod);
+    let is_settled = is_update_ready(pod, cloneset.min_ready_seconds, now);
     // A pod whose DELETE was not answered is deleted again rather than another one.
     let is_in_doubt = snapshot.in_flight.maybe_deleted.contains(&pod.uid);
-    let label = pod.revision_hash().unwrap_or_default();
+    let may_be_down = is_in_doubt || snapshot.in_flight.maybe_patched.contains(&pod.uid);
+    let is_new = pod
+        .revision_hash()
+        .is_some_and(|label| is_same_revision(label, &history.update.name));
     Row {
         pod,
         live: Live::of(pod),
-        state: State::of(pod),
-        is_new: is_same_revision(label, &history.update.name),
+        state,
+        is_new,
         is_specified: is_named || is_in_doubt || pod.labels.contains_key(keys::SPECIFIED_DELETE),
-        is_available: !is_in_doubt && is_update_available(pod, cloneset.min_ready_seconds, now),
+        is_available: !may_be_down && is_settled && state.counts(),
         is_ready: is_update_ready(pod, 0, now),
-        is_settled: is_update_ready(pod, cloneset.min_ready_seconds, now),
+        is_settled,
     }
 }

@@ -33,9 +33,12 @@ impl<'a> Turn<'_, 'a> {
         self.delete_prepared() || self.delete_specified(diff) || self.scale_down(diff)
     }
 
+    /// Pods that something is true of, by name.
     fn rows_with(&self, is_wanted: impl Fn(&Row<'a>) -> bool) -> Vec<(usize, Row<'a>)> {
         let rows = self.rows.active.iter().copied().enumerate();
-        rows.filter(|(_, row)| is_wanted(row)).collect()
+        let mut wanted: Vec<(usize, Row<'a>)> = rows.filter(|(_, row)| is_wanted(row)).collect();
+        wanted.sort_by(|(_, a), (_, b)| a.pod.name.cmp(&b.pod.name));
+        wanted
     }
 
     /// Pods that wait for their deletion come back when they are needed again. Source: cloneset.md 8, step 2.

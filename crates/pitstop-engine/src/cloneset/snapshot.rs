@@ -42,6 +42,8 @@ pub struct InFlight {
     pub deleted: Vec<Uid>,
     /// Pods whose DELETE was not answered: each is deleted again rather than another one.
     pub maybe_deleted: Vec<Uid>,
+    /// Pods whose PATCH was not answered: each may have left service, and counts as unavailable until it is seen again.
+    pub maybe_patched: Vec<Uid>,
     /// Pods whose POST succeeded, or was not answered.
     pub created: Vec<CreatedPod>,
     /// Claims whose DELETE succeeded.

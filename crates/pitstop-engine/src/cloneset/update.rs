@@ -15,8 +15,7 @@ use super::rows::Row;
 use super::{Touch, Turn};
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::{
-    Change, Live, Stage, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, is_same_revision, refresh,
-    short_revision,
+    Change, Live, Stage, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, refresh, short_revision,
 };
 use crate::lifecycle::{BeforeUpdate, Facts, State, before_update, enter, hook_again, step};
 use crate::order::update_order;
@@ -167,14 +166,8 @@ impl<'a> Turn<'_, 'a> {
     /// The pods whose turn it is, in order. Source: cloneset.md 9, steps 4 to 6.
     fn choose(&self, goes_back: bool, n: usize, max_unavailable: i64, target: &Target) -> Vec<usize> {
         let rows = &self.rows.active;
-        let is_waiting = |row: &Row<'_>| {
-            let is_in_grace = row.live.is_some_and(|live| live.view.grace().is_some());
-            // A pod in its grace period is turned towards a newer revision (inplace.md 13.11).
-            let is_retargeted = !is_same_revision(row.revision(), &target.name);
-            row.is_new == goes_back
-                && !row.is_preparing_delete()
-                && (!is_in_grace || row.state == State::Updated || is_retargeted)
-        };
+        // A pod in its grace period is one of them: it is turned towards the newer revision (inplace.md 13.11).
+        let is_waiting = |row: &Row<'_>| row.is_new == goes_back && !row.is_preparing_delete();
         let waiting: Vec<usize> = (0..rows.len())
             .filter(|i| rows.get(*i).is_some_and(is_waiting))
             .collect();
@@ -183,19 +176,25 @@ impl<'a> Turn<'_, 'a> {
         let (none, no_terms) = (PriorityStrategy::None, Vec::new());
         let priority = rolling.map_or(&none, |rolling| &rolling.priority);
         let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
-        let order = update_order(&pods, waiting, priority, scatter);
         let free = self.free_revisions(target);
+        // Without free ones, no more are looked at than may become unavailable.
+        let has_free = free.values().any(|is_free| *is_free);
+        let looked_at = usize::try_from(max_unavailable.max(0)).unwrap_or(usize::MAX);
+        let most = if has_free { n } else { n.min(looked_at) };
+        let order = update_order(&pods, waiting, most, priority, scatter);
         let is_free = |i: usize| {
             rows.get(i)
                 .is_some_and(|row| free.get(row.revision()) == Some(&true))
         };
-        let counts: Vec<Counted> = rows
-            .iter()
-            .map(|row| Counted {
-                is_available: row.is_available,
-                is_at_target: row.is_new != goes_back,
-            })
-            .collect();
+        let seen = rows.iter().map(|row| Counted {
+            is_available: row.is_available,
+            is_at_target: row.is_new != goes_back,
+        });
+        let unseen = self.rows.unseen.iter().map(|is_new| Counted {
+            is_available: false,
+            is_at_target: *is_new != goes_back,
+        });
+        let counts: Vec<Counted> = seen.chain(unseen).collect();
         limit(order.into_iter().take(n), &counts, max_unavailable, is_free)
     }
 

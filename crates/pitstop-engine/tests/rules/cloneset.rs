@@ -16,6 +16,8 @@ mod numbers;
 mod passes;
 #[path = "cloneset/pods.rs"]
 mod pods;
+#[path = "cloneset/walk.rs"]
+mod walk;
 
 const OWNER: &str = "00000000-0000-0000-0000-000000000001";
 

@@ -40,7 +40,7 @@ fn order_of(
     terms: &[ScatterTerm],
 ) -> Vec<usize> {
     let pods: Vec<&PodView> = pods.iter().collect();
-    update_order(&pods, candidates.to_vec(), priority, terms)
+    update_order(&pods, candidates.to_vec(), usize::MAX, priority, terms)
 }
 
 fn all(pods: &[PodView]) -> Vec<usize> {
@@ -516,6 +516,10 @@ proptest! {
             value: if key == 'A' { "v".into() } else { "o-1".into() },
         }).collect();
         let strategy = if keyed { keys(&["B"], MissingKey::First) } else { weights(&[("A", "v", 5)]) };
+        let all_of_them: Vec<&PodView> = pods.iter().collect();
+        let none = PriorityStrategy::None;
+        let first = update_order(&all_of_them, chosen.clone(), 3, &none, &[]);
+        prop_assert!(order_of(&pods, &chosen, &none, &[]).starts_with(&first) && first.len() == chosen.len().min(3));
         let mut order = order_of(&pods, &chosen, &strategy, &terms);
         prop_assert_eq!(&order, &order_of(&pods, &chosen, &strategy, &terms));
         order.sort_unstable();

@@ -382,6 +382,29 @@ fn an_interrupted_update_is_taken_up_first() {
     assert_eq!(world.does(), "in place 1");
 }
 
+/// inplace.md 13.11: the template changes while a pod drains.
+#[test]
+fn a_pod_in_its_grace_period_goes_to_the_newest_revision() {
+    let mut world = World::new(2)
+        .pods("2o+")
+        .rolling("inPlaceUpdateStrategy/gracePeriodSeconds", 30);
+    world.apply(&world.plan());
+    world.revisions.push(revision("web-next", "foo3", 3));
+    let mut world = world.set("/spec/template", template("foo3")).at(10);
+    assert_eq!(
+        world.does(),
+        "in place 0",
+        "the one that is out of service already"
+    );
+    world.apply(&world.plan());
+    let mut world = world.at(30);
+    world.apply(&world.plan());
+    assert_eq!(
+        (world.pods[0].image("c1"), world.pods[1].image("c1")),
+        ("foo3", "foo1")
+    );
+}
+
 /// inplace.md 13.7: labels alone change at once, in all pods, and none leaves service.
 #[test]
 fn metadata_alone_costs_no_budget() {
@@ -431,6 +454,9 @@ fn writes_in_flight_count() {
     let mut gone = World::new(2).pods("3n+");
     gone.in_flight.deleted.push(uid_of(&gone.pods[1]));
     assert_eq!(gone.does(), "nothing");
+    let mut unpatched = World::new(3).pods("3o+");
+    unpatched.in_flight.maybe_patched.push(uid_of(&unpatched.pods[2]));
+    assert_eq!(unpatched.does(), "nothing", "it may have left service");
     let mut unheard = World::new(2).pods("3n+");
     unheard.in_flight.maybe_deleted.push(uid_of(&unheard.pods[2]));
     assert_eq!(unheard.does(), "delete 2", "the same one again");
