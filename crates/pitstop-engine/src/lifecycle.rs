@@ -42,15 +42,21 @@ pub enum State {
 impl State {
     /// The state of a pod.
     pub fn of(pod: &PodView) -> Self {
-        match pod.labels.get(keys::LIFECYCLE_STATE).map(String::as_str) {
-            None | Some("") => Self::Unset,
-            Some("PreparingNormal") => Self::PreparingNormal,
-            Some("Normal") => Self::Normal,
-            Some("PreparingUpdate") => Self::PreparingUpdate,
-            Some("Updating") => Self::Updating,
-            Some("Updated") => Self::Updated,
-            Some("PreparingDelete") => Self::PreparingDelete,
-            Some(_) => Self::Other,
+        let label = pod.labels.get(keys::LIFECYCLE_STATE);
+        label.map_or(Self::Unset, |value| Self::read(value))
+    }
+
+    /// The state that a value of the label stands for.
+    pub fn read(value: &str) -> Self {
+        match value {
+            "" => Self::Unset,
+            "PreparingNormal" => Self::PreparingNormal,
+            "Normal" => Self::Normal,
+            "PreparingUpdate" => Self::PreparingUpdate,
+            "Updating" => Self::Updating,
+            "Updated" => Self::Updated,
+            "PreparingDelete" => Self::PreparingDelete,
+            _ => Self::Other,
         }
     }
 

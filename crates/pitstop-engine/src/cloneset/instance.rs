@@ -64,8 +64,9 @@ pub fn pod_name(cloneset: &CloneSetView, instance: &str) -> String {
 
 /// The pod of an instance at a revision, whose template is given. `short_hash`: its label is the hash alone.
 ///
-/// It has the readiness gate of updates in place whatever the policy is, and begins in state `PreparingNormal`. Volumes of
-/// claims come first, and replace those of the template that have their name. Source: cloneset.md 3.
+/// It has the readiness gate of updates in place whatever the policy is, and the one by which hooks hold it, which
+/// upstream's admission adds. It begins in state `PreparingNormal`. Volumes of claims come first, and replace those of
+/// the template that have their name. Source: cloneset.md 3; inplace.md 8.
 pub fn pod_of(
     cloneset: &CloneSetView,
     template: &Value,
@@ -91,10 +92,11 @@ pub fn pod_of(
     metadata.insert("ownerReferences".to_owned(), json!([owner_reference(cloneset)]));
 
     let mut gates = array(spec.get("readinessGates"));
-    let is_there =
-        |gate: &Value| gate.get("conditionType") == Some(&Value::from(reasons::INPLACE_UPDATE_READY));
-    if !gates.iter().any(is_there) {
-        gates.push(json!({ "conditionType": reasons::INPLACE_UPDATE_READY }));
+    for condition in [reasons::INPLACE_UPDATE_READY, reasons::KRUISE_POD_READY] {
+        let is_it = |gate: &Value| gate.get("conditionType") == Some(&Value::from(condition));
+        if !gates.iter().any(is_it) {
+            gates.push(json!({ "conditionType": condition }));
+        }
     }
     spec.insert("readinessGates".to_owned(), Value::Array(gates));
     let claimed: Vec<(String, Value)> = claim_names(cloneset, instance)

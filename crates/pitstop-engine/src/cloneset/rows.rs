@@ -31,6 +31,8 @@ pub(super) struct Row<'a> {
     pub(super) is_ready: bool,
     /// Does it run and serve for `minReadySeconds`, whatever hook holds it?
     pub(super) is_settled: bool,
+    /// Does it carry the hash of its revision?
+    pub(super) has_template_hash: bool,
 }
 
 impl Row<'_> {
@@ -161,22 +163,48 @@ impl<'a> Rows<'a> {
 fn row<'a>(snapshot: &Snapshot<'a>, history: &History, pod: &'a PodView) -> Row<'a> {
     let (cloneset, now) = (snapshot.cloneset, snapshot.now);
     let is_named = cloneset.scale.pods_to_delete.contains(&pod.name);
-    let state = State::of(pod);
+    let labels = Marks::of(pod);
+    let state = labels.state;
     let is_settled = is_update_ready(pod, cloneset.min_ready_seconds, now);
     // A pod whose DELETE was not answered is deleted again rather than another one.
     let is_in_doubt = snapshot.in_flight.maybe_deleted.contains(&pod.uid);
     let may_be_down = is_in_doubt || snapshot.in_flight.maybe_patched.contains(&pod.uid);
-    let is_new = pod
-        .revision_hash()
-        .is_some_and(|label| is_same_revision(label, &history.update.name));
     Row {
         pod,
         live: Live::of(pod),
         state,
-        is_new,
-        is_specified: is_named || is_in_doubt || pod.labels.contains_key(keys::SPECIFIED_DELETE),
+        is_new: labels
+            .revision
+            .is_some_and(|label| is_same_revision(label, &history.update.name)),
+        is_specified: is_named || is_in_doubt || labels.is_specified,
         is_available: !may_be_down && is_settled && state.counts(),
         is_ready: is_update_ready(pod, 0, now),
         is_settled,
+        has_template_hash: labels.has_template_hash,
+    }
+}
+
+/// What the labels of a pod say, read in one go: there may be many pods.
+#[derive(Default)]
+struct Marks<'a> {
+    revision: Option<&'a str>,
+    state: State,
+    is_specified: bool,
+    has_template_hash: bool,
+}
+
+impl<'a> Marks<'a> {
+    fn of(pod: &'a PodView) -> Self {
+        let mut found = Self::default();
+        for (key, value) in &*pod.labels {
+            match key.as_str() {
+                keys::REVISION_HASH => found.revision = Some(value),
+                keys::LIFECYCLE_STATE => found.state = State::read(value),
+                keys::SPECIFIED_DELETE => found.is_specified = true,
+                keys::POD_TEMPLATE_HASH => found.has_template_hash = true,
+                _ => {}
+            }
+        }
+        found
     }
 }

@@ -49,18 +49,37 @@ impl Turn<'_, '_> {
 
     fn counted(&self, numbers: Option<&Numbers>) -> CloneSetStatus {
         let cloneset = self.snapshot.cloneset;
-        let rows = &self.rows.active;
-        let count = |is_counted: &dyn Fn(&super::rows::Row<'_>) -> bool| {
-            u32::try_from(rows.iter().filter(|row| is_counted(row)).count()).unwrap_or(u32::MAX)
-        };
+        let mut counts = [0_u32; 6];
+        for row in &self.rows.active {
+            let (is_ready, is_available) = (row.is_ready, row.is_available);
+            let facts = [
+                true,
+                is_ready,
+                is_available,
+                row.is_new,
+                row.is_new && is_ready,
+                row.is_new && is_available,
+            ];
+            for (count, fact) in counts.iter_mut().zip(facts) {
+                *count = count.saturating_add(u32::from(fact));
+            }
+        }
+        let [
+            replicas,
+            ready,
+            available,
+            updated,
+            updated_ready,
+            updated_available,
+        ] = counts;
         let mut status = CloneSetStatus {
             observed_generation: cloneset.generation,
-            replicas: count(&|_| true),
-            ready_replicas: count(&|row| row.is_ready),
-            available_replicas: count(&|row| row.is_available),
-            updated_replicas: count(&|row| row.is_new),
-            updated_ready_replicas: count(&|row| row.is_new && row.is_ready),
-            updated_available_replicas: count(&|row| row.is_new && row.is_available),
+            replicas,
+            ready_replicas: ready,
+            available_replicas: available,
+            updated_replicas: updated,
+            updated_ready_replicas: updated_ready,
+            updated_available_replicas: updated_available,
             expected_updated_replicas: expected(cloneset, numbers),
             update_revision: self.history.update.name.to_string(),
             current_revision: self.history.current.name.to_string(),

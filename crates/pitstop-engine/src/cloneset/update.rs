@@ -14,6 +14,7 @@ use super::plan::{Action, PatchWhy};
 use super::rows::Row;
 use super::{Touch, Turn};
 use crate::inplace::diff::DiffOptions;
+use crate::inplace::readiness::say_first_word;
 use crate::inplace::{
     Change, Live, Stage, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, refresh, short_revision,
 };
@@ -95,7 +96,8 @@ impl<'a> Turn<'_, 'a> {
                     self.stalled.push((i, why));
                 }
             }
-            if !row.pod.labels.contains_key(keys::POD_TEMPLATE_HASH) && !row.revision().is_empty() {
+            say_first_word(live, self.snapshot.now, &mut change);
+            if !row.has_template_hash && !row.revision().is_empty() {
                 change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision()));
                 is_state_changed = true;
             }

@@ -82,6 +82,26 @@ pub fn holds(live: Live<'_>) -> Vec<Hold> {
     serde_json::from_str(message).unwrap_or_default()
 }
 
+/// Says that nobody holds the pod out of service, where it has the gate for that and nobody has said anything yet.
+///
+/// Source: inplace.md 8.
+pub fn say_first_word(live: Live<'_>, now: Timestamp, change: &mut Change) {
+    let is_silent = live.view.kruise_ready.is_none() && live.view.has_gate(reasons::KRUISE_POD_READY);
+    if is_silent && !change.conditions.contains_key(reasons::KRUISE_POD_READY) {
+        change.condition(reasons::KRUISE_POD_READY, service(&[], now));
+    }
+}
+
+/// Condition `KruisePodReady` of a pod with these holds.
+fn service(holds: &[Hold], now: Timestamp) -> PodCondition {
+    PodCondition {
+        status: holds.is_empty().into(),
+        reason: "".into(),
+        message: go_json(&holds).into(),
+        since: Some(now),
+    }
+}
+
 /// Changes who holds the pod out of service; nothing is written when nothing changes.
 ///
 /// Differs from upstream: the first hold of a pod without the condition writes status False, not an empty one (13.5).
@@ -99,13 +119,5 @@ pub fn hold(live: Live<'_>, added: &[Hold], removed: &[Hold], now: Timestamp, ch
     if after == before && (is_true == after.is_empty() || live.view.kruise_ready.is_none()) {
         return;
     }
-    change.condition(
-        reasons::KRUISE_POD_READY,
-        PodCondition {
-            status: after.is_empty().into(),
-            reason: "".into(),
-            message: go_json(&after).into(),
-            since: Some(now),
-        },
-    );
+    change.condition(reasons::KRUISE_POD_READY, service(&after, now));
 }

@@ -270,6 +270,18 @@ fn new_pods_count_when_they_may() {
     };
     let one = || preparing(World::new(1).pods("1o+"));
     assert_eq!(state(&one()), "Normal", "U25");
+    let mut fresh = one().edit(0, |pod| {
+        pod.without_condition("InPlaceUpdateReady")
+            .without_condition("KruisePodReady")
+    });
+    let plan = fresh.plan();
+    assert!(
+        matches!(plan.actions.as_slice(), [Action::PatchPod { writes, .. }] if writes.len() == 1),
+        "one write"
+    );
+    fresh.apply(&plan);
+    assert_eq!(fresh.pods[0].says("KruisePodReady"), Some("True"), "inplace.md 8");
+    assert_eq!(fresh.pods[0].says("InPlaceUpdateReady"), Some("True"));
     assert_eq!(
         state(
             &one()

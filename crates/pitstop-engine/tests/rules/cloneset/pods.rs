@@ -64,7 +64,7 @@ fn a_pod_has_its_labels_its_gate_and_its_volumes() {
     );
     assert_eq!(
         pod["spec"]["readinessGates"],
-        json!([{ "conditionType": "InPlaceUpdateReady" }])
+        json!([{ "conditionType": "InPlaceUpdateReady" }, { "conditionType": "KruisePodReady" }])
     );
     let volumes = pod["spec"]["volumes"].as_array().unwrap();
     let names: Vec<&Value> = volumes.iter().map(|volume| &volume["name"]).collect();
