@@ -133,6 +133,21 @@ impl<'a> Rows<'a> {
         .collect()
     }
 
+    /// The revisions of pods that something is true of, each once.
+    pub(super) fn revisions(&self, is_wanted: impl Fn(&Row<'_>) -> bool) -> Vec<&'a str> {
+        let mut found: Vec<&str> = Vec::new();
+        for row in self.active.iter().filter(|row| is_wanted(row)) {
+            let revision = row.pod.revision_hash().unwrap_or_default();
+            // Most pods have the revision of the one before.
+            if found.last() != Some(&revision) {
+                found.push(revision);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// Do all outdated pods differ from the update revision in metadata alone? Such an update needs no surge.
     ///
     /// Source: inplace.md 13.7.
@@ -140,14 +155,7 @@ impl<'a> Rows<'a> {
         if !super::update::may_stay(snapshot.cloneset) {
             return false;
         }
-        let mut revisions: Vec<&str> = self
-            .active
-            .iter()
-            .filter(|row| !row.is_new)
-            .map(Row::revision)
-            .collect();
-        revisions.sort_unstable();
-        revisions.dedup();
+        let revisions = self.revisions(|row| !row.is_new);
         let options = DiffOptions {
             features: snapshot.features.in_place,
             ..DiffOptions::default()

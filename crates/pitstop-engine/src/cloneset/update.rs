@@ -2,7 +2,6 @@
 //!
 //! Source: cloneset.md 9, 10.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pitstop_api::view::{CloneSetUpdateType, CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy};
@@ -178,16 +177,12 @@ impl<'a> Turn<'_, 'a> {
         let (none, no_terms) = (PriorityStrategy::None, Vec::new());
         let priority = rolling.map_or(&none, |rolling| &rolling.priority);
         let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
-        let free = self.free_revisions(target);
+        let free = self.free_revisions(goes_back, target);
         // Without free ones, no more are looked at than may become unavailable.
-        let has_free = free.values().any(|is_free| *is_free);
         let looked_at = usize::try_from(max_unavailable.max(0)).unwrap_or(usize::MAX);
-        let most = if has_free { n } else { n.min(looked_at) };
+        let most = if free.is_empty() { n.min(looked_at) } else { n };
         let order = update_order(&pods, waiting, most, priority, scatter);
-        let is_free = |i: usize| {
-            rows.get(i)
-                .is_some_and(|row| free.get(row.revision()) == Some(&true))
-        };
+        let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision()));
         let seen = rows.iter().map(|row| Counted {
             is_available: row.is_available,
             is_at_target: row.is_new != goes_back,
@@ -203,21 +198,17 @@ impl<'a> Turn<'_, 'a> {
     /// The revisions from which pods come to the target without a container being touched: they cost no budget.
     ///
     /// Source: inplace.md 13.7.
-    fn free_revisions(&self, target: &Target) -> BTreeMap<&'a str, bool> {
-        let mut free = BTreeMap::new();
+    fn free_revisions(&self, goes_back: bool, target: &Target) -> Vec<&'a str> {
         if !may_stay(self.snapshot.cloneset) {
-            return free;
+            return Vec::new();
         }
-        for row in &self.rows.active {
-            let label = row.pod.revision_hash().unwrap_or_default();
-            free.entry(label).or_insert_with(|| {
-                let verdict = self
-                    .history
-                    .diff(self.snapshot, label, target, self.diff_options());
-                matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
-            });
-        }
-        free
+        let mut revisions = self.rows.revisions(|row| row.is_new == goes_back);
+        revisions.retain(|revision| {
+            let options = self.diff_options();
+            let verdict = self.history.diff(self.snapshot, revision, target, options);
+            matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
+        });
+        revisions
     }
 
     fn diff_options(&self) -> DiffOptions {
