@@ -1,6 +1,6 @@
 //! Update in place: the containers of a pod restart with another image, and the pod stays what and where it is.
 //!
-//! One module for every kind of workload: nothing here knows whose pod it is. A workload asks [`diff`] whether two
+//! One module for every kind of workload: nothing here knows whose pod it is. A workload asks [`diff()`] whether two
 //! revisions differ only in what can change in a live pod, lets [`begin`] write the change, and calls [`refresh`] for
 //! every pod in every pass, which carries the update on until it ends. What comes out is a [`Change`], which the workload
 //! may add its own labels to and which becomes requests with preconditions.

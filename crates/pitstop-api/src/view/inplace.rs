@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::PodCondition;
 use super::meta::MetaWire;
@@ -410,6 +410,15 @@ pub struct ResizePolicyWire {
 }
 
 impl EnvWire {
+    /// Reads a list, and forgets variables that a decision does not look at: they may hold secrets.
+    pub(super) fn read_those_of_metadata<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Self>, D::Error> {
+        let mut list = Vec::<Self>::deserialize(deserializer)?;
+        list.retain(|variable| variable.metadata().is_some() || variable.priority().is_some());
+        Ok(list)
+    }
+
     /// The label or annotation that it holds. Source: inplace.md 3, step 7.
     pub fn metadata(&self) -> Option<MetadataEnv> {
         let field = self.value_from.as_ref()?.field_ref.as_ref()?;
@@ -430,5 +439,29 @@ impl EnvWire {
             .strip_prefix(keys::BARRIER_PREFIX)
             .filter(|_| is_barrier)?;
         number.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NodeNames, PodWire};
+
+    #[test]
+    fn values_of_the_environment_are_not_kept() {
+        let json = r#"{"metadata":{"name":"p","uid":"00000000-0000-0000-0000-000000000009"},
+            "spec":{"readinessGates":[{"conditionType":"InPlaceUpdateReady"}],"containers":[{"name":"c","image":"i","env":[
+                {"name":"PASSWORD","value":"secret"},
+                {"name":"TOKEN","valueFrom":{"secretKeyRef":{"name":"s","key":"k"}}},
+                {"name":"ZONE","valueFrom":{"fieldRef":{"fieldPath":"metadata.labels['zone']"}}},
+                {"name":"KRUISE_CONTAINER_BARRIER","valueFrom":{"configMapKeyRef":{"name":"p-barrier","key":"p_-3"}}}]}]}}"#;
+        let wire: PodWire = serde_json::from_str(json).unwrap();
+        let text = serde_json::to_string(&wire).unwrap();
+        assert!(
+            !text.contains("PASSWORD") && !text.contains("secret") && !text.contains("TOKEN"),
+            "{text}"
+        );
+        let view = wire.view(&mut NodeNames::default()).unwrap().in_place.unwrap();
+        let container = &view.spec.containers[0];
+        assert_eq!((container.env.len(), container.priority), (1, Some(-3)));
     }
 }

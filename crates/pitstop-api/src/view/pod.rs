@@ -163,8 +163,11 @@ pub struct ContainerWire {
     /// What it asks for and may use at most.
     #[serde(skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
-    /// Its environment variables.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Those of its environment variables that hold metadata or its launch priority; what others hold is not kept.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "EnvWire::read_those_of_metadata"
+    )]
     pub env: Vec<EnvWire>,
     /// What becomes of it when its resources change.
     #[serde(skip_serializing_if = "Vec::is_empty")]
