@@ -35,7 +35,7 @@ mod pod;
 mod revision;
 mod update_order;
 
-pub use meta::{ControllerRef, MetaWire, OwnerWire, Uid, ViewError};
+pub use meta::{ControllerRef, MetaWire, OwnerKind, OwnerWire, Uid, ViewError};
 
 /// A node by number. The number belongs to a name, not to an object: a node that is deleted and made again keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -66,21 +66,28 @@ pub enum Resource {
     Leases,
     /// `batch/v1` Jobs: those that pull images.
     Jobs,
+    /// `apps.kruise.io/v1beta1` CloneSets.
+    CloneSets,
+    /// Claims of volumes.
+    Claims,
 }
 
 impl Resource {
     /// The kinds that stores keep.
-    pub const WATCHED: [Self; 5] = [
+    pub const WATCHED: [Self; 7] = [
         Self::DaemonSets,
         Self::Pods,
         Self::Nodes,
         Self::ControllerRevisions,
         Self::Jobs,
+        Self::CloneSets,
+        Self::Claims,
     ];
 
-    /// Is it a kind without which nothing can be decided? Without Jobs, images are not pulled ahead, and that is all.
+    /// Is it a kind without which nothing can be decided about any workload? Without Jobs, images are not pulled ahead, and
+    /// that is all. CloneSets may not be installed, which is no concern of DaemonSets.
     pub fn is_needed(self) -> bool {
-        self != Self::Jobs
+        !matches!(self, Self::Jobs | Self::CloneSets | Self::Claims)
     }
 
     /// Which objects of a kind are kept: those with this label, all where there is none.
@@ -98,15 +105,18 @@ impl Resource {
             Self::Events => "events",
             Self::Leases => "leases",
             Self::Jobs => "jobs",
+            Self::CloneSets => "clonesets",
+            Self::Claims => "persistentvolumeclaims",
         }
     }
 
     fn root(self) -> &'static str {
         match self {
-            Self::Pods | Self::Nodes | Self::Events => "/api/v1",
+            Self::Pods | Self::Nodes | Self::Events | Self::Claims => "/api/v1",
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",
+            Self::CloneSets => "/apis/apps.kruise.io/v1beta1",
         }
     }
 }
@@ -177,8 +187,8 @@ pub struct Call {
     pub namespace: Option<String>,
     /// To which object; `None`: to the collection.
     pub name: Option<String>,
-    /// To its `status` subresource?
-    pub is_status: bool,
+    /// To this subresource of it.
+    pub subresource: Option<&'static str>,
     /// Query parameters, not encoded.
     pub query: Vec<(&'static str, String)>,
     /// The body.
@@ -193,7 +203,7 @@ impl Call {
             resource,
             namespace: namespace.map(str::to_owned),
             name: None,
-            is_status: false,
+            subresource: None,
             query: Vec::new(),
             body: None,
         }
@@ -223,8 +233,14 @@ impl Call {
 
     /// To the `status` subresource.
     #[must_use]
-    pub fn status(mut self) -> Self {
-        self.is_status = true;
+    pub fn status(self) -> Self {
+        self.subresource("status")
+    }
+
+    /// To a subresource.
+    #[must_use]
+    pub fn subresource(mut self, name: &'static str) -> Self {
+        self.subresource = Some(name);
         self
     }
 
@@ -241,8 +257,9 @@ impl Call {
             path.push('/');
             encode(&mut path, name);
         }
-        if self.is_status {
-            path.push_str("/status");
+        if let Some(subresource) = self.subresource {
+            path.push('/');
+            path.push_str(subresource);
         }
         let mut separator = '?';
         for (key, value) in &self.query {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pitstop_api::SharedClock;
-use pitstop_api::view::{DaemonSetView, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, Uid};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -51,6 +51,18 @@ impl From<&DaemonSetView> for About {
             namespace: Arc::clone(&daemonset.namespace),
             name: Arc::clone(&daemonset.name),
             uid: daemonset.uid,
+        }
+    }
+}
+
+impl From<&CloneSetView> for About {
+    fn from(cloneset: &CloneSetView) -> Self {
+        Self {
+            kind: "CloneSet",
+            api_version: "apps.kruise.io/v1beta1",
+            namespace: Arc::clone(&cloneset.namespace),
+            name: Arc::clone(&cloneset.name),
+            uid: cloneset.uid,
         }
     }
 }

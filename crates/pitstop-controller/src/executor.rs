@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use pitstop_api::SharedClock;
-use pitstop_api::view::{DaemonSetView, NodeSlot};
+use pitstop_api::view::{DaemonSetView, NodeSlot, Uid};
 use pitstop_engine::{Action, Plan};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::{Value, json};
 use tracing::debug;
 
 use crate::api::{Api, CallError};
@@ -26,11 +27,14 @@ use crate::events::{About, Record, Recorder};
 use crate::metrics::Metrics;
 use crate::store::{Overlay, Stores};
 
+mod clonesets;
 mod doubts;
 mod jobs;
 mod pods;
 mod revisions;
 mod status;
+
+pub use clonesets::CloneSetWork;
 
 /// How many requests of one plan are under way at once.
 const CONCURRENCY: usize = 32;
@@ -64,13 +68,44 @@ pub struct Parts {
     pub seed: u64,
 }
 
-/// A plan and what it is about.
-#[derive(Debug)]
-pub struct Work {
+/// Whose writes they are: who decided, and about which workload.
+#[derive(Debug, Clone)]
+pub struct Whom {
     /// Who made the plan, for metrics.
     pub controller: &'static str,
     /// Who tells about it, for events.
     pub source: &'static str,
+    /// The workload.
+    pub about: About,
+}
+
+impl Whom {
+    fn namespace(&self) -> &str {
+        &self.about.namespace
+    }
+
+    fn uid(&self) -> Uid {
+        self.about.uid
+    }
+
+    /// The reference that what it owns carries.
+    fn owner_reference(&self) -> Value {
+        json!({
+            "apiVersion": self.about.api_version,
+            "kind": self.about.kind,
+            "name": self.about.name,
+            "uid": self.about.uid.to_string(),
+            "controller": true,
+            "blockOwnerDeletion": true,
+        })
+    }
+}
+
+/// A plan for a DaemonSet.
+#[derive(Debug)]
+pub struct Work {
+    /// Whose it is.
+    pub whom: Whom,
     /// The workload as it was decided on.
     pub daemonset: Arc<DaemonSetView>,
     /// What to do.
@@ -164,7 +199,7 @@ impl Executor {
             outcome.merge(telling);
         }
         outcome.merge(self.write_status(work).await);
-        outcome.merge(self.settle_overdue(work).await);
+        outcome.merge(self.settle_overdue(&work.whom).await);
         outcome
     }
 
@@ -180,13 +215,16 @@ impl Executor {
                     condition,
                 } => (
                     "pod_condition",
-                    self.set_pod_condition(work, name, *uid, kind, condition).await,
+                    self.set_pod_condition(&work.whom, name, *uid, kind, condition)
+                        .await,
                 ),
-                Action::CreateJob(job) => ("create_job", self.create_job(work, job).await),
-                Action::DeleteJob { name, uid } => ("delete_job", self.delete_job(work, name, *uid).await),
+                Action::CreateJob(job) => ("create_job", self.create_job(&work.whom, job).await),
+                Action::DeleteJob { name, uid } => {
+                    ("delete_job", self.delete_job(&work.whom, name, *uid).await)
+                }
                 _ => return Ok(()),
             };
-            self.count(work, kind, &result);
+            self.count(&work.whom, kind, &result);
             result
         });
         let mut outcome = Outcome::default();
@@ -222,50 +260,54 @@ impl Executor {
                 annotations,
             } => (
                 "renumber_revision",
-                self.renumber_revision(work, name, *uid, *revision, annotations)
+                self.renumber_revision(&work.whom, name, *uid, *revision, annotations)
                     .await,
             ),
             Action::LabelRevision { name, uid, hash } => (
                 "label_revision",
-                self.label_revision(work, name, *uid, hash).await,
+                self.label_revision(&work.whom, name, *uid, hash).await,
             ),
-            Action::DeleteRevision { name, uid } => {
-                ("delete_revision", self.delete_revision(work, name, *uid).await)
+            Action::DeleteRevision { name, uid } => (
+                "delete_revision",
+                self.delete_revision(&work.whom, name, *uid).await,
+            ),
+            Action::Adopt { object, name, uid } => {
+                ("adopt", self.adopt(&work.whom, *object, name, *uid).await)
             }
-            Action::Adopt { object, name, uid } => ("adopt", self.adopt(work, *object, name, *uid).await),
             Action::Release { object, name, uid } => {
-                ("release", self.release(work, *object, name, *uid).await)
+                ("release", self.release(&work.whom, *object, name, *uid).await)
             }
-            Action::RelabelPod { name, uid, hash } => {
-                ("relabel_pod", self.relabel_pod(work, name, *uid, hash).await)
-            }
+            Action::RelabelPod { name, uid, hash } => (
+                "relabel_pod",
+                self.relabel_pod(&work.whom, name, *uid, hash).await,
+            ),
             Action::CreatePod { .. }
             | Action::DeletePod { .. }
             | Action::SetPodCondition { .. }
             | Action::CreateJob(_)
             | Action::DeleteJob { .. } => return Ok(()),
         };
-        self.count(work, kind, &result);
+        self.count(&work.whom, kind, &result);
         result
     }
 
-    fn count(&self, work: &Work, kind: &'static str, result: &Result<(), CallError>) {
-        let ended = result.as_ref().map_or_else(CallError::as_str, |()| "ok");
+    fn count<T>(&self, whom: &Whom, kind: &'static str, result: &Result<T, CallError>) {
+        let ended = result.as_ref().map_or_else(CallError::as_str, |_| "ok");
         debug!(
-            controller = work.controller,
-            namespace = &*work.daemonset.namespace,
-            name = &*work.daemonset.name,
+            controller = whom.controller,
+            namespace = &*whom.about.namespace,
+            name = &*whom.about.name,
             kind,
             result = ended,
             "action"
         );
-        self.metrics.count_action(work.controller, kind, ended);
+        self.metrics.count_action(whom.controller, kind, ended);
     }
 
-    fn tell(&self, work: &Work, is_warning: bool, reason: &'static str, message: String) {
+    fn tell(&self, whom: &Whom, is_warning: bool, reason: &'static str, message: String) {
         self.recorder.publish(Record {
-            source: work.source,
-            about: About::from(work.daemonset.as_ref()),
+            source: whom.source,
+            about: whom.about.clone(),
             is_warning,
             reason,
             message,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pitstop_api::SharedClock;
+use pitstop_engine::cloneset::Features;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
@@ -20,14 +21,16 @@ use tracing::{info, warn};
 
 use crate::Error;
 use crate::api::{Api, Gate, KubeApi, Learning, Resource};
-use crate::controllers::daemonset::{self, DaemonSets, Model, NATIVE, POD_UPDATER};
+use crate::controllers::Running;
+use crate::controllers::cloneset::{self, CloneSets};
+use crate::controllers::daemonset::{self, DaemonSets, NATIVE, POD_UPDATER};
 use crate::events::Recorder;
 use crate::executor::{self, Executor};
 use crate::lease::{self, Keeper, LEASE};
 use crate::metrics::serve::{self, Standing};
 use crate::metrics::{Gauges, Metrics};
 use crate::store::reflector::Reflector;
-use crate::store::{Overlay, Stores};
+use crate::store::{Listener, Overlay, Stores};
 
 pub mod replica;
 
@@ -43,19 +46,40 @@ pub enum Controller {
     NativeDaemonSet,
     /// `AdvancedRollingUpdate` and its aliases on native DaemonSets.
     DaemonPodUpdater,
+    /// CloneSets of `apps.kruise.io`.
+    CloneSet,
 }
 
 impl Controller {
-    fn model(self) -> Model {
-        match self {
-            Self::NativeDaemonSet => NATIVE,
-            Self::DaemonPodUpdater => POD_UPDATER,
-        }
-    }
+    /// Every controller there is.
+    pub const ALL: [Self; 3] = [Self::NativeDaemonSet, Self::DaemonPodUpdater, Self::CloneSet];
 
     /// Its name, as in flags.
     pub fn name(self) -> &'static str {
-        self.model().name
+        match self {
+            Self::NativeDaemonSet => NATIVE.name,
+            Self::DaemonPodUpdater => POD_UPDATER.name,
+            Self::CloneSet => cloneset::NAME,
+        }
+    }
+
+    /// Does it look at objects of this kind?
+    fn follows(self, resource: Resource) -> bool {
+        match resource {
+            Resource::Pods | Resource::Nodes | Resource::ControllerRevisions => true,
+            Resource::DaemonSets => self != Self::CloneSet,
+            Resource::Jobs => self == Self::DaemonPodUpdater,
+            Resource::CloneSets | Resource::Claims => self == Self::CloneSet,
+            Resource::Events | Resource::Leases => false,
+        }
+    }
+
+    fn start(self, parts: daemonset::Parts, seeds: &mut StdRng) -> Arc<dyn Running> {
+        match self {
+            Self::NativeDaemonSet => Arc::new(DaemonSets::new(NATIVE, parts)),
+            Self::DaemonPodUpdater => Arc::new(DaemonSets::new(POD_UPDATER, parts)),
+            Self::CloneSet => Arc::new(CloneSets::new(parts, Features::default(), seeds.random())),
+        }
     }
 }
 
@@ -81,7 +105,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Both controllers, with a lease, without health endpoints.
+    /// The controllers of DaemonSets, with a lease, without health endpoints.
     pub fn new(clock: SharedClock, identity: impl Into<String>, seed: u64) -> Self {
         Self {
             clock,
@@ -106,7 +130,7 @@ pub struct Manager {
     gate: Arc<Gate>,
     raw_api: Arc<dyn Api>,
     config: Config,
-    controllers: Vec<Arc<DaemonSets>>,
+    controllers: Vec<Arc<dyn Running>>,
     stores: Arc<Stores>,
     front: Front,
     health_addr: Option<SocketAddr>,
@@ -208,7 +232,13 @@ impl Manager {
         };
         let gate = Arc::new(gate);
         let api: Arc<dyn Api> = Arc::clone(&gate) as _;
-        let stores = Arc::new(Stores::new());
+        let follows = |resource| {
+            config
+                .controllers
+                .iter()
+                .any(|controller| controller.follows(resource))
+        };
+        let stores = Arc::new(Stores::following(follows));
         let overlay = Arc::new(Overlay::default());
         let (recorder, writer) = Recorder::new(Arc::clone(&api), config.clock.clone());
         let executor = Arc::new(Executor::new(executor::Parts {
@@ -220,7 +250,7 @@ impl Manager {
             metrics: Arc::clone(&metrics),
             seed: seeds.random(),
         }));
-        let controllers: Vec<Arc<DaemonSets>> = config
+        let controllers: Vec<Arc<dyn Running>> = config
             .controllers
             .iter()
             .map(|controller| {
@@ -233,10 +263,15 @@ impl Manager {
                     recorder: recorder.clone(),
                     metrics: Arc::clone(&metrics),
                 };
-                Arc::new(DaemonSets::new(controller.model(), parts))
+                controller.start(parts, &mut seeds)
             })
             .collect();
-        stores.listen(controllers.iter().map(|c| Arc::clone(c) as _).collect());
+        stores.listen(
+            controllers
+                .iter()
+                .map(|c| Arc::clone(c) as Arc<dyn Listener>)
+                .collect(),
+        );
         metrics.show(Some(Gauges {
             stores: Arc::clone(&stores),
             overlay,
@@ -268,7 +303,11 @@ impl Manager {
     }
 
     fn spawn_tasks(&mut self, api: &Arc<dyn Api>, seeds: &mut StdRng) {
-        for resource in Resource::WATCHED {
+        let stores = Arc::clone(&self.stores);
+        for resource in Resource::WATCHED
+            .into_iter()
+            .filter(|resource| stores.follows(*resource))
+        {
             let reflector = Reflector::new(
                 Arc::clone(api),
                 Arc::clone(&self.stores),
@@ -313,7 +352,7 @@ impl Manager {
     }
 
     /// The controllers that run.
-    pub fn controllers(&self) -> &[Arc<DaemonSets>] {
+    pub fn controllers(&self) -> &[Arc<dyn Running>] {
         &self.controllers
     }
 

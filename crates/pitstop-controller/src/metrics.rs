@@ -37,7 +37,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::{Gate, Resource, Rights, Verb};
-use crate::controllers::daemonset::DaemonSets;
+use crate::controllers::Running;
 use crate::events::Recorder;
 use crate::store::{Overlay, Stores};
 
@@ -207,7 +207,7 @@ pub(crate) struct Gauges {
     pub(crate) stores: Arc<Stores>,
     pub(crate) overlay: Arc<Overlay>,
     pub(crate) recorder: Recorder,
-    pub(crate) controllers: Vec<Arc<DaemonSets>>,
+    pub(crate) controllers: Vec<Arc<dyn Running>>,
     pub(crate) gate: Arc<Gate>,
 }
 

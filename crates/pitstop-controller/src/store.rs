@@ -41,12 +41,28 @@ pub struct Stores {
     synced: [AtomicBool; Resource::WATCHED.len()],
     restarts: [AtomicU64; Resource::WATCHED.len()],
     listeners: OnceLock<Vec<Arc<dyn Listener>>>,
+    /// Kinds that nobody looks at, and that are therefore not kept.
+    left_out: Vec<Resource>,
 }
 
 impl Stores {
-    /// Empty stores that nobody listens to yet.
+    /// Empty stores of all kinds that nobody listens to yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Empty stores of the kinds for which this says yes.
+    pub fn following(follows: impl Fn(Resource) -> bool) -> Self {
+        let all = Resource::WATCHED.into_iter();
+        Self {
+            left_out: all.filter(|resource| !follows(*resource)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Is this kind kept?
+    pub fn follows(&self, resource: Resource) -> bool {
+        Resource::WATCHED.contains(&resource) && !self.left_out.contains(&resource)
     }
 
     /// Who hears of changes. Only the first call counts.
@@ -70,7 +86,8 @@ impl Stores {
         Resource::WATCHED
             .into_iter()
             .zip(&self.synced)
-            .filter(|(resource, synced)| resource.is_needed() && !synced.load(Ordering::Acquire))
+            .filter(|(resource, _)| resource.is_needed() && self.follows(*resource))
+            .filter(|(_, synced)| !synced.load(Ordering::Acquire))
             .map(|(resource, _)| resource)
             .collect()
     }

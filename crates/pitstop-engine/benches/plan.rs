@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::keys;
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{ControllerRef, NodeSlot, Phase, PodView, ReadyCondition, Uid};
+use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, Phase, PodView, ReadyCondition, Uid};
 use pitstop_engine::Snapshot;
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Plan;
@@ -153,7 +153,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         labels: Arc::clone(if n < updated { &new } else { &old }),
         controller: Some(ControllerRef {
             uid: loaded.daemonset.uid,
-            is_daemonset: true,
+            kind: OwnerKind::DaemonSet,
         }),
         node: Some(NodeSlot(n)),
         bound: true,

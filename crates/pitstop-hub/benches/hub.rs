@@ -44,12 +44,15 @@ const PODS: usize = 110;
 const POD_BYTES: usize = 12 * 1024;
 const CHANGES: u32 = 5;
 const CLIENTS: usize = 8;
-/// How long it is watched, in seconds, unless the environment says otherwise: the hour of hub.md B12 is 3600.
+/// How long it is watched, in seconds, unless an argument says otherwise: the hour of hub.md B12 is
+/// `cargo bench -p pitstop-hub -- 3600`.
 const SECONDS: u64 = 30;
 
 fn lasting() -> Duration {
-    let said = std::env::var("PITSTOP_BENCH_SECONDS").ok();
-    Duration::from_secs(said.and_then(|text| text.parse().ok()).unwrap_or(SECONDS))
+    let said = std::env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok());
+    Duration::from_secs(said.unwrap_or(SECONDS))
 }
 
 fn mk_pod(number: usize, filling: &str) -> Value {

@@ -130,7 +130,7 @@ pub enum Command {
     Demo(demo::Demo),
     /// Run the controllers against a cluster
     Controller(controller::Controller),
-    /// Print what a cluster needs to run the controllers: namespace, identity, rights, Deployment
+    /// Print what a cluster needs to run the controllers: namespace, identity, rights, kinds, Deployment
     Manifests(manifests::Manifests),
     /// Attach simulated nodes to a cluster
     Simulate(simulate::Simulate),

@@ -321,7 +321,7 @@ impl Controllers {
     /// # Errors
     /// Others are at work on this cluster, or the API server does not answer.
     pub async fn start_all(client: Client) -> anyhow::Result<Self> {
-        let all = BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]);
+        let all = BTreeSet::from(Controller::ALL);
         let mut config = config(all)?;
         // One process at a time has the data of this cluster open: after a crash it takes its lease back at once.
         "pitstop-up".clone_into(&mut config.identity);

@@ -36,8 +36,6 @@ pub struct Options {
     pub replicas: u32,
     /// Which controllers run; they decide which rights are asked for. No order, no repetition.
     pub controllers: Vec<Controller>,
-    /// Are the kinds that pitstop brings defined, and served by webhooks of the controllers?
-    pub kinds: bool,
 }
 
 impl Default for Options {
@@ -47,8 +45,15 @@ impl Default for Options {
             image: default_image(),
             replicas: 2,
             controllers: vec![Controller::DaemonPodUpdater],
-            kinds: false,
         }
+    }
+}
+
+impl Options {
+    /// Is there a controller of kinds that a cluster does not have by itself? Then they are defined, and the controllers
+    /// serve their webhooks.
+    pub fn brings_kinds(&self) -> bool {
+        self.controllers.contains(&Controller::CloneSet)
     }
 }
 
@@ -104,7 +109,7 @@ fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
         ]),
         binding("Role", Some(rights::LEASE_NAMESPACE), options),
     ];
-    if options.kinds {
+    if options.brings_kinds() {
         documents.extend(webhooks::documents(options));
     }
     documents.push(deployment::deployment(options));

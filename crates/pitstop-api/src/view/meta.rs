@@ -40,8 +40,19 @@ impl std::fmt::Display for Uid {
 pub struct ControllerRef {
     /// Its uid.
     pub uid: Uid,
-    /// Is it of kind `DaemonSet` in group `apps`?
-    pub is_daemonset: bool,
+    /// Which kind it is of.
+    pub kind: OwnerKind,
+}
+
+/// Which kind an owner is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnerKind {
+    /// `DaemonSet` of group `apps`.
+    DaemonSet,
+    /// `CloneSet` of group `apps.kruise.io`, of whichever version. Source: cloneset.md 1.1.
+    CloneSet,
+    /// Any other.
+    Other,
 }
 
 /// `metadata` as far as views read it.
@@ -136,7 +147,11 @@ impl MetaWire {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
         Some(ControllerRef {
             uid: Uid::parse(&owner.uid)?,
-            is_daemonset: owner.kind == "DaemonSet" && group == "apps",
+            kind: match (group, owner.kind.as_str()) {
+                ("apps", "DaemonSet") => OwnerKind::DaemonSet,
+                (crate::cloneset::GROUP, "CloneSet") => OwnerKind::CloneSet,
+                _ => OwnerKind::Other,
+            },
         })
     }
 }

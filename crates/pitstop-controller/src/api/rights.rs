@@ -129,8 +129,8 @@ impl fmt::Display for MissingRight {
     }
 }
 
-/// What is asked for: verb, resource, and whether it is the `status` of it.
-type Asked = (&'static str, &'static str, bool);
+/// What is asked for: verb, resource and subresource.
+type Asked = (&'static str, &'static str, Option<&'static str>);
 
 /// The rights that turned out to be missing.
 #[derive(Debug, Clone, Default)]
@@ -211,11 +211,10 @@ impl Collector for Rights {
     }
 }
 
-fn path((_, resource, is_status): Asked) -> String {
-    if is_status {
-        format!("{resource}/status")
-    } else {
-        resource.to_owned()
+fn path((_, resource, subresource): Asked) -> String {
+    match subresource {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => resource.to_owned(),
     }
 }
 
@@ -259,7 +258,7 @@ impl Api for Learning {
 
 fn asked(call: &Call) -> (Asked, Option<String>) {
     let verb: Verb = call.verb;
-    let asked = (verb.as_str(), call.resource.plural(), call.is_status);
+    let asked = (verb.as_str(), call.resource.plural(), call.subresource);
     (asked, call.namespace.clone())
 }
 
@@ -348,7 +347,7 @@ mod tests {
         CallError::from_answer(403, format!("{{\"message\":\"{message}\"}}").as_bytes())
     }
 
-    const DELETE: Asked = ("delete", "pods", false);
+    const DELETE: Asked = ("delete", "pods", None);
 
     #[tokio::test(start_paused = true)]
     async fn a_right_is_missing_until_it_is_granted_where_it_was_missing() {
@@ -362,7 +361,7 @@ mod tests {
             "one line for a verb and resource"
         );
         rights.learn(DELETE, Some("c"), Ok(()));
-        rights.learn(("list", "pods", false), None, Ok(()));
+        rights.learn(("list", "pods", None), None, Ok(()));
         assert_eq!(n(&rights), 2, "allowed elsewhere is not allowed here");
         rights.learn(DELETE, Some("a"), Err(&CallError::Unreachable("down".into())));
         rights.learn(DELETE, Some("a"), Err(&CallError::from_answer(503, b"")));

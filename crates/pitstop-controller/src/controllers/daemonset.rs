@@ -3,23 +3,26 @@
 //! Both are the same loop around another `plan`: mark, gather, decide, carry out. What touches what is in
 //! `triggers`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView, Uid};
 use pitstop_api::{SharedClock, reasons};
 use pitstop_engine::daemonset::{advanced, native};
-use pitstop_engine::plan::{Event, Progress};
+use pitstop_engine::plan::Progress;
 use pitstop_engine::snapshot::{FailedPods, InFlight, Nodes};
 use pitstop_engine::{Action, Plan, Snapshot};
 use tokio::time::Instant;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug_span, warn};
 
-use crate::api::{Api, Call, CallError, MissingRight, REMEDY, Resource, Verb};
-use crate::events::{About, Record, Recorder};
-use crate::executor::{Executor, Outcome, Work};
+use crate::api::{Api, Call, CallError, Resource, Verb};
+use crate::controllers::Running;
+use crate::controllers::noted::{self, Ending, Noted, RESYNC, UNSYNCED, tell_missing};
+use crate::events::{About, Recorder};
+use crate::executor::{Executor, Whom, Work};
 use crate::metrics::Metrics;
 use crate::queue::{COALESCE, Done, Queue};
 use crate::snapshot::{Beside, gather, has_adoptable};
@@ -27,17 +30,11 @@ use crate::store::{Key, Overlay, State, Stores};
 
 mod triggers;
 
-/// Every workload is looked at this often even if nothing happens. Source: daemonset.md C5.8.
-const RESYNC: Duration = Duration::from_mins(5);
 /// How long the upgrade models wait for more changes to pods. On its way from the delete to Ready a pod changes six times,
 /// of which only the last makes room for another; decisions about the others tell where the rollout is.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How soon a workload is looked at again while the stores are not in sync.
-const UNSYNCED: Duration = Duration::from_millis(100);
 /// For how long a replaced failed pod is remembered: twice the longest back-off. Source: daemonset.md A8.
 const FAILED_PODS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(30);
-/// How many "told once" are remembered for one workload.
-const TOLD: usize = 100;
 
 /// What one controller does differently from another.
 #[derive(Debug, Clone, Copy)]
@@ -139,10 +136,7 @@ pub struct DaemonSets {
 struct Memory {
     uid: Uid,
     failed_pods: Vec<FailedPods>,
-    told: BTreeSet<(&'static str, String)>,
-    waiting: BTreeMap<&'static str, usize>,
-    progress: Progress,
-    marked_at: Option<Instant>,
+    noted: Noted,
 }
 
 /// What came of looking at a workload.
@@ -168,34 +162,13 @@ impl DaemonSets {
         }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.model.name
-    }
-
-    /// What waits to be looked at.
-    pub fn queue(&self) -> &Queue<Key> {
-        &self.queue
-    }
-
-    /// How many pods are not at the target, by reason.
-    pub fn waiting(&self) -> BTreeMap<&'static str, usize> {
-        let mut sum = BTreeMap::new();
-        for memory in self.memory().values() {
-            for (reason, n) in &memory.waiting {
-                *sum.entry(*reason).or_default() += n;
-            }
-        }
-        sum
-    }
-
     /// What the last decision about a workload counted.
     pub fn progress(&self, key: &Key) -> Option<Progress> {
-        Some(self.memory().get(key)?.progress.clone())
+        Some(self.memory().get(key)?.noted.progress().clone())
     }
 
-    /// Works until the queue is closed. Any number of workers may run.
-    pub async fn work(self: Arc<Self>) {
+    /// Works until the queue is closed.
+    async fn keep_working(&self) {
         while let Some(key) = self.queue.next().await {
             if !self.parts.stores.is_synced() {
                 self.queue.done(&key, Done::Ok(Some(UNSYNCED)));
@@ -226,7 +199,7 @@ impl DaemonSets {
                 Ok(false) => return (Done::Failed(None), "stale"),
                 Err(error) => {
                     if let Some(right) = error.missing_right() {
-                        self.tell_missing(&daemonset, &right);
+                        tell_missing(&self.parts.recorder, &self.whom(&daemonset), &right);
                         return (Done::NotAllowed, "not_allowed");
                     }
                     warn!(daemonset = %key, %error, "live read before adoption failed");
@@ -239,69 +212,31 @@ impl DaemonSets {
             Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
             Look::Decided(work) => work,
         };
-        for event in self.untold(key, &work.plan.events) {
-            self.parts.recorder.publish(Record {
-                source: self.model.source,
-                about: About::from(work.daemonset.as_ref()),
-                is_warning: event.is_warning,
-                reason: event.reason,
-                message: event.message.clone().into_owned(),
-            });
-        }
+        let untold = match self.memory().get_mut(key) {
+            Some(memory) => memory.noted.untold(&work.plan.events),
+            None => work.plan.events.iter().collect(),
+        };
+        noted::tell(&self.parts.recorder, &work.whom, &untold);
         let outcome = self.parts.executor.carry_out(&work).await;
-        self.close(key, &work, &outcome)
-    }
-
-    fn close(&self, key: &Key, work: &Work, outcome: &Outcome) -> (Done, &'static str) {
         let marked_at = self
             .memory()
             .get_mut(key)
-            .and_then(|memory| memory.marked_at.take());
-        if let Some(marked_at) = marked_at.filter(|_| outcome.n_written > 0) {
-            self.parts
-                .metrics
-                .observe_event_to_action(self.model.name, marked_at.elapsed());
-        }
-        match &outcome.failure {
-            Some(error) => match error.missing_right() {
-                Some(right) => {
-                    // What becomes of pods has events of its own.
-                    if !right.is_about_pods() {
-                        self.tell_missing(&work.daemonset, &right);
-                    }
-                    (Done::NotAllowed, "not_allowed")
-                }
-                None => {
-                    warn!(daemonset = %key, %error, "plan not carried out");
-                    (Done::Failed(outcome.retry_after()), "failed")
-                }
-            },
-            None if outcome.is_stale => {
-                debug!(daemonset = %key, "the state has changed, deciding again");
-                (Done::Failed(None), "stale")
-            }
-            None => {
-                let wishes = [work.plan.requeue_after, outcome.again_in, Some(RESYNC)];
-                let after = wishes.into_iter().flatten().min();
-                let result = if outcome.n_written > 0 {
-                    "written"
-                } else {
-                    "unchanged"
-                };
-                (Done::Ok(after), result)
-            }
-        }
+            .and_then(|memory| memory.noted.take_mark());
+        let ending = Ending {
+            whom: &work.whom,
+            outcome: &outcome,
+            requeue_after: work.plan.requeue_after,
+            marked_at,
+        };
+        ending.close(&self.parts.recorder, &self.parts.metrics)
     }
 
-    /// Tells those who look at the workload; who runs the controllers is told by [`crate::api::Rights`].
-    fn tell_missing(&self, daemonset: &DaemonSetView, right: &MissingRight) {
-        self.parts.recorder.publish(Record {
+    fn whom(&self, daemonset: &DaemonSetView) -> Whom {
+        Whom {
+            controller: self.model.name,
             source: self.model.source,
             about: About::from(daemonset),
-            is_warning: true,
-            reason: reasons::NOT_ALLOWED,
-            message: format!("{right}; {REMEDY}"),
-        });
+        }
     }
 
     /// Gathers and decides, under one read lock.
@@ -352,8 +287,7 @@ impl DaemonSets {
             .observe_plan(self.model.name, begun_at.elapsed());
         self.remember(key, &plan, now);
         Look::Decided(Box::new(Work {
-            controller: self.model.name,
-            source: self.model.source,
+            whom: self.whom(daemonset),
             daemonset: Arc::clone(daemonset),
             node_names: node_names(&state, &plan),
             plan,
@@ -381,43 +315,18 @@ impl DaemonSets {
         let mut memories = self.memory();
         let memory = memories.entry(key.clone()).or_default();
         if memory.uid != uid {
-            *memory = Memory {
-                uid,
-                marked_at: memory.marked_at,
-                ..Memory::default()
-            };
+            memory.uid = uid;
+            memory.failed_pods.clear();
+            memory.noted.renew();
         }
         memory.failed_pods.clone()
     }
 
     fn remember(&self, key: &Key, plan: &Plan, now: Timestamp) {
-        let mut waiting = BTreeMap::new();
-        for pod in &plan.waiting {
-            *waiting.entry(pod.reason.word()).or_default() += 1;
-        }
         if let Some(memory) = self.memory().get_mut(key) {
             merge_failed_pods(&mut memory.failed_pods, &plan.failed_pods, now);
-            memory.progress.clone_from(&plan.progress);
-            memory.waiting = waiting;
+            memory.noted.decided(&plan.waiting, &plan.progress);
         }
-    }
-
-    /// The events that were not told yet, as far as they are told once only.
-    fn untold<'a>(&self, key: &Key, events: &'a [Event]) -> Vec<&'a Event> {
-        let mut memories = self.memory();
-        let Some(memory) = memories.get_mut(key) else {
-            return events.iter().collect();
-        };
-        if memory.told.len() > TOLD {
-            memory.told.clear();
-        }
-        events
-            .iter()
-            .filter(|event| match &event.once_per {
-                None => true,
-                Some(value) => memory.told.insert((event.reason, value.clone())),
-            })
-            .collect()
     }
 
     fn forget(&self, key: &Key) {
@@ -428,14 +337,35 @@ impl DaemonSets {
 
     fn mark(&self, key: &Key, within: Duration) {
         let mut memories = self.memory();
-        let memory = memories.entry(key.clone()).or_default();
-        memory.marked_at.get_or_insert_with(Instant::now);
+        memories.entry(key.clone()).or_default().noted.mark();
         drop(memories);
         self.queue.mark(key, within);
     }
 
     fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running for DaemonSets {
+    fn name(&self) -> &'static str {
+        self.model.name
+    }
+
+    fn queue(&self) -> &Queue<Key> {
+        &self.queue
+    }
+
+    fn waiting(&self) -> BTreeMap<&'static str, usize> {
+        let mut sum = BTreeMap::new();
+        for memory in self.memory().values() {
+            memory.noted.add_waiting(&mut sum);
+        }
+        sum
+    }
+
+    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.keep_working().await })
     }
 }
 

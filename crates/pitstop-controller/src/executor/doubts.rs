@@ -5,7 +5,7 @@ use pitstop_engine::snapshot::DeletedPod;
 use tracing::info;
 
 use super::pods::{Made, unreadable};
-use super::{Executor, Outcome, Work, side_by_side};
+use super::{Executor, Outcome, Whom, side_by_side};
 use crate::api::{Call, CallError, Resource, Verb};
 use crate::store::{Seen, SentCreate, SentDelete};
 
@@ -13,16 +13,16 @@ impl Executor {
     /// Reads the pods that writes without an answer were about, once those writes are too old to be carried out yet.
     ///
     /// Whatever else the plan did was decided with the writes counted as done, so it need not wait for this.
-    pub(super) async fn settle_overdue(&self, work: &Work) -> Outcome {
-        let (owner, mut outcome) = (work.daemonset.uid, Outcome::default());
+    pub(super) async fn settle_overdue(&self, whom: &Whom) -> Outcome {
+        let (owner, mut outcome) = (whom.uid(), Outcome::default());
         let overdue = self.overlay.overdue(owner, self.clock.now());
-        let deletes = overdue.deletes.iter().map(|sent| self.look_for(work, sent));
+        let deletes = overdue.deletes.iter().map(|sent| self.look_for(whom, sent));
         for result in side_by_side(deletes).await {
             outcome.is_stale = true;
             outcome.failure = outcome.failure.or(result.err());
         }
         let creates = overdue.creates.iter();
-        let creates = creates.map(|(node, sent)| self.look_for_created(work, *node, sent));
+        let creates = creates.map(|(node, sent)| self.look_for_created(whom, *node, sent));
         for result in side_by_side(creates).await {
             outcome.is_stale = true;
             outcome.failure = outcome.failure.or(result.err());
@@ -32,32 +32,32 @@ impl Executor {
     }
 
     /// Reads a pod that may have been deleted, and takes in what that shows.
-    pub(super) async fn look_for(&self, work: &Work, sent: &SentDelete) -> Result<(), CallError> {
-        let body = self.read_pod(work, &sent.name).await?;
+    pub(super) async fn look_for(&self, whom: &Whom, sent: &SentDelete) -> Result<(), CallError> {
+        let body = self.read_pod(whom, &sent.name).await?;
         let seen = body
             .as_ref()
             .map(|metadata| seen(&sent.name, metadata))
             .transpose()?;
         self.overlay
-            .looked_for(work.daemonset.uid, sent.uid, seen, self.clock.now());
+            .looked_for(whom.uid(), sent.uid, seen, self.clock.now());
         Ok(())
     }
 
     /// Reads a pod that may have been created. It is there, and then the stores know it from now on; or it never will be.
     async fn look_for_created(
         &self,
-        work: &Work,
+        whom: &Whom,
         node: NodeSlot,
         sent: &SentCreate,
     ) -> Result<(), CallError> {
-        self.read_pod(work, &sent.name).await?;
-        self.overlay.create_settled(work.daemonset.uid, node);
+        self.read_pod(whom, &sent.name).await?;
+        self.overlay.create_settled(whom.uid(), node);
         Ok(())
     }
 
     /// Reads a pod past all caches; `None`: there is none of this name.
-    async fn read_pod(&self, work: &Work, name: &str) -> Result<Option<MetaWire>, CallError> {
-        let call = Call::object(Verb::Get, Resource::Pods, Some(&work.daemonset.namespace), name);
+    pub(super) async fn read_pod(&self, whom: &Whom, name: &str) -> Result<Option<MetaWire>, CallError> {
+        let call = Call::object(Verb::Get, Resource::Pods, Some(whom.namespace()), name);
         let body = match self.api.send(call).await {
             Ok(body) => body,
             Err(CallError::NotFound(_)) => return Ok(None),
@@ -72,11 +72,11 @@ impl Executor {
     /// it was an earlier DELETE without an answer that changed the pod.
     pub(super) async fn note_delete(
         &self,
-        work: &Work,
+        whom: &Whom,
         sent: SentDelete,
         result: Result<(), &CallError>,
     ) -> Result<(), CallError> {
-        let owner = work.daemonset.uid;
+        let owner = whom.uid();
         match result {
             Ok(()) | Err(CallError::NotFound(_)) => {
                 let SentDelete { uid, node, at, .. } = sent;
@@ -84,9 +84,9 @@ impl Executor {
             }
             Err(CallError::Conflict(_)) => {
                 if let Some(earlier) = self.overlay.delete_in_doubt(owner, sent.uid) {
-                    self.look_for(work, &earlier).await?;
+                    self.look_for(whom, &earlier).await?;
                     info!(
-                        daemonset = &*work.daemonset.name,
+                        workload = &*whom.about.name,
                         pod = &*sent.name,
                         "what became of a delete is known"
                     );

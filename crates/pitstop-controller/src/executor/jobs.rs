@@ -6,13 +6,13 @@ use serde_json::json;
 use tracing::info;
 
 use super::pods::delete_options;
-use super::{Executor, Work};
+use super::{Executor, Whom};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 
 impl Executor {
     /// Posts a Job. One of that name that is there already is news: the stores will show it.
-    pub(super) async fn create_job(&self, work: &Work, job: &JobFor) -> Result<(), CallError> {
-        let namespace = Some(&*work.daemonset.namespace);
+    pub(super) async fn create_job(&self, whom: &Whom, job: &JobFor) -> Result<(), CallError> {
+        let namespace = Some(whom.namespace());
         let call = Call::collection(Verb::Create, Resource::Jobs, namespace)
             .with_query("fieldManager", FIELD_MANAGER)
             .with_body(job.manifest.clone());
@@ -27,16 +27,11 @@ impl Executor {
         }
     }
 
-    pub(super) async fn delete_job(&self, work: &Work, name: &str, uid: Uid) -> Result<(), CallError> {
+    pub(super) async fn delete_job(&self, whom: &Whom, name: &str, uid: Uid) -> Result<(), CallError> {
         let mut options = delete_options(&json!({ "uid": uid.to_string() }));
         options["propagationPolicy"] = json!("Background");
-        let call = Call::object(
-            Verb::Delete,
-            Resource::Jobs,
-            Some(&work.daemonset.namespace),
-            name,
-        )
-        .with_body(options);
+        let call =
+            Call::object(Verb::Delete, Resource::Jobs, Some(whom.namespace()), name).with_body(options);
         match self.api.send(call).await {
             Ok(_) | Err(CallError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),

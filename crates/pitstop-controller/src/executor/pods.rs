@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::{Executor, Outcome, Work, side_by_side};
+use super::{Executor, Outcome, Whom, Work, side_by_side};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::store::{SentCreate, SentDelete};
 
@@ -47,7 +47,7 @@ impl Executor {
             let (batch, later) = rest.split_at(size.min(rest.len()));
             let requests = batch.iter().map(|action| self.create_pod(work, action));
             for result in side_by_side(requests).await {
-                self.count(work, "create_pod", &result);
+                self.count(&work.whom, "create_pod", &result);
                 outcome.add(result);
             }
             rest = later;
@@ -61,7 +61,7 @@ impl Executor {
         let mut outcome = Outcome::default();
         let requests = actions.iter().map(|action| self.delete_pod(work, action));
         for result in side_by_side(requests).await {
-            self.count(work, "delete_pod", &result);
+            self.count(&work.whom, "delete_pod", &result);
             outcome.add(result);
         }
         outcome
@@ -86,7 +86,7 @@ impl Executor {
                     "pod created"
                 );
                 self.tell(
-                    work,
+                    &work.whom,
                     false,
                     reasons::SUCCESSFUL_CREATE,
                     format!("Created pod: {name}"),
@@ -100,7 +100,7 @@ impl Executor {
                     warn!(daemonset = &*daemonset.name, node = &**node_name, %error, "pod not created");
                 }
                 self.tell(
-                    work,
+                    &work.whom,
                     true,
                     reasons::FAILED_CREATE,
                     format!("Error creating: {error}"),
@@ -258,51 +258,61 @@ impl Executor {
         else {
             return Ok(());
         };
-        let daemonset = &work.daemonset;
-        let mut preconditions = json!({ "uid": uid.to_string() });
-        if let Some(version) = resource_version {
-            preconditions["resourceVersion"] = json!(version.to_string());
-        }
-        let call = Call::object(Verb::Delete, Resource::Pods, Some(&daemonset.namespace), name)
-            .with_body(delete_options(&preconditions));
-        let result = self.api.send(call).await;
-        let sent = SentDelete {
-            name: Arc::clone(name),
+        let doomed = Doomed {
+            name,
             uid: *uid,
             version: *resource_version,
             node: *node,
+            why: why.as_str(),
+        };
+        let result = self.send_delete(&work.whom, doomed).await;
+        match &result {
+            Ok(true) => self.tell(
+                &work.whom,
+                false,
+                reasons::SUCCESSFUL_DELETE,
+                format!("Deleted pod: {name}"),
+            ),
+            Ok(false) | Err(CallError::Conflict(_) | CallError::LeaseLost) => {}
+            Err(error) => self.tell(
+                &work.whom,
+                true,
+                reasons::FAILED_DELETE,
+                format!("Error deleting: {error}"),
+            ),
+        }
+        result.map(drop)
+    }
+
+    /// Deletes a pod, and notes what that means for the budget. `false`: it was gone already, which is what was wanted.
+    pub(super) async fn send_delete(&self, whom: &Whom, pod: Doomed<'_>) -> Result<bool, CallError> {
+        let mut preconditions = json!({ "uid": pod.uid.to_string() });
+        if let Some(version) = pod.version {
+            preconditions["resourceVersion"] = json!(version.to_string());
+        }
+        let call = Call::object(Verb::Delete, Resource::Pods, Some(whom.namespace()), pod.name)
+            .with_body(delete_options(&preconditions));
+        let result = self.api.send(call).await;
+        let sent = SentDelete {
+            name: Arc::clone(pod.name),
+            uid: pod.uid,
+            version: pod.version,
+            node: pod.node,
             at: self.clock.now(),
         };
-        self.note_delete(work, sent, result.as_ref().map(drop)).await?;
+        self.note_delete(whom, sent, result.as_ref().map(drop)).await?;
+        let workload = &*whom.about.name;
         match result {
             Ok(_) => {
-                info!(
-                    daemonset = &*daemonset.name,
-                    pod = &**name,
-                    why = why.as_str(),
-                    "pod deleted"
-                );
-                self.tell(
-                    work,
-                    false,
-                    reasons::SUCCESSFUL_DELETE,
-                    format!("Deleted pod: {name}"),
-                );
-                Ok(())
+                info!(workload, pod = &**pod.name, why = pod.why, "pod deleted");
+                Ok(true)
             }
-            // It is gone, which is what was wanted.
-            Err(CallError::NotFound(_)) => Ok(()),
-            Err(error @ (CallError::Conflict(_) | CallError::LeaseLost)) => Err(error),
+            Err(CallError::NotFound(_)) => Ok(false),
             Err(error) => {
-                if error.missing_right().is_none() {
-                    warn!(daemonset = &*daemonset.name, pod = &**name, %error, "pod not deleted");
+                let is_news = matches!(error, CallError::Conflict(_) | CallError::LeaseLost);
+                if !is_news && error.missing_right().is_none() {
+                    warn!(workload, pod = &**pod.name, %error, "pod not deleted");
                 }
-                self.tell(
-                    work,
-                    true,
-                    reasons::FAILED_DELETE,
-                    format!("Error deleting: {error}"),
-                );
                 Err(error)
             }
         }
@@ -310,24 +320,24 @@ impl Executor {
 
     pub(super) async fn adopt(
         &self,
-        work: &Work,
+        whom: &Whom,
         object: OwnedObject,
         name: &str,
         uid: Uid,
     ) -> Result<(), CallError> {
-        let owners = json!([super::revisions::owner_reference(&work.daemonset)]);
-        self.patch_owners(work, object, name, uid, &owners).await
+        let owners = json!([whom.owner_reference()]);
+        self.patch_owners(whom, object, name, uid, &owners).await
     }
 
     pub(super) async fn release(
         &self,
-        work: &Work,
+        whom: &Whom,
         object: OwnedObject,
         name: &str,
         uid: Uid,
     ) -> Result<(), CallError> {
-        let owners = json!([{ "$patch": "delete", "uid": work.daemonset.uid.to_string() }]);
-        match self.patch_owners(work, object, name, uid, &owners).await {
+        let owners = json!([{ "$patch": "delete", "uid": whom.uid().to_string() }]);
+        match self.patch_owners(whom, object, name, uid, &owners).await {
             Err(CallError::NotFound(_)) => Ok(()),
             result => result,
         }
@@ -335,7 +345,7 @@ impl Executor {
 
     async fn patch_owners(
         &self,
-        work: &Work,
+        whom: &Whom,
         object: OwnedObject,
         name: &str,
         uid: Uid,
@@ -346,12 +356,12 @@ impl Executor {
             OwnedObject::Revision => Resource::ControllerRevisions,
         };
         let body = json!({ "metadata": { "uid": uid.to_string(), "ownerReferences": owners } });
-        self.patch(work, Verb::StrategicPatch, resource, name, body).await
+        self.patch(whom, Verb::StrategicPatch, resource, name, body).await
     }
 
     pub(super) async fn relabel_pod(
         &self,
-        work: &Work,
+        whom: &Whom,
         name: &str,
         uid: Uid,
         hash: &str,
@@ -360,20 +370,20 @@ impl Executor {
             "uid": uid.to_string(),
             "labels": { (keys::REVISION_HASH): hash },
         } });
-        self.patch(work, Verb::MergePatch, Resource::Pods, name, body)
+        self.patch(whom, Verb::MergePatch, Resource::Pods, name, body)
             .await
     }
 
     /// Patches an object of the workload's namespace and takes in the answer.
     pub(super) async fn patch(
         &self,
-        work: &Work,
+        whom: &Whom,
         verb: Verb,
         resource: Resource,
         name: &str,
         body: Value,
     ) -> Result<(), CallError> {
-        let call = Call::object(verb, resource, Some(&work.daemonset.namespace), name)
+        let call = Call::object(verb, resource, Some(whom.namespace()), name)
             .with_query("fieldManager", FIELD_MANAGER)
             .with_body(body);
         let answer = self.api.send(call).await?;
@@ -393,6 +403,18 @@ impl Executor {
         }
         name
     }
+}
+
+/// A pod that is to be deleted.
+#[derive(Clone, Copy)]
+pub(super) struct Doomed<'a> {
+    pub(super) name: &'a Arc<str>,
+    pub(super) uid: Uid,
+    /// The version that was decided on, where a changed pod must not be deleted.
+    pub(super) version: Option<u64>,
+    pub(super) node: Option<NodeSlot>,
+    /// Why, for logs.
+    pub(super) why: &'static str,
 }
 
 /// What is read of a pod where only its identity matters.

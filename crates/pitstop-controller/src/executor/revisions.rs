@@ -9,39 +9,62 @@ use pitstop_engine::revision::labels_of;
 use serde_json::{Value, json};
 
 use super::pods::delete_options;
-use super::{Executor, Work};
+use super::{Executor, Whom, Work};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
+
+/// What came of posting a revision.
+pub(super) enum Posted {
+    /// It is there.
+    Serves,
+    /// Its name is taken by other data.
+    Collides(CallError),
+}
 
 impl Executor {
     /// Creates a revision. When its name is taken by the same data, that one serves; when by other data, the collision
     /// count is raised, which gives the next attempt another name.
     pub(super) async fn create_revision(&self, work: &Work, new: &NewRevision) -> Result<(), CallError> {
-        let daemonset = &work.daemonset;
-        let namespace = Some(&*daemonset.namespace);
+        let manifest = revision_json(work, new);
+        match self.post_revision(&work.whom, &new.name, &manifest).await? {
+            Posted::Serves => Ok(()),
+            Posted::Collides(taken) => {
+                self.raise_collision_count(work).await?;
+                Err(taken)
+            }
+        }
+    }
+
+    /// Posts a revision. One of its name with the same data serves as well.
+    pub(super) async fn post_revision(
+        &self,
+        whom: &Whom,
+        name: &str,
+        manifest: &Value,
+    ) -> Result<Posted, CallError> {
+        let namespace = Some(whom.namespace());
         let call = Call::collection(Verb::Create, Resource::ControllerRevisions, namespace)
             .with_query("fieldManager", FIELD_MANAGER)
-            .with_body(revision_json(daemonset, new));
+            .with_body(manifest.clone());
         let taken = match self.api.send(call).await {
             Ok(answer) => {
                 self.stores.written(Resource::ControllerRevisions, &answer);
-                return Ok(());
+                return Ok(Posted::Serves);
             }
             Err(error @ CallError::AlreadyExists(_)) => error,
             Err(error) => return Err(error),
         };
-        let call = Call::object(Verb::Get, Resource::ControllerRevisions, namespace, &new.name);
+        let call = Call::object(Verb::Get, Resource::ControllerRevisions, namespace, name);
         let answer = self.api.send(call).await?;
         let existing = RevisionView::from_json(&answer).map_err(|e| CallError::Unreadable {
-            what: format!("ControllerRevision {}", new.name),
+            what: format!("ControllerRevision {name}"),
             problem: e.to_string(),
         })?;
-        if *existing.data != new.data {
-            self.raise_collision_count(work).await?;
-            return Err(taken);
+        if manifest.get("data") != Some(&*existing.data) {
+            return Ok(Posted::Collides(taken));
         }
         self.stores.written(Resource::ControllerRevisions, &answer);
         match existing.controller {
-            Some(owner) if owner.uid == daemonset.uid => Ok(()),
+            Some(owner) if owner.uid == whom.uid() => Ok(Posted::Serves),
             // An orphan is adopted by the next pass; one of a predecessor is on its way out.
             _ => Err(taken),
         }
@@ -69,12 +92,12 @@ impl Executor {
             "metadata": { "uid": live.uid.to_string(), "resourceVersion": live.resource_version.to_string() },
             "status": { "collisionCount": count },
         });
-        self.patch_status(work, body).await
+        self.patch_status(&work.whom, Resource::DaemonSets, body).await
     }
 
     pub(super) async fn renumber_revision(
         &self,
-        work: &Work,
+        whom: &Whom,
         name: &str,
         uid: Uid,
         revision: i64,
@@ -88,13 +111,13 @@ impl Executor {
         if !annotations.is_empty() {
             body["metadata"]["annotations"] = Value::Object(annotations);
         }
-        self.patch(work, Verb::MergePatch, Resource::ControllerRevisions, name, body)
+        self.patch(whom, Verb::MergePatch, Resource::ControllerRevisions, name, body)
             .await
     }
 
     pub(super) async fn label_revision(
         &self,
-        work: &Work,
+        whom: &Whom,
         name: &str,
         uid: Uid,
         hash: &str,
@@ -103,20 +126,20 @@ impl Executor {
             "uid": uid.to_string(),
             "labels": { (keys::REVISION_HASH): hash },
         } });
-        self.patch(work, Verb::MergePatch, Resource::ControllerRevisions, name, body)
+        self.patch(whom, Verb::MergePatch, Resource::ControllerRevisions, name, body)
             .await
     }
 
     pub(super) async fn delete_revision(
         &self,
-        work: &Work,
+        whom: &Whom,
         name: &Arc<str>,
         uid: Uid,
     ) -> Result<(), CallError> {
         let call = Call::object(
             Verb::Delete,
             Resource::ControllerRevisions,
-            Some(&work.daemonset.namespace),
+            Some(whom.namespace()),
             name,
         )
         .with_body(delete_options(&json!({ "uid": uid.to_string() })));
@@ -127,18 +150,8 @@ impl Executor {
     }
 }
 
-pub(super) fn owner_reference(daemonset: &DaemonSetView) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "name": daemonset.name,
-        "uid": daemonset.uid.to_string(),
-        "controller": true,
-        "blockOwnerDeletion": true,
-    })
-}
-
-fn revision_json(daemonset: &DaemonSetView, new: &NewRevision) -> Value {
+fn revision_json(work: &Work, new: &NewRevision) -> Value {
+    let daemonset = &work.daemonset;
     json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -147,7 +160,7 @@ fn revision_json(daemonset: &DaemonSetView, new: &NewRevision) -> Value {
             "namespace": daemonset.namespace,
             "labels": labels_of(&daemonset.template, &new.hash),
             "annotations": daemonset.annotations,
-            "ownerReferences": [owner_reference(daemonset)],
+            "ownerReferences": [work.whom.owner_reference()],
         },
         "data": new.data,
         "revision": new.revision,

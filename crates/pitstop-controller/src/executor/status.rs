@@ -3,7 +3,7 @@
 use pitstop_api::view::{DaemonSetStatus, PodCondition, Uid};
 use serde_json::{Value, json};
 
-use super::{Executor, Outcome, Work};
+use super::{Executor, Outcome, Whom, Work};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 
 impl Executor {
@@ -21,8 +21,8 @@ impl Executor {
             "metadata": { "uid": work.daemonset.uid.to_string() },
             "status": status_json(status),
         });
-        let result = self.patch_status(work, body).await;
-        self.count(work, "status", &result);
+        let result = self.patch_status(&work.whom, Resource::DaemonSets, body).await;
+        self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.
             Err(CallError::NotFound(_)) => {}
@@ -33,21 +33,16 @@ impl Executor {
 
     pub(super) async fn set_pod_condition(
         &self,
-        work: &Work,
+        whom: &Whom,
         name: &str,
         uid: Uid,
         kind: &str,
         condition: &PodCondition,
     ) -> Result<(), CallError> {
-        let call = Call::object(
-            Verb::StrategicPatch,
-            Resource::Pods,
-            Some(&work.daemonset.namespace),
-            name,
-        )
-        .status()
-        .with_query("fieldManager", FIELD_MANAGER)
-        .with_body(condition_patch(uid, kind, condition));
+        let call = Call::object(Verb::StrategicPatch, Resource::Pods, Some(whom.namespace()), name)
+            .status()
+            .with_query("fieldManager", FIELD_MANAGER)
+            .with_body(condition_patch(uid, kind, condition));
         match self.api.send(call).await {
             Ok(answer) => {
                 self.stores.written(Resource::Pods, &answer);
@@ -59,19 +54,24 @@ impl Executor {
         }
     }
 
-    pub(super) async fn patch_status(&self, work: &Work, body: Value) -> Result<(), CallError> {
-        let daemonset = &work.daemonset;
+    /// Changes the status of the workload itself.
+    pub(super) async fn patch_status(
+        &self,
+        whom: &Whom,
+        resource: Resource,
+        body: Value,
+    ) -> Result<(), CallError> {
         let call = Call::object(
             Verb::MergePatch,
-            Resource::DaemonSets,
-            Some(&daemonset.namespace),
-            &daemonset.name,
+            resource,
+            Some(whom.namespace()),
+            &whom.about.name,
         )
         .status()
         .with_query("fieldManager", FIELD_MANAGER)
         .with_body(body);
         let answer = self.api.send(call).await?;
-        self.stores.written(Resource::DaemonSets, &answer);
+        self.stores.written(resource, &answer);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{DaemonSetView, NodeView, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, NodeView, Uid};
 
 /// Namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,20 @@ pub enum Change {
         before: Option<Arc<DaemonSetView>>,
         /// As it is.
         after: Option<Arc<DaemonSetView>>,
+    },
+    /// A CloneSet came, changed or went.
+    CloneSet {
+        /// Its name.
+        key: Key,
+        /// As it was.
+        before: Option<Arc<CloneSetView>>,
+        /// As it is.
+        after: Option<Arc<CloneSetView>>,
+    },
+    /// A claim of a volume came, changed or went.
+    Claim {
+        /// Who owned it, and who does now.
+        owners: [Option<Uid>; 2],
     },
     /// A pod came, went, or changed in more than its version.
     Pod {

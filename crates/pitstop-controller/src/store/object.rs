@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use pitstop_api::ClaimView;
 use pitstop_api::view::{
-    DaemonSetView, JobView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid, ViewError,
+    CloneSetView, DaemonSetView, JobView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid,
+    ViewError,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,6 +27,10 @@ pub enum Wire {
     Revision(String, Box<RevisionView>),
     /// A Job.
     Job(Box<JobView>),
+    /// A CloneSet.
+    CloneSet(Box<CloneSetView>),
+    /// A claim of a volume.
+    Claim(Box<ClaimView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -42,6 +48,10 @@ pub enum Object {
     Revision(Key, Arc<RevisionView>),
     /// A Job.
     Job(Arc<JobView>),
+    /// A CloneSet.
+    CloneSet(Arc<CloneSetView>),
+    /// A claim of a volume.
+    Claim(Arc<ClaimView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -78,6 +88,8 @@ impl Wire {
                     Self::Revision(metadata.namespace, Box::new(RevisionView::from_json(json)?))
                 }
                 Resource::Jobs => Self::Job(Box::new(JobView::from_json(json)?)),
+                Resource::CloneSets => Self::CloneSet(Box::new(CloneSetView::from_json(json)?)),
+                Resource::Claims => Self::Claim(Box::new(ClaimView::from_json(json)?)),
                 Resource::Events | Resource::Leases => {
                     return Err(ViewError {
                         field: "kind",
@@ -121,7 +133,9 @@ impl WatchEvent {
             | Resource::ControllerRevisions
             | Resource::Events
             | Resource::Leases
-            | Resource::Jobs => return None,
+            | Resource::Jobs
+            | Resource::CloneSets
+            | Resource::Claims => return None,
         };
         let is_deleted = match kind.as_ref() {
             "ADDED" | "MODIFIED" => false,
@@ -165,6 +179,8 @@ impl Object {
             Self::Node(view) => view.resource_version,
             Self::Revision(_, view) => view.resource_version,
             Self::Job(view) => view.resource_version,
+            Self::CloneSet(view) => view.resource_version,
+            Self::Claim(view) => view.resource_version,
             Self::Unreadable(identity) => identity.version,
         }
     }

@@ -7,6 +7,8 @@
 //! | created pod | when the store shows it, or has seen a later version of any pod without it, or after 5 min |
 //! | deleted pod | when the store shows it terminating or no more, or after 5 min |
 //! | unanswered DELETE | when a repetition is answered; when the pod is seen terminating, gone, or at a version that the DELETE did not name; when a live read more than 5 min after it shows the pod as it was |
+//! | pod created by name | when the store shows a pod of that name, or has seen a later version without it, or after 5 min |
+//! | deleted claim | when the store shows it terminating or no more, or after 5 min |
 //! | unanswered POST | when a repetition is answered; when the pod is seen; when a live read more than 5 min after it does not find it |
 //!
 //! # Writes without an answer
@@ -32,13 +34,16 @@
 //!
 //! Source: daemonset.md C5.7. What ends for one controller alone is that controller's rule (`Model::retire`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{NodeSlot, Uid};
+use pitstop_engine::cloneset;
 use pitstop_engine::snapshot::{CreatedPod, DeletedPod, InFlight};
+
+use serde_json::Value;
 
 use super::State;
 use crate::api::Resource;
@@ -60,6 +65,20 @@ struct Ledger {
     created: Vec<(CreatedPod, u64)>,
     maybe_deleted: BTreeMap<Uid, SentDelete>,
     maybe_created: BTreeMap<NodeSlot, SentCreate>,
+    /// Pods whose name was decided on, by name.
+    named: BTreeMap<Arc<str>, Named>,
+    deleted_claims: BTreeMap<Uid, Timestamp>,
+}
+
+/// A pod that was posted under a name that was decided on.
+#[derive(Debug, Clone)]
+struct Named {
+    pod: cloneset::CreatedPod,
+    at: Timestamp,
+    /// The version of the answer; `None`: there was none.
+    answered: Option<u64>,
+    /// What was posted, to be posted again while there is no answer.
+    manifest: Value,
 }
 
 /// A DELETE of a pod that was not answered.
@@ -108,7 +127,8 @@ pub struct Overdue {
 
 impl Ledger {
     fn len(&self) -> usize {
-        self.deleted.len() + self.created.len() + self.maybe_deleted.len() + self.maybe_created.len()
+        let by_node = self.created.len() + self.maybe_created.len();
+        self.deleted.len() + self.maybe_deleted.len() + by_node + self.named.len() + self.deleted_claims.len()
     }
 }
 
@@ -166,6 +186,94 @@ impl Overlay {
         let ledger = ledgers.entry(owner).or_default();
         ledger.maybe_created.remove(&pod.node);
         ledger.created.push((pod, version));
+    }
+
+    /// A pod was posted under the name that was decided on: the version of the answer, `None` when there was none.
+    pub fn posted(
+        &self,
+        owner: Uid,
+        pod: cloneset::CreatedPod,
+        manifest: Value,
+        answered: Option<u64>,
+        at: Timestamp,
+    ) {
+        let named = Named {
+            pod: pod.clone(),
+            at,
+            answered,
+            manifest,
+        };
+        self.lock()
+            .entry(owner)
+            .or_default()
+            .named
+            .insert(pod.name, named);
+    }
+
+    /// The pods of `owner` whose POST was not answered, and what was posted.
+    pub fn unanswered(&self, owner: Uid) -> Vec<(cloneset::CreatedPod, Value)> {
+        let ledgers = self.lock();
+        let named = ledgers
+            .get(&owner)
+            .into_iter()
+            .flat_map(|ledger| ledger.named.values());
+        named
+            .filter(|named| named.answered.is_none())
+            .map(|named| (named.pod.clone(), named.manifest.clone()))
+            .collect()
+    }
+
+    /// A pod that was posted under this name will not come, or the stores know it.
+    pub fn name_settled(&self, owner: Uid, name: &str) {
+        self.change(owner, |ledger| ledger.named.remove(name));
+    }
+
+    /// A DELETE of a claim succeeded, or found it gone.
+    pub fn claim_deleted(&self, owner: Uid, claim: Uid, at: Timestamp) {
+        self.lock()
+            .entry(owner)
+            .or_default()
+            .deleted_claims
+            .insert(claim, at);
+    }
+
+    /// What of a CloneSet the state does not show yet. Entries that ended are dropped.
+    pub fn in_flight_by_name(&self, owner: Uid, state: &State, now: Timestamp) -> cloneset::InFlight {
+        let by_node = self.in_flight(owner, state, now);
+        let mut in_flight = cloneset::InFlight {
+            deleted: by_node.deleted.iter().map(|deleted| deleted.uid).collect(),
+            maybe_deleted: by_node.maybe_deleted,
+            ..cloneset::InFlight::default()
+        };
+        let mut ledgers = self.lock();
+        let Some(ledger) = ledgers.get_mut(&owner) else {
+            return in_flight;
+        };
+        let is_young = |at: Timestamp| now.duration_since(at) < LIFETIME;
+        let seen = state.version(Resource::Pods);
+        let shown: HashSet<&Arc<str>> = if ledger.named.is_empty() {
+            HashSet::new()
+        } else {
+            state.pods_of(owner).iter().map(|pod| &pod.name).collect()
+        };
+        ledger.named.retain(|name, named| {
+            let is_shown = shown.contains(name);
+            let is_awaited = match named.answered {
+                Some(version) => is_young(named.at) && seen < version,
+                None => true,
+            };
+            !is_shown && is_awaited
+        });
+        ledger.deleted_claims.retain(|uid, at| {
+            let claim = state.claim_of(owner, *uid);
+            is_young(*at) && claim.is_some_and(|claim| !claim.is_terminating)
+        });
+        in_flight.created = ledger.named.values().map(|named| named.pod.clone()).collect();
+        in_flight.deleted_claims = ledger.deleted_claims.keys().copied().collect();
+        if ledger.len() == 0 {
+            ledgers.remove(&owner);
+        }
+        in_flight
     }
 
     /// A POST of a pod was not answered.

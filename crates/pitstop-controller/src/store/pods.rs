@@ -4,18 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pitstop_api::keys;
-use pitstop_api::view::{NodeSlot, PodView, Uid};
+use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, PodView, Uid};
 
 /// Whose pods.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Group {
-    /// Of a DaemonSet, or of a Job that pulls images.
+    /// Of a DaemonSet, of a CloneSet, or of a Job that pulls images.
     Of(Uid),
     /// Of nobody, in this namespace.
     Orphans(Arc<str>),
 }
 
-/// Pods that a DaemonSet controls, pods that nobody controls, and pods that pull images ahead. Others are not kept.
+/// Pods that a DaemonSet or a CloneSet controls, pods that nobody controls, and pods that pull images ahead. Others are not kept.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     groups: HashMap<Group, Vec<PodView>>,
@@ -27,8 +27,8 @@ pub(super) struct Pods {
 impl Pods {
     /// Is this pod of a kind that is kept?
     pub(super) fn is_kept(pod: &PodView) -> bool {
-        pod.controller.is_none_or(|controller| controller.is_daemonset)
-            || pod.labels.contains_key(keys::IMAGE_PRE_PULL)
+        let is_ours = |owner: ControllerRef| matches!(owner.kind, OwnerKind::DaemonSet | OwnerKind::CloneSet);
+        pod.controller.is_none_or(is_ours) || pod.labels.contains_key(keys::IMAGE_PRE_PULL)
     }
 
     pub(super) fn get(&self, uid: Uid) -> Option<&PodView> {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use pitstop_api::ClaimView;
 use pitstop_api::selector::{Labels, Selector};
 use pitstop_api::view::{
-    DaemonSetView, JobView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView, Uid, ViewError,
+    CloneSetView, DaemonSetView, JobView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView,
+    Uid, ViewError,
 };
 use pitstop_engine::snapshot::Nodes;
 
@@ -33,6 +35,10 @@ pub struct State {
     revisions_of: HashMap<Uid, BTreeSet<Key>>,
     jobs: BTreeMap<Key, Arc<JobView>>,
     job_pods: HashMap<Uid, Uid>,
+    clonesets: BTreeMap<Key, Arc<CloneSetView>>,
+    cloneset_keys: HashMap<Uid, Key>,
+    claims: BTreeMap<Key, Arc<ClaimView>>,
+    claims_of: HashMap<Uid, BTreeSet<Key>>,
     unreadable: BTreeMap<(Resource, Key), Identity>,
     versions: [u64; Resource::WATCHED.len()],
     interner: Interner,
@@ -143,6 +149,32 @@ impl State {
         self.daemonset_key(self.pod(pod)?.controller?.uid)
     }
 
+    /// The CloneSet of this name.
+    pub fn cloneset(&self, key: &Key) -> Option<&Arc<CloneSetView>> {
+        self.clonesets.get(key)
+    }
+
+    /// All CloneSets, by namespace and name.
+    pub fn clonesets(&self) -> impl Iterator<Item = (&Key, &Arc<CloneSetView>)> {
+        self.clonesets.iter()
+    }
+
+    /// The CloneSet with this uid.
+    pub fn cloneset_key(&self, uid: Uid) -> Option<&Key> {
+        self.cloneset_keys.get(&uid)
+    }
+
+    /// The claims that somebody owns, by name.
+    pub fn claims_of(&self, owner: Uid) -> impl Iterator<Item = &ClaimView> {
+        let keys = self.claims_of.get(&owner).into_iter().flatten();
+        keys.filter_map(|key| self.claims.get(key)).map(Arc::as_ref)
+    }
+
+    /// A claim by uid, among those that somebody owns.
+    pub fn claim_of(&self, owner: Uid, uid: Uid) -> Option<&ClaimView> {
+        self.claims_of(owner).find(|claim| claim.uid == uid)
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> Nodes<'_> {
         Nodes {
@@ -152,7 +184,7 @@ impl State {
         }
     }
 
-    /// The object because of which this DaemonSet must be left alone, if there is one.
+    /// The object because of which this workload must be left alone, if there is one.
     pub fn unreadable_for(&self, daemonset: Uid) -> Option<&Identity> {
         self.unreadable
             .values()
@@ -172,6 +204,8 @@ impl State {
             Resource::Nodes => self.nodes_by_name.len(),
             Resource::ControllerRevisions => self.revisions.len(),
             Resource::Jobs => self.jobs.len(),
+            Resource::CloneSets => self.clonesets.len(),
+            Resource::Claims => self.claims.len(),
             Resource::Events | Resource::Leases => 0,
         }
     }
@@ -210,6 +244,8 @@ impl State {
                 Object::Revision(key, Arc::new(*view))
             }
             Wire::Job(view) => Object::Job(Arc::new(*view)),
+            Wire::CloneSet(view) => Object::CloneSet(Arc::new(*view)),
+            Wire::Claim(view) => Object::Claim(Arc::new(*view)),
             Wire::Unreadable(identity) => Object::Unreadable(identity),
         }
     }
@@ -222,6 +258,8 @@ impl State {
             Object::Node(view) => self.put_node(view),
             Object::Revision(key, view) => self.put_revision(key, view),
             Object::Job(view) => self.put_job(view),
+            Object::CloneSet(view) => self.put_cloneset(view),
+            Object::Claim(view) => self.put_claim(view),
             Object::Unreadable(identity) => Some(self.put_unreadable(identity)),
         }
     }
@@ -249,6 +287,18 @@ impl State {
                 let key = Key::new(&view.namespace, &view.name);
                 let stored = self.jobs.get(&key)?;
                 (stored.uid == view.uid).then(|| self.remove_job(&key))?
+            }
+            Object::CloneSet(view) => {
+                let key = Key::new(&view.namespace, &view.name);
+                self.readable(Resource::CloneSets, &key);
+                let stored = self.clonesets.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_cloneset(&key))?
+            }
+            Object::Claim(view) => {
+                let key = Key::new(&view.namespace, &view.name);
+                self.readable(Resource::Claims, &key);
+                let stored = self.claims.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_claim(&key))?
             }
             Object::Unreadable(identity) => {
                 self.put_unreadable(identity.clone());
@@ -283,6 +333,8 @@ impl State {
                 Object::Node(view) => listed.insert(view.uid),
                 Object::Revision(_, view) => listed.insert(view.uid),
                 Object::Job(view) => listed.insert(view.uid),
+                Object::CloneSet(view) => listed.insert(view.uid),
+                Object::Claim(view) => listed.insert(view.uid),
                 Object::Unreadable(_) => false,
             };
         }
@@ -328,6 +380,18 @@ impl State {
                 let gone = keys_of(&self.jobs, |view| !stays(view.uid, view.resource_version));
                 for key in gone {
                     self.remove_job(&key);
+                }
+            }
+            Resource::CloneSets => {
+                let gone = keys_of(&self.clonesets, |view| !stays(view.uid, view.resource_version));
+                for key in gone {
+                    self.remove_cloneset(&key);
+                }
+            }
+            Resource::Claims => {
+                let gone = keys_of(&self.claims, |view| !stays(view.uid, view.resource_version));
+                for key in gone {
+                    self.remove_claim(&key);
                 }
             }
             Resource::Events | Resource::Leases => {}

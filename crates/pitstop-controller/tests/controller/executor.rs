@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, Uid};
 use pitstop_controller::api::{Api, Call, Gate, Resource, Verb};
-use pitstop_controller::events::Recorder;
-use pitstop_controller::executor::{Executor, Outcome, Parts, Work};
+use pitstop_controller::events::{About, Recorder};
+use pitstop_controller::executor::{Executor, Outcome, Parts, Whom, Work};
 use pitstop_controller::metrics::Metrics;
 use pitstop_controller::store::{Overlay, Stores};
 use pitstop_engine::plan::{Action, DeleteReason, NewRevision, OwnedObject, Plan};
@@ -64,8 +64,11 @@ impl Bench {
             .map(|n| (NodeSlot(n), format!("node-{n}").into()))
             .collect();
         let work = Work {
-            controller: "native-daemonset",
-            source: "daemonset-controller",
+            whom: Whom {
+                controller: "native-daemonset",
+                source: "daemonset-controller",
+                about: About::from(&daemonset),
+            },
             daemonset: Arc::new(daemonset),
             plan,
             node_names,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::{Clock, SharedClock, keys};
 use pitstop_controller::api::{Api, Call, CallError, Resource, Verb};
+use pitstop_controller::controllers::Running as _;
 use pitstop_controller::controllers::daemonset::{DaemonSets, Model, NATIVE, POD_UPDATER};
 use pitstop_controller::store::reflector::Reflector;
 use pitstop_controller::store::{Overlay, Stores};

@@ -83,7 +83,7 @@ fn is_delete(call: &Call) -> bool {
 }
 
 fn is_status(call: &Call) -> bool {
-    call.is_status
+    call.subresource == Some("status")
 }
 
 #[tokio::test]

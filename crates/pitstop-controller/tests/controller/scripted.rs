@@ -157,10 +157,11 @@ pub(crate) fn refused(code: u16, reason: &str, message: &str) -> CallError {
 
 /// What RBAC answers when a right is missing.
 pub(crate) fn not_allowed(call: &Call) -> CallError {
-    let (plural, status) = (
-        call.resource.plural(),
-        if call.is_status { "/status" } else { "" },
-    );
+    let status = call
+        .subresource
+        .map(|name| format!("/{name}"))
+        .unwrap_or_default();
+    let plural = call.resource.plural();
     let place = match &call.namespace {
         Some(namespace) => format!("in the namespace \"{namespace}\""),
         None => "at the cluster scope".to_owned(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pitstop_api::view::Uid;
 use pitstop_controller::api::{Api, Resource};
+use pitstop_controller::controllers::Running as _;
 use pitstop_controller::controllers::daemonset::{DaemonSets, Model, POD_UPDATER};
 use pitstop_controller::store::Stores;
 use pitstop_engine::plan::{Event, Plan};

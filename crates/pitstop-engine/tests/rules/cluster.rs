@@ -14,8 +14,8 @@ use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, Taint};
 use pitstop_api::selector::{LabelSelector, Labels};
 use pitstop_api::view::{
-    ControllerRef, DaemonSetStatus, DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, Phase, PodView,
-    ReadyCondition, RevisionView, StrategyType, Uid, UpdateStrategy,
+    ControllerRef, DaemonSetStatus, DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, OwnerKind, Phase,
+    PodView, ReadyCondition, RevisionView, StrategyType, Uid, UpdateStrategy,
 };
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::{Action, OwnedObject, Plan, Reason};
@@ -472,7 +472,7 @@ impl Cluster {
     fn set_controller(&mut self, object: OwnedObject, uid: Uid, controller: Option<Uid>) {
         let controller = controller.map(|uid| ControllerRef {
             uid,
-            is_daemonset: true,
+            kind: OwnerKind::DaemonSet,
         });
         match object {
             OwnedObject::Pod => {
@@ -637,7 +637,7 @@ fn revision_of(uid: Uid, version: &str, revision: i64) -> RevisionView {
         annotations: Arc::default(),
         controller: Some(ControllerRef {
             uid: OURS,
-            is_daemonset: true,
+            kind: OwnerKind::DaemonSet,
         }),
         is_terminating: false,
         created_at: at(-3600),
@@ -662,7 +662,7 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         labels: Arc::new(labels),
         controller: Some(ControllerRef {
             uid: OURS,
-            is_daemonset: true,
+            kind: OwnerKind::DaemonSet,
         }),
         node: Some(node),
         bound: true,

@@ -51,7 +51,7 @@ pub struct Controller {
 /// How the webhooks are served.
 #[derive(Debug, Args)]
 pub struct Webhooks {
-    /// Serve the webhooks of the kinds of `pitstop manifests --kinds` here, over TLS
+    /// Serve the webhooks of the kinds that `pitstop manifests --controllers cloneset` defines here, over TLS
     #[arg(long, value_name = "ADDRESS", env = "PITSTOP_WEBHOOK_ADDR", hide_env = true)]
     pub webhook_addr: Option<SocketAddr>,
     /// Host name or address under which the API server reaches them, where the controllers run outside of the cluster
@@ -139,6 +139,9 @@ pub enum Name {
     /// The native DaemonSet controller, for API servers that have none
     #[value(name = "native-daemonset")]
     NativeDaemonSet,
+    /// CloneSets of apps.kruise.io
+    #[value(name = "cloneset")]
+    CloneSet,
 }
 
 impl From<Name> for pitstop_controller::Controller {
@@ -146,6 +149,7 @@ impl From<Name> for pitstop_controller::Controller {
         match name {
             Name::DaemonPodUpdater => Self::DaemonPodUpdater,
             Name::NativeDaemonSet => Self::NativeDaemonSet,
+            Name::CloneSet => Self::CloneSet,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::output;
 /// The longest name of a namespace.
 const LONGEST_LABEL: usize = 63;
 
-/// Print what a cluster needs to run the controllers: namespace, identity, rights, Deployment
+/// Print what a cluster needs to run the controllers: namespace, identity, rights, kinds, Deployment
 #[derive(Debug, Args)]
 #[command(
     after_help = "The rights are exactly those that the chosen controllers use; a comment says what each is for.\nNo \
@@ -70,9 +70,6 @@ pub struct Manifests {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub replicas: u32,
-    /// Also define the kinds of apps.kruise.io (CloneSet), and have the controllers serve their webhooks
-    #[arg(long, env = "PITSTOP_KINDS", hide_env = true, conflicts_with = "hub")]
-    pub kinds: bool,
     /// Which controllers.
     #[command(flatten)]
     pub controllers: Wanted,
@@ -134,7 +131,6 @@ impl Manifests {
             image: self.image,
             replicas: self.replicas,
             controllers: self.controllers.controllers().into_iter().collect(),
-            kinds: self.kinds,
         };
         match self.output {
             Form::Yaml => output::data(manifests::render(&options, None).trim_end()),

@@ -12,7 +12,7 @@ use crate::manifests;
 /// the controllers run in this process. Returns the name of its identity.
 pub(super) async fn grant(client: &Client) -> anyhow::Result<String> {
     let options = manifests::Options {
-        controllers: vec![Controller::NativeDaemonSet, Controller::DaemonPodUpdater],
+        controllers: Controller::ALL.to_vec(),
         ..manifests::Options::default()
     };
     let manifests = manifests::to_json(&options, None);

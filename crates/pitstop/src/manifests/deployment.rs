@@ -94,7 +94,7 @@ fn container(options: &Options) -> Tree {
         format!("--metrics-addr=0.0.0.0:{PORT}"),
     ];
     let mut ports = vec![map([("name", "health".into()), ("containerPort", PORT.into())])];
-    if options.kinds {
+    if options.brings_kinds() {
         command.extend(webhooks::flags(options));
         ports.push(map([
             ("name", webhooks::PORT_NAME.into()),

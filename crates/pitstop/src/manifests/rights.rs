@@ -1,7 +1,7 @@
 //! Every right that the controllers use, and what for.
 
 use pitstop_controller::Controller;
-use pitstop_controller::Controller::{DaemonPodUpdater, NativeDaemonSet};
+use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, NativeDaemonSet};
 
 use super::tree::{Tree, flow, list, map};
 
@@ -58,9 +58,15 @@ impl Rule {
     }
 }
 
-const ALL: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
+const ALL: &[Controller] = &Controller::ALL;
+const DAEMONS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
+/// Those that make pods, and write the revisions that they are made from.
+const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet];
+/// Those that write conditions of pods.
+const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
+const CLONES: &[Controller] = &[CloneSet];
 
 /// A right in all namespaces on `resource` or `resource/subresource`.
 const fn cluster(
@@ -102,12 +108,16 @@ const fn lease(
 }
 
 const DAEMONSETS: (&str, &str) = ("daemonsets", "");
+const KRUISE: &str = "apps.kruise.io";
+const CLONESETS: (&str, &str) = ("clonesets", "");
+const CLAIMS: (&str, &str) = ("persistentvolumeclaims", "");
 const REVISIONS: (&str, &str) = ("controllerrevisions", "");
 const PODS: (&str, &str) = ("pods", "");
 const NODES: (&str, &str) = ("nodes", "");
 const JOBS: (&str, &str) = ("jobs", "");
 const EVENTS: (&str, &str) = ("events", "");
 
+const FOLLOW_CLAIMS: &str = "know which claims belong to which instance of a CloneSet";
 const FOLLOW_DAEMONSETS: &str = "follow the workloads and what they ask for";
 const FOLLOW_REVISIONS: &str = "know which revision is the newest";
 const FOLLOW_PODS: &str = "know which pods are outdated, and how many are available";
@@ -120,8 +130,8 @@ const HAVE_LEASE: &str =
 
 /// All rights, in the order in which they are printed. No wildcard: each stands for requests that the code sends.
 const RULES: &[Rule] = &[
-    cluster(ALL, "list", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
-    cluster(ALL, "watch", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(DAEMONS, "list", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(DAEMONS, "watch", "apps", DAEMONSETS, FOLLOW_DAEMONSETS),
     cluster(
         NATIVE,
         "get",
@@ -143,25 +153,48 @@ const RULES: &[Rule] = &[
         ("daemonsets", "finalizers"),
         "name the DaemonSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
     ),
+    cluster(CLONES, "list", KRUISE, CLONESETS, FOLLOW_DAEMONSETS),
+    cluster(CLONES, "watch", KRUISE, CLONESETS, FOLLOW_DAEMONSETS),
+    cluster(
+        CLONES,
+        "patch",
+        KRUISE,
+        CLONESETS,
+        "take names out of podsToDelete that are those of no pod any more",
+    ),
+    cluster(
+        CLONES,
+        "patch",
+        KRUISE,
+        ("clonesets", "status"),
+        "write how far the rollout is",
+    ),
+    cluster(
+        CLONES,
+        "update",
+        KRUISE,
+        ("clonesets", "finalizers"),
+        "name the CloneSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
+    ),
     cluster(ALL, "list", "apps", REVISIONS, FOLLOW_REVISIONS),
     cluster(ALL, "watch", "apps", REVISIONS, FOLLOW_REVISIONS),
     cluster(
-        NATIVE,
+        MAKERS,
         "get",
         "apps",
         REVISIONS,
         "look at the revision that already has the name of a new one",
     ),
-    cluster(NATIVE, "create", "apps", REVISIONS, "write a new revision"),
+    cluster(MAKERS, "create", "apps", REVISIONS, "write a new revision"),
     cluster(
-        NATIVE,
+        MAKERS,
         "patch",
         "apps",
         REVISIONS,
         "number, label, adopt and release revisions",
     ),
     cluster(
-        NATIVE,
+        MAKERS,
         "delete",
         "apps",
         REVISIONS,
@@ -169,13 +202,7 @@ const RULES: &[Rule] = &[
     ),
     cluster(ALL, "list", "", PODS, FOLLOW_PODS),
     cluster(ALL, "watch", "", PODS, FOLLOW_PODS),
-    cluster(
-        ALL,
-        "delete",
-        "",
-        PODS,
-        "replace outdated pods: the DaemonSet's controller makes the new ones",
-    ),
+    cluster(ALL, "delete", "", PODS, "replace outdated pods"),
     cluster(
         ALL,
         "get",
@@ -183,14 +210,27 @@ const RULES: &[Rule] = &[
         PODS,
         "find out what became of a pod whose creation or deletion was not answered",
     ),
-    cluster(NATIVE, "create", "", PODS, "make the pods of DaemonSets"),
-    cluster(NATIVE, "patch", "", PODS, "label, adopt and release pods"),
+    cluster(MAKERS, "create", "", PODS, "make pods"),
     cluster(
-        UPDATER,
+        MAKERS,
+        "patch",
+        "",
+        PODS,
+        "label, adopt and release pods, and change images in place",
+    ),
+    cluster(
+        CLONES,
+        "patch",
+        "",
+        ("pods", "resize"),
+        "change cpu and memory in place",
+    ),
+    cluster(
+        TELLERS,
         "patch",
         "",
         ("pods", "status"),
-        "say on each pod whether a newer revision waits, under OTA",
+        "say on each pod whether a newer revision waits, and take it out of service before it changes",
     ),
     cluster(
         UPDATER,
@@ -199,6 +239,23 @@ const RULES: &[Rule] = &[
         ("pods", "finalizers"),
         "name the pod as owner that waits for its image pulls, where OwnerReferencesPermissionEnforcement is on",
     ),
+    cluster(CLONES, "list", "", CLAIMS, FOLLOW_CLAIMS),
+    cluster(CLONES, "watch", "", CLAIMS, FOLLOW_CLAIMS),
+    cluster(
+        CLONES,
+        "create",
+        "",
+        CLAIMS,
+        "make the claims of an instance before its pod",
+    ),
+    cluster(
+        CLONES,
+        "patch",
+        "",
+        CLAIMS,
+        "leave a claim to the pod that is on its way out",
+    ),
+    cluster(CLONES, "delete", "", CLAIMS, "delete the claims of a pod with it"),
     cluster(UPDATER, "list", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "watch", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "create", "batch", JOBS, PULL_IMAGES),

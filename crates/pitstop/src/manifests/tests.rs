@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pitstop_controller::Controller::{DaemonPodUpdater, NativeDaemonSet};
+use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, NativeDaemonSet};
 use serde_json::Value;
 
 use super::*;
@@ -64,7 +64,7 @@ fn the_rights_of_the_native_controller() {
 
 fn with_kinds() -> Options {
     Options {
-        kinds: true,
+        controllers: vec![DaemonPodUpdater, CloneSet],
         ..options(&[DaemonPodUpdater])
     }
 }

@@ -28,7 +28,7 @@ spec:
 ";
 
 /// The second manifest of seed 004, as it is written there.
-const SECOND: &str = "\
+pub(crate) const SECOND: &str = "\
 apiVersion: apps.kruise.io/v1alpha1
 kind: CloneSet
 metadata:
@@ -65,7 +65,9 @@ async fn clonesets_are_kept_as_openkruise_keeps_them() {
     if !kubectl_is_there() {
         return;
     }
-    let world = World::embedded(&[], None).await;
+    let mut world = World::embedded(&[], None).await;
+    // What is looked at is what the server does by itself.
+    world.stop_controllers().await;
     play(&world).await;
     world.stop().await;
 }

@@ -21,6 +21,7 @@ mod containers;
 mod control_plane;
 mod crds;
 mod demo;
+mod inplace;
 mod nodes;
 mod objects;
 mod ota;

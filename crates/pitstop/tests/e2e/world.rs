@@ -174,6 +174,7 @@ impl World {
             kubeconfig,
             kubectl: PathBuf::from("kubectl"),
             plane: None,
+            arguments: Vec::new(),
         };
         Self::attach(attached, nodes, control_plane, "none").await
     }
@@ -194,6 +195,7 @@ impl World {
             kubeconfig: plane.kubeconfig(),
             kubectl: "kubectl".into(),
             plane: Some(plane),
+            arguments: Vec::new(),
         };
         Self::attach(attached, nodes, None, "all").await
     }
@@ -212,8 +214,30 @@ impl World {
             kubeconfig: plane.kubeconfig(),
             kubectl,
             plane: Some(plane),
+            arguments: Vec::new(),
         };
         Self::attach(attached, nodes, control_plane, "none").await
+    }
+
+    /// As [`World::real`], with the kinds that pitstop brings: their definitions, their webhooks and their controllers.
+    pub(crate) async fn real_with_kinds(plane: Plane, kubectl: PathBuf, nodes: &[&str]) -> Self {
+        let controllers = [
+            pitstop_controller::Controller::DaemonPodUpdater,
+            pitstop_controller::Controller::CloneSet,
+        ];
+        let attached = Attached {
+            client: plane.client().await,
+            controller: plane.authorize(&controllers, None).await,
+            kubeconfig: plane.kubeconfig(),
+            kubectl,
+            plane: Some(plane),
+            arguments: vec![
+                "--controllers=daemon-pod-updater,cloneset",
+                "--webhook-addr=127.0.0.1:0",
+                "--webhook-host=127.0.0.1",
+            ],
+        };
+        Self::attach(attached, nodes, None, "none").await
     }
 
     async fn attach(to: Attached, nodes: &[&str], control_plane: Option<&str>, hubs: &str) -> Self {
@@ -244,7 +268,11 @@ impl World {
         let controller = Background::start(
             folder.path(),
             &to.controller,
-            &["controller", "--metrics-addr", "127.0.0.1:0"],
+            &[
+                &["controller", "--metrics-addr", "127.0.0.1:0"],
+                &to.arguments[..],
+            ]
+            .concat(),
         )
         .await;
         let world = Self {
@@ -396,6 +424,8 @@ struct Attached {
     controller: PathBuf,
     kubectl: PathBuf,
     plane: Option<Plane>,
+    /// Further arguments of the controller.
+    arguments: Vec<&'static str>,
 }
 
 impl External {

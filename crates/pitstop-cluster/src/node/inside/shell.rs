@@ -358,14 +358,22 @@ pub(super) fn image_name(image: &str) -> &str {
     last.split([':', '@']).next().unwrap_or(last)
 }
 
+/// Versions behind tags that name none, so that whoever changes one for the other sees a difference. Source: seed 004,
+/// `nginx:perl` and `nginx:latest`.
+const NGINX_TAGS: [(&str, &str); 2] = [("perl", "1.27.5"), ("stable", "1.28.0")];
+/// The version behind any other tag, and behind none.
+const NGINX_LATEST: &str = "1.29.3";
+
 /// The version that the tag names. Source: embedded-cluster.md 10.7.
 fn nginx_version(image: &str) -> &str {
     let last = image.rsplit('/').next().unwrap_or(image);
     let tag = last.split('@').next().and_then(|named| named.split_once(':'));
-    let version = tag.and_then(|(_, tag)| tag.split('-').next());
-    version
-        .filter(|v| v.starts_with(|c: char| c.is_ascii_digit()))
-        .unwrap_or("1.29.3")
+    let word = tag.and_then(|(_, tag)| tag.split('-').next()).unwrap_or_default();
+    if word.starts_with(|c: char| c.is_ascii_digit()) {
+        return word;
+    }
+    let known = NGINX_TAGS.iter().find(|(tag, _)| *tag == word);
+    known.map_or(NGINX_LATEST, |(_, version)| version)
 }
 
 /// Takes a script apart: words in quotes, variables, `;` `&&` `||`, newlines, `>` `>>` `2>/dev/null` `2>&1`.
@@ -669,6 +677,8 @@ mod tests {
             ("registry:5000/library/nginx:1.25.1-alpine@sha256:00", "1.25.1"),
             ("nginx", "1.29.3"),
             ("nginx:latest", "1.29.3"),
+            ("nginx:perl", "1.27.5"),
+            ("nginx:stable-alpine", "1.28.0"),
         ] {
             assert_eq!(
                 (nginx_version(image), image_name(image)),

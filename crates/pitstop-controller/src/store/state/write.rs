@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, Uid};
+use pitstop_api::ClaimView;
+use pitstop_api::view::{
+    CloneSetView, DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, Uid,
+};
 
 use super::State;
 use crate::api::Resource;
@@ -196,6 +199,68 @@ impl State {
         Some(Change::Job { pod: view.pod })
     }
 
+    pub(super) fn put_cloneset(&mut self, view: Arc<CloneSetView>) -> Option<Change> {
+        let key = Key::new(&view.namespace, &view.name);
+        self.readable(Resource::CloneSets, &key);
+        let before = self.clonesets.get(&key).map(Arc::clone);
+        if let Some(stored) = &before {
+            if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
+                return None;
+            }
+            self.cloneset_keys.remove(&stored.uid);
+        }
+        self.cloneset_keys.insert(view.uid, key.clone());
+        self.clonesets.insert(key.clone(), Arc::clone(&view));
+        let after = Some(view);
+        Some(Change::CloneSet { key, before, after })
+    }
+
+    pub(super) fn remove_cloneset(&mut self, key: &Key) -> Option<Change> {
+        let view = self.clonesets.remove(key)?;
+        self.cloneset_keys.remove(&view.uid);
+        Some(Change::CloneSet {
+            key: key.clone(),
+            before: Some(view),
+            after: None,
+        })
+    }
+
+    pub(super) fn put_claim(&mut self, view: Arc<ClaimView>) -> Option<Change> {
+        let key = Key::new(&view.namespace, &view.name);
+        self.readable(Resource::Claims, &key);
+        let stored = self.claims.get(&key);
+        if stored
+            .is_some_and(|old| old.uid == view.uid && is_as_new(old.resource_version, view.resource_version))
+        {
+            return None;
+        }
+        let before = stored.and_then(|old| old.owner);
+        self.remove_claim(&key);
+        let after = view.owner;
+        if let Some(owner) = after {
+            self.claims_of.entry(owner).or_default().insert(key.clone());
+        }
+        self.claims.insert(key, view);
+        Some(Change::Claim {
+            owners: [before, after],
+        })
+    }
+
+    pub(super) fn remove_claim(&mut self, key: &Key) -> Option<Change> {
+        let view = self.claims.remove(key)?;
+        if let Some(owner) = view.owner
+            && let Some(keys) = self.claims_of.get_mut(&owner)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.claims_of.remove(&owner);
+            }
+        }
+        Some(Change::Claim {
+            owners: [view.owner, None],
+        })
+    }
+
     /// Forgets the last readable form of an object, so that nobody acts on it.
     pub(super) fn put_unreadable(&mut self, identity: Identity) -> Change {
         let key = Key::new(&identity.namespace, &identity.name);
@@ -208,6 +273,8 @@ impl State {
                 .and_then(|slot| self.remove_node(slot)),
             Resource::ControllerRevisions => self.remove_revision(&key),
             Resource::Jobs => self.remove_job(&key),
+            Resource::CloneSets => self.remove_cloneset(&key),
+            Resource::Claims => self.remove_claim(&key),
             Resource::Events | Resource::Leases => None,
         };
         let controller = identity.controller;

@@ -26,30 +26,11 @@ impl Plane {
     ) -> PathBuf {
         let options = manifests::Options {
             controllers: controllers.to_vec(),
-            ..manifests::Options::default()
-        };
-        self.apply_manifests(options, without).await
-    }
-
-    /// Applies what `pitstop manifests --kinds` prints. Returns a kubeconfig of the service account.
-    pub(crate) async fn define_kinds(&self) -> PathBuf {
-        let options = manifests::Options {
-            kinds: true,
-            ..manifests::Options::default()
-        };
-        self.apply_manifests(options, None).await
-    }
-
-    async fn apply_manifests(
-        &self,
-        options: manifests::Options,
-        without: Option<&manifests::Rule>,
-    ) -> PathBuf {
-        let options = manifests::Options {
             // The image is nowhere: the program runs beside the cluster.
             replicas: 0,
-            ..options
+            ..manifests::Options::default()
         };
+
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pitstop.yaml");
         std::fs::write(&file, manifests::render(&options, without)).unwrap();

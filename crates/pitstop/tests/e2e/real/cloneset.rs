@@ -1,17 +1,22 @@
 //! The kinds that pitstop brings, on a real API server: it asks a controller that stands by, and gets the same answers.
 
+use pitstop_controller::Controller;
+
 use super::Plane;
 use super::site::eventually;
 use crate::background::Background;
 use crate::cloneset::{FIRST, play};
+use crate::inplace;
 use crate::world::World;
+
+const CONTROLLERS: [Controller; 2] = [Controller::DaemonPodUpdater, Controller::CloneSet];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
     let Some(plane) = Plane::take().await else { return };
     let kubectl = plane.kubectl();
     let world = World::real(plane, kubectl, &["node-1"], None).await;
-    let account = world.plane().define_kinds().await;
+    let account = world.plane().authorize(&CONTROLLERS, None).await;
     let arguments = [
         "controller",
         "--metrics-addr=127.0.0.1:0",
@@ -23,6 +28,40 @@ async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
         webhooks.said().contains("webhooks on https://127.0.0.1:")
     })
     .await;
+    asks_the_webhooks(&world).await;
+    play(&world).await;
+    // Without them nothing of the kind can be written, or read in another version.
+    webhooks.stop().await;
+    let said = world.kubectl_with(&["apply", "-f", "-"], FIRST).await;
+    assert!(said.stderr.contains("failed calling webhook"), "{}", said.stderr);
+    forget_kinds(&world).await;
+    world.stop().await;
+}
+
+/// Seed 004: the containers restart, the pods stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_plane() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    let world = World::real_with_kinds(plane, kubectl, &inplace::NODES).await;
+    asks_the_webhooks(&world).await;
+    inplace::story(&world).await;
+    forget_kinds(&world).await;
+    world.stop().await;
+}
+
+/// What the kinds have brought is taken away again.
+async fn forget_kinds(world: &World) {
+    for kind in [
+        "crd/clonesets.apps.kruise.io",
+        "mutatingwebhookconfigurations/pitstop-webhooks",
+        "validatingwebhookconfigurations/pitstop-webhooks",
+    ] {
+        world.kubectl(&["delete", kind, "--timeout=60s"]).await;
+    }
+}
+
+async fn asks_the_webhooks(world: &World) {
     let dry = [
         "apply",
         "--dry-run=server",
@@ -35,19 +74,4 @@ async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
         world.kubectl_with(&dry, FIRST).await.stdout == "10"
     })
     .await;
-    play(&world).await;
-    // Without them nothing of the kind can be written, or read in another version.
-    webhooks.stop().await;
-    let said = world.kubectl_with(&["apply", "-f", "-"], FIRST).await;
-    assert!(said.stderr.contains("failed calling webhook"), "{}", said.stderr);
-    for kind in [
-        "crd/clonesets.apps.kruise.io",
-        "mutatingwebhookconfigurations/pitstop-webhooks",
-    ] {
-        world.kubectl(&["delete", kind, "--timeout=60s"]).await;
-    }
-    world
-        .kubectl(&["delete", "validatingwebhookconfigurations/pitstop-webhooks"])
-        .await;
-    world.stop().await;
 }

@@ -1,0 +1,279 @@
+//! CloneSets: the loop around the decisions of `pitstop_engine::cloneset`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use pitstop_api::reasons;
+use pitstop_api::view::{CloneSetStatus, CloneSetView, Uid};
+use pitstop_engine::cloneset::{self, Failures, Features, Snapshot};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span, warn};
+
+use crate::api::Resource;
+use crate::controllers::Running;
+use crate::controllers::daemonset::Parts;
+use crate::controllers::noted::{self, Ending, Noted, RESYNC, UNSYNCED};
+use crate::events::About;
+use crate::executor::{CloneSetWork, Whom};
+use crate::queue::{COALESCE, Done, Queue};
+use crate::store::{Change, Key, Listener, State};
+
+/// Its name, for flags and metrics.
+pub const NAME: &str = "cloneset";
+
+/// The controller of CloneSets.
+pub struct CloneSets {
+    parts: Parts,
+    features: Features,
+    queue: Queue<Key>,
+    memory: Mutex<BTreeMap<Key, Memory>>,
+    /// Where new instance ids begin.
+    seeds: Mutex<StdRng>,
+}
+
+/// What is remembered of a CloneSet between reconciles.
+#[derive(Debug, Default)]
+struct Memory {
+    uid: Uid,
+    failures: Failures,
+    noted: Noted,
+}
+
+/// What came of looking at a CloneSet.
+enum Look {
+    /// There is nothing to do with it.
+    Nothing,
+    /// Something that it depends on cannot be read.
+    Frozen,
+    /// A plan.
+    Decided(Box<CloneSetWork>),
+}
+
+impl CloneSets {
+    /// The controller, with what the cluster and its administrator allow.
+    pub fn new(parts: Parts, features: Features, seed: u64) -> Self {
+        Self {
+            parts,
+            features,
+            queue: Queue::new(),
+            memory: Mutex::new(BTreeMap::new()),
+            seeds: Mutex::new(StdRng::seed_from_u64(seed)),
+        }
+    }
+
+    /// The kinds are known of which CloneSets consist, besides those that all workloads need.
+    fn is_synced(&self) -> bool {
+        let stores = &self.parts.stores;
+        stores.is_synced() && stores.has(Resource::CloneSets) && stores.has(Resource::Claims)
+    }
+
+    async fn keep_working(&self) {
+        while let Some(key) = self.queue.next().await {
+            if !self.is_synced() {
+                self.queue.done(&key, Done::Ok(Some(UNSYNCED)));
+                continue;
+            }
+            let span = debug_span!(
+                "reconcile",
+                controller = NAME,
+                namespace = &*key.namespace,
+                name = &*key.name,
+                attempt = self.queue.n_failures(&key),
+            );
+            let begun_at = Instant::now();
+            let (done, result) = self.reconcile(&key).instrument(span).await;
+            self.parts
+                .metrics
+                .count_reconcile(NAME, result, begun_at.elapsed());
+            self.queue.done(&key, done);
+        }
+    }
+
+    /// One reconcile: how to go on, and the word for metrics.
+    async fn reconcile(&self, key: &Key) -> (Done, &'static str) {
+        let work = match self.look(key) {
+            Look::Nothing => return (Done::Ok(None), "nothing"),
+            Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
+            Look::Decided(work) => work,
+        };
+        let untold = match self.memory().get_mut(key) {
+            Some(memory) => memory.noted.untold(&work.plan.events),
+            None => work.plan.events.iter().collect(),
+        };
+        noted::tell(&self.parts.recorder, &work.whom, &untold);
+        let (outcome, failures) = self.parts.executor.carry_out_cloneset(&work).await;
+        let mut marked_at = None;
+        if let Some(memory) = self.memory().get_mut(key) {
+            memory.failures = failures;
+            marked_at = memory.noted.take_mark();
+        }
+        let ending = Ending {
+            whom: &work.whom,
+            outcome: &outcome,
+            requeue_after: work.plan.requeue_after,
+            marked_at,
+        };
+        ending.close(&self.parts.recorder, &self.parts.metrics)
+    }
+
+    /// Gathers and decides, under one read lock.
+    fn look(&self, key: &Key) -> Look {
+        let state = self.parts.stores.read();
+        let Some(cloneset) = state.cloneset(key) else {
+            drop(state);
+            self.forget(key);
+            return Look::Nothing;
+        };
+        if let Some(unreadable) = state.unreadable_for(cloneset.uid) {
+            warn!(
+                cloneset = %key,
+                object = unreadable.name,
+                problem = unreadable.problem,
+                "left alone: one of its objects cannot be read"
+            );
+            return Look::Frozen;
+        }
+        let now = self.parts.clock.now();
+        let failures = self.failures(key, cloneset.uid);
+        let in_flight = self.parts.overlay.in_flight_by_name(cloneset.uid, &state, now);
+        let seed = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).random();
+        let selector = cloneset.selector.selector();
+        let is_selected = |revision: &&pitstop_api::view::RevisionView| {
+            let selector = selector.as_ref().filter(|selector| !selector.is_empty());
+            selector.is_some_and(|selector| selector.matches(&revision.labels))
+        };
+        let orphans = state.orphan_revisions(&key.namespace).filter(is_selected);
+        let begun_at = Instant::now();
+        let plan = cloneset::plan(&Snapshot {
+            now,
+            cloneset,
+            revisions: state.revisions_of(cloneset.uid).chain(orphans).collect(),
+            pods: state.pods_of(cloneset.uid).iter().collect(),
+            claims: state.claims_of(cloneset.uid).collect(),
+            nodes: state.nodes(),
+            in_flight,
+            features: self.features,
+            seed,
+            failures,
+        });
+        self.parts.metrics.observe_plan(NAME, begun_at.elapsed());
+        if let Some(memory) = self.memory().get_mut(key) {
+            memory.noted.decided(&plan.waiting, &plan.progress);
+        }
+        Look::Decided(Box::new(CloneSetWork {
+            whom: Whom {
+                controller: NAME,
+                source: reasons::SOURCE_CLONESET,
+                about: About::from(cloneset.as_ref()),
+            },
+            cloneset: Arc::clone(cloneset),
+            plan,
+        }))
+    }
+
+    /// What went wrong with the last plan, forgotten when another object has its name.
+    fn failures(&self, key: &Key, uid: Uid) -> Failures {
+        let mut memories = self.memory();
+        let memory = memories.entry(key.clone()).or_default();
+        if memory.uid != uid {
+            memory.uid = uid;
+            memory.failures = Failures::default();
+            memory.noted.renew();
+        }
+        memory.failures.clone()
+    }
+
+    fn forget(&self, key: &Key) {
+        if let Some(memory) = self.memory().remove(key) {
+            self.parts.overlay.forget(memory.uid);
+        }
+    }
+
+    fn mark(&self, key: &Key, within: Duration) {
+        let mut memories = self.memory();
+        memories.entry(key.clone()).or_default().noted.mark();
+        drop(memories);
+        self.queue.mark(key, within);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The CloneSets that a change touches. Source: cloneset.md 14.
+    fn touched(state: &State, change: &Change) -> BTreeSet<Key> {
+        let of = |owners: [Option<Uid>; 2]| {
+            let keys = owners.into_iter().flatten();
+            keys.filter_map(|uid| state.cloneset_key(uid)).cloned().collect()
+        };
+        match change {
+            Change::CloneSet { key, before, after } => {
+                let is_news = match (before, after) {
+                    (Some(before), Some(after)) => without_own_writes(before) != without_own_writes(after),
+                    _ => true,
+                };
+                is_news.then(|| key.clone()).into_iter().collect()
+            }
+            Change::Pod { owned, .. } | Change::Revision(owned) => {
+                of([owned.controller_before, owned.controller])
+            }
+            Change::Claim { owners } => of(*owners),
+            Change::Unreadable { controller } => of([*controller, None]),
+            Change::DaemonSet { .. } | Change::Job { .. } | Change::Node { .. } => BTreeSet::new(),
+        }
+    }
+}
+
+/// The CloneSet without what only we write, but for how often the name of a revision was taken.
+fn without_own_writes(cloneset: &CloneSetView) -> CloneSetView {
+    CloneSetView {
+        resource_version: 0,
+        status: CloneSetStatus {
+            collision_count: cloneset.status.collision_count,
+            ..CloneSetStatus::default()
+        },
+        ..cloneset.clone()
+    }
+}
+
+impl Listener for CloneSets {
+    fn changed(&self, state: &State, change: &Change) {
+        for key in Self::touched(state, change) {
+            self.mark(&key, COALESCE);
+        }
+    }
+
+    fn relisted(&self, state: &State, _: Resource) {
+        let known: Vec<Key> = self.memory().keys().cloned().collect();
+        let all = state.clonesets().map(|(key, _)| key.clone());
+        for key in all.chain(known).collect::<BTreeSet<_>>() {
+            self.mark(&key, COALESCE);
+        }
+    }
+}
+
+impl Running for CloneSets {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn queue(&self) -> &Queue<Key> {
+        &self.queue
+    }
+
+    fn waiting(&self) -> BTreeMap<&'static str, usize> {
+        let mut sum = BTreeMap::new();
+        for memory in self.memory().values() {
+            memory.noted.add_waiting(&mut sum);
+        }
+        sum
+    }
+
+    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.keep_working().await })
+    }
+}
