@@ -54,8 +54,7 @@ enum Failure {
 
 /// Keeps the certificate of a node fresh.
 ///
-/// What it writes is `pki/hub-client.pem` (certificate and key), which the kubeconfig of [`Certificates::kubeconfig`]
-/// names.
+/// What it writes is `pki/hub-client.pem` (certificate and key), which the kubeconfig of [`kubeconfig`] names.
 pub struct Certificates<T> {
     files: Files,
     node: String,

@@ -517,7 +517,12 @@ impl Executor {
             Endpoint::Resize => call.subresource("resize"),
         };
         let call = call.with_query("fieldManager", FIELD_MANAGER).with_body(body);
-        let answer = self.api.send(call).await?;
+        let answer = self.api.send(call).await.inspect_err(|error| {
+            if error.is_ambiguous() {
+                let now = self.clock.now();
+                self.overlay.maybe_patched(whom.uid(), pod.uid, version, now);
+            }
+        })?;
         self.stores.written(Resource::Pods, &answer);
         let made: Made = serde_json::from_slice(&answer).map_err(|e| unreadable(pod.name, &e))?;
         Ok(made.metadata.version())

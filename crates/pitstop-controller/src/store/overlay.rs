@@ -8,6 +8,7 @@
 //! | deleted pod | when the store shows it terminating or no more, or after 5 min |
 //! | unanswered DELETE | when a repetition is answered; when the pod is seen terminating, gone, or at a version that the DELETE did not name; when a live read more than 5 min after it shows the pod as it was |
 //! | pod created by name | when the store shows a pod of that name, or has seen a later version without it, or after 5 min |
+//! | unanswered PATCH | when the pod is seen gone, or at another version than the PATCH named; or after 5 min |
 //! | deleted claim | when the store shows it terminating or no more, or after 5 min |
 //! | unanswered POST | when a repetition is answered; when the pod is seen; when a live read more than 5 min after it does not find it |
 //!
@@ -68,6 +69,8 @@ struct Ledger {
     /// Pods whose name was decided on, by name.
     named: BTreeMap<Arc<str>, Named>,
     deleted_claims: BTreeMap<Uid, Timestamp>,
+    /// Pods whose PATCH was not answered: the version that it named, and when it was given up.
+    maybe_patched: BTreeMap<Uid, (u64, Timestamp)>,
 }
 
 /// A pod that was posted under a name that was decided on.
@@ -128,7 +131,8 @@ pub struct Overdue {
 impl Ledger {
     fn len(&self) -> usize {
         let by_node = self.created.len() + self.maybe_created.len();
-        self.deleted.len() + self.maybe_deleted.len() + by_node + self.named.len() + self.deleted_claims.len()
+        let by_name = self.named.len() + self.deleted_claims.len() + self.maybe_patched.len();
+        self.deleted.len() + self.maybe_deleted.len() + by_node + by_name
     }
 }
 
@@ -228,6 +232,16 @@ impl Overlay {
         self.change(owner, |ledger| ledger.named.remove(name));
     }
 
+    /// A PATCH of a pod at this version was not answered.
+    pub fn maybe_patched(&self, owner: Uid, pod: Uid, version: u64, at: Timestamp) {
+        let mut ledgers = self.lock();
+        ledgers
+            .entry(owner)
+            .or_default()
+            .maybe_patched
+            .insert(pod, (version, at));
+    }
+
     /// A DELETE of a claim succeeded, or found it gone.
     pub fn claim_deleted(&self, owner: Uid, claim: Uid, at: Timestamp) {
         self.lock()
@@ -268,6 +282,13 @@ impl Overlay {
             let claim = state.claim_of(owner, *uid);
             is_young(*at) && claim.is_some_and(|claim| !claim.is_terminating)
         });
+        ledger.maybe_patched.retain(|uid, (version, at)| {
+            let is_same = state
+                .pod(*uid)
+                .is_some_and(|pod| pod.resource_version == *version);
+            is_same && !is_dead(*at, now)
+        });
+        in_flight.maybe_patched = ledger.maybe_patched.keys().copied().collect();
         in_flight.created = ledger.named.values().map(|named| named.pod.clone()).collect();
         in_flight.deleted_claims = ledger.deleted_claims.keys().copied().collect();
         if ledger.len() == 0 {

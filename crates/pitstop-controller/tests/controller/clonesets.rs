@@ -223,6 +223,37 @@ async fn a_creation_without_an_answer_is_repeated_under_its_name() {
     assert!(bench.overlay.is_empty());
 }
 
+/// S1: the pod may have left service, so it counts as unavailable until its version says what became of the request.
+#[tokio::test]
+async fn a_change_without_an_answer_counts_until_the_pod_is_seen_changed() {
+    let bench = mk_bench(|_| Err(unanswered()));
+    bench
+        .stores
+        .written(Resource::Pods, made("40").to_string().as_bytes());
+    let patch = Action::PatchPod {
+        name: "web-a".into(),
+        uid: Uid(9),
+        resource_version: 40,
+        writes: vec![PodWrite {
+            endpoint: Endpoint::Status,
+            patch: json!({ "status": {} }),
+        }],
+        why: PatchWhy::Prepare,
+    };
+    let (outcome, _) = bench.act(vec![patch]).await;
+    assert!(outcome.failure.is_some());
+    let in_doubt = || {
+        let state = bench.stores.read();
+        let in_flight = bench.overlay.in_flight_by_name(WEB, &state, clock().now());
+        in_flight.maybe_patched
+    };
+    assert_eq!(in_doubt(), [Uid(9)]);
+    bench
+        .stores
+        .written(Resource::Pods, made("41").to_string().as_bytes());
+    assert!(in_doubt().is_empty() && bench.overlay.is_empty());
+}
+
 #[tokio::test]
 async fn claims_come_before_their_pod_and_go_after_it() {
     let bench = mk_bench(|call| match (call.verb, call.resource) {
