@@ -21,6 +21,145 @@ async fn seed_004_the_container_restarts_and_the_pod_stays() {
     }
 }
 
+/// Seed 004, section 2: with a grace period a pod leaves its service before its container restarts; the three policies;
+/// and as many new pods at once as may be unavailable.
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_004_grace_period_policies_and_limits() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let world = World::embedded(&NODES, None).await;
+    leaves_its_service_first(&world).await;
+    in_place_only_never_replaces(&world).await;
+    recreate_replaces(&world).await;
+    scales_as_far_as_pods_may_be_unavailable(&world).await;
+    world.stop().await;
+}
+
+/// A CloneSet named `web` behind a service, with this strategy.
+fn web(replicas: u32, image: &str, strategy: &str) -> String {
+    format!(
+        "apiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  \
+         selector: {{matchLabels: {{app: web}}}}\n  updateStrategy: {strategy}\n  template:\n    metadata: {{labels: {{app: \
+         web}}}}\n    spec: {{containers: [{{name: nginx, image: '{image}', ports: [{{containerPort: 80}}]}}]}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{selector: {{app: web}}, ports: [{{port: 80}}]}}\n"
+    )
+}
+
+async fn all_are(world: &World, field: &str, n: u32) {
+    let wanted = format!("--for=jsonpath={{.status.{field}}}={n}");
+    world
+        .kubectl(&["wait", &wanted, "clone/web", "--timeout=60s"])
+        .await;
+}
+
+/// Name and uid, image, and restarts of the only pod.
+async fn the_pod(world: &World) -> (String, String, String) {
+    let path = "jsonpath={.items[*].metadata.name}/{.items[*].metadata.uid} {.items[*].spec.containers[0].image} \
+                {.items[*].status.containerStatuses[0].restartCount}";
+    let said = world.kubectl(&["get", "pods", "-l", "app=web", "-o", path]).await;
+    let words: Vec<&str> = said.split_whitespace().collect();
+    (words[0].to_owned(), words[1].to_owned(), words[2].to_owned())
+}
+
+async fn leaves_its_service_first(world: &World) {
+    let strategy = "{type: InPlaceIfPossible, inPlaceUpdateStrategy: {gracePeriodSeconds: 4}}";
+    world.apply(&web(1, "nginx:1.19.4", strategy)).await;
+    all_are(world, "readyReplicas", 1).await;
+    let slice = [
+        "wait",
+        "endpointslices",
+        "-l",
+        "kubernetes.io/service-name=web",
+        "--timeout=60s",
+    ];
+    let serves = async |ready: &str| {
+        let wanted = format!("--for=jsonpath={{.endpoints[0].conditions.ready}}={ready}");
+        world.kubectl(&[&slice[..], &[&wanted]].concat()).await;
+    };
+    serves("true").await;
+    let (pod, ..) = the_pod(world).await;
+    world.apply(&web(1, "nginx:1.19.5", strategy)).await;
+    serves("false").await;
+    let during = the_pod(world).await;
+    assert_eq!(
+        during,
+        (pod.clone(), "nginx:1.19.4".to_owned(), "0".to_owned()),
+        "its containers are as they were when it has left"
+    );
+    all_are(world, "updatedReadyReplicas", 1).await;
+    assert_eq!(
+        the_pod(world).await,
+        (pod, "nginx:1.19.5".to_owned(), "1".to_owned())
+    );
+    serves("true").await;
+}
+
+async fn in_place_only_never_replaces(world: &World) {
+    let strategy = "{type: InPlaceOnly}";
+    let (pod, ..) = the_pod(world).await;
+    world.apply(&web(1, "nginx:1.21.1", strategy)).await;
+    all_are(world, "observedGeneration", 3).await;
+    all_are(world, "updatedReadyReplicas", 1).await;
+    let (same, image, _) = the_pod(world).await;
+    assert_eq!((same, image.as_str()), (pod, "nginx:1.21.1"));
+    let more = web(1, "nginx:1.21.1", strategy).replace("containerPort: 80", "containerPort: 81");
+    let said = world.kubectl_with(&["apply", "-f", "-"], &more).await;
+    assert!(
+        said.stderr
+            .contains("only allowed to update images in spec for InPlaceOnly"),
+        "{}",
+        said.stderr
+    );
+}
+
+async fn recreate_replaces(world: &World) {
+    let (pod, ..) = the_pod(world).await;
+    world.apply(&web(1, "nginx:1.25.1", "{type: ReCreate}")).await;
+    let (name, _) = pod.split_once('/').unwrap();
+    world
+        .kubectl(&["wait", "--for=delete", &format!("pod/{name}"), "--timeout=60s"])
+        .await;
+    all_are(world, "updatedReadyReplicas", 1).await;
+    let (other, image, restarts) = the_pod(world).await;
+    assert_ne!(other, pod);
+    assert_eq!((image.as_str(), restarts.as_str()), ("nginx:1.25.1", "0"));
+}
+
+async fn scales_as_far_as_pods_may_be_unavailable(world: &World) {
+    let limit = r#"{"spec":{"replicas":4,"scaleStrategy":{"maxUnavailable":1}}}"#;
+    world
+        .kubectl(&["patch", "clone", "web", "--type=merge", "-p", limit])
+        .await;
+    all_are(world, "readyReplicas", 4).await;
+    let events = world
+        .kubectl(&[
+            "get",
+            "events",
+            "--field-selector=reason=ScaleUpLimited",
+            "--no-headers",
+        ])
+        .await;
+    assert!(
+        events.contains("scaleUp is limited because of scaleStrategy.maxUnavailable, limit: 1"),
+        "{events}"
+    );
+    let made = "jsonpath={range .items[*]}{.metadata.creationTimestamp} {.status.conditions[?(@.type==\"Ready\")].lastTransitionTime}{\"\\n\"}{end}";
+    let said = world.kubectl(&["get", "pods", "-l", "app=web", "-o", made]).await;
+    let mut lives: Vec<Vec<Timestamp>> = words(&said)
+        .iter()
+        .map(|line| line.iter().map(|at| at.parse().unwrap()).collect())
+        .collect();
+    lives.sort();
+    for pair in lives.windows(2) {
+        assert!(
+            pair[1][0] >= pair[0][1],
+            "the next is made when the one before serves: {said}"
+        );
+    }
+    world.kubectl(&["delete", "clone/web", "svc/web"]).await;
+}
+
 /// What may not change of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
