@@ -20,8 +20,8 @@ mod rights;
 pub(crate) mod site;
 mod webhook;
 
-/// How many control planes there are at once: the stories wait for leases and grace periods for most of their time.
-const N_PLANES: usize = 3;
+/// How many control planes there are at once: as many as stories are played at once on a machine with two processors.
+const N_PLANES: usize = 2;
 
 /// The control planes of this process. Each is started by the first who needs it, and ends with the process.
 static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];

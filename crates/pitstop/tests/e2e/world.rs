@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, Node};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use pitstop::connect::ConnectArgs;
@@ -433,9 +433,10 @@ impl External {
         self.controller.stop().await;
         self.nodes.stop().await;
         let api: kube::Api<Node> = kube::Api::all(self.client.clone());
-        for name in self.names {
-            api.delete(&name, &DeleteParams::default()).await.unwrap();
+        for name in &self.names {
+            api.delete(name, &DeleteParams::default()).await.unwrap();
         }
+        bury_pods(&self.client, &self.names).await;
         if let Some(plane) = self.plane {
             // The next story looks at its own events only.
             let events: kube::Api<Event> = kube::Api::namespaced(self.client, "default");
@@ -444,6 +445,25 @@ impl External {
                 .await
                 .unwrap();
             plane.leave();
+        }
+    }
+}
+
+/// Nobody is left on the nodes to end their pods, and the next story may have pods of the same labels.
+async fn bury_pods(client: &Client, nodes: &[String]) {
+    let all: kube::Api<Pod> = kube::Api::all(client.clone());
+    for pod in all.list(&ListParams::default()).await.unwrap() {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
+        if node.is_some_and(|node| nodes.contains(node)) {
+            let namespace = pod.metadata.namespace.unwrap_or_default();
+            let pods: kube::Api<Pod> = kube::Api::namespaced(client.clone(), &namespace);
+            let name = pod.metadata.name.unwrap_or_default();
+            let at_once = DeleteParams::default().grace_period(0);
+            match pods.delete(&name, &at_once).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => panic!("pod {name} cannot be deleted: {error}"),
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::control_plane::{BOOTSTRAP_TOKEN, NODE, NODE_TOKEN};
 use crate::ota::MANIFEST;
 use crate::real::Plane;
 use crate::real::webhook::{Served, serve};
-use crate::world::{Said, World, kubectl_is_there, words};
+use crate::world::{Said, World, kubectl_is_there};
 
 const NODES: [&str; 2] = [NODE, "edge-2"];
 
@@ -31,21 +31,32 @@ async fn waiting(plane: Plane) -> (World, [String; 2]) {
     world
         .kubectl(&["set", "image", "ds/nginx-daemonset", "nginx=nginx:1.19.5"])
         .await;
-    let waits = [
-        "wait",
-        "--for=condition=PodNeedUpgrade=True",
-        "pods",
-        "-l",
-        "app=nginx",
-    ];
-    world.kubectl(&[&waits[..], &["--timeout=90s"]].concat()).await;
-    let said = world
-        .kubectl(&["get", "pods", "-l", "app=nginx", "-o", "wide", "--no-headers"])
-        .await;
-    let lines = words(&said);
-    let on = |node: &str| lines.iter().find(|line| line[6] == node).unwrap()[0].to_owned();
-    let pods = NODES.map(on);
+    let pods = own_pods(&world).await;
+    for pod in &pods {
+        let condition = "--for=condition=PodNeedUpgrade=True";
+        world
+            .kubectl(&["wait", condition, &format!("pod/{pod}"), "--timeout=90s"])
+            .await;
+    }
     (world, pods)
+}
+
+/// The pods of the DaemonSet, by node. Those that an earlier story left on nodes that are gone are none of them.
+async fn own_pods(world: &World) -> [String; 2] {
+    let uid = world
+        .kubectl(&["get", "ds", "nginx-daemonset", "-o", "jsonpath={.metadata.uid}"])
+        .await;
+    let said = world
+        .kubectl(&["get", "pods", "-l", "app=nginx", "-o", "json"])
+        .await;
+    let list: Value = serde_json::from_str(&said).unwrap();
+    NODES.map(|node| {
+        let is_own = |pod: &&Value| {
+            pod["metadata"]["ownerReferences"][0]["uid"] == uid && pod["spec"]["nodeName"] == node
+        };
+        let own = list["items"].as_array().unwrap().iter().find(is_own).unwrap();
+        own["metadata"]["name"].as_str().unwrap().to_owned()
+    })
 }
 
 /// Starts `pitstop hub` for a node. Returns where it answers.
