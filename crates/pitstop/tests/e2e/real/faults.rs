@@ -46,8 +46,11 @@ async fn the_api_server_crashes() {
         return;
     };
     site.plane.control_plane().kill_api_server();
+    // What was written and not noted has to be known before the next deletion is judged by it.
+    controller.signal("STOP").await;
     site.plane.control_plane().start_api_server().await;
     site.recover_lost_notes().await;
+    controller.signal("CONT").await;
     site.wait_all(V2).await;
     // The one deletion that may have been under way.
     site.expect_well_but_for(&[UPGRADER], 1);
