@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 
-use crate::queue::Queue;
+use crate::metrics::Metrics;
+use crate::queue::{Done, Queue};
 use crate::store::{Key, Listener};
 
 pub mod cloneset;
 pub mod daemonset;
 mod noted;
 
+/// How soon a workload is looked at again while the stores are not in sync.
+const UNSYNCED: Duration = Duration::from_millis(100);
+
 /// A controller that runs.
-pub trait Running: Listener {
+pub trait Running: Listener + 'static {
     /// Its name, for flags and metrics.
     fn name(&self) -> &'static str;
 
@@ -23,6 +30,36 @@ pub trait Running: Listener {
     /// How many pods are not at the target, by reason.
     fn waiting(&self) -> BTreeMap<&'static str, usize>;
 
+    /// Where reconciles are counted.
+    fn metrics(&self) -> &Metrics;
+
+    /// Is everything known that its decisions look at?
+    fn is_synced(&self) -> bool;
+
+    /// One reconcile: how to go on, and the word for metrics.
+    fn reconcile<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, (Done, &'static str)>;
+
     /// Works until the queue is closed. Any number of workers may run.
-    fn work(self: Arc<Self>) -> BoxFuture<'static, ()>;
+    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let Some(key) = self.queue().next().await {
+                if !self.is_synced() {
+                    self.queue().done(&key, Done::Ok(Some(UNSYNCED)));
+                    continue;
+                }
+                let span = debug_span!(
+                    "reconcile",
+                    controller = self.name(),
+                    namespace = &*key.namespace,
+                    name = &*key.name,
+                    attempt = self.queue().n_failures(&key),
+                );
+                let begun_at = Instant::now();
+                let (done, result) = self.reconcile(&key).instrument(span).await;
+                self.metrics()
+                    .count_reconcile(self.name(), result, begun_at.elapsed());
+                self.queue().done(&key, done);
+            }
+        })
+    }
 }

@@ -2,9 +2,12 @@
 //!
 //! Everything that leaves the node goes through one trait object, so that a test can delay, lose or refuse any of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::time::timeout;
 
 /// Why the API server did not do what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum CloudError {
     Transport(String),
     /// No answer within the time that we wait: whether it was done is unknown.
     #[error("no answer within {0:?}")]
-    Timeout(std::time::Duration),
+    Timeout(Duration),
     /// Anything else that the server answered.
     #[error("{message}")]
     Other {
@@ -111,4 +114,13 @@ pub trait Cloud: Send + Sync + 'static {
 
     /// Creates an Event.
     fn create_event<'a>(&'a self, namespace: &'a str, event: Bytes) -> Reply<'a, ()>;
+}
+
+/// One probe, which may take so long. A server that refuses us the probe is there.
+pub(crate) async fn alive(cloud: &dyn Cloud, limit: Duration) -> Result<(), CloudError> {
+    match timeout(limit, cloud.ready()).await {
+        Ok(Err(CloudError::Forbidden(_))) => Ok(()),
+        Ok(result) => result,
+        Err(_) => Err(CloudError::Timeout(limit)),
+    }
 }

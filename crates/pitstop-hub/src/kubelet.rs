@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::api::{ApiServer, Transport};
-use crate::cloud::{Change, Cloud, CloudError, Page, Reply};
+use crate::cloud::{Change, Cloud, CloudError, Page, Reply, alive};
 use crate::pod::PodView;
 
 /// How often the kubelet is asked: soon after something changed, and as often as a silent link is tried (hub.md B12).
@@ -92,13 +92,9 @@ impl<T: Transport> Inner<T> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the API server can be reached; one that refuses us the probe is there.
+    /// Whether the API server can be reached.
     async fn probe(&self) -> Result<(), CloudError> {
-        match timeout(self.limit, self.cloud.ready()).await {
-            Ok(Err(CloudError::Forbidden(_))) => Ok(()),
-            Ok(result) => result,
-            Err(_) => Err(CloudError::Timeout(self.limit)),
-        }
+        alive(self.cloud.as_ref(), self.limit).await
     }
 
     /// Asks the kubelet, and tells what is new.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::cloud::{Change, CloudError, Page};
+use crate::cloud::{Change, CloudError, Page, alive};
 use crate::shared::Shared;
 
 /// Pods of one page of a list. Source: hub.md B12.
@@ -226,7 +226,7 @@ async fn follow(shared: &Shared, mut version: String) -> End {
                         return End::Relist;
                     }
                     if heard.elapsed() >= heartbeat.interval
-                        && let Err(error) = alive(shared, heartbeat.timeout).await
+                        && let Err(error) = alive(shared.cloud.as_ref(), heartbeat.timeout).await
                     {
                         return End::Lost(error.to_string());
                     }
@@ -240,15 +240,6 @@ async fn follow(shared: &Shared, mut version: String) -> End {
         if ended.duration_since(opened) < Duration::from_secs(1) {
             return End::Relist;
         }
-    }
-}
-
-/// One probe. A server that refuses us the probe is there.
-async fn alive(shared: &Shared, limit: Duration) -> Result<(), CloudError> {
-    match timeout(limit, shared.cloud.ready()).await {
-        Ok(Err(CloudError::Forbidden(_))) => Ok(()),
-        Ok(result) => result,
-        Err(_) => Err(CloudError::Timeout(limit)),
     }
 }
 

@@ -11,14 +11,15 @@ use pitstop_engine::cloneset::{self, Failures, Features, Snapshot};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
-use tracing::{Instrument as _, debug_span, warn};
+use tracing::warn;
 
 use crate::api::Resource;
 use crate::controllers::Running;
 use crate::controllers::daemonset::Parts;
-use crate::controllers::noted::{self, Ending, Noted, RESYNC, UNSYNCED};
+use crate::controllers::noted::{self, Ending, Noted, RESYNC};
 use crate::events::About;
 use crate::executor::{CloneSetWork, Whom};
+use crate::metrics::Metrics;
 use crate::queue::{COALESCE, Done, Queue};
 use crate::store::{Change, Key, Listener, State};
 
@@ -65,36 +66,8 @@ impl CloneSets {
         }
     }
 
-    /// The kinds are known of which CloneSets consist, besides those that all workloads need.
-    fn is_synced(&self) -> bool {
-        let stores = &self.parts.stores;
-        stores.is_synced() && stores.has(Resource::CloneSets) && stores.has(Resource::Claims)
-    }
-
-    async fn keep_working(&self) {
-        while let Some(key) = self.queue.next().await {
-            if !self.is_synced() {
-                self.queue.done(&key, Done::Ok(Some(UNSYNCED)));
-                continue;
-            }
-            let span = debug_span!(
-                "reconcile",
-                controller = NAME,
-                namespace = &*key.namespace,
-                name = &*key.name,
-                attempt = self.queue.n_failures(&key),
-            );
-            let begun_at = Instant::now();
-            let (done, result) = self.reconcile(&key).instrument(span).await;
-            self.parts
-                .metrics
-                .count_reconcile(NAME, result, begun_at.elapsed());
-            self.queue.done(&key, done);
-        }
-    }
-
     /// One reconcile: how to go on, and the word for metrics.
-    async fn reconcile(&self, key: &Key) -> (Done, &'static str) {
+    async fn decide(&self, key: &Key) -> (Done, &'static str) {
         let work = match self.look(key) {
             Look::Nothing => return (Done::Ok(None), "nothing"),
             Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
@@ -273,7 +246,17 @@ impl Running for CloneSets {
         sum
     }
 
-    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async move { self.keep_working().await })
+    fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    fn is_synced(&self) -> bool {
+        // CloneSets may not be installed; other workloads do not wait for them.
+        let stores = &self.parts.stores;
+        stores.is_synced() && stores.has(Resource::CloneSets) && stores.has(Resource::Claims)
+    }
+
+    fn reconcile<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, (Done, &'static str)> {
+        Box::pin(self.decide(key))
     }
 }

@@ -16,11 +16,11 @@ use pitstop_engine::plan::Progress;
 use pitstop_engine::snapshot::{FailedPods, InFlight, Nodes};
 use pitstop_engine::{Action, Plan, Snapshot};
 use tokio::time::Instant;
-use tracing::{Instrument, debug_span, warn};
+use tracing::warn;
 
 use crate::api::{Api, Call, CallError, Resource, Verb};
 use crate::controllers::Running;
-use crate::controllers::noted::{self, Ending, Noted, RESYNC, UNSYNCED, tell_missing};
+use crate::controllers::noted::{self, Ending, Noted, RESYNC, tell_missing};
 use crate::events::{About, Recorder};
 use crate::executor::{Executor, Whom, Work};
 use crate::metrics::Metrics;
@@ -167,31 +167,8 @@ impl DaemonSets {
         Some(self.memory().get(key)?.noted.progress().clone())
     }
 
-    /// Works until the queue is closed.
-    async fn keep_working(&self) {
-        while let Some(key) = self.queue.next().await {
-            if !self.parts.stores.is_synced() {
-                self.queue.done(&key, Done::Ok(Some(UNSYNCED)));
-                continue;
-            }
-            let span = debug_span!(
-                "reconcile",
-                controller = self.model.name,
-                namespace = &*key.namespace,
-                name = &*key.name,
-                attempt = self.queue.n_failures(&key),
-            );
-            let begun_at = Instant::now();
-            let (done, result) = self.reconcile(&key).instrument(span).await;
-            self.parts
-                .metrics
-                .count_reconcile(self.model.name, result, begun_at.elapsed());
-            self.queue.done(&key, done);
-        }
-    }
-
     /// One reconcile: how to go on, and the word for metrics.
-    async fn reconcile(&self, key: &Key) -> (Done, &'static str) {
+    async fn decide(&self, key: &Key) -> (Done, &'static str) {
         let mut look = self.look(key, false);
         if let Look::NeedsLiveRead(daemonset) = look {
             look = match self.is_live(&daemonset).await {
@@ -364,8 +341,16 @@ impl Running for DaemonSets {
         sum
     }
 
-    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async move { self.keep_working().await })
+    fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    fn is_synced(&self) -> bool {
+        self.parts.stores.is_synced()
+    }
+
+    fn reconcile<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, (Done, &'static str)> {
+        Box::pin(self.decide(key))
     }
 }
 

@@ -16,8 +16,6 @@ use crate::queue::Done;
 
 /// Every workload is looked at this often even if nothing happens. Source: daemonset.md C5.8.
 pub(super) const RESYNC: Duration = Duration::from_mins(5);
-/// How soon a workload is looked at again while the stores are not in sync.
-pub(super) const UNSYNCED: Duration = Duration::from_millis(100);
 /// How many "told once" are remembered for one workload.
 const TOLD: usize = 100;
 

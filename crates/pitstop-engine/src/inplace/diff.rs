@@ -351,39 +351,40 @@ fn compare_metadata(old_template: &Value, new_template: &Value, features: Featur
     }
     if features.env_from_metadata {
         let readers = readers(new_template);
-        let is_read = |key: &MetadataKey| readers.iter().any(|(_, read)| read == key);
-        for (key, value) in changed(&old.labels, &new.labels) {
-            let named = MetadataKey::Label(key.as_str().into());
-            if !is_read(&named) {
-                continue;
-            }
-            spec.update_env = true;
-            if let Some(value) = value {
-                for (container, _) in readers.iter().filter(|(_, read)| *read == named) {
-                    let reads = spec.ref_metadata.entry(container.clone()).or_default();
-                    reads.labels.insert(key.clone(), value.clone());
-                }
-                old.labels.remove(&key);
-                new.labels.remove(&key);
-            }
-        }
-        for (key, value) in changed(&old.annotations, &new.annotations) {
-            let named = MetadataKey::Annotation(key.as_str().into());
-            if !is_read(&named) {
-                continue;
-            }
-            spec.update_env = true;
-            if let Some(value) = value {
-                for (container, _) in readers.iter().filter(|(_, read)| *read == named) {
-                    let reads = spec.ref_metadata.entry(container.clone()).or_default();
-                    reads.annotations.insert(key.clone(), value.clone());
-                }
-                old.annotations.remove(&key);
-                new.annotations.remove(&key);
-            }
-        }
+        let label = |key: &str| MetadataKey::Label(key.into());
+        let annotation = |key: &str| MetadataKey::Annotation(key.into());
+        let maps = (&mut old.labels, &mut new.labels);
+        hand_over(maps, &readers, label, spec, |reads| &mut reads.labels);
+        let maps = (&mut old.annotations, &mut new.annotations);
+        hand_over(maps, &readers, annotation, spec, |reads| &mut reads.annotations);
     }
     spec.metadata_patch = Some(new.patch_from(&old));
+}
+
+/// What containers read goes to them, and out of the rest, where it is set and not taken away. Source: inplace.md 3, step 7a.
+fn hand_over(
+    (old, new): (&mut Labels, &mut Labels),
+    readers: &[(String, MetadataKey)],
+    named: impl Fn(&str) -> MetadataKey,
+    spec: &mut UpdateSpec,
+    part: impl Fn(&mut RefMetadata) -> &mut Labels,
+) {
+    for (key, value) in changed(old, new) {
+        let named = named(&key);
+        let mut containers = readers.iter().filter(|(_, read)| *read == named).peekable();
+        if containers.peek().is_none() {
+            continue;
+        }
+        spec.update_env = true;
+        if let Some(value) = value {
+            for (container, _) in containers {
+                let reads = spec.ref_metadata.entry(container.clone()).or_default();
+                part(reads).insert(key.clone(), value.clone());
+            }
+            old.remove(&key);
+            new.remove(&key);
+        }
+    }
 }
 
 /// The containers of a template, and the labels and annotations that they read.

@@ -48,7 +48,7 @@ impl Files {
     /// Certificate and key, from the folder of state.
     pub(super) const CERTIFICATE: &str = "pki/hub-client.pem";
     const NAME: &str = "hub-client.pem";
-    /// The key that is asked for now: a hub that starts again goes on with the same question.
+    /// The key of the open question, which a hub that starts again goes on with.
     const NEXT_KEY: &str = "hub-client.key.next";
 
     pub(super) fn new(state: &Path) -> Self {
