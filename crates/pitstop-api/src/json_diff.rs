@@ -32,6 +32,25 @@ pub fn diff(before: &Value, after: &Value) -> Vec<Operation> {
     operations
 }
 
+/// The smallest merge patch (RFC 7386) that turns one object into another; `None` when they are equal. Lists that differ
+/// are sent whole, so that whoever sends it has to make sure that nobody changed them in between. A null in `after` cannot
+/// be written in such a patch: it becomes an absent key.
+pub fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return (before != after).then(|| after.clone());
+    };
+    let removed = old.keys().filter(|key| !new.contains_key(*key));
+    let mut patch: Map<String, Value> = removed.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in new {
+        let change = match old.get(key) {
+            Some(old) => merge_patch(old, value),
+            None => Some(value.clone()),
+        };
+        patch.extend(change.map(|change| (key.clone(), change)));
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
 fn compare(before: &Value, after: &Value, path: &str, operations: &mut Vec<Operation>) {
     match (before, after) {
         (before, after) if before == after => {}
@@ -120,6 +139,25 @@ mod tests {
                 want,
                 "{before} to {after}"
             );
+        }
+    }
+    #[test]
+    fn merge_patches_hold_what_differs() {
+        for (before, after, want) in [
+            (json!({"a": 1}), json!({"a": 1}), None),
+            (
+                json!({"a": {"x": 1, "y": 2}, "b": 1}),
+                json!({"a": {"x": 1, "y": 3}}),
+                Some(json!({"a": {"y": 3}, "b": null})),
+            ),
+            (json!({"l": [1, 2]}), json!({"l": [1]}), Some(json!({"l": [1]}))),
+            (
+                json!({"a": {"x": 1}}),
+                json!({"a": 5, "n": {"m": 1}}),
+                Some(json!({"a": 5, "n": {"m": 1}})),
+            ),
+        ] {
+            assert_eq!(merge_patch(&before, &after), want, "{before} to {after}");
         }
     }
 }

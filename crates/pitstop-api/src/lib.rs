@@ -18,9 +18,11 @@ pub mod reasons;
 pub mod selector;
 pub mod validate;
 pub mod view;
+pub mod workload;
 
 pub use amount::Amount;
 pub use claim::ClaimView;
 pub use clock::{Clock, SharedClock, SystemClock};
 pub use int_or_percent::IntOrPercent;
 pub use jiff::Timestamp;
+pub use workload::WorkloadKind;

@@ -1,9 +1,9 @@
 //! A snapshot by plain requests, for people who ask what would be decided and why.
 
-use pitstop_api::selector::Selector;
-use pitstop_api::view::{DaemonSetView, MetaWire, NodeWire, PodWire, Uid};
-use pitstop_api::{Clock, SystemClock, Timestamp, keys};
-use pitstop_engine::snapshot::file::{SnapshotFile, VERSION};
+use pitstop_api::selector::{LabelSelector, Selector};
+use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, Uid};
+use pitstop_api::{Clock, SystemClock, Timestamp, WorkloadKind, keys};
+use pitstop_engine::snapshot::file::{SnapshotFile, VERSION, Workload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,18 +14,20 @@ use crate::api::{Api, Call, CallError, KubeApi, Resource, Verb};
 /// How many objects a page of a list holds.
 const PAGE: &str = "500";
 
-/// What a decision about this DaemonSet would be made from now.
+/// What a decision about this workload would be made from now.
 ///
 /// Pods and nodes hold only the fields that decisions look at, so that the file can be shown to others.
 ///
 /// # Errors
-/// There is no such DaemonSet, an object cannot be read, or the API server refuses.
+/// There is no such workload, an object cannot be read, or the API server refuses.
 pub async fn snapshot_file(
     client: &kube::Client,
+    kind: WorkloadKind,
     namespace: &str,
     name: &str,
 ) -> Result<SnapshotFile, Error> {
-    snapshot_file_at(&KubeApi::new(client.clone()), SystemClock.now(), namespace, name).await
+    let api = KubeApi::new(client.clone());
+    snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await
 }
 
 /// As [`snapshot_file`], through any [`Api`] and as of any time.
@@ -35,26 +37,14 @@ pub async fn snapshot_file(
 pub async fn snapshot_file_at(
     api: &dyn Api,
     now: Timestamp,
+    kind: WorkloadKind,
     namespace: &str,
     name: &str,
 ) -> Result<SnapshotFile, Error> {
-    let call = Call::object(Verb::Get, Resource::DaemonSets, Some(namespace), name);
-    let answer = api.send(call).await.map_err(|source| match source {
-        CallError::NotFound(_) => Error::NotFound {
-            kind: "DaemonSet",
-            name: format!("{namespace}/{name}"),
-        },
-        source => Error::Api {
-            doing: "reading the DaemonSet",
-            source,
-        },
-    })?;
-    let view = DaemonSetView::from_json(&answer)
-        .map_err(|e| unreadable(&format!("DaemonSet {namespace}/{name}"), &e))?;
-    let mut daemonset: Value = parse("DaemonSet", &answer)?;
-    strip(&mut daemonset);
-    let selector = view.selector.selector().filter(|selector| !selector.is_empty());
-    let concerns = |object: &Value| is_of(object, view.uid, selector.as_ref());
+    let (mut object, uid, selector) = workload(api, kind, namespace, name).await?;
+    strip(&mut object);
+    let selector = selector.selector().filter(|selector| !selector.is_empty());
+    let concerns = |object: &Value| is_of(object, uid, selector.as_ref());
     let namespace = Some(namespace);
     let mut revisions = list(
         api,
@@ -67,27 +57,65 @@ pub async fn snapshot_file_at(
     revisions.iter_mut().for_each(strip);
     let mut pods = list(api, Resource::Pods, namespace, "listing pods").await?;
     pods.retain(concerns);
+    let claims = match kind {
+        WorkloadKind::DaemonSet => Vec::new(),
+        WorkloadKind::CloneSet => {
+            let mut claims = list(api, Resource::Claims, namespace, "listing claims of volumes").await?;
+            claims.retain(concerns);
+            claims.iter_mut().for_each(strip);
+            claims
+        }
+    };
     let nodes = list(api, Resource::Nodes, None, "listing nodes").await?;
     Ok(SnapshotFile {
         version: VERSION,
         now,
-        daemonset,
+        workload: Workload::of(kind, object),
         revisions,
         pods: lean::<PodWire>("Pod", pods)?,
+        claims,
         nodes: lean::<NodeWire>("Node", nodes)?,
         failed_pods: Vec::new(),
     })
 }
 
-/// Does the DaemonSet control this object, or could it adopt it?
-fn is_of(object: &Value, daemonset: Uid, selector: Option<&Selector>) -> bool {
+/// The object as it is, and by what its own objects are known.
+async fn workload(
+    api: &dyn Api,
+    kind: WorkloadKind,
+    namespace: &str,
+    name: &str,
+) -> Result<(Value, Uid, LabelSelector), Error> {
+    let (resource, doing) = match kind {
+        WorkloadKind::DaemonSet => (Resource::DaemonSets, "reading the DaemonSet"),
+        WorkloadKind::CloneSet => (Resource::CloneSets, "reading the CloneSet"),
+    };
+    let call = Call::object(Verb::Get, resource, Some(namespace), name);
+    let answer = api.send(call).await.map_err(|source| match source {
+        CallError::NotFound(_) => Error::NotFound {
+            kind: kind.kind(),
+            name: format!("{namespace}/{name}"),
+        },
+        source => Error::Api { doing, source },
+    })?;
+    let identity = match kind {
+        WorkloadKind::DaemonSet => DaemonSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
+        WorkloadKind::CloneSet => CloneSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
+    };
+    let (uid, selector) =
+        identity.map_err(|error| unreadable(&format!("{} {namespace}/{name}", kind.kind()), &error))?;
+    Ok((parse(kind.kind(), &answer)?, uid, selector))
+}
+
+/// Does the workload control this object, or could it adopt it?
+fn is_of(object: &Value, workload: Uid, selector: Option<&Selector>) -> bool {
     let metadata = object.get("metadata").cloned().unwrap_or_default();
     // What cannot be read is kept, so that it is reported where it is read.
     let Ok(metadata) = serde_json::from_value::<MetaWire>(metadata) else {
         return true;
     };
     match metadata.controller() {
-        Some(controller) => controller.uid == daemonset,
+        Some(controller) => controller.uid == workload,
         None => selector.is_some_and(|selector| selector.matches(&metadata.labels)),
     }
 }

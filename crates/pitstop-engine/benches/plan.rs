@@ -20,7 +20,7 @@ use pitstop_engine::Snapshot;
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Plan;
 use pitstop_engine::revision::{data_of, hash_of};
-use pitstop_engine::snapshot::file::{Loaded, SnapshotFile, VERSION};
+use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
 use serde_json::{Value, json};
 
 const PODS: u32 = 100_000;
@@ -51,7 +51,9 @@ fn machine() -> String {
 }
 
 fn measure(model: &str, state: &str, loaded: &Loaded, plan: fn(&Snapshot<'_>) -> Plan) {
-    let snapshot = loaded.snapshot();
+    let AnySnapshot::DaemonSet(snapshot) = loaded.snapshot() else {
+        unreachable!("the file is of a DaemonSet")
+    };
     let mut took: Vec<Duration> = (0..=RUNS)
         .map(|_| {
             let start = Instant::now();
@@ -114,15 +116,16 @@ fn cluster(is_advanced: bool, updated: u32) -> Loaded {
     let file = SnapshotFile {
         version: VERSION,
         now: NOW.parse().unwrap(),
-        daemonset: json!({
+        workload: Workload::DaemonSet(json!({
             "metadata": { "name": "agent", "namespace": "default", "uid": uid(1), "generation": 2,
                 "annotations": annotations },
             "spec": { "selector": { "matchLabels": { "app": "agent" } }, "template": template("v2"),
                 "updateStrategy": strategy },
             "status": { "observedGeneration": 2 },
-        }),
+        })),
         revisions: vec![revision("v1", 1), revision("v2", 2)],
         pods: Vec::new(),
+        claims: Vec::new(),
         nodes: (0..PODS).map(node).collect(),
         failed_pods: Vec::new(),
     };
@@ -143,6 +146,10 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         ]))
     };
     let (old, new) = (labels("v1"), labels("v2"));
+    let AnySnapshot::DaemonSet(snapshot) = loaded.snapshot() else {
+        unreachable!("the file is of a DaemonSet")
+    };
+    let daemonset = snapshot.daemonset.uid;
     let namespace: Arc<str> = "default".into();
     let created_at: Timestamp = NOW.parse::<Timestamp>().unwrap() - SignedDuration::from_hours(1);
     let pod = |n: u32| PodView {
@@ -152,7 +159,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         resource_version: u64::from(n),
         labels: Arc::clone(if n < updated { &new } else { &old }),
         controller: Some(ControllerRef {
-            uid: loaded.daemonset.uid,
+            uid: daemonset,
             kind: OwnerKind::DaemonSet,
         }),
         node: Some(NodeSlot(n)),

@@ -343,11 +343,11 @@ pub enum Reason {
 pub struct Progress {
     /// The hash of the current revision, when it is known.
     pub target: Option<Arc<str>>,
-    /// Nodes that should have a pod or have one.
-    pub nodes: u32,
-    /// Of those: with a pod at the target.
+    /// Pods that are there and do not end; of a DaemonSet: nodes that should have a pod or have one.
+    pub pods: u32,
+    /// Of those: at the target.
     pub updated: u32,
-    /// Of those: not ready, passed over.
+    /// Of those: on nodes that are not ready, passed over.
     pub frozen: u32,
     /// Unavailable pods that count.
     pub unavailable: u32,

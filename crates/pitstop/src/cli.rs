@@ -13,13 +13,17 @@ pub mod hub;
 pub mod manifests;
 pub mod node;
 pub mod ota;
+pub mod pause;
 pub mod plan;
+pub mod restart;
+pub mod set;
 pub mod shell;
 pub mod simulate;
 pub mod snapshot;
 pub mod span;
 pub mod status;
 pub mod target;
+pub mod undo;
 pub mod up;
 pub mod why;
 
@@ -142,8 +146,18 @@ pub enum Command {
     Ota(ota::Ota),
     /// How far rollouts are
     Status(status::Status),
-    /// The revisions of a DaemonSet
+    /// The revisions of a workload
     History(history::History),
+    /// Change images of a workload
+    Set(set::Set),
+    /// Hold a rollout where it is
+    Pause(pause::Pause),
+    /// Let a rollout that was paused go on
+    Resume(pause::Resume),
+    /// Go back to an earlier revision of a workload
+    Undo(undo::Undo),
+    /// Replace every pod of a workload, as its strategy allows
+    Restart(restart::Restart),
     /// Why pods are not at the target revision
     Why(why::Why),
     /// What the first step of a rollout would do
@@ -181,6 +195,11 @@ impl Cli {
             Command::Ota(command) => Box::pin(command.run()).await,
             Command::Status(command) => Box::pin(command.run()).await,
             Command::History(command) => Box::pin(command.run()).await,
+            Command::Set(command) => Box::pin(command.run()).await,
+            Command::Pause(command) => Box::pin(command.run()).await,
+            Command::Resume(command) => Box::pin(command.run()).await,
+            Command::Undo(command) => Box::pin(command.run()).await,
+            Command::Restart(command) => Box::pin(command.run()).await,
             Command::Why(command) => Box::pin(command.run()).await,
             Command::Plan(command) => Box::pin(command.run()).await,
             Command::Snapshot(command) => Box::pin(command.run()).await,

@@ -1,37 +1,43 @@
 //! The state that applying a manifest would lead to, without applying it.
 //!
-//! The API server fills in defaults and validates in a dry run; the revision that its controller would then write is
-//! added by hand. Nothing is stored.
+//! The API server fills in defaults and validates in a dry run. The revision that the controller of a DaemonSet would then
+//! write is added by hand; that of a CloneSet is ours, and the plan begins with it. Nothing is stored.
 
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
-use pitstop_api::keys;
+use pitstop_api::cloneset::{self, conversion};
+use pitstop_api::{WorkloadKind, keys};
 use pitstop_engine::revision;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
 
+use crate::cli::target::Workload;
 use crate::{failure, rollout};
 
 /// Hash of a revision that does not exist yet.
 const NEW: &str = "(new)";
+/// What a manifest with the template of the cluster leads to.
+const SAME_TEMPLATE: &str =
+    "the template stays as it is: no new revision, so no pod is replaced because of it";
 
-/// A DaemonSet as it might become.
+/// A workload as it might become.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
+    kind: WorkloadKind,
     object: Value,
 }
 
 impl Wanted {
-    /// The DaemonSet of a manifest; other objects in it do not matter.
+    /// The workload of a manifest; other objects in it do not matter.
     ///
     /// # Errors
-    /// The text is no YAML, or does not hold exactly one DaemonSet.
+    /// The text is no YAML, or does not hold exactly one workload.
     pub fn from_manifest(text: &str) -> anyhow::Result<Self> {
         let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
             failure::failed(
@@ -39,33 +45,47 @@ impl Wanted {
                 "mend what the message names; `kubectl apply --dry-run=client -f FILE` checks it too",
             )
         })?;
-        let mut found: Vec<Value> = documents
+        let mut found: Vec<Self> = documents
             .into_iter()
             .flat_map(|document| match document.get("items").and_then(Value::as_array) {
                 Some(items) => items.clone(),
                 None => vec![document],
             })
-            .filter(|object| object["kind"] == "DaemonSet" && object["apiVersion"] == "apps/v1")
+            .filter_map(|object| {
+                let kind = kind_of(&object)?;
+                Some(Self { kind, object })
+            })
             .collect();
         match (found.pop(), found.len()) {
-            (Some(object), 0) if object["metadata"]["name"].is_string() => Ok(Self { object }),
-            (Some(_), 0) => Err(failure::failed(
-                "the DaemonSet of the manifest has no name",
+            (Some(wanted), 0) if wanted.object["metadata"]["name"].is_string() => Ok(wanted),
+            (Some(wanted), 0) => Err(failure::failed(
+                format!("the {} of the manifest has no name", wanted.kind.kind()),
                 "give it metadata.name",
             )),
             (None, _) => Err(failure::nothing_matched(
-                "the manifest holds no DaemonSet of apps/v1",
-                "give a file with the DaemonSet that you are about to apply",
+                format!(
+                    "the manifest holds no {}",
+                    WorkloadKind::ALL.map(WorkloadKind::kind).join(" or ")
+                ),
+                "give a file with the workload that you are about to apply",
             )),
             (Some(_), more) => Err(failure::failed(
-                format!("the manifest holds {} DaemonSets", more + 1),
+                format!("the manifest holds {} workloads", more + 1),
                 "give them one at a time",
             )),
         }
     }
 
+    /// What it is, and its name.
+    fn workload(&self) -> Workload {
+        Workload {
+            kind: Some(self.kind),
+            name: self.name().to_owned(),
+        }
+    }
+
     /// Its name.
-    pub fn name(&self) -> &str {
+    fn name(&self) -> &str {
         self.object["metadata"]["name"].as_str().unwrap_or_default()
     }
 
@@ -79,8 +99,33 @@ impl Wanted {
     ///
     /// A restart mark that only the live template has stays, as it does under `kubectl apply`.
     fn patch(&self, live: &Value) -> Value {
-        let mut template = self.object["spec"]["template"].clone();
+        let mut template = self.template(live);
         template["$patch"] = json!("replace");
+        let mut patch = json!({"spec": self.object["spec"], "metadata": {}});
+        patch["spec"]["template"] = template;
+        for key in ["labels", "annotations"] {
+            if self.object["metadata"][key].is_object() {
+                patch["metadata"][key] = self.object["metadata"][key].clone();
+            }
+        }
+        patch
+    }
+
+    /// What applying the manifest would make of `live`, which is of the same version: as [`Wanted::patch`], for kinds that
+    /// the server merges by RFC 7386 only.
+    fn replacement(&self, live: &Value) -> Value {
+        let mut object = live.clone();
+        merge(&mut object["spec"], &self.object["spec"]);
+        for key in ["labels", "annotations"] {
+            merge(&mut object["metadata"][key], &self.object["metadata"][key]);
+        }
+        object["spec"]["template"] = self.template(live);
+        object
+    }
+
+    /// The template of the manifest, with the restart mark that only the live one has.
+    fn template(&self, live: &Value) -> Value {
+        let mut template = self.object["spec"]["template"].clone();
         let path = ["spec", "template", "metadata", "annotations", keys::RESTARTED_AT];
         let restarted = path.iter().try_fold(live, |value, key| value.get(key));
         if let Some(restarted) = restarted
@@ -90,14 +135,32 @@ impl Wanted {
         {
             template["metadata"]["annotations"][keys::RESTARTED_AT] = restarted.clone();
         }
-        let mut patch = json!({"spec": self.object["spec"], "metadata": {}});
-        patch["spec"]["template"] = template;
-        for key in ["labels", "annotations"] {
-            if self.object["metadata"][key].is_object() {
-                patch["metadata"][key] = self.object["metadata"][key].clone();
+        template
+    }
+}
+
+/// The kind of an object, if it is a workload in a version that is known.
+fn kind_of(object: &Value) -> Option<WorkloadKind> {
+    let (kind, version) = (object["kind"].as_str()?, object["apiVersion"].as_str()?);
+    WorkloadKind::ALL.into_iter().find(|known| {
+        let is_version = match known {
+            WorkloadKind::DaemonSet => version == "apps/v1",
+            WorkloadKind::CloneSet => cloneset::Version::of(version).is_some(),
+        };
+        kind == known.kind() && is_version
+    })
+}
+
+/// Merges objects key by key; everything else is replaced. What is null or absent changes nothing.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (_, Value::Null) => {}
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
             }
         }
-        patch
+        (into, from) => *into = from.clone(),
     }
 }
 
@@ -117,30 +180,67 @@ pub fn read(path: &Path) -> anyhow::Result<Wanted> {
     Wanted::from_manifest(&text)
 }
 
-/// The state after the manifest was applied and its revision written, and before anything else was done. Also says in
-/// plain words what was assumed.
+/// The state after the manifest was applied, and before anything else was done. Also says in plain words what was assumed.
 ///
 /// # Errors
-/// The DaemonSet is not there, or the API server refuses the manifest.
+/// The workload is not there, or the API server refuses the manifest.
 pub async fn suppose(
     client: &Client,
     namespace: &str,
     wanted: &Wanted,
 ) -> anyhow::Result<(SnapshotFile, Vec<String>)> {
-    let file = rollout::fetch_file(client, namespace, wanted.name()).await?;
-    let resource = ApiResource::erase::<DaemonSet>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let parameters = PatchParams::default().dry_run();
-    let patched = api
-        .patch(
-            wanted.name(),
-            &parameters,
-            &Patch::Strategic(wanted.patch(&file.daemonset)),
-        )
-        .await
-        .context("asking the API server what it would make of the manifest")?;
-    let patched = serde_json::to_value(patched).context("reading the answer of the dry run")?;
-    Ok(after_applying(file, patched))
+    let file = rollout::fetch_file(client, namespace, &wanted.workload()).await?;
+    let asking = "asking the API server what it would make of the manifest";
+    match wanted.kind {
+        WorkloadKind::DaemonSet => {
+            let api = rollout::objects(client, wanted.kind, namespace);
+            let patch = Patch::Strategic(wanted.patch(file.workload.object()));
+            let parameters = PatchParams::default().dry_run();
+            let patched = api
+                .patch(wanted.name(), &parameters, &patch)
+                .await
+                .context(asking)?;
+            let patched = serde_json::to_value(patched).context("reading the answer of the dry run")?;
+            Ok(after_applying(file, patched))
+        }
+        WorkloadKind::CloneSet => {
+            let patched = wanted.replaced(client, namespace).await.context(asking)?;
+            Ok(cloneset_after_applying(file, patched))
+        }
+    }
+}
+
+impl Wanted {
+    /// The CloneSet that the server would store.
+    async fn replaced(&self, client: &Client, namespace: &str) -> anyhow::Result<Value> {
+        let version = self.object["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = version.split_once('/').unwrap_or_default();
+        let kind = GroupVersionKind::gvk(group, version, self.kind.kind());
+        let resource = ApiResource::from_gvk_with_plural(&kind, self.kind.plural());
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let live = serde_json::to_value(api.get(self.name()).await?)?;
+        let replacement = serde_json::from_value(self.replacement(&live))?;
+        let parameters = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let replaced = api.replace(self.name(), &parameters, &replacement).await?;
+        let replaced = serde_json::to_value(replaced)?;
+        Ok(conversion::convert(
+            replaced,
+            cloneset::Version::V1beta1.api_version(),
+        )?)
+    }
+}
+
+/// Puts the patched CloneSet into the file.
+fn cloneset_after_applying(mut file: SnapshotFile, patched: Value) -> (SnapshotFile, Vec<String>) {
+    let mut assumed = vec!["the manifest is applied".to_owned()];
+    if file.workload.object()["spec"]["template"] == patched["spec"]["template"] {
+        assumed.push(SAME_TEMPLATE.to_owned());
+    }
+    *file.workload.object_mut() = patched;
+    (file, assumed)
 }
 
 /// Puts the patched object into the file, and the revision that its controller would write.
@@ -156,10 +256,8 @@ fn after_applying(mut file: SnapshotFile, mut patched: Value) -> (SnapshotFile, 
     let holds = |object: &&Value| {
         is_owned(object) && revision::canonical(&object["data"]["spec"]["template"]) == canonical
     };
-    if revision::canonical(&file.daemonset["spec"]["template"]) == canonical {
-        assumed.push(
-            "the template stays as it is: no new revision, so no pod is replaced because of it".to_owned(),
-        );
+    if revision::canonical(&file.workload.object()["spec"]["template"]) == canonical {
+        assumed.push(SAME_TEMPLATE.to_owned());
     } else if let Some(known) = file.revisions.iter().find(holds) {
         let number = known["revision"].as_i64().unwrap_or_default();
         assumed.push(format!(
@@ -179,7 +277,7 @@ fn after_applying(mut file: SnapshotFile, mut patched: Value) -> (SnapshotFile, 
     }
     // The moment to look at is the one when the DaemonSet's own controller has seen it.
     patched["status"]["observedGeneration"] = patched["metadata"]["generation"].clone();
-    file.daemonset = patched;
+    *file.workload.object_mut() = patched;
     (file, assumed)
 }
 
@@ -248,7 +346,7 @@ spec:
         }
         let twice = format!("{MANIFEST}---\n{MANIFEST}");
         let error = Wanted::from_manifest(&twice).unwrap_err().to_string();
-        assert!(error.contains("holds 2 DaemonSets"), "{error}");
+        assert!(error.contains("holds 2 workloads"), "{error}");
     }
 
     #[test]
@@ -273,9 +371,7 @@ spec:
     fn report(image: &str) -> String {
         let file = sample::settled(&["a", "b"]);
         let (file, assumed) = after_applying(file, sample::daemonset(image, 2));
-        rollout::decide(&file, |snapshot, plan| PlanReport::of(snapshot, plan, assumed))
-            .unwrap()
-            .text(false)
+        PlanReport::of(rollout::decide(&file).unwrap(), assumed).text(false)
     }
 
     #[test]

@@ -1,39 +1,51 @@
-//! How far a DaemonSet is and why each pod waits: the engine's plan, as rows that people and programs read.
+//! How far a workload is and why each pod waits: the engine's plan, as rows that people and programs read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use pitstop_api::view::{NodeSlot, NodeView, PodView, StrategyType, Uid};
-use pitstop_engine::daemonset::strategy::{self, Model};
-use pitstop_engine::{Plan, Reason, Snapshot};
+use pitstop_api::WorkloadKind;
+use pitstop_engine::Reason;
 use serde::Serialize;
 
 mod back_off;
+mod decided;
 mod fetch;
+mod objects;
 mod refusals;
+mod revisions;
+mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
+mod step;
 
-pub use fetch::{decide, fetch, fetch_all, fetch_file, owner_of_pod};
+pub use decided::{Decided, decide};
+pub use fetch::{fetch, fetch_all, fetch_file, locate, owner_of_pod};
+pub use objects::{change, objects};
 pub use refusals::{Refusal, refusals};
+pub use revisions::{RevisionRow, images_of};
+pub use step::ActionRow;
 
-/// One DaemonSet at one moment.
+/// One workload at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// Its kind.
+    pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// Who replaces its pods: `RollingUpdate`, OnDelete, AdvancedRollingUpdate, `OTA`, or `Invalid`.
+    /// Who replaces or changes its pods. Of a DaemonSet `RollingUpdate`, OnDelete, AdvancedRollingUpdate, `OTA`, or
+    /// `Invalid`; of a CloneSet `ReCreate`, `InPlaceIfPossible`, `InPlaceOnly`, or OnDelete.
     pub strategy: String,
-    /// Hash of the revision that pods are brought to; absent until it is known.
+    /// The revision that pods are brought to, as they carry it in a label; absent until it is known.
     pub target: Option<String>,
-    /// Nodes that should have a pod or have one.
-    pub nodes: u32,
-    /// Of those: with a pod at the target.
+    /// Pods that should be there. Of a DaemonSet: nodes that should have one or have one.
+    pub desired: u32,
+    /// Pods that are there and do not end. Of a DaemonSet this is `desired`: a pod that is missing waits.
+    pub present: u32,
+    /// Of those: at the target.
     pub updated: u32,
-    /// Of those: with an available pod, from the status of the object.
+    /// Of those: available, from the status of the object.
     pub available: u32,
     /// Unavailable pods that count against the budget.
     pub unavailable: u32,
@@ -55,13 +67,13 @@ pub struct PodRow {
     pub node: Option<String>,
     /// Is the node ready?
     pub node_ready: bool,
-    /// Hash of its revision.
+    /// Its revision, as its label says.
     pub revision: Option<String>,
     /// Images of its containers.
     pub images: Vec<String>,
     /// `Ready`, NotReady, `Terminating`, or what a container reports.
     pub state: String,
-    /// Why it is not at the target; absent when it is.
+    /// Why it is not at the target, or not available there; absent when it is.
     pub waiting: Option<WaitingFor>,
 }
 
@@ -78,31 +90,9 @@ pub struct WaitingFor {
 }
 
 impl Rollout {
-    /// What a plan says about the snapshot that it was made from.
-    pub fn of(snapshot: &Snapshot<'_>, plan: &Plan) -> Self {
-        let daemonset = snapshot.daemonset;
-        let pods = rows(snapshot, plan);
-        let not_ready_nodes: BTreeSet<String> = pods
-            .iter()
-            .filter(|row| {
-                let detail = row.waiting.as_ref().map(|waiting| &waiting.detail);
-                matches!(detail, Some(Reason::NodeNotReady { .. }))
-            })
-            .filter_map(|row| row.node.clone())
-            .collect();
-        Self {
-            namespace: daemonset.namespace.to_string(),
-            name: daemonset.name.to_string(),
-            strategy: strategy_name(snapshot),
-            target: plan.progress.target.as_deref().map(str::to_owned),
-            nodes: plan.progress.nodes,
-            updated: plan.progress.updated,
-            available: daemonset.status.number_available,
-            unavailable: plan.progress.unavailable,
-            limit: plan.progress.limit,
-            not_ready_nodes: not_ready_nodes.into_iter().collect(),
-            pods,
-        }
+    /// `cloneset.apps.kruise.io/web`, as kubectl names it.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.kind.qualified(), self.name)
     }
 
     /// The rows that wait.
@@ -112,42 +102,54 @@ impl Rollout {
             .filter_map(|row| row.waiting.as_ref().map(|waiting| (row, waiting)))
     }
 
-    /// Is nothing left to do, not even on nodes that are away?
+    /// Is nothing left to do, not even on nodes that are away? What a partition keeps back is not meant to be done.
     pub fn is_done(&self) -> bool {
-        self.waiting().next().is_none()
+        self.is_done_but_for(|_| false)
     }
 
     /// Is nothing left to do but on nodes that are away?
     pub fn is_done_where_reachable(&self) -> bool {
-        self.waiting()
-            .all(|(_, waiting)| matches!(waiting.detail, Reason::NodeNotReady { .. }))
+        self.is_done_but_for(|reason| matches!(reason, Reason::NodeNotReady { .. }))
     }
 
     /// Is nothing left to do but where the owner of a node has not agreed yet?
     pub fn is_done_where_consented(&self) -> bool {
-        self.waiting()
-            .all(|(_, waiting)| waiting.detail == Reason::WaitingForOwner)
+        self.is_done_but_for(|reason| *reason == Reason::WaitingForOwner)
+    }
+
+    fn is_done_but_for(&self, may_wait: impl Fn(&Reason) -> bool) -> bool {
+        let is_kept = |reason: &Reason| matches!(reason, Reason::Partition { .. });
+        self.present == self.desired
+            && self
+                .waiting()
+                .all(|(_, waiting)| is_kept(&waiting.detail) || may_wait(&waiting.detail))
     }
 
     /// `updated U of D, waiting for R not-ready nodes: ...`. Source: daemonset.md "Better than upstream" 3.
     pub fn sentence(&self) -> String {
-        let mut parts = vec![format!("updated {} of {}", self.updated, self.nodes)];
+        let mut parts = vec![format!("updated {} of {}", self.updated, self.desired)];
+        if self.present != self.desired {
+            parts.push(format!(", {} there", self.present));
+        }
         if !self.not_ready_nodes.is_empty() {
             let (n, names) = (self.not_ready_nodes.len(), self.not_ready_nodes.join(", "));
             let nodes = if n == 1 { "node" } else { "nodes" };
             parts.push(format!(", waiting for {n} not-ready {nodes}: {names}"));
         }
         let mut others: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut n_owners: u32 = 0;
+        let (mut n_owners, mut n_kept) = (0, 0);
         for (_, waiting) in self.waiting() {
             match waiting.detail {
                 Reason::NodeNotReady { .. } => {}
                 Reason::WaitingForOwner => n_owners += 1,
+                Reason::Partition { .. } => n_kept += 1,
                 _ => *others.entry(&waiting.reason).or_default() += 1,
             }
         }
-        if n_owners > 0 {
-            parts.push(format!(", {n_owners} waiting for consent"));
+        for (n, what) in [(n_owners, "waiting for consent"), (n_kept, "kept by partition")] {
+            if n > 0 {
+                parts.push(format!(", {n} {what}"));
+            }
         }
         if !others.is_empty() {
             let others: Vec<String> = others.iter().map(|(word, n)| format!("{n} {word}")).collect();
@@ -158,82 +160,15 @@ impl Rollout {
         }
         parts.concat()
     }
-}
 
-/// Who replaces the pods of a DaemonSet.
-fn strategy_name(snapshot: &Snapshot<'_>) -> String {
-    let daemonset = snapshot.daemonset;
-    match (strategy::read(daemonset).model, &daemonset.strategy.kind) {
-        (Model::AdvancedRollingUpdate, _) => "AdvancedRollingUpdate",
-        (Model::Ota, _) => "OTA",
-        (Model::Invalid, _) => "Invalid",
-        (Model::Native, StrategyType::RollingUpdate) => "RollingUpdate",
-        (Model::Native, StrategyType::OnDelete) => "OnDelete",
-        (Model::Native, StrategyType::Other(other)) => other,
-    }
-    .to_owned()
-}
-
-fn rows(snapshot: &Snapshot<'_>, plan: &Plan) -> Vec<PodRow> {
-    let mut waiting_pods: BTreeMap<Uid, &Reason> = BTreeMap::new();
-    let mut waiting_nodes: Vec<(NodeSlot, &Reason)> = Vec::new();
-    for waiting in &plan.waiting {
-        match (&waiting.pod, waiting.node) {
-            (Some((_, uid)), _) => {
-                waiting_pods.insert(*uid, &waiting.reason);
-            }
-            (None, Some(node)) => waiting_nodes.push((node, &waiting.reason)),
-            (None, None) => {}
-        }
-    }
-    let uid = snapshot.daemonset.uid;
-    let owned = snapshot
-        .pods
-        .iter()
-        .filter(|pod| pod.controller.as_ref().is_some_and(|owner| owner.uid == uid));
-    let mut rows: Vec<PodRow> = owned
-        .map(|pod| pod_row(snapshot, pod, waiting_pods.get(&pod.uid).copied()))
-        .collect();
-    for (slot, reason) in waiting_nodes {
-        rows.push(PodRow {
-            pod: None,
-            node: Some(snapshot.nodes.names.name(slot).to_owned()),
-            node_ready: snapshot.nodes.get(slot).is_some_and(NodeView::is_ready),
-            revision: None,
-            images: Vec::new(),
-            state: "-".to_owned(),
-            waiting: Some(waiting_for(reason, snapshot.now)),
+    /// The nodes of rows that wait for them.
+    fn not_ready(rows: &[PodRow]) -> Vec<String> {
+        let away = rows.iter().filter(|row| {
+            let detail = row.waiting.as_ref().map(|waiting| &waiting.detail);
+            matches!(detail, Some(Reason::NodeNotReady { .. }))
         });
-    }
-    rows.sort_by(|a, b| (&a.node, &a.pod).cmp(&(&b.node, &b.pod)));
-    rows
-}
-
-fn pod_row(snapshot: &Snapshot<'_>, pod: &PodView, reason: Option<&Reason>) -> PodRow {
-    let node = pod.node.and_then(|slot| snapshot.nodes.get(slot));
-    let state = if pod.is_terminating() {
-        "Terminating".to_owned()
-    } else if pod.is_ready() {
-        "Ready".to_owned()
-    } else {
-        pod.trouble.as_deref().unwrap_or("NotReady").to_owned()
-    };
-    PodRow {
-        pod: Some(pod.name.to_string()),
-        node: pod.node.map(|slot| snapshot.nodes.names.name(slot).to_owned()),
-        node_ready: node.is_some_and(NodeView::is_ready),
-        revision: pod.revision_hash().map(str::to_owned),
-        images: pod.images.iter().map(ToString::to_string).collect(),
-        state,
-        waiting: reason.map(|reason| waiting_for(reason, snapshot.now)),
-    }
-}
-
-fn waiting_for(reason: &Reason, now: Timestamp) -> WaitingFor {
-    WaitingFor {
-        reason: reason.word().to_owned(),
-        explanation: reason.explain(now),
-        detail: reason.clone(),
+        let names: BTreeSet<String> = away.filter_map(|row| row.node.clone()).collect();
+        names.into_iter().collect()
     }
 }
 
@@ -246,12 +181,12 @@ mod tests {
     use crate::output::{Format, Report as _, render};
 
     fn half_way() -> Rollout {
-        decide(&sample::half_way(&["a", "b", "c"]), Rollout::of).unwrap()
+        decide(&sample::half_way(&["a", "b", "c"])).unwrap().rollout
     }
 
     #[test]
     fn a_rollout_says_how_far_it_is() {
-        let done = decide(&sample::settled(&["a", "b", "c"]), Rollout::of).unwrap();
+        let done = decide(&sample::settled(&["a", "b", "c"])).unwrap().rollout;
         assert_eq!(done.sentence(), "updated 3 of 3, done");
         assert!(done.is_done() && done.is_done_where_reachable());
         let now = half_way();
@@ -267,7 +202,7 @@ mod tests {
     fn owners_who_have_not_agreed_are_counted() {
         let names: Vec<String> = (0..100).map(|n| format!("{n:02x}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let now = decide(&sample::under_ota(&names, 40), Rollout::of).unwrap();
+        let now = decide(&sample::under_ota(&names, 40)).unwrap().rollout;
         assert_eq!(now.sentence(), "updated 40 of 100, 60 waiting for consent");
         assert!(!now.is_done() && now.is_done_where_consented());
         assert!(!half_way().is_done_where_consented());
@@ -276,8 +211,8 @@ mod tests {
     #[test]
     fn a_rollout_is_done_where_reachable_when_only_absent_nodes_wait() {
         let mut file = sample::half_way(&["a", "c"]);
-        file.daemonset["status"]["numberAvailable"] = 1.into();
-        let now = decide(&file, Rollout::of).unwrap();
+        file.workload.object_mut()["status"]["numberAvailable"] = 1.into();
+        let now = decide(&file).unwrap().rollout;
         assert_eq!(now.sentence(), "updated 1 of 2, waiting for 1 not-ready node: c");
         assert!(!now.is_done() && now.is_done_where_reachable());
     }
@@ -290,22 +225,24 @@ mod tests {
             with_namespace: true,
         };
         insta::assert_snapshot!(report.text(false), @r"
-        NAMESPACE   NAME    STRATEGY                REVISION   NODES   UPDATED   AVAILABLE   NOT-READY   WAITING
-        edge        agent   AdvancedRollingUpdate   two        3       1         3           1           2
+        NAMESPACE   NAME       STRATEGY                REVISION   DESIRED   UPDATED   AVAILABLE   NOT-READY   WAITING
+        edge        ds/agent   AdvancedRollingUpdate   two        3         1         3           1           2
         ");
         insta::assert_snapshot!(report.text(true), @r"
-        NAMESPACE   NAME    STRATEGY                REVISION   NODES   UPDATED   AVAILABLE   NOT-READY   WAITING   BUDGET   IMAGES
-        edge        agent   AdvancedRollingUpdate   two        3       1         3           1           2         0/1      app:1,app:2
+        NAMESPACE   NAME       STRATEGY                REVISION   DESIRED   UPDATED   AVAILABLE   NOT-READY   WAITING   BUDGET   IMAGES
+        edge        ds/agent   AdvancedRollingUpdate   two        3         1         3           1           2         0/1      app:1,app:2
         ");
         report.named = true;
         insta::assert_snapshot!(report.text(false), @r"daemonset.apps/agent: updated 1 of 3, waiting for 1 not-ready node: c; waiting: 1 Updating");
         insta::assert_snapshot!(render(&report, Some(Format::Yaml)).unwrap(), @r#"
         items:
-        - namespace: edge
+        - kind: DaemonSet
+          namespace: edge
           name: agent
           strategy: AdvancedRollingUpdate
           target: two
-          nodes: 3
+          desired: 3
+          present: 3
           updated: 1
           available: 3
           unavailable: 0
@@ -393,7 +330,7 @@ mod tests {
     #[test]
     fn history_shows_where_pods_are() {
         let file = sample::half_way(&["a", "b", "c"]);
-        let report = decide(&file, HistoryReport::of).unwrap();
+        let report = HistoryReport::of(decide(&file).unwrap());
         insta::assert_snapshot!(report.text(true), @r"
         REVISION   HASH   PODS   TARGET   IMAGES   CHANGE-CAUSE
         1          one    2               app:1    use app:1

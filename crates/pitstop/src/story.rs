@@ -1,13 +1,18 @@
-//! What `demo` plays: the stories of seeds 001 and 003 with their names, as data.
+//! What `demo` plays: the stories of seeds 001, 003 and 004 with their names, as data.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use pitstop_api::keys;
+use pitstop_api::{WorkloadKind, keys};
+
+use crate::cli::target::Workload;
 
 pub mod player;
 pub mod view;
+
+/// `minReadySeconds` of the CloneSet; the seed has 30, which is long to watch. Units: seconds.
+const MIN_READY_SECONDS: u32 = 2;
 
 /// Which story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -18,6 +23,9 @@ pub enum Plot {
     Rolling,
     /// The owner of each node decides when its pod is upgraded, also while the node is cut off
     Ota,
+    /// A CloneSet whose containers restart while its pods stay: same names, uids, nodes and addresses
+    #[value(name = "inplace")]
+    InPlace,
 }
 
 impl Plot {
@@ -26,7 +34,7 @@ impl Plot {
         match self {
             Self::Auto => "auto",
             Self::Ota => "OTA",
-            Self::Rolling => "",
+            Self::Rolling | Self::InPlace => "",
         }
     }
 
@@ -47,7 +55,9 @@ pub struct Story {
     pub nodes: Vec<String>,
     /// Those that lose their network.
     pub cut_off: Vec<String>,
-    /// Name of the DaemonSet.
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
+    /// Its name.
     pub name: &'static str,
     /// Name of its container.
     pub container: &'static str,
@@ -66,6 +76,7 @@ impl Story {
             Plot::Auto => Self::auto(n_nodes.unwrap_or(3), image),
             Plot::Rolling => Self::rolling(n_nodes.unwrap_or(5), image),
             Plot::Ota => Self::ota(n_nodes.unwrap_or(3), image),
+            Plot::InPlace => Self::in_place(n_nodes.unwrap_or(3), image),
         }
     }
 
@@ -83,6 +94,7 @@ impl Story {
             control_plane: Some("openyurt-e2e-test-control-plane".to_owned()),
             cut_off: nodes.iter().skip(nodes.len() - n_cut_off).cloned().collect(),
             nodes,
+            kind: WorkloadKind::DaemonSet,
             name: "nginx-daemonset",
             container: "nginx",
             old_image: "nginx:1.19.4",
@@ -107,6 +119,7 @@ impl Story {
             control_plane: None,
             nodes: (1..=n_nodes).map(|i| format!("node-{i}")).collect(),
             cut_off: Vec::new(),
+            kind: WorkloadKind::DaemonSet,
             name: "filebeat-ds",
             container: "filebeat",
             old_image: "ikubernetes/filebeat:5.6.5-alpine",
@@ -114,9 +127,53 @@ impl Story {
         }
     }
 
+    /// Seed 004.
+    fn in_place(n_nodes: u32, image: Option<String>) -> Self {
+        Self {
+            plot: Plot::InPlace,
+            control_plane: None,
+            nodes: (1..=n_nodes).map(|i| format!("node-{i}")).collect(),
+            cut_off: Vec::new(),
+            kind: WorkloadKind::CloneSet,
+            name: "nginxweb1",
+            container: "nginx",
+            old_image: "nginx:perl",
+            new_image: image.unwrap_or_else(|| "nginx:latest".to_owned()),
+        }
+    }
+
+    /// Pods that run when it begins. Those of seed 004 are four after its second manifest.
+    pub fn n_pods(&self) -> u32 {
+        match self.kind {
+            WorkloadKind::CloneSet => 4,
+            WorkloadKind::DaemonSet => u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The manifest of the seed.
     pub fn manifest(&self) -> Value {
         match self.plot {
+            Plot::InPlace => json!({
+                "apiVersion": "apps.kruise.io/v1alpha1",
+                "kind": "CloneSet",
+                "metadata": {"name": self.name},
+                "spec": {
+                    "replicas": self.n_pods(),
+                    "minReadySeconds": MIN_READY_SECONDS,
+                    "updateStrategy": {"type": "InPlaceIfPossible", "maxUnavailable": 1},
+                    "scaleStrategy": {"maxUnavailable": "100%"},
+                    "selector": {"matchLabels": {"app": self.name}},
+                    "template": {
+                        "metadata": {"labels": {"app": self.name}},
+                        "spec": {"containers": [{
+                            "name": self.container,
+                            "image": self.old_image,
+                            "imagePullPolicy": "IfNotPresent",
+                            "ports": [{"containerPort": 80}],
+                        }]},
+                    },
+                },
+            }),
             Plot::Auto | Plot::Ota => json!({
                 "apiVersion": "apps/v1",
                 "kind": "DaemonSet",
@@ -152,6 +209,14 @@ impl Story {
         }
     }
 
+    /// Its workload, for commands.
+    pub fn workload(&self) -> Workload {
+        Workload {
+            kind: Some(self.kind),
+            name: self.name.to_owned(),
+        }
+    }
+
     /// How much faster than life it is played: slow enough to be followed, and over within half a minute.
     pub fn time_scale(&self) -> f64 {
         match self.plot {
@@ -159,6 +224,8 @@ impl Story {
             Plot::Auto => 2.0,
             // A hub looks every ten seconds in life whether the network is back.
             Plot::Ota => 5.0,
+            // Each pod is ready for two seconds before the next one's turn, and that is life's time.
+            Plot::InPlace => 1.0,
             // One node after the other, about three seconds each in life.
             Plot::Rolling => f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0,
         }
@@ -168,7 +235,7 @@ impl Story {
     pub fn node_grace(&self) -> Duration {
         match self.plot {
             Plot::Auto | Plot::Ota => Duration::from_secs(8),
-            Plot::Rolling => Duration::from_secs(40),
+            Plot::Rolling | Plot::InPlace => Duration::from_secs(40),
         }
     }
 }
@@ -202,12 +269,15 @@ mod tests {
         assert_eq!(rolling.nodes.len(), 5);
         assert_eq!(rolling.new_image, "ikubernetes/filebeat:5.6.6-alpine");
         assert!(rolling.cut_off.is_empty());
+        let in_place = Story::new(Plot::InPlace, None, None);
+        assert_eq!((in_place.name, in_place.n_pods()), ("nginxweb1", 4));
+        assert_eq!(in_place.workload().to_string(), "clone/nginxweb1");
     }
 
     #[test]
     fn a_node_that_answers_is_never_silent_for_too_long() {
         for n_nodes in [2, 5, 20] {
-            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota] {
+            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota, Plot::InPlace] {
                 let story = Story::new(plot, Some(n_nodes), None);
                 let between_heartbeats = embedded::heartbeat(story.time_scale());
                 assert!(

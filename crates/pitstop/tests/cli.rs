@@ -45,6 +45,11 @@ fn help_of_commands() {
         "hub",
         "status",
         "history",
+        "set",
+        "pause",
+        "resume",
+        "undo",
+        "restart",
         "why",
         "plan",
         "snapshot",
@@ -52,6 +57,7 @@ fn help_of_commands() {
     ] {
         insta::assert_snapshot!(format!("help_{command}"), stdout(&[command, "--help"]));
     }
+    insta::assert_snapshot!("help_set_image", stdout(&["set", "image", "--help"]));
     for command in ["list", "disconnect", "reconnect", "add", "remove", "shell"] {
         insta::assert_snapshot!(
             format!("help_node_{command}"),
@@ -72,6 +78,8 @@ fn mistakes_in_what_was_typed_end_with_2() {
         vec!["up", "--nodes", "3", "--node-names", "a,b"],
         vec!["status", "deployment/x"],
         vec!["why", "a/b/c"],
+        vec!["set", "image", "clone/x", "nginx"],
+        vec!["undo", "clone/x", "--to-revision", "0"],
         vec!["demo", "--nodes", "1"],
         vec!["plan"],
         vec!["status", "--log", "==="],

@@ -1,8 +1,10 @@
 //! A snapshot by plain requests, for `why`, `plan`, `status` and `snapshot`.
 
+use pitstop_api::WorkloadKind;
 use pitstop_controller::Error;
 use pitstop_controller::api::{Resource, Verb};
 use pitstop_controller::fetch::snapshot_file_at;
+use pitstop_engine::snapshot::file::AnySnapshot;
 use serde_json::{Value, json};
 
 use crate::scripted::{Scripted, daemonset_json, node_json, pod_json, refused, uid};
@@ -38,7 +40,7 @@ async fn a_file_holds_what_the_workload_owns_or_could_adopt_and_only_what_is_loo
         })
     });
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    let file = snapshot_file_at(api.as_ref(), now, "default", "agent")
+    let file = snapshot_file_at(api.as_ref(), now, WorkloadKind::DaemonSet, "default", "agent")
         .await
         .unwrap();
     let text = serde_json::to_string(&file).unwrap();
@@ -47,7 +49,9 @@ async fn a_file_holds_what_the_workload_owns_or_could_adopt_and_only_what_is_loo
         "{text}"
     );
     let loaded = file.load().unwrap();
-    let snapshot = loaded.snapshot();
+    let AnySnapshot::DaemonSet(snapshot) = loaded.snapshot() else {
+        panic!("a file of a DaemonSet")
+    };
     let pods: Vec<&str> = snapshot.pods.iter().map(|pod| &*pod.name).collect();
     assert_eq!(pods, ["agent-2", "agent-3"]);
     assert_eq!(snapshot.nodes.iter().count(), 2);
@@ -59,7 +63,7 @@ async fn a_file_holds_what_the_workload_owns_or_could_adopt_and_only_what_is_loo
 async fn a_daemonset_that_is_not_there_is_named() {
     let api = Scripted::new(|_| Err(refused(404, "NotFound", "no")));
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
-    let error = snapshot_file_at(api.as_ref(), now, "default", "agent")
+    let error = snapshot_file_at(api.as_ref(), now, WorkloadKind::DaemonSet, "default", "agent")
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }));

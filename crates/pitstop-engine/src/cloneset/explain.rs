@@ -113,7 +113,9 @@ impl Turn<'_, '_> {
                 keeps: numbers.partition,
             };
         }
-        let down = self.rows.active.iter().filter(|row| !row.is_available).count();
+        let taken = |i: usize| matches!(self.touched.get(i), Some(Touch::Updated | Touch::Deleted));
+        let rows = self.rows.active.iter().enumerate();
+        let down = rows.filter(|(i, row)| !row.is_available || taken(*i)).count();
         Reason::MaxUnavailable {
             used: u32::try_from(down).unwrap_or(u32::MAX),
             limit: numbers.wanted.max_unavailable,

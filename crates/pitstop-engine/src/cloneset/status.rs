@@ -35,7 +35,7 @@ impl Turn<'_, '_> {
         self.wake_for_min_ready();
         self.plan.progress = Progress {
             target: Some(Arc::clone(&self.history.update.name)),
-            nodes: status.replicas,
+            pods: status.replicas,
             updated: status.updated_replicas,
             frozen: 0,
             unavailable: status.replicas.saturating_sub(status.available_replicas),

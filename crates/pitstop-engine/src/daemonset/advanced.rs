@@ -273,7 +273,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let outcome = self.choose(tally, budget);
         plan.progress = Progress {
             target: Some(Arc::clone(&self.current.target)),
-            nodes: n,
+            pods: n,
             updated,
             frozen,
             unavailable,
@@ -388,7 +388,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             return None;
         }
         let target = &self.current.target;
-        let Progress { nodes, frozen, .. } = *progress;
+        let Progress {
+            pods: nodes, frozen, ..
+        } = *progress;
         let n_left = nodes.saturating_sub(progress.updated);
         let (stage, message) = match (n_left, frozen) {
             (0, _) if progress.unavailable > 0 => return None,

@@ -236,7 +236,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let status = self.status();
         plan.progress = Progress {
             target: Some(Arc::clone(&self.history.target)),
-            nodes: self.desired,
+            pods: self.desired,
             updated: status.updated_number_scheduled,
             frozen: 0,
             unavailable: self.unavailable,

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::view::{
-    DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView, ViewError,
+    CloneSetView, DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView,
+    ViewError,
 };
+use pitstop_api::{ClaimView, WorkloadKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{FailedPods, InFlight, Nodes, Snapshot};
+use crate::cloneset;
 
 /// The format that this version writes.
 pub const VERSION: u32 = 1;
@@ -24,17 +27,63 @@ pub struct SnapshotFile {
     pub version: u32,
     /// When the objects were read.
     pub now: Timestamp,
-    /// The DaemonSet.
-    pub daemonset: Value,
+    /// The workload, under a key that names its kind.
+    #[serde(flatten)]
+    pub workload: Workload,
     /// ControllerRevisions of its namespace that it controls or that match its selector.
     pub revisions: Vec<Value>,
     /// Pods of its namespace that it controls or that match its selector.
     pub pods: Vec<Value>,
+    /// Claims of volumes that it owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Value>,
     /// Every node.
     pub nodes: Vec<Value>,
     /// When pods of phase Failed were replaced, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "failedPods")]
     pub failed_pods: Vec<FailedPodsOf>,
+}
+
+/// The object that a decision is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// An `apps/v1` DaemonSet.
+    DaemonSet(Value),
+    /// A CloneSet, in the version that is stored.
+    CloneSet(Value),
+}
+
+impl Workload {
+    /// An object of this kind.
+    pub fn of(kind: WorkloadKind, object: Value) -> Self {
+        match kind {
+            WorkloadKind::DaemonSet => Self::DaemonSet(object),
+            WorkloadKind::CloneSet => Self::CloneSet(object),
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> WorkloadKind {
+        match self {
+            Self::DaemonSet(_) => WorkloadKind::DaemonSet,
+            Self::CloneSet(_) => WorkloadKind::CloneSet,
+        }
+    }
+
+    /// The object.
+    pub fn object(&self) -> &Value {
+        match self {
+            Self::DaemonSet(object) | Self::CloneSet(object) => object,
+        }
+    }
+
+    /// The object, to be changed.
+    pub fn object_mut(&mut self) -> &mut Value {
+        match self {
+            Self::DaemonSet(object) | Self::CloneSet(object) => object,
+        }
+    }
 }
 
 /// How often a pod of phase Failed was replaced on a node; see [`FailedPods`].
@@ -56,18 +105,38 @@ pub struct FailedPodsOf {
 pub struct Loaded {
     /// When the objects were read.
     pub now: Timestamp,
-    /// The DaemonSet.
-    pub daemonset: DaemonSetView,
+    /// The workload.
+    pub workload: WorkloadView,
     /// Its revisions.
     pub revisions: Vec<RevisionView>,
     /// Its pods.
     pub pods: Vec<PodView>,
+    /// Its claims.
+    pub claims: Vec<ClaimView>,
     /// Names and numbers of nodes.
     pub names: NodeNames,
     /// When pods of phase Failed were replaced.
     pub failed_pods: Vec<FailedPods>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
+}
+
+/// The view of a workload.
+#[derive(Debug, Clone)]
+pub enum WorkloadView {
+    /// Of a DaemonSet.
+    DaemonSet(Box<DaemonSetView>),
+    /// Of a CloneSet.
+    CloneSet(Box<CloneSetView>),
+}
+
+/// What a decision is made from, whatever it is about.
+#[derive(Debug, Clone)]
+pub enum AnySnapshot<'a> {
+    /// For [`crate::daemonset::plan`].
+    DaemonSet(Box<Snapshot<'a>>),
+    /// For [`cloneset::plan`].
+    CloneSet(Box<cloneset::Snapshot<'a>>),
 }
 
 impl SnapshotFile {
@@ -117,13 +186,25 @@ impl SnapshotFile {
         let by_name = present.into_iter().map(|node| node.slot).collect();
         Ok(Loaded {
             now: self.now,
-            daemonset: DaemonSetView::from_json(&bytes(&self.daemonset))?,
+            workload: match &self.workload {
+                Workload::DaemonSet(object) => {
+                    WorkloadView::DaemonSet(Box::new(DaemonSetView::from_json(&bytes(object))?))
+                }
+                Workload::CloneSet(object) => {
+                    WorkloadView::CloneSet(Box::new(CloneSetView::from_json(&bytes(object))?))
+                }
+            },
             revisions: self
                 .revisions
                 .iter()
                 .map(|r| RevisionView::from_json(&bytes(r)))
                 .collect::<Result<_, _>>()?,
             pods,
+            claims: self
+                .claims
+                .iter()
+                .map(|claim| ClaimView::from_json(&bytes(claim)))
+                .collect::<Result<_, _>>()?,
             names,
             failed_pods,
             nodes: by_slot,
@@ -141,21 +222,46 @@ fn wire<T: serde::de::DeserializeOwned>(field: &'static str, value: &Value) -> R
 
 impl Loaded {
     /// The snapshot of these objects.
-    pub fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot {
-            now: self.now,
-            daemonset: &self.daemonset,
-            revisions: self.revisions.iter().collect(),
-            pods: self.pods.iter().collect(),
-            nodes: Nodes {
-                names: &self.names,
-                by_slot: &self.nodes,
-                by_name: &self.by_name,
-            },
-            in_flight: InFlight::default(),
-            failed_pods: &self.failed_pods,
-            pulls: None,
-            may_adopt: true,
+    pub fn snapshot(&self) -> AnySnapshot<'_> {
+        let nodes = Nodes {
+            names: &self.names,
+            by_slot: &self.nodes,
+            by_name: &self.by_name,
+        };
+        let revisions = self.revisions.iter().collect();
+        let pods: Vec<&PodView> = self.pods.iter().collect();
+        match &self.workload {
+            WorkloadView::DaemonSet(daemonset) => AnySnapshot::DaemonSet(Box::new(Snapshot {
+                now: self.now,
+                daemonset,
+                revisions,
+                pods,
+                nodes,
+                in_flight: InFlight::default(),
+                failed_pods: &self.failed_pods,
+                pulls: None,
+                may_adopt: true,
+            })),
+            WorkloadView::CloneSet(cloneset) => AnySnapshot::CloneSet(Box::new(cloneset::Snapshot {
+                now: self.now,
+                cloneset,
+                revisions,
+                pods: pods
+                    .into_iter()
+                    .filter(|pod| {
+                        pod.controller
+                            .as_ref()
+                            .is_some_and(|owner| owner.uid == cloneset.uid)
+                    })
+                    .collect(),
+                claims: self.claims.iter().collect(),
+                nodes,
+                in_flight: cloneset::InFlight::default(),
+                features: cloneset::Features::default(),
+                // Instance ids of pods that would be created are made up anyway.
+                seed: 0,
+                failures: cloneset::Failures::default(),
+            })),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use pitstop_engine::daemonset::plan;
 use pitstop_engine::plan::render;
-use pitstop_engine::snapshot::file::{SnapshotFile, VERSION};
+use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
 use serde_json::{Value, json};
 
 fn pod(node: &str, hash: &str) -> Value {
@@ -39,7 +39,7 @@ fn file() -> SnapshotFile {
     SnapshotFile {
         version: VERSION,
         now: "2026-01-01T01:00:00Z".parse().unwrap(),
-        daemonset: json!({
+        workload: Workload::DaemonSet(json!({
             "metadata": {
                 "name": "agent", "namespace": "default", "uid": "00000000-0000-0000-0000-0000000000d5",
                 "generation": 2,
@@ -52,7 +52,7 @@ fn file() -> SnapshotFile {
                 "updateStrategy": { "type": "OnDelete" },
             },
             "status": { "observedGeneration": 2 },
-        }),
+        })),
         revisions: vec![json!({
             "metadata": {
                 "name": "agent-h2", "uid": "00000000-0000-0000-0000-0000000002e5",
@@ -63,6 +63,7 @@ fn file() -> SnapshotFile {
             "revision": 2, "data": { "spec": { "template": data } },
         })],
         pods: vec![pod("c1", "h1"), pod("c2", "h1"), pod("c3", "h1"), pod("c4", "h2")],
+        claims: Vec::new(),
         nodes: vec![
             node("c4", "True"),
             node("c2", "True"),
@@ -73,12 +74,19 @@ fn file() -> SnapshotFile {
     }
 }
 
+fn plan_of(loaded: &Loaded) -> pitstop_engine::Plan {
+    match loaded.snapshot() {
+        AnySnapshot::DaemonSet(snapshot) => plan(&snapshot),
+        AnySnapshot::CloneSet(_) => panic!("a file of a DaemonSet"),
+    }
+}
+
 #[test]
 fn a_file_is_decided_on_by_the_same_plan() {
     let text = serde_json::to_string(&file()).unwrap();
     let read: SnapshotFile = serde_json::from_str(&text).unwrap();
     let loaded = read.load().unwrap();
-    let plan = plan(&loaded.snapshot());
+    let plan = plan_of(&loaded);
     assert_eq!(
         render(&plan, &loaded.names),
         "delete pod agent-c2 on c2 (Outdated)\n\
@@ -109,8 +117,8 @@ fn a_file_of_a_newer_format_or_with_a_malformed_object_says_so() {
 #[test]
 fn a_file_can_say_when_failed_pods_were_replaced() {
     let mut failing = file();
-    failing.daemonset["spec"]["updateStrategy"] = json!({ "type": "RollingUpdate" });
-    failing.daemonset["metadata"]["annotations"] = json!({});
+    failing.workload.object_mut()["spec"]["updateStrategy"] = json!({ "type": "RollingUpdate" });
+    failing.workload.object_mut()["metadata"]["annotations"] = json!({});
     failing.pods = vec![pod("c2", "h2")];
     failing.pods[0]["status"]["phase"] = json!("Failed");
     failing.nodes.truncate(2);
@@ -120,6 +128,42 @@ fn a_file_can_say_when_failed_pods_were_replaced() {
         json!([{ "node": "c2", "generation": 2, "delaySeconds": 60, "at": "2026-01-01T00:59:30Z" }]);
     let read: SnapshotFile = serde_json::from_value(text).unwrap();
     let loaded = read.load().unwrap();
-    let plan = plan(&loaded.snapshot());
+    let plan = plan_of(&loaded);
     assert_eq!(render(&plan, &loaded.names), "pod agent-c2 on c2: BackOff\n");
+}
+
+/// Which pods count, and what is done next, is decided by the same rules for a CloneSet in a file.
+#[test]
+fn a_file_can_be_about_a_cloneset() {
+    let of_cloneset = |object: &mut Value| {
+        object["metadata"]["ownerReferences"][0]["apiVersion"] = json!("apps.kruise.io/v1beta1");
+        object["metadata"]["ownerReferences"][0]["kind"] = json!("CloneSet");
+    };
+    let mut file = file();
+    let Workload::DaemonSet(mut object) = file.workload else {
+        panic!()
+    };
+    object["spec"]["replicas"] = json!(4);
+    object["spec"]["updateStrategy"] = json!({ "type": "ReCreate", "maxUnavailable": 1 });
+    file.workload = Workload::CloneSet(object);
+    file.pods.iter_mut().for_each(of_cloneset);
+    file.revisions.iter_mut().for_each(of_cloneset);
+    let text = serde_json::to_string(&file).unwrap();
+    assert!(
+        text.contains("\"cloneset\":{") && !text.contains("\"daemonset\":"),
+        "{text}"
+    );
+    let loaded = serde_json::from_str::<SnapshotFile>(&text)
+        .unwrap()
+        .load()
+        .unwrap();
+    let AnySnapshot::CloneSet(snapshot) = loaded.snapshot() else {
+        panic!("a file of a CloneSet")
+    };
+    let plan = pitstop_engine::cloneset::plan(&snapshot);
+    assert_eq!((plan.progress.pods, plan.waiting.len()), (4, 3));
+    let mut strange: Value = serde_json::from_str(&text).unwrap();
+    strange["deployment"] = strange["cloneset"].take();
+    strange.as_object_mut().unwrap().remove("cloneset");
+    serde_json::from_value::<SnapshotFile>(strange).unwrap_err();
 }

@@ -1,24 +1,22 @@
 //! `pitstop history`.
 
 use clap::Args;
-use pitstop_api::keys;
-use pitstop_engine::{Plan, Snapshot};
+use pitstop_api::WorkloadKind;
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::cli::target::{FormArgs, NamespaceArgs, daemonset};
+use crate::cli::target::{FormArgs, NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
 use crate::output::{self, Report};
-use crate::rollout;
+use crate::rollout::{self, Decided, RevisionRow};
 
-/// The revisions of a DaemonSet
+/// The revisions of a workload
 ///
-/// Shows how many pods are at each of them. `kubectl rollout undo ds/NAME --to-revision=N` goes back to one.
+/// Shows how many pods are at each of them. `pitstop undo KIND/NAME --to-revision=N` goes back to one.
 #[derive(Debug, Args)]
 pub struct History {
-    /// The DaemonSet, as ds/NAME
-    #[arg(value_name = "DS/NAME", value_parser = daemonset)]
-    pub name: String,
+    /// The workload, as ds/NAME or clone/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Workload,
     /// Where to look.
     #[command(flatten)]
     pub scope: NamespaceArgs,
@@ -34,68 +32,23 @@ pub struct History {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryReport {
-    /// Name of the DaemonSet.
-    pub daemonset: String,
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
     /// Oldest first.
     pub items: Vec<RevisionRow>,
 }
 
-/// One revision.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RevisionRow {
-    /// Its number.
-    pub revision: i64,
-    /// Its hash, which pods carry as a label.
-    pub hash: String,
-    /// Is it the one that pods are brought to?
-    pub is_target: bool,
-    /// Pods at it.
-    pub pods: usize,
-    /// Images of its template.
-    pub images: Vec<String>,
-    /// Annotation `kubernetes.io/change-cause`.
-    pub change_cause: Option<String>,
-}
-
 impl HistoryReport {
-    /// The revisions of a snapshot.
-    pub fn of(snapshot: &Snapshot<'_>, plan: &Plan) -> Self {
-        let uid = snapshot.daemonset.uid;
-        let mut items: Vec<RevisionRow> = snapshot
-            .revisions
-            .iter()
-            .filter(|revision| revision.controller.as_ref().is_some_and(|owner| owner.uid == uid))
-            .map(|revision| RevisionRow {
-                revision: revision.revision,
-                hash: revision.hash().to_owned(),
-                is_target: plan.progress.target.as_deref() == Some(revision.hash()),
-                pods: snapshot
-                    .pods
-                    .iter()
-                    .filter(|pod| pod.controller.as_ref().is_some_and(|owner| owner.uid == uid))
-                    .filter(|pod| pod.revision_hash() == Some(revision.hash()))
-                    .count(),
-                images: images(&revision.data),
-                change_cause: revision.annotations.get(keys::CHANGE_CAUSE).cloned(),
-            })
-            .collect();
-        items.sort_by(|a, b| (a.revision, &a.hash).cmp(&(b.revision, &b.hash)));
+    /// The revisions of a workload.
+    pub fn of(decided: Decided) -> Self {
         Self {
-            daemonset: snapshot.daemonset.name.to_string(),
-            items,
+            kind: decided.rollout.kind,
+            name: decided.rollout.name,
+            items: decided.revisions,
         }
     }
-}
-
-fn images(data: &Value) -> Vec<String> {
-    let containers = data.pointer("/spec/template/spec/containers");
-    containers
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container.get("image")?.as_str().map(str::to_owned))
-        .collect()
 }
 
 impl Report for HistoryReport {
@@ -126,12 +79,12 @@ impl History {
     /// Answers.
     ///
     /// # Errors
-    /// The DaemonSet is not there, or the API server does not answer.
+    /// The workload is not there, or the API server does not answer.
     pub async fn run(self) -> anyhow::Result<()> {
         let connection = self.connect.connect().await?;
         let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
         let file = rollout::fetch_file(&connection.client, namespace, &self.name).await?;
-        let report = rollout::decide(&file, HistoryReport::of)?;
+        let report = HistoryReport::of(rollout::decide(&file)?);
         output::show(&report, self.form.output)
     }
 }

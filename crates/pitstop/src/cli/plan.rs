@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use pitstop_engine::plan::DeleteReason;
+use pitstop_api::WorkloadKind;
+use pitstop_engine::Reason;
 use pitstop_engine::snapshot::file::SnapshotFile;
-use pitstop_engine::{Action, Reason, Snapshot};
 use serde::Serialize;
 
-use crate::cli::target::{FormArgs, NamespaceArgs, daemonset};
+use crate::cli::target::{FormArgs, NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
 use crate::output::{self, Report};
-use crate::rollout::{self, PodRow, Rollout};
+use crate::rollout::{self, ActionRow, Decided, PodRow};
 use crate::{failure, hypothesis};
 
 /// What the first step of a rollout would do
@@ -27,10 +27,10 @@ use crate::{failure, hypothesis};
                   `pitstop snapshot`"
 )]
 pub struct Plan {
-    /// The DaemonSet, as ds/NAME
-    #[arg(value_name = "DS/NAME", value_parser = daemonset)]
-    pub name: Option<String>,
-    /// A manifest with the DaemonSet as it might become; `-` is stdin
+    /// The workload, as ds/NAME or clone/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Option<Workload>,
+    /// A manifest with the workload as it might become; `-` is stdin
     #[arg(short, long, value_name = "FILE", env = "PITSTOP_FILENAME", hide_env = true)]
     pub filename: Option<PathBuf>,
     /// A file that `pitstop snapshot` wrote; no cluster is asked
@@ -51,10 +51,12 @@ pub struct Plan {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,
-    /// Name of the DaemonSet.
-    pub daemonset: String,
+    /// Its name.
+    pub name: String,
     /// What was assumed, when it is not the state of a cluster as it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<String>,
@@ -71,95 +73,21 @@ pub struct PlanReport {
     pub again_in_seconds: Option<u64>,
 }
 
-/// One write.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ActionRow {
-    /// What is done: `delete pod`, `create pod`, ...
-    pub action: String,
-    /// To which object; absent when its name is not known before it is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// On which node.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
-    /// Why, in one word.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
 impl PlanReport {
-    /// What is decided from a snapshot.
-    pub fn of(snapshot: &Snapshot<'_>, plan: &pitstop_engine::Plan, assumed: Vec<String>) -> Self {
-        let rollout = Rollout::of(snapshot, plan);
+    /// What is decided.
+    pub fn of(decided: Decided, assumed: Vec<String>) -> Self {
+        let rollout = decided.rollout;
         Self {
             summary: rollout.sentence(),
             waiting: rollout.waiting().map(|(row, _)| row.clone()).collect(),
+            kind: rollout.kind,
             namespace: rollout.namespace,
-            daemonset: rollout.name,
+            name: rollout.name,
             assumed,
-            actions: plan
-                .actions
-                .iter()
-                .map(|action| action_row(snapshot, action))
-                .collect(),
-            warnings: plan
-                .events
-                .iter()
-                .filter(|event| event.is_warning)
-                .map(|event| format!("{}: {}", event.reason, event.message))
-                .collect(),
-            again_in_seconds: plan.requeue_after.map(|after| after.as_secs()),
+            actions: decided.actions,
+            warnings: decided.warnings,
+            again_in_seconds: decided.requeue_after.map(|after| after.as_secs()),
         }
-    }
-}
-
-fn action_row(snapshot: &Snapshot<'_>, action: &Action) -> ActionRow {
-    let row = |action: &str, name: Option<String>| ActionRow {
-        action: action.to_owned(),
-        name,
-        node: None,
-        why: None,
-    };
-    match action {
-        Action::CreateRevision(revision) => row("create revision", Some(revision.name.clone())),
-        Action::RenumberRevision { name, revision, .. } => ActionRow {
-            why: Some(format!("becomes revision {revision}")),
-            ..row("renumber revision", Some(name.to_string()))
-        },
-        Action::LabelRevision { name, .. } => row("label revision", Some(name.to_string())),
-        Action::DeleteRevision { name, .. } => row("delete revision", Some(name.to_string())),
-        Action::Adopt { name, .. } => row("adopt", Some(name.to_string())),
-        Action::Release { name, .. } => row("release", Some(name.to_string())),
-        Action::RelabelPod { name, .. } => row("relabel pod", Some(name.to_string())),
-        Action::SetPodCondition {
-            name,
-            kind,
-            condition,
-            ..
-        } => ActionRow {
-            why: Some(format!(
-                "{kind}={}: {}",
-                condition.status.as_str(),
-                condition.message
-            )),
-            ..row("set condition", Some(name.to_string()))
-        },
-        Action::CreateJob(job) => ActionRow {
-            node: Some(snapshot.nodes.names.name(job.node).to_owned()),
-            why: Some(format!("pulls images for {}", job.pod)),
-            ..row("create job", Some(job.name.to_string()))
-        },
-        Action::DeleteJob { name, .. } => row("delete job", Some(name.to_string())),
-        Action::CreatePod { node, .. } => ActionRow {
-            node: Some(snapshot.nodes.names.name(*node).to_owned()),
-            ..row("create pod", None)
-        },
-        Action::DeletePod { name, node, why, .. } => ActionRow {
-            node: node.map(|slot| snapshot.nodes.names.name(slot).to_owned()),
-            why: Some(DeleteReason::as_str(*why).to_owned()),
-            ..row("delete pod", Some(name.to_string()))
-        },
     }
 }
 
@@ -170,7 +98,12 @@ impl Report for PlanReport {
             .iter()
             .map(|line| format!("assumed: {line}"))
             .collect();
-        parts.push(format!("daemonset.apps/{}: {}", self.daemonset, self.summary));
+        parts.push(format!(
+            "{}/{}: {}",
+            self.kind.qualified(),
+            self.name,
+            self.summary
+        ));
         parts.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
         if self.actions.is_empty() {
             parts.push("nothing would be done now".to_owned());
@@ -237,10 +170,10 @@ impl Plan {
     /// Answers.
     ///
     /// # Errors
-    /// The file does not parse, the DaemonSet is not there, or the API server refuses it.
+    /// The file does not parse, the workload is not there, or the API server refuses it.
     pub async fn run(self) -> anyhow::Result<()> {
         let (file, assumed) = self.state().await?;
-        let report = rollout::decide(&file, |snapshot, plan| PlanReport::of(snapshot, plan, assumed))?;
+        let report = PlanReport::of(rollout::decide(&file)?, assumed);
         output::show(&report, self.form.output)
     }
 
@@ -251,7 +184,7 @@ impl Plan {
             let file = serde_json::from_str(&text).map_err(|error| {
                 failure::failed(
                     format!("{} is no snapshot: {error}", path.display()),
-                    "write one with `pitstop snapshot ds/NAME > state.json`",
+                    "write one with `pitstop snapshot KIND/NAME > state.json`",
                 )
             })?;
             return Ok((file, Vec::new()));
@@ -266,9 +199,14 @@ impl Plan {
                 .to_owned();
             return hypothesis::suppose(&connection.client, &namespace, &wanted).await;
         }
-        let name = self.name.as_deref().unwrap_or_default();
+        let Some(workload) = &self.name else {
+            return Err(failure::usage(
+                "nothing is named",
+                "name a workload, or give -f or --snapshot",
+            ));
+        };
         let namespace = namespace.unwrap_or(&connection.namespace);
-        let file = rollout::fetch_file(&connection.client, namespace, name).await?;
+        let file = rollout::fetch_file(&connection.client, namespace, workload).await?;
         Ok((file, Vec::new()))
     }
 }

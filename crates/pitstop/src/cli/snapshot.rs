@@ -3,22 +3,22 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::target::{NamespaceArgs, daemonset};
+use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
 use crate::{output, rollout};
 
 /// Write what decisions are made from to stdout, for `plan --snapshot`
 ///
-/// The file holds the DaemonSet, its pods and revisions and the nodes, as far as a decision looks at them. It is what
+/// The file holds the workload, its pods and revisions and the nodes, as far as a decision looks at them. It is what
 /// to attach to a question about a rollout that does not move.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  pitstop snapshot ds/nginx-daemonset > state.json\n  pitstop plan --snapshot state.json"
 )]
 pub struct SnapshotCommand {
-    /// The DaemonSet, as ds/NAME
-    #[arg(value_name = "DS/NAME", value_parser = daemonset)]
-    pub name: String,
+    /// The workload, as ds/NAME or clone/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Workload,
     /// Where to look.
     #[command(flatten)]
     pub scope: NamespaceArgs,
@@ -31,7 +31,7 @@ impl SnapshotCommand {
     /// Writes it.
     ///
     /// # Errors
-    /// The DaemonSet is not there, or the API server does not answer.
+    /// The workload is not there, or the API server does not answer.
     pub async fn run(self) -> anyhow::Result<()> {
         let connection = self.connect.connect().await?;
         let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);

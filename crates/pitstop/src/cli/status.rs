@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::span;
-use crate::cli::target::{FormArgs, ScopeArgs, daemonset};
+use crate::cli::target::{FormArgs, ScopeArgs, Workload};
 use crate::connect::{ConnectArgs, Connection};
 use crate::output::{self, Report};
 use crate::rollout::{self, Rollout};
@@ -17,17 +17,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How far rollouts are
 ///
-/// Works for every strategy, also for OnDelete, where `kubectl rollout status` refuses.
+/// Works for DaemonSets of every strategy, also for OnDelete, and for CloneSets, where `kubectl rollout status` refuses.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pitstop status                           every DaemonSet of the namespace\n  pitstop \
-                        status ds/nginx-daemonset        one, in a sentence\n  pitstop status ds/x --wait reachable    \
+    after_help = "Examples:\n  pitstop status                           every workload of the namespace\n  pitstop \
+                        status clone/web                 one, in a sentence\n  pitstop status ds/x --wait reachable    \
                         wait until all nodes that answer are done"
 )]
 pub struct Status {
-    /// DaemonSets, as ds/NAME [default: all]
-    #[arg(value_name = "DS/NAME", value_parser = daemonset)]
-    pub names: Vec<String>,
+    /// DaemonSets and CloneSets, as ds/NAME and clone/NAME [default: all]
+    #[arg(value_name = "KIND/NAME")]
+    pub names: Vec<Workload>,
     /// Where to look.
     #[command(flatten)]
     pub scope: ScopeArgs,
@@ -68,7 +68,7 @@ pub enum Wait {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
-    /// One for each DaemonSet.
+    /// One for each workload.
     pub items: Vec<Rollout>,
     /// Were they asked for by name? Then each is a sentence.
     #[serde(skip)]
@@ -88,7 +88,7 @@ impl Report for StatusReport {
             "NAME",
             "STRATEGY",
             "REVISION",
-            "NODES",
+            "DESIRED",
             "UPDATED",
             "AVAILABLE",
             "NOT-READY",
@@ -103,10 +103,10 @@ impl Report for StatusReport {
         let mut table = output::table(&headers);
         for item in &self.items {
             let mut row = vec![
-                item.name.clone(),
+                format!("{}/{}", item.kind.short(), item.name),
                 item.strategy.clone(),
                 item.target.clone().unwrap_or_else(|| "<unknown>".to_owned()),
-                item.nodes.to_string(),
+                item.desired.to_string(),
                 item.updated.to_string(),
                 item.available.to_string(),
                 item.not_ready_nodes.len().to_string(),
@@ -126,7 +126,7 @@ impl Report for StatusReport {
 }
 
 fn sentence(item: &Rollout) -> String {
-    format!("daemonset.apps/{}: {}", item.name, item.sentence())
+    format!("{}: {}", item.title(), item.sentence())
 }
 
 fn images(item: &Rollout) -> String {

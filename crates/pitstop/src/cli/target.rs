@@ -1,16 +1,57 @@
-//! What a command is about, and in which form it answers: `ds/name`, `pod/name`, `-o json`.
+//! What a command is about, and in which form it answers: `ds/name`, `clone/name`, `pod/name`, `-o json`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
+use pitstop_api::WorkloadKind;
 
 use crate::output::Format;
+
+/// What can be written, for messages.
+const FORMS: &str = "write ds/NAME, clone/NAME or pod/NAME";
+
+/// A workload as people name it: `ds/name`, `clone/name`, or by its name alone where only one kind has one of that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind, if it was said.
+    pub kind: Option<WorkloadKind>,
+    /// Its name.
+    pub name: String,
+}
+
+impl Workload {
+    /// Is `other`, whose kind is known, what was named?
+    pub fn means(&self, other: &Self) -> bool {
+        self.name == other.name && (self.kind.is_none() || self.kind == other.kind)
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Some(kind) => write!(f, "{}/{}", kind.short(), self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl FromStr for Workload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse()? {
+            Target::Workload(workload) => Ok(workload),
+            Target::Pod(_) => Err(format!("\"{text}\" is a pod; write ds/NAME or clone/NAME")),
+        }
+    }
+}
 
 /// A workload or pod, as people name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// `ds/name`, `daemonset/name`, or the bare name.
-    DaemonSet(String),
+    /// A workload.
+    Workload(Workload),
     /// `pod/name`.
     Pod(String),
 }
@@ -19,30 +60,27 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (kind, name) = text.split_once('/').unwrap_or(("ds", text));
+        let (kind, name) = match text.split_once('/') {
+            Some((kind, name)) => (Some(kind), name),
+            None => (None, text),
+        };
         if name.is_empty() || name.contains('/') {
-            return Err(format!("\"{text}\" names nothing; write ds/NAME or pod/NAME"));
+            return Err(format!("\"{text}\" names nothing; {FORMS}"));
         }
-        match kind.to_ascii_lowercase().as_str() {
-            "ds" | "daemonset" | "daemonsets" | "daemonset.apps" | "daemonsets.apps" => {
-                Ok(Self::DaemonSet(name.to_owned()))
-            }
-            "po" | "pod" | "pods" => Ok(Self::Pod(name.to_owned())),
-            _ => Err(format!(
-                "\"{kind}\" is not a kind that rolls out; write ds/NAME or pod/NAME"
-            )),
+        let name = name.to_owned();
+        let Some(kind) = kind else {
+            return Ok(Self::Workload(Workload { kind: None, name }));
+        };
+        if ["po", "pod", "pods"].contains(&kind.to_ascii_lowercase().as_str()) {
+            return Ok(Self::Pod(name));
         }
-    }
-}
-
-/// Reads the name of a DaemonSet: `ds/name`, `daemonset/name`, or the bare name.
-///
-/// # Errors
-/// Something else is named.
-pub fn daemonset(text: &str) -> Result<String, String> {
-    match text.parse()? {
-        Target::DaemonSet(name) => Ok(name),
-        Target::Pod(_) => Err(format!("\"{text}\" is a pod; write ds/NAME")),
+        match WorkloadKind::named(kind) {
+            Some(kind) => Ok(Self::Workload(Workload {
+                kind: Some(kind),
+                name,
+            })),
+            None => Err(format!("\"{kind}\" is not a kind that rolls out; {FORMS}")),
+        }
     }
 }
 
@@ -86,23 +124,32 @@ mod tests {
 
     #[test]
     fn workloads_are_named_as_kubectl_names_them() {
-        for text in [
-            "ds/x",
-            "daemonset/x",
-            "daemonsets/x",
-            "daemonsets.apps/x",
-            "DS/x",
-            "x",
-        ] {
-            assert_eq!(text.parse(), Ok(Target::DaemonSet("x".to_owned())), "{text}");
+        let named = |kind: Option<WorkloadKind>| {
+            let name = "x".to_owned();
+            Ok(Target::Workload(Workload { kind, name }))
+        };
+        for text in ["ds/x", "daemonset/x", "daemonsets/x", "daemonsets.apps/x", "DS/x"] {
+            assert_eq!(text.parse(), named(Some(WorkloadKind::DaemonSet)), "{text}");
         }
+        for text in [
+            "clone/x",
+            "cloneset/x",
+            "clonesets.apps.kruise.io/x",
+            "CloneSet/x",
+        ] {
+            assert_eq!(text.parse(), named(Some(WorkloadKind::CloneSet)), "{text}");
+        }
+        assert_eq!("x".parse(), named(None));
         for text in ["po/x", "pod/x", "pods/x"] {
             assert_eq!(text.parse(), Ok(Target::Pod("x".to_owned())), "{text}");
         }
         for text in ["", "ds/", "deployment/x", "ds/a/b"] {
             Target::from_str(text).unwrap_err();
         }
-        assert_eq!(daemonset("ds/x"), Ok("x".to_owned()));
-        daemonset("pod/x").unwrap_err();
+        assert_eq!(
+            "clone/x".parse::<Workload>().map(|one| one.to_string()),
+            Ok("clone/x".to_owned())
+        );
+        Workload::from_str("pod/x").unwrap_err();
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::Client;
-use pitstop_api::{Clock as _, SystemClock};
+use pitstop_api::{Clock as _, SystemClock, WorkloadKind};
 use serde::Serialize;
 
 use crate::cli::target::{FormArgs, ScopeArgs, Target};
@@ -12,7 +12,7 @@ use crate::connect::ConnectArgs;
 use crate::output::{self, Report};
 use crate::rollout::{self, PodRow, Refusal, Rollout};
 
-/// For how many DaemonSets refusals are asked for at once.
+/// For how many workloads refusals are asked for at once.
 const CONCURRENCY: usize = 8;
 
 /// Why pods are not at the target revision
@@ -21,11 +21,11 @@ const CONCURRENCY: usize = 8;
 /// reasons come from the same decision that the controller makes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pitstop why                         every DaemonSet of the namespace\n  pitstop why \
+    after_help = "Examples:\n  pitstop why                         every workload of the namespace\n  pitstop why \
                   ds/nginx-daemonset      one of them\n  pitstop why pod/nginx-daemonset-bv5jg"
 )]
 pub struct Why {
-    /// ds/NAME or pod/NAME [default: every DaemonSet]
+    /// ds/NAME, clone/NAME or pod/NAME [default: every workload]
     #[arg(value_name = "KIND/NAME")]
     pub target: Option<Target>,
     /// Where to look.
@@ -43,18 +43,20 @@ pub struct Why {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WhyReport {
-    /// One for each DaemonSet.
+    /// One for each workload.
     pub items: Vec<WhyItem>,
 }
 
-/// What one DaemonSet, or one pod of it, waits for.
+/// What one workload, or one pod of it, waits for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WhyItem {
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,
-    /// Name of the DaemonSet.
-    pub daemonset: String,
+    /// Its name.
+    pub name: String,
     /// Where it stands, in a sentence.
     pub summary: String,
     /// Hash of the target revision.
@@ -73,11 +75,12 @@ pub struct WhyItem {
 }
 
 impl WhyItem {
-    /// Everything of a DaemonSet that waits.
+    /// Everything of a workload that waits.
     pub fn of(rollout: &Rollout) -> Self {
         Self {
+            kind: rollout.kind,
             namespace: rollout.namespace.clone(),
-            daemonset: rollout.name.clone(),
+            name: rollout.name.clone(),
             summary: rollout.sentence(),
             target: rollout.target.clone(),
             pod: None,
@@ -99,9 +102,13 @@ impl WhyItem {
     async fn with_refusals(mut self, client: &Client) -> Self {
         if !self.waiting.is_empty() {
             self.at = SystemClock.now();
-            self.refused = rollout::refusals(client, &self.namespace, &self.daemonset, self.at).await;
+            self.refused = rollout::refusals(client, self.kind, &self.namespace, &self.name, self.at).await;
         }
         self
+    }
+
+    fn title(&self) -> String {
+        format!("{}/{}", self.kind.qualified(), self.name)
     }
 
     fn text(&self, wide: bool) -> String {
@@ -126,19 +133,19 @@ impl WhyItem {
             return format!("pod/{pod} is at the target revision {target} and available");
         };
         format!(
-            "pod/{pod} waits ({}): {}\n  node      {}{}\n  revision  {} of target {target}\n  workload  daemonset.apps/{}: {}",
+            "pod/{pod} waits ({}): {}\n  node      {}{}\n  revision  {} of target {target}\n  workload  {}: {}",
             waiting.reason,
             waiting.explanation,
             row.node.as_deref().unwrap_or("<none>"),
             if row.node_ready { "" } else { " (not ready)" },
             row.revision.as_deref().unwrap_or("<none>"),
-            self.daemonset,
+            self.title(),
             self.summary,
         )
     }
 
     fn workload_text(&self, wide: bool) -> String {
-        let head = format!("daemonset.apps/{}: {}", self.daemonset, self.summary);
+        let head = format!("{}: {}", self.title(), self.summary);
         if self.waiting.is_empty() {
             return head;
         }
@@ -187,9 +194,9 @@ impl Why {
                 let rollout = rollout::fetch(&connection.client, namespace, &owner).await?;
                 vec![WhyItem::of_pod(&rollout, pod)]
             }
-            Some(Target::DaemonSet(name)) => {
-                let names = [name.clone()];
-                let rollouts = rollout::fetch_all(&connection, &self.scope, &names).await?;
+            Some(Target::Workload(workload)) => {
+                let named = [workload.clone()];
+                let rollouts = rollout::fetch_all(&connection, &self.scope, &named).await?;
                 rollouts.iter().map(WhyItem::of).collect()
             }
             None => {

@@ -19,8 +19,10 @@ pub(super) fn has_failed_pod(file: &SnapshotFile) -> bool {
 
 /// One entry for each node, from `FailedDaemonPod` events about the newest revision.
 pub(super) fn from_events(file: &SnapshotFile, events: &[Event]) -> Vec<FailedPodsOf> {
-    let uid = file.daemonset["metadata"]["uid"].as_str().unwrap_or_default();
-    let generation = file.daemonset["status"]["observedGeneration"]
+    let uid = file.workload.object()["metadata"]["uid"]
+        .as_str()
+        .unwrap_or_default();
+    let generation = file.workload.object()["status"]["observedGeneration"]
         .as_i64()
         .unwrap_or_default();
     let since = newest_revision(file);
@@ -77,7 +79,7 @@ fn node_of(message: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{Rollout, decide, sample};
+    use crate::rollout::{decide, sample};
 
     fn event(node: &str, count: i32, at: &str) -> Event {
         serde_json::from_value(serde_json::json!({
@@ -111,10 +113,10 @@ mod tests {
     fn a_failed_pod_that_was_replaced_too_recently_says_so() {
         let mut file = sample::settled(&["a"]);
         file.pods[0]["status"]["phase"] = "Failed".into();
-        file.daemonset["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
+        file.workload.object_mut()["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
         assert!(has_failed_pod(&file));
         file.failed_pods = from_events(&file, &[event("a", 5, "2026-01-01T00:59:58Z")]);
-        let rollout = decide(&file, Rollout::of).unwrap();
+        let rollout = decide(&file).unwrap().rollout;
         let (_, waiting) = rollout.waiting().next().unwrap();
         assert_eq!(waiting.reason, "BackOff");
         assert_eq!(

@@ -1,40 +1,75 @@
 //! From an API server to rows.
 
 use anyhow::Context as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
-use pitstop_api::reasons;
+use pitstop_api::{WorkloadKind, reasons};
 use pitstop_engine::snapshot::file::SnapshotFile;
-use pitstop_engine::{Plan, Snapshot};
 
-use super::{Rollout, back_off};
-use crate::cli::target::ScopeArgs;
+use super::{Rollout, back_off, decide, objects};
+use crate::cli::target::{ScopeArgs, Workload};
 use crate::connect::Connection;
 use crate::failure;
 
-/// What the decision about a DaemonSet is made from.
+/// The kind of a workload that was named, perhaps by its name alone.
+///
+/// # Errors
+/// It is not there, two kinds have one of that name, or the API server does not answer.
+pub async fn locate(client: &Client, namespace: &str, workload: &Workload) -> anyhow::Result<WorkloadKind> {
+    let name = &workload.name;
+    let kinds = match workload.kind {
+        Some(kind) => vec![kind],
+        None => WorkloadKind::ALL.to_vec(),
+    };
+    let mut found = Vec::new();
+    for kind in &kinds {
+        let api = objects(client, *kind, namespace);
+        let object = api.get_metadata_opt(name).await;
+        if object.with_context(|| format!("reading {workload}"))?.is_some() {
+            found.push(*kind);
+        }
+    }
+    match found.as_slice() {
+        [kind] => Ok(*kind),
+        [] => {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.kind()).collect();
+            Err(failure::nothing_matched(
+                format!(
+                    "no {} \"{name}\" is in namespace \"{namespace}\"",
+                    kinds.join(" or ")
+                ),
+                "see what is there with `pitstop status -A`",
+            ))
+        }
+        several => {
+            let names: Vec<String> = several
+                .iter()
+                .map(|kind| format!("{}/{name}", kind.short()))
+                .collect();
+            Err(failure::usage(
+                format!("more than one workload is named \"{name}\""),
+                format!("say which: {}", names.join(" or ")),
+            ))
+        }
+    }
+}
+
+/// What the decision about a workload is made from.
 ///
 /// # Errors
 /// It is not there, or the API server does not answer.
-pub async fn fetch_file(client: &Client, namespace: &str, name: &str) -> anyhow::Result<SnapshotFile> {
-    let api: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
-    if api
-        .get_opt(name)
+pub async fn fetch_file(
+    client: &Client,
+    namespace: &str,
+    workload: &Workload,
+) -> anyhow::Result<SnapshotFile> {
+    let kind = locate(client, namespace, workload).await?;
+    let name = &workload.name;
+    let mut file = pitstop_controller::fetch::snapshot_file(client, kind, namespace, name)
         .await
-        .context("reading the DaemonSet")?
-        .is_none()
-    {
-        return Err(failure::nothing_matched(
-            format!("daemonset \"{name}\" is not in namespace \"{namespace}\""),
-            "see what is there with `pitstop status -A`",
-        ));
-    }
-    let mut file = pitstop_controller::fetch::snapshot_file(client, namespace, name)
-        .await
-        .with_context(|| format!("reading what belongs to ds/{name}"))?;
-    if back_off::has_failed_pod(&file) {
+        .with_context(|| format!("reading what belongs to {}/{name}", kind.short()))?;
+    if kind == WorkloadKind::DaemonSet && back_off::has_failed_pod(&file) {
         let events: Api<Event> = Api::namespaced(client.clone(), namespace);
         let fields = format!("involvedObject.name={name},reason={}", reasons::FAILED_DAEMON_POD);
         let events = events
@@ -46,80 +81,89 @@ pub async fn fetch_file(client: &Client, namespace: &str, name: &str) -> anyhow:
     Ok(file)
 }
 
-/// Looks at the snapshot of a file and at what is decided from it.
-///
-/// # Errors
-/// The file holds something that is no DaemonSet, pod, revision or node.
-pub fn decide<T>(file: &SnapshotFile, look: impl FnOnce(&Snapshot<'_>, &Plan) -> T) -> anyhow::Result<T> {
-    let loaded = file.load().context("reading the snapshot")?;
-    let snapshot = loaded.snapshot();
-    let plan = pitstop_engine::daemonset::plan(&snapshot);
-    Ok(look(&snapshot, &plan))
-}
-
-/// One DaemonSet as it stands.
+/// One workload as it stands.
 ///
 /// # Errors
 /// It is not there, or the API server does not answer.
-pub async fn fetch(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Rollout> {
-    let file = fetch_file(client, namespace, name).await?;
-    decide(&file, Rollout::of)
+pub async fn fetch(client: &Client, namespace: &str, workload: &Workload) -> anyhow::Result<Rollout> {
+    let file = fetch_file(client, namespace, workload).await?;
+    Ok(decide(&file)?.rollout)
 }
 
-/// Those of the given names, or all in scope.
+/// Those that are named, or all in scope.
 ///
 /// # Errors
 /// Nothing matches, or the API server does not answer.
 pub async fn fetch_all(
     connection: &Connection,
     scope: &ScopeArgs,
-    names: &[String],
+    named: &[Workload],
 ) -> anyhow::Result<Vec<Rollout>> {
     let client = &connection.client;
     let namespace = scope.namespace.as_deref().unwrap_or(&connection.namespace);
-    let mut wanted: Vec<(String, String)> = Vec::new();
-    if names.is_empty() || scope.all_namespaces {
-        let api: Api<DaemonSet> = if scope.all_namespaces {
-            Api::all(client.clone())
-        } else {
-            Api::namespaced(client.clone(), namespace)
-        };
-        let list = api
-            .list(&ListParams::default())
-            .await
-            .context("listing DaemonSets")?;
-        wanted.extend(
-            list.iter()
-                .map(|item| (item.namespace().unwrap_or_default(), item.name_any()))
-                .filter(|(_, name)| names.is_empty() || names.contains(name)),
-        );
-        wanted.sort();
+    let wanted: Vec<(String, Workload)> = if named.is_empty() || scope.all_namespaces {
+        let there = list(client, (!scope.all_namespaces).then_some(namespace)).await?;
+        let is_named = |one: &Workload| named.is_empty() || named.iter().any(|wanted| wanted.means(one));
+        there
+            .into_iter()
+            .filter(|(_, workload)| is_named(workload))
+            .collect()
     } else {
-        wanted.extend(names.iter().map(|name| (namespace.to_owned(), name.clone())));
-    }
+        named
+            .iter()
+            .map(|workload| (namespace.to_owned(), workload.clone()))
+            .collect()
+    };
     if wanted.is_empty() {
         let place = if scope.all_namespaces {
             "any namespace".to_owned()
         } else {
             format!("namespace \"{namespace}\"")
         };
+        let kinds = WorkloadKind::ALL.map(WorkloadKind::kind).join(" or ");
         return Err(failure::nothing_matched(
-            format!("no DaemonSet of that description in {place}"),
+            format!("no {kinds} of that description in {place}"),
             "look in other namespaces with -n NAME or -A",
         ));
     }
     let mut found = Vec::with_capacity(wanted.len());
-    for (namespace, name) in wanted {
-        found.push(fetch(client, &namespace, &name).await?);
+    for (namespace, workload) in wanted {
+        found.push(fetch(client, &namespace, &workload).await?);
     }
     Ok(found)
 }
 
-/// The DaemonSet that controls a pod.
+/// Every workload of a namespace, or of all, with its namespace: by namespace, kind and name. A kind that is not
+/// installed has none.
+async fn list(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<(String, Workload)>> {
+    let mut there = Vec::new();
+    for kind in WorkloadKind::ALL {
+        let api = match namespace {
+            Some(namespace) => objects(client, kind, namespace),
+            None => Api::all_with(client.clone(), &objects::resource(kind)),
+        };
+        let list = match api.list_metadata(&ListParams::default()).await {
+            Ok(list) => list,
+            Err(kube::Error::Api(refusal)) if refusal.code == 404 => continue,
+            Err(error) => return Err(error).with_context(|| format!("listing {}s", kind.kind())),
+        };
+        there.extend(list.iter().map(|item| {
+            let workload = Workload {
+                kind: Some(kind),
+                name: item.name_any(),
+            };
+            (item.namespace().unwrap_or_default(), workload)
+        }));
+    }
+    there.sort_by(|(a, one), (b, other)| (a, one.kind, &one.name).cmp(&(b, other.kind, &other.name)));
+    Ok(there)
+}
+
+/// The workload that controls a pod.
 ///
 /// # Errors
 /// The pod is not there, nothing or something else controls it, or the API server does not answer.
-pub async fn owner_of_pod(client: &Client, namespace: &str, pod: &str) -> anyhow::Result<String> {
+pub async fn owner_of_pod(client: &Client, namespace: &str, pod: &str) -> anyhow::Result<Workload> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let object = api
         .get_opt(pod)
@@ -131,22 +175,35 @@ pub async fn owner_of_pod(client: &Client, namespace: &str, pod: &str) -> anyhow
                 "see the pods that wait with `pitstop why`, or look in another namespace with -n NAME",
             )
         })?;
+    let kinds = WorkloadKind::ALL
+        .map(|kind| format!("a {}", kind.kind()))
+        .join(" or ");
+    let advice = format!("ask about a pod of {kinds}; `pitstop status -A` lists them");
     let owner = object
         .owner_references()
         .iter()
         .find(|owner| owner.controller == Some(true));
-    match owner {
-        Some(owner) if owner.kind == "DaemonSet" => Ok(owner.name.clone()),
-        Some(owner) => Err(failure::nothing_matched(
+    let Some(owner) = owner else {
+        return Err(failure::nothing_matched(
+            format!("pod \"{pod}\" belongs to no workload, so nothing updates it"),
+            advice,
+        ));
+    };
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+    let kind = WorkloadKind::ALL
+        .into_iter()
+        .find(|kind| kind.kind() == owner.kind && kind.group() == group);
+    match kind {
+        Some(kind) => Ok(Workload {
+            kind: Some(kind),
+            name: owner.name.clone(),
+        }),
+        None => Err(failure::nothing_matched(
             format!(
-                "pod \"{pod}\" belongs to {} \"{}\", not to a DaemonSet",
+                "pod \"{pod}\" belongs to {} \"{}\", not to {kinds}",
                 owner.kind, owner.name
             ),
-            "ask about a pod of a DaemonSet; `pitstop status -A` lists them",
-        )),
-        None => Err(failure::nothing_matched(
-            format!("pod \"{pod}\" belongs to no workload, so nothing updates it"),
-            "ask about a pod of a DaemonSet; `pitstop status -A` lists them",
+            advice,
         )),
     }
 }

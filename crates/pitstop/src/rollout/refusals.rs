@@ -7,16 +7,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use kube::api::{Api, ListParams};
-use pitstop_api::reasons;
+use pitstop_api::{WorkloadKind, reasons};
 use serde::Serialize;
 
 use crate::output;
 
 /// The events that tell of a refusal.
-const REASONS: [&str; 3] = [
+const REASONS: [&str; 5] = [
     reasons::NOT_ALLOWED,
     reasons::FAILED_CREATE,
     reasons::FAILED_DELETE,
+    reasons::FAILED_UPDATE_IN_PLACE,
+    reasons::FAILED_UPDATE_RECREATE,
 ];
 /// An older one was overcome since: what is refused is tried again long before.
 const RECENT: SignedDuration = SignedDuration::from_mins(20);
@@ -49,10 +51,17 @@ impl Refusal {
     }
 }
 
-/// What was refused of late for a DaemonSet, last first. Nothing where we may not read events.
-pub async fn refusals(client: &Client, namespace: &str, name: &str, now: Timestamp) -> Vec<Refusal> {
+/// What was refused of late for a workload, last first. Nothing where we may not read events.
+pub async fn refusals(
+    client: &Client,
+    kind: WorkloadKind,
+    namespace: &str,
+    name: &str,
+    now: Timestamp,
+) -> Vec<Refusal> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let fields = format!("involvedObject.kind=DaemonSet,involvedObject.name={name},type=Warning");
+    let kind = kind.kind();
+    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
     let params = ListParams::default().fields(&fields);
     let listing = async { api.list(&params).await.context("listing events") };
     match tokio::time::timeout(WITHIN, listing).await {

@@ -2,7 +2,7 @@
 
 use pitstop_api::keys;
 use pitstop_engine::revision;
-use pitstop_engine::snapshot::file::SnapshotFile;
+use pitstop_engine::snapshot::file::{SnapshotFile, Workload};
 use serde_json::{Value, json};
 
 /// Uid of the DaemonSet.
@@ -14,9 +14,10 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
     SnapshotFile {
         version: 1,
         now: "2026-01-01T01:00:00Z".parse().unwrap(),
-        daemonset: daemonset("app:1", 1),
+        workload: Workload::DaemonSet(daemonset("app:1", 1)),
         revisions: vec![revision("one", 1, "app:1")],
         pods: nodes.iter().map(|node| pod(node, "one", "app:1")).collect(),
+        claims: Vec::new(),
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
         failed_pods: Vec::new(),
     }
@@ -25,8 +26,8 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
 /// The same while `app:2` rolls out: the first node is done, the last one lost its network five minutes ago.
 pub(crate) fn half_way(nodes: &[&str]) -> SnapshotFile {
     let mut file = settled(nodes);
-    file.daemonset = daemonset("app:2", 2);
-    file.daemonset["status"]["observedGeneration"] = json!(2);
+    file.workload = Workload::DaemonSet(daemonset("app:2", 2));
+    file.workload.object_mut()["status"]["observedGeneration"] = json!(2);
     file.revisions.push(revision("two", 2, "app:2"));
     file.pods[0] = pod(nodes[0], "two", "app:2");
     let last = nodes.len() - 1;
@@ -38,9 +39,9 @@ pub(crate) fn half_way(nodes: &[&str]) -> SnapshotFile {
 /// `app:2` waits under OTA, and the owners of the first nodes have let it in. Names of nodes: hexadecimal digits.
 pub(crate) fn under_ota(nodes: &[&str], n_updated: usize) -> SnapshotFile {
     let mut file = settled(nodes);
-    file.daemonset = daemonset("app:2", 2);
-    file.daemonset["metadata"]["annotations"][keys::OPENYURT_UPDATE_STRATEGY] = json!("OTA");
-    file.daemonset["status"]["observedGeneration"] = json!(2);
+    file.workload = Workload::DaemonSet(daemonset("app:2", 2));
+    file.workload.object_mut()["metadata"]["annotations"][keys::OPENYURT_UPDATE_STRATEGY] = json!("OTA");
+    file.workload.object_mut()["status"]["observedGeneration"] = json!(2);
     file.revisions.push(revision("two", 2, "app:2"));
     for (pod, node) in file.pods.iter_mut().zip(nodes).take(n_updated) {
         *pod = self::pod(node, "two", "app:2");

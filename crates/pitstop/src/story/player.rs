@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Node;
-use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use pitstop_api::keys;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, ListParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::{Client, ResourceExt as _};
+use pitstop_api::{WorkloadKind, keys};
 use pitstop_engine::plan::Reason;
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::view::View;
 use super::{Plot, Story};
 use crate::cli::node::{Network, is_ready, set_network};
+use crate::cli::set::{Assignment, set_image};
 use crate::cli::shell::hub_of;
 use crate::failure;
 use crate::hub_client::HubClient;
@@ -47,9 +48,27 @@ pub struct Summary {
     pub most_down: u32,
     /// How many were allowed.
     pub allowed: u32,
+    /// Pods that kept their uid, node and address while their container restarted; empty where pods are replaced.
+    pub stayed: Vec<Stayed>,
     /// Units: seconds.
     pub seconds: u64,
 }
+
+/// A pod that stayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stayed {
+    /// Its name.
+    pub pod: String,
+    /// Its node.
+    pub node: String,
+    /// Its address.
+    pub address: String,
+    /// How often its container restarted.
+    pub restarts: i32,
+}
+
+/// By what a pod is told from its successor: uid, node and address.
+type Identity = (Option<String>, Option<String>, Option<String>);
 
 impl<'a> Player<'a> {
     /// A player that talks to the cluster of this client.
@@ -70,6 +89,7 @@ impl<'a> Player<'a> {
     pub async fn play(mut self) -> anyhow::Result<Summary> {
         self.wait_for_nodes(&self.story.nodes.clone(), true).await?;
         let before = self.apply().await?;
+        let stay = self.identities().await?;
         if self.story.plot == Plot::Auto {
             self.cut_off().await?;
         }
@@ -83,18 +103,21 @@ impl<'a> Player<'a> {
             let n_away = u32::try_from(self.story.cut_off.len()).unwrap_or(u32::MAX);
             let frozen = self
                 .watch_until("the nodes that answer are upgraded", |now| {
-                    is_new(now) && now.is_done_where_reachable() && now.updated + n_away == now.nodes
+                    is_new(now) && now.is_done_where_reachable() && now.updated + n_away == now.desired
                 })
                 .await?;
             self.explain(&frozen);
             self.reconnect().await?;
         }
         let after = self
-            .watch_until("every node is upgraded", |now| {
-                is_new(now) && now.is_done() && now.updated == now.nodes
+            .watch_until("every pod is upgraded", |now| {
+                is_new(now) && now.is_done() && now.updated == now.desired
             })
             .await?;
-        let summary = self.summary(&before, &after);
+        let mut summary = self.summary(&before, &after);
+        if self.story.plot == Plot::InPlace {
+            summary.stayed = self.stayed(&stay).await?;
+        }
         self.tell(&summary);
         Ok(summary)
     }
@@ -102,19 +125,22 @@ impl<'a> Player<'a> {
     async fn apply(&mut self) -> anyhow::Result<Rollout> {
         let (name, image) = (self.story.name, self.story.old_image);
         self.view.step(
-            &format!("Create daemonset {name} with image {image}"),
+            &format!("Create {} {name} with image {image}", self.story.kind.kind()),
             &format!("kubectl apply -f {name}.yaml"),
         );
-        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let object = serde_json::from_value(self.story.manifest()).context("making the DaemonSet")?;
-        api.create(&PostParams::default(), &object)
+        let manifest = self.story.manifest();
+        let version = manifest["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = version.split_once('/').unwrap_or_default();
+        let kind = GroupVersionKind::gvk(group, version, self.story.kind.kind());
+        let resource = ApiResource::from_gvk_with_plural(&kind, self.story.kind.plural());
+        let object = serde_json::from_value(manifest).context("making the workload")?;
+        Api::<kube::api::DynamicObject>::namespaced_with(self.client.clone(), NAMESPACE, &resource)
+            .create(&PostParams::default(), &object)
             .await
-            .context("creating the DaemonSet")?;
-        let n_nodes = u32::try_from(self.story.nodes.len()).unwrap_or(u32::MAX);
+            .context("creating the workload")?;
+        let n_pods = self.story.n_pods();
         let rollout = self
-            .watch_until("every node runs its pod", |now| {
-                now.is_done() && now.updated == n_nodes
-            })
+            .watch_until("every pod runs", |now| now.is_done() && now.updated == n_pods)
             .await?;
         // The start of a workload is no disruption.
         self.most_down = (0, 0);
@@ -123,21 +149,60 @@ impl<'a> Player<'a> {
 
     async fn set_image(&mut self) -> anyhow::Result<()> {
         let Story {
+            kind,
             name,
             container,
             new_image,
             ..
         } = self.story;
-        self.view.step(
-            &format!("Upgrade to {new_image}"),
-            &format!("kubectl set image ds/{name} {container}={new_image}"),
-        );
-        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": container, "image": new_image}]}}}});
-        api.patch(name, &PatchParams::default(), &Patch::Strategic(&patch))
-            .await
-            .context("setting the image")?;
+        let command = match kind {
+            WorkloadKind::DaemonSet => format!("kubectl set image ds/{name} {container}={new_image}"),
+            // kubectl knows the kinds that it was built with.
+            WorkloadKind::CloneSet => format!("pitstop set image clone/{name} {container}={new_image}"),
+        };
+        self.view.step(&format!("Upgrade to {new_image}"), &command);
+        let images = [Assignment::new(container, new_image)];
+        set_image(&self.client, *kind, NAMESPACE, name, &images).await?;
         Ok(())
+    }
+
+    /// The pods of the workload, by name.
+    async fn pods(&self) -> anyhow::Result<BTreeMap<String, Pod>> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pods = api.list(&ListParams::default()).await.context("listing pods")?;
+        Ok(pods.into_iter().map(|pod| (pod.name_any(), pod)).collect())
+    }
+
+    async fn identities(&self) -> anyhow::Result<BTreeMap<String, Identity>> {
+        let pods = self.pods().await?;
+        Ok(pods
+            .iter()
+            .map(|(name, pod)| (name.clone(), identity(pod)))
+            .collect())
+    }
+
+    /// Those that are who they were.
+    async fn stayed(&self, before: &BTreeMap<String, Identity>) -> anyhow::Result<Vec<Stayed>> {
+        let pods = self.pods().await?;
+        let same = pods
+            .into_iter()
+            .filter(|(name, pod)| before.get(name) == Some(&identity(pod)));
+        Ok(same
+            .map(|(pod, object)| {
+                let (_, node, address) = identity(&object);
+                let statuses = object.status.and_then(|status| status.container_statuses);
+                Stayed {
+                    pod,
+                    node: node.unwrap_or_default(),
+                    address: address.unwrap_or_default(),
+                    restarts: statuses
+                        .into_iter()
+                        .flatten()
+                        .map(|status| status.restart_count)
+                        .sum(),
+                }
+            })
+            .collect())
     }
 
     /// Every owner asks for the upgrade, one of them while the node is cut off.
@@ -264,7 +329,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Reads the state, shows it, and rests. `None`: the DaemonSet is not there yet.
+    /// Reads the state, shows it, and rests. `None`: the workload is not there yet.
     async fn look(&mut self, deadline: Instant, what: &str) -> anyhow::Result<Option<Rollout>> {
         if Instant::now() > deadline {
             return Err(failure::timed_out(
@@ -272,14 +337,13 @@ impl<'a> Player<'a> {
                 "run it again with --log info to see what the controllers did",
             ));
         }
-        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let exists = api
-            .get_opt(self.story.name)
+        let objects = rollout::objects(&self.client, self.story.kind, NAMESPACE);
+        let exists = objects
+            .get_metadata_opt(self.story.name)
             .await
-            .context("reading the DaemonSet")?
-            .is_some();
-        let rollout = if exists {
-            let rollout = rollout::fetch(&self.client, NAMESPACE, self.story.name).await?;
+            .context("reading the workload")?;
+        let rollout = if exists.is_some() {
+            let rollout = rollout::fetch(&self.client, NAMESPACE, &self.story.workload()).await?;
             if rollout.unavailable >= self.most_down.0 {
                 self.most_down = (rollout.unavailable, rollout.limit);
             }
@@ -295,7 +359,7 @@ impl<'a> Player<'a> {
     fn explain(&mut self, rollout: &Rollout) {
         self.view.step(
             "Nothing more can be done now, and every pod that waits says why",
-            &format!("pitstop why ds/{}", self.story.name),
+            &format!("pitstop why {}", self.story.workload()),
         );
         for (row, waiting) in rollout.waiting() {
             let pod = row.pod.as_deref().unwrap_or("<none>");
@@ -325,6 +389,7 @@ impl<'a> Player<'a> {
                 .collect(),
             most_down: self.most_down.0,
             allowed: self.most_down.1,
+            stayed: Vec::new(),
             seconds: self.started.elapsed().as_secs(),
         }
     }
@@ -335,6 +400,12 @@ impl<'a> Player<'a> {
             self.view.say(&line);
         }
     }
+}
+
+fn identity(pod: &Pod) -> Identity {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    (pod.metadata.uid.clone(), node, address)
 }
 
 /// What the owner of a node types there.
@@ -353,7 +424,7 @@ fn pod_on<'a>(rollout: &'a Rollout, node: &str) -> &'a str {
 impl Summary {
     /// The summary as lines.
     pub fn lines(&self, story: &Story) -> Vec<String> {
-        let n = self.pods.len();
+        let n = self.pods.len().max(self.stayed.len());
         let mut lines = vec![
             String::new(),
             format!(
@@ -361,14 +432,14 @@ impl Summary {
                 self.seconds, story.new_image
             ),
         ];
-        let width = self
-            .pods
-            .iter()
-            .map(|(node, ..)| node.len())
-            .max()
-            .unwrap_or_default();
-        for (node, old, new) in &self.pods {
-            lines.push(format!("  {node:width$}  {old} -> {new}"));
+        if self.stayed.is_empty() {
+            lines.extend(self.replaced());
+        } else {
+            lines.extend(self.stayed.iter().map(|pod| {
+                let times = if pod.restarts == 1 { "once" } else { "more than once" };
+                let Stayed { pod, node, address, .. } = pod;
+                format!("  {pod}  same uid, same node {node}, same address {address}; its container restarted {times}")
+            }));
         }
         if story.plot == Plot::Ota {
             lines.push(
@@ -387,8 +458,23 @@ impl Summary {
                 story.cut_off.len()
             ));
         }
-        lines.push("Every step was a request that kubectl or curl could have made; the nodes are simulated and ran no containers".to_owned());
+        lines.push(
+            "Every step was a request that kubectl or curl could have made; the nodes are simulated and ran no containers"
+                .to_owned(),
+        );
         lines.push("Try it by hand: pitstop up".to_owned());
         lines
+    }
+
+    /// A line for each node: the pod at the beginning and at the end.
+    fn replaced(&self) -> impl Iterator<Item = String> + '_ {
+        let width = self
+            .pods
+            .iter()
+            .map(|(node, ..)| node.len())
+            .max()
+            .unwrap_or_default();
+        let pods = self.pods.iter();
+        pods.map(move |(node, old, new)| format!("  {node:width$}  {old} -> {new}"))
     }
 }

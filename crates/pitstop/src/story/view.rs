@@ -142,8 +142,8 @@ fn live_table(rollout: &Rollout, elapsed: f32, colour: bool) -> String {
         ]);
     }
     format!(
-        "{table}\n{elapsed:5.1}s  daemonset.apps/{}: {}",
-        rollout.name,
+        "{table}\n{elapsed:5.1}s  {}: {}",
+        rollout.title(),
         rollout.sentence()
     )
 }

@@ -95,3 +95,26 @@ async fn the_rolling_story_goes_node_by_node() {
     );
     assert!(said.contains("waits: MaxUnavailable"), "{said}");
 }
+
+#[tokio::test]
+async fn the_inplace_story_keeps_the_pods() {
+    let said = demo(&["inplace"]).await;
+    for want in [
+        "$ pitstop set image clone/nginxweb1 nginx=nginx:latest",
+        "waits: InPlace",
+        ": 4 of 4 pods run nginx:latest",
+        "at most 1 of 1 allowed pods unavailable at once",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+    let stayed = said
+        .lines()
+        .filter(|line| line.contains("same uid, same node node-"));
+    assert_eq!(
+        stayed
+            .filter(|line| line.ends_with("its container restarted once"))
+            .count(),
+        4,
+        "{said}"
+    );
+}

@@ -17,6 +17,7 @@ mod background;
 mod certificate;
 mod clients;
 mod cloneset;
+mod commands;
 mod containers;
 mod control_plane;
 mod crds;

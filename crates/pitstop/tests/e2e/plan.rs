@@ -83,7 +83,7 @@ async fn a_plan_of_a_manifest_a_file_and_the_cluster() {
     assert_eq!(from_file, from_cluster, "the same state gives the same plan");
     let yaml = world.pitstop_ok(&["plan", "ds/agent", "-o", "yaml"]).await;
     assert!(
-        yaml.starts_with("namespace: default\ndaemonset: agent\n"),
+        yaml.starts_with("kind: DaemonSet\nnamespace: default\nname: agent\n"),
         "{yaml}"
     );
 

@@ -6,8 +6,8 @@ use super::Plane;
 use super::site::eventually;
 use crate::background::Background;
 use crate::cloneset::{FIRST, play};
-use crate::inplace;
 use crate::world::World;
+use crate::{commands, inplace};
 
 const CONTROLLERS: [Controller; 2] = [Controller::DaemonPodUpdater, Controller::CloneSet];
 
@@ -38,7 +38,7 @@ async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
     world.stop().await;
 }
 
-/// Seed 004: the containers restart, the pods stay.
+/// Seed 004: the containers restart, the pods stay; and the commands on a CloneSet.
 #[tokio::test(flavor = "multi_thread")]
 async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_plane() {
     let Some(plane) = Plane::take().await else { return };
@@ -46,6 +46,7 @@ async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_pla
     let world = World::real_with_kinds(plane, kubectl, &inplace::NODES).await;
     asks_the_webhooks(&world).await;
     inplace::story(&world).await;
+    commands::story(&world).await;
     forget_kinds(&world).await;
     world.stop().await;
 }

@@ -1,0 +1,106 @@
+//! The kinds of workloads that are rolled out.
+
+use serde::Serialize;
+
+use crate::cloneset;
+
+/// A kind of workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum WorkloadKind {
+    /// `apps/v1` DaemonSet.
+    DaemonSet,
+    /// `apps.kruise.io` CloneSet.
+    CloneSet,
+}
+
+impl WorkloadKind {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 2] = [Self::DaemonSet, Self::CloneSet];
+
+    /// `kind` of its objects.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "DaemonSet",
+            Self::CloneSet => cloneset::KIND,
+        }
+    }
+
+    /// The group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "apps",
+            Self::CloneSet => cloneset::GROUP,
+        }
+    }
+
+    /// The version that is read and written. Source: cloneset.md 1.1.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "v1",
+            Self::CloneSet => "v1beta1",
+        }
+    }
+
+    /// The name in paths.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "daemonsets",
+            Self::CloneSet => cloneset::definition::PLURAL,
+        }
+    }
+
+    /// The short name, as the server lists it. Source: cloneset.md 1.1.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "ds",
+            Self::CloneSet => "clone",
+        }
+    }
+
+    /// The kind as kubectl writes it before a name: `daemonset.apps`.
+    pub fn qualified(self) -> String {
+        format!("{}.{}", self.kind().to_ascii_lowercase(), self.group())
+    }
+
+    /// The kind that somebody means by `ds`, `DaemonSet`, `daemonsets.apps`, `clone`, `cloneset.apps.kruise.io`, ...
+    pub fn named(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        let (name, group) = match text.split_once('.') {
+            Some((name, group)) => (name, Some(group)),
+            None => (text.as_str(), None),
+        };
+        Self::ALL.into_iter().find(|kind| {
+            let is_group = group.is_none_or(|group| {
+                let versioned = format!("{}.{}", kind.version(), kind.group());
+                group == kind.group() || group == versioned
+            });
+            let singular = kind.kind().to_ascii_lowercase();
+            is_group && (name == kind.short() && group.is_none() || name == kind.plural() || name == singular)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_named_as_kubectl_names_them() {
+        for (text, want) in [
+            ("ds", Some(WorkloadKind::DaemonSet)),
+            ("DaemonSet", Some(WorkloadKind::DaemonSet)),
+            ("daemonsets.apps", Some(WorkloadKind::DaemonSet)),
+            ("daemonsets.v1.apps", Some(WorkloadKind::DaemonSet)),
+            ("daemonsets.apps.kruise.io", None),
+            ("clone", Some(WorkloadKind::CloneSet)),
+            ("clonesets", Some(WorkloadKind::CloneSet)),
+            ("cloneset.apps.kruise.io", Some(WorkloadKind::CloneSet)),
+            ("clone.apps.kruise.io", None),
+            ("deployment", None),
+            ("", None),
+        ] {
+            assert_eq!(WorkloadKind::named(text), want, "{text}");
+        }
+        assert_eq!(WorkloadKind::CloneSet.qualified(), "cloneset.apps.kruise.io");
+    }
+}

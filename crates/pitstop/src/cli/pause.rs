@@ -1,0 +1,90 @@
+//! `pitstop pause` and `pitstop resume`.
+
+use clap::Args;
+use pitstop_api::WorkloadKind;
+
+use crate::cli::target::{NamespaceArgs, Workload};
+use crate::connect::ConnectArgs;
+use crate::{failure, output, rollout};
+
+/// Which workload, and where.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The workload, as clone/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Workload,
+    /// Where to look.
+    #[command(flatten)]
+    pub scope: NamespaceArgs,
+    /// Which API server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// Hold a rollout where it is
+///
+/// Pods that are being updated come to their end; no other begins. Scaling goes on.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// Which.
+    #[command(flatten)]
+    pub which: PauseArgs,
+}
+
+/// Let a rollout that was paused go on
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// Which.
+    #[command(flatten)]
+    pub which: PauseArgs,
+}
+
+impl Pause {
+    /// Holds it.
+    ///
+    /// # Errors
+    /// The workload is not there or cannot be paused, or the API server refuses.
+    pub async fn run(self) -> anyhow::Result<()> {
+        self.which.set(true).await
+    }
+}
+
+impl Resume {
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// The workload is not there or cannot be paused, or the API server refuses.
+    pub async fn run(self) -> anyhow::Result<()> {
+        self.which.set(false).await
+    }
+}
+
+impl PauseArgs {
+    async fn set(&self, is_paused: bool) -> anyhow::Result<()> {
+        let connection = self.connect.connect().await?;
+        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
+        let kind = rollout::locate(&connection.client, namespace, &self.name).await?;
+        let name = &self.name.name;
+        if kind == WorkloadKind::DaemonSet {
+            return Err(failure::usage(
+                format!("ds/{name}: a DaemonSet has no field that pauses it"),
+                "pause a CloneSet, as clone/NAME",
+            ));
+        }
+        let is_changed = rollout::change(&connection.client, kind, namespace, name, |object| {
+            let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
+            // What is not there counts as false already.
+            if rolling["paused"].as_bool().unwrap_or(false) != is_paused {
+                rolling["paused"] = is_paused.into();
+            }
+            Ok(())
+        });
+        let state = match (is_changed.await?, is_paused) {
+            (true, true) => "paused",
+            (true, false) => "resumed",
+            (false, true) => "is paused already",
+            (false, false) => "is not paused",
+        };
+        output::data(&format!("{}/{name} {state}", kind.qualified()))
+    }
+}

@@ -1,0 +1,96 @@
+//! `pitstop restart`.
+
+use anyhow::Context as _;
+use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use pitstop_api::{Clock as _, SystemClock, WorkloadKind, keys};
+use serde_json::{Value, json};
+
+use crate::cli::target::{NamespaceArgs, Workload};
+use crate::connect::ConnectArgs;
+use crate::{failure, output, rollout};
+
+/// Replace every pod of a workload, as its strategy allows
+///
+/// Marks the template, as `kubectl rollout restart` does. A CloneSet that updates in place would only change that mark on
+/// its pods: there each pod is marked to be replaced (label apps.kruise.io/specified-delete) instead, which keeps to
+/// maxUnavailable too.
+#[derive(Debug, Args)]
+pub struct Restart {
+    /// The workload, as ds/NAME or clone/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Workload,
+    /// Where to look.
+    #[command(flatten)]
+    pub scope: NamespaceArgs,
+    /// Which API server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+impl Restart {
+    /// Begins it.
+    ///
+    /// # Errors
+    /// The workload is not there or is paused, or the API server refuses.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let connection = self.connect.connect().await?;
+        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
+        let client = &connection.client;
+        let kind = rollout::locate(client, namespace, &self.name).await?;
+        let name = &self.name.name;
+        let title = format!("{}/{name}", kind.qualified());
+        let object = rollout::objects(client, kind, namespace).get(name).await;
+        let object = serde_json::to_value(object.context("reading the workload")?)?;
+        let rolling = &object["spec"]["updateStrategy"]["rollingUpdate"];
+        if rolling["paused"] == true {
+            return Err(failure::failed(
+                format!("{title} is paused"),
+                format!("let it go on first: pitstop resume {}/{name}", kind.short()),
+            ));
+        }
+        let policy = rolling["podUpdatePolicy"].as_str().unwrap_or_default();
+        if kind == WorkloadKind::CloneSet && policy.starts_with("InPlace") {
+            let n = mark_pods(client, namespace, &object).await?;
+            return output::data(&format!("{title} restarted: {n} pods are marked to be replaced"));
+        }
+        let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        rollout::change(client, kind, namespace, name, |object| {
+            let annotations = &mut object["spec"]["template"]["metadata"]["annotations"];
+            annotations[keys::RESTARTED_AT] = now.as_str().into();
+            Ok(())
+        })
+        .await?;
+        output::data(&format!("{title} restarted"))
+    }
+}
+
+/// Marks every pod of a CloneSet to be replaced, and says how many there are.
+async fn mark_pods(client: &Client, namespace: &str, cloneset: &Value) -> anyhow::Result<usize> {
+    let uid = cloneset["metadata"]["uid"].as_str();
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = api.list(&ListParams::default()).await.context("listing pods")?;
+    let is_owned = |pod: &&Pod| {
+        let mut owners = pod.owner_references().iter();
+        pod.metadata.deletion_timestamp.is_none()
+            && owners.any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+    };
+    let mut n_marked = 0;
+    for pod in pods.iter().filter(is_owned) {
+        let name = pod.name_any();
+        let patch =
+            json!({"metadata": {"uid": pod.metadata.uid, "labels": {(keys::SPECIFIED_DELETE): "true"}}});
+        match api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
+            Ok(_) => n_marked += 1,
+            // Gone in the meantime, or another pod has its name: that one is new.
+            Err(kube::Error::Api(refusal)) if [404, 409].contains(&refusal.code) => {}
+            Err(error) => return Err(error).with_context(|| format!("marking pod {name}")),
+        }
+    }
+    Ok(n_marked)
+}

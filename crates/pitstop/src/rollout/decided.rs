@@ -1,0 +1,172 @@
+//! What is decided about a workload now, in the words of the commands.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pitstop_api::WorkloadKind;
+use pitstop_api::view::{CloneSetUpdateType, CloneSetView, PodUpdatePolicy, StrategyType};
+use pitstop_engine::daemonset::strategy::{self, Model};
+use pitstop_engine::inplace::is_same_revision;
+use pitstop_engine::plan::Event;
+use pitstop_engine::snapshot::file::{AnySnapshot, SnapshotFile};
+use pitstop_engine::{Plan, Snapshot, cloneset, daemonset};
+
+use super::revisions::{self, RevisionRow};
+use super::rows::Facts;
+use super::step::{self, ActionRow};
+use super::{PodRow, Rollout};
+
+/// A workload, and what its controller would do about it now.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// How far it is, and why each pod waits.
+    pub rollout: Rollout,
+    /// Its revisions, oldest first.
+    pub revisions: Vec<RevisionRow>,
+    /// What would be written, in order.
+    pub actions: Vec<ActionRow>,
+    /// Warnings that would be published.
+    pub warnings: Vec<String>,
+    /// When it would be decided again even if nothing happens.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Decides as the controller does.
+///
+/// # Errors
+/// The file holds something that is no workload, pod, revision, claim or node.
+pub fn decide(file: &SnapshotFile) -> anyhow::Result<Decided> {
+    let loaded = file.load().context("reading the snapshot")?;
+    Ok(match loaded.snapshot() {
+        AnySnapshot::DaemonSet(snapshot) => of_daemonset(&snapshot),
+        AnySnapshot::CloneSet(snapshot) => of_cloneset(&snapshot),
+    })
+}
+
+fn of_daemonset(snapshot: &Snapshot<'_>) -> Decided {
+    let plan = daemonset::plan(snapshot);
+    let owner = snapshot.daemonset;
+    let facts = Facts {
+        now: snapshot.now,
+        owner: owner.uid,
+        pods: &snapshot.pods,
+        nodes: snapshot.nodes,
+        waiting: &plan.waiting,
+    };
+    let target = plan.progress.target.as_deref().map(str::to_owned);
+    let owned = revisions::owned(&snapshot.revisions, owner.uid);
+    let revisions = revisions::rows(owned, |revision| {
+        let n_pods = facts.pods.iter().filter(|pod| super::rows::is_of(pod, owner.uid));
+        let n_pods = n_pods
+            .filter(|pod| pod.revision_hash() == Some(revision.hash()))
+            .count();
+        (
+            revision.hash().to_owned(),
+            n_pods,
+            target.as_deref() == Some(revision.hash()),
+        )
+    });
+    Decided {
+        rollout: rollout_of_daemonset(snapshot, &plan, facts.rows()),
+        revisions,
+        actions: step::of_daemonset(snapshot, &plan),
+        warnings: warnings(&plan.events),
+        requeue_after: plan.requeue_after,
+    }
+}
+
+fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>) -> Rollout {
+    let daemonset = snapshot.daemonset;
+    let strategy = match (strategy::read(daemonset).model, &daemonset.strategy.kind) {
+        (Model::AdvancedRollingUpdate, _) => "AdvancedRollingUpdate",
+        (Model::Ota, _) => "OTA",
+        (Model::Invalid, _) => "Invalid",
+        (Model::Native, StrategyType::RollingUpdate) => "RollingUpdate",
+        (Model::Native, StrategyType::OnDelete) => "OnDelete",
+        (Model::Native, StrategyType::Other(other)) => other,
+    };
+    Rollout {
+        kind: WorkloadKind::DaemonSet,
+        namespace: daemonset.namespace.to_string(),
+        name: daemonset.name.to_string(),
+        strategy: strategy.to_owned(),
+        target: plan.progress.target.as_deref().map(str::to_owned),
+        desired: plan.progress.pods,
+        present: plan.progress.pods,
+        updated: plan.progress.updated,
+        available: daemonset.status.number_available,
+        unavailable: plan.progress.unavailable,
+        limit: plan.progress.limit,
+        not_ready_nodes: Rollout::not_ready(&pods),
+        pods,
+    }
+}
+
+fn of_cloneset(snapshot: &cloneset::Snapshot<'_>) -> Decided {
+    let plan = cloneset::plan(snapshot);
+    let owner = snapshot.cloneset;
+    let facts = Facts {
+        now: snapshot.now,
+        owner: owner.uid,
+        pods: &snapshot.pods,
+        nodes: snapshot.nodes,
+        waiting: &plan.waiting,
+    };
+    let target = plan.progress.target.as_deref().map(str::to_owned);
+    let owned = revisions::owned(&snapshot.revisions, owner.uid);
+    let revisions = revisions::rows(owned, |revision| {
+        let is_at = |label: &str| is_same_revision(label, &revision.name);
+        let pods = snapshot.pods.iter();
+        let n_pods = pods.filter(|pod| pod.revision_hash().is_some_and(is_at)).count();
+        (
+            revision.name.to_string(),
+            n_pods,
+            target.as_deref().is_some_and(is_at),
+        )
+    });
+    let pods = facts.rows();
+    Decided {
+        rollout: Rollout {
+            kind: WorkloadKind::CloneSet,
+            namespace: owner.namespace.to_string(),
+            name: owner.name.to_string(),
+            strategy: strategy_of_cloneset(owner),
+            target,
+            desired: owner.replicas,
+            present: plan.progress.pods,
+            updated: plan.progress.updated,
+            available: owner.status.available_replicas,
+            unavailable: plan.progress.unavailable,
+            limit: plan.progress.limit,
+            not_ready_nodes: Rollout::not_ready(&pods),
+            pods,
+        },
+        revisions,
+        actions: step::of_cloneset(snapshot, &plan),
+        warnings: warnings(&plan.events),
+        requeue_after: plan.requeue_after,
+    }
+}
+
+fn strategy_of_cloneset(cloneset: &CloneSetView) -> String {
+    let policy = cloneset
+        .update
+        .rolling
+        .as_ref()
+        .map(|rolling| &rolling.pod_update_policy);
+    match (&cloneset.update.kind, policy) {
+        (CloneSetUpdateType::OnDelete, _) => "OnDelete",
+        (CloneSetUpdateType::Other(other), _) | (_, Some(PodUpdatePolicy::Other(other))) => other,
+        (_, None | Some(PodUpdatePolicy::ReCreate)) => "ReCreate",
+        (_, Some(PodUpdatePolicy::InPlaceIfPossible)) => "InPlaceIfPossible",
+        (_, Some(PodUpdatePolicy::InPlaceOnly)) => "InPlaceOnly",
+    }
+    .to_owned()
+}
+
+fn warnings(events: &[Event]) -> Vec<String> {
+    let warnings = events.iter().filter(|event| event.is_warning);
+    warnings
+        .map(|event| format!("{}: {}", event.reason, event.message))
+        .collect()
+}
