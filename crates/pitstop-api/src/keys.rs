@@ -158,6 +158,25 @@ pub const PRE_DOWNLOAD_TIMEOUT_SECONDS: &str = "apps.kruise.io/image-predownload
 /// Annotation of workloads: how many updated pods have to be ready before images are pulled ahead.
 pub const PRE_DOWNLOAD_MIN_UPDATED_READY_PODS: &str =
     "apps.kruise.io/image-predownload-min-updated-ready-pods";
+/// Label of ControllerRevisions, `true`: the jobs that pull their images ahead were made. Source: inplace.md 2, where the
+/// doubled "pre" is real.
+pub const PRE_DOWNLOAD_CREATED: &str = "apps.kruise.io/pre-predownload-created";
+/// Label of ControllerRevisions, `true`: nothing is gained by pulling their images ahead.
+pub const PRE_DOWNLOAD_IGNORED: &str = "apps.kruise.io/image-predownload-ignored";
+/// Finalizer of ImagePullJobs: it holds them until their secrets are released.
+pub const FINALIZER_IMAGE_PULL_JOB: &str = "apps.kruise.io/deletion-protection";
+/// Annotation of copied secrets: namespace and name of the secret that they are a copy of. Source: inplace.md 2.
+pub const SECRET_SOURCE: &str = "imagepulljobs.kruise.io/source-key";
+/// Annotation of copied secrets: the uids of the jobs that use them, separated by commas.
+pub const SECRET_REFERENCES: &str = "imagepulljobs.kruise.io/references";
+/// Annotation of copied secrets: `batch`.
+pub const SECRET_MODE: &str = "imagepulljobs.kruise.io/mode";
+/// Annotation of the sandbox that a runtime pulls an image for: who pulls it.
+pub const PULLING_IMAGE_BY: &str = "apps.kruise.io/pulling-image-by";
+/// Label of nodes that have no kubelet: `virtual-kubelet`. Source: inplace.md 11.4.
+pub const NODE_TYPE: &str = "type";
+/// Label of NodeImages that stay without a node.
+pub const FAKE_NODE_IMAGE: &str = "apps.kruise.io/fake-nodeimage";
 /// Label of objects that must not be deleted: `Always`, or `Cascading` while they have replicas.
 pub const DELETE_PROTECTION: &str = "policy.kruise.io/delete-protection";
 /// Annotation of CloneSets in v1beta1: what their v1alpha1 form says beyond it, as JSON. Source: cloneset.md 18.3.

@@ -112,3 +112,20 @@ pub const CLONESET_PAUSED: &str = "CloneSetPaused";
 pub const PARTITION_AVAILABLE: &str = "ProgressPartitionAvailable";
 /// Why it does not progress.
 pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
+
+/// Event source of the controller of ImagePullJobs.
+pub const SOURCE_IMAGE_PULL_JOB: &str = "imagepulljob-controller";
+/// Event source of the controller of NodeImages.
+pub const SOURCE_NODE_IMAGE: &str = "nodeimage-controller";
+/// Event source of the agents on the nodes. Source: inplace.md 2.
+pub const SOURCE_IMAGE_AGENT: &str = "kruise-daemon";
+/// A job that pulls an image ahead was made. Source: cloneset.md 13.
+pub const CREATED_IMAGE_PULL_JOB: &str = "CreatedImagePullJob";
+/// A job that pulls an image ahead could not be made.
+pub const FAILED_CREATE_IMAGE_PULL_JOB: &str = "FailedCreateImagePullJob";
+/// A node has pulled an image.
+pub const PULL_IMAGE_SUCCEED: &str = "PullImageSucceed";
+/// A node could not pull an image.
+pub const PULL_IMAGE_FAILED: &str = "PullImageFailed";
+/// A secret that a job names is not there.
+pub const MISSING_SECRET: &str = "MissingSecret";

@@ -12,6 +12,11 @@ pub use cloneset::{
 };
 pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
+pub use image_pull::{
+    CompletionPolicy, ImagePullJobSpec, ImagePullJobStatus, ImagePullJobView, ImageSpec, ImageStatus,
+    ImageTag, NodeImageSpec, NodeImageStatus, NodeImageView, NodeSelector, ObjectReference, PullPhase,
+    PullPolicy, SandboxConfig, SecretReference, TagStatus,
+};
 pub use inplace::{
     ContainerSpec, ContainerState, ContainerStatus, EnvWire, InPlaceSpec, InPlaceView, MetadataEnv,
     MetadataKey, Quantities, Resources, RestartPolicy,
@@ -26,6 +31,7 @@ pub use update_order::{MissingKey, PriorityStrategy, ScatterTerm, WeightTerm};
 mod cloneset;
 mod condition;
 mod daemonset;
+mod image_pull;
 mod inplace;
 mod job;
 mod lifecycle;

@@ -12,6 +12,7 @@
 //! | `history` | which revision is meant, which is current, which are surplus |
 //! | `claims` | claims of volumes, and instance ids |
 //! | `status` | counters and conditions |
+//! | `pre_download` | when images are pulled ahead |
 //!
 //! Source: cloneset.md.
 
@@ -23,6 +24,7 @@ mod history;
 pub mod instance;
 pub mod numbers;
 pub mod plan;
+mod pre_download;
 mod rows;
 mod scale;
 mod snapshot;
@@ -31,6 +33,7 @@ mod update;
 
 pub use instance::{claims_of, pod_of};
 pub use plan::{Action, NewPod, PatchWhy, Plan, Removal};
+pub use pre_download::pre_download;
 pub use snapshot::{CreatedPod, Failures, Features, InFlight, Snapshot};
 pub use update::{Counted, limit};
 

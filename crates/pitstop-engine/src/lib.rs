@@ -13,6 +13,7 @@
 //! | [`lifecycle`] | hooks and the states between them |
 //! | [`order`] | who is updated first, who is deleted first |
 //! | [`cloneset`] | CloneSets: scale, update, status |
+//! | [`predownload`] | images that are pulled before they are needed |
 //! | [`plan`] | what a decision consists of |
 //! | [`snapshot`] | what a decision is made from |
 
@@ -33,6 +34,7 @@ pub mod inplace;
 pub mod lifecycle;
 pub mod order;
 pub mod plan;
+pub mod predownload;
 pub mod revision;
 pub mod snapshot;
 

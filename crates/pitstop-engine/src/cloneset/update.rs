@@ -34,7 +34,7 @@ pub(super) fn may_stay(cloneset: &CloneSetView) -> bool {
     )
 }
 
-fn must_stay(cloneset: &CloneSetView) -> bool {
+pub(super) fn must_stay(cloneset: &CloneSetView) -> bool {
     let policy = cloneset
         .update
         .rolling

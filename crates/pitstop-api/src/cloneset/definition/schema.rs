@@ -3,9 +3,10 @@
 //! As upstream: templates are not described, so that fields of newer versions survive, and numbers have no bounds, which
 //! admission sets.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cloneset::Version;
+use crate::open_api::{amount, flag, insert, int, list, object, selector, template, text, texts, time};
 
 pub(super) fn schema(version: Version) -> Value {
     object(
@@ -344,83 +345,4 @@ fn status() -> Value {
             "updatedReadyReplicas",
         ],
     )
-}
-
-fn selector(why: &str) -> Value {
-    let expression = object(
-        "A requirement on one label.",
-        &[
-            ("key", text("Key of the label.")),
-            ("operator", text("In, NotIn, Exists or DoesNotExist.")),
-            ("values", list("Values for In and NotIn.", text("A value."))),
-        ],
-        &["key", "operator"],
-    );
-    let mut selector = object(
-        why,
-        &[
-            ("matchLabels", texts("Labels that pods have, with these values.")),
-            (
-                "matchExpressions",
-                list("Requirements that pods meet.", expression),
-            ),
-        ],
-        &[],
-    );
-    insert(&mut selector, "x-kubernetes-map-type", "atomic".into());
-    selector
-}
-
-fn object(why: &str, fields: &[(&str, Value)], required: &[&str]) -> Value {
-    let properties: Map<String, Value> = fields
-        .iter()
-        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
-        .collect();
-    let mut schema = json!({"type": "object", "description": why, "properties": properties});
-    if !required.is_empty() {
-        insert(&mut schema, "required", required.into());
-    }
-    schema
-}
-
-fn list(why: &str, items: Value) -> Value {
-    let mut schema = json!({"type": "array", "description": why});
-    insert(&mut schema, "items", items);
-    schema
-}
-
-fn template(why: &str) -> Value {
-    json!({"type": "object", "description": why, "x-kubernetes-preserve-unknown-fields": true})
-}
-
-fn texts(why: &str) -> Value {
-    json!({"type": "object", "description": why, "additionalProperties": {"type": "string"}})
-}
-
-fn text(why: &str) -> Value {
-    json!({"type": "string", "description": why})
-}
-
-fn time(why: &str) -> Value {
-    json!({"type": "string", "format": "date-time", "description": why})
-}
-
-fn flag(why: &str) -> Value {
-    json!({"type": "boolean", "description": why})
-}
-
-fn int(why: &str, format: &str) -> Value {
-    json!({"type": "integer", "format": format, "description": why})
-}
-
-fn amount(why: &str) -> Value {
-    json!({
-        "anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": true, "description": why,
-    })
-}
-
-fn insert(schema: &mut Value, key: &str, value: Value) {
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert(key.to_owned(), value);
-    }
 }
