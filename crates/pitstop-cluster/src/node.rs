@@ -12,6 +12,7 @@
 //! Source: embedded-cluster.md 17.
 
 mod fleet;
+mod images;
 mod inside;
 mod kubelet;
 mod machine;
@@ -23,6 +24,7 @@ mod status;
 mod wire;
 
 pub use fleet::{Fleet, FleetConfig, FleetError};
+pub use images::{Images, PullError, Pulled, Wish};
 pub use machine::{KUBELET_VERSION, NodeSpec};
 pub use profile::{Crash, Profile, PullFailure, Rule};
 pub use serve::ListenError;

@@ -70,11 +70,17 @@ pub enum Resource {
     CloneSets,
     /// Claims of volumes.
     Claims,
+    /// `apps.kruise.io/v1beta1` ImagePullJobs.
+    ImagePullJobs,
+    /// `apps.kruise.io/v1beta1` NodeImages.
+    NodeImages,
+    /// Secrets: those that ImagePullJobs name, and their copies.
+    Secrets,
 }
 
 impl Resource {
     /// The kinds that stores keep.
-    pub const WATCHED: [Self; 7] = [
+    pub const WATCHED: [Self; 9] = [
         Self::DaemonSets,
         Self::Pods,
         Self::Nodes,
@@ -82,12 +88,17 @@ impl Resource {
         Self::Jobs,
         Self::CloneSets,
         Self::Claims,
+        Self::ImagePullJobs,
+        Self::NodeImages,
     ];
 
     /// Is it a kind without which nothing can be decided about any workload? Without Jobs, images are not pulled ahead, and
-    /// that is all. CloneSets may not be installed, which is no concern of DaemonSets.
+    /// that is all. Kinds that may not be installed are no concern of DaemonSets.
     pub fn is_needed(self) -> bool {
-        !matches!(self, Self::Jobs | Self::CloneSets | Self::Claims)
+        !matches!(
+            self,
+            Self::Jobs | Self::CloneSets | Self::Claims | Self::ImagePullJobs | Self::NodeImages
+        )
     }
 
     /// Which objects of a kind are kept: those with this label, all where there is none.
@@ -107,16 +118,19 @@ impl Resource {
             Self::Jobs => "jobs",
             Self::CloneSets => "clonesets",
             Self::Claims => "persistentvolumeclaims",
+            Self::ImagePullJobs => "imagepulljobs",
+            Self::NodeImages => "nodeimages",
+            Self::Secrets => "secrets",
         }
     }
 
     fn root(self) -> &'static str {
         match self {
-            Self::Pods | Self::Nodes | Self::Events | Self::Claims => "/api/v1",
+            Self::Pods | Self::Nodes | Self::Events | Self::Claims | Self::Secrets => "/api/v1",
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",
-            Self::CloneSets => "/apis/apps.kruise.io/v1beta1",
+            Self::CloneSets | Self::ImagePullJobs | Self::NodeImages => "/apis/apps.kruise.io/v1beta1",
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::store::{Key, Listener};
 
 pub mod cloneset;
 pub mod daemonset;
+pub mod image_pull_jobs;
+pub mod node_images;
 mod noted;
 
 /// How soon a workload is looked at again while the stores are not in sync.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pitstop_api::SharedClock;
-use pitstop_api::view::{CloneSetView, DaemonSetView, Uid};
+use pitstop_api::image_pull;
+use pitstop_api::view::{CloneSetView, DaemonSetView, ImagePullJobView, NodeImageView, Uid};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -66,6 +67,33 @@ impl From<&CloneSetView> for About {
         }
     }
 }
+
+impl From<&ImagePullJobView> for About {
+    fn from(job: &ImagePullJobView) -> Self {
+        Self {
+            kind: image_pull::Kind::Job.name(),
+            api_version: image_pull::API_VERSION,
+            namespace: Arc::clone(&job.namespace),
+            name: Arc::clone(&job.name),
+            uid: job.uid,
+        }
+    }
+}
+
+impl From<&NodeImageView> for About {
+    fn from(image: &NodeImageView) -> Self {
+        Self {
+            kind: image_pull::Kind::NodeImage.name(),
+            api_version: image_pull::API_VERSION,
+            namespace: Arc::from(""),
+            name: Arc::clone(&image.name),
+            uid: image.uid,
+        }
+    }
+}
+
+/// Where events are kept about objects that live in no namespace.
+const OF_CLUSTER: &str = "default";
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,7 +195,7 @@ async fn write(
     verdict: &Verdict,
     at: Timestamp,
 ) -> Result<String, CallError> {
-    let namespace = Some(&*record.about.namespace);
+    let namespace = Some(namespace_of(&record.about));
     if let Some(name) = &verdict.patch {
         let call = Call::object(Verb::MergePatch, Resource::Events, namespace, name)
             .with_query("fieldManager", FIELD_MANAGER)
@@ -208,6 +236,14 @@ async fn send(api: &dyn Api, call: Call) -> Result<(), CallError> {
     api.send(call).await.map(drop)
 }
 
+fn namespace_of(about: &About) -> &str {
+    if about.namespace.is_empty() {
+        OF_CLUSTER
+    } else {
+        &about.namespace
+    }
+}
+
 /// `<object>.<time and serial number in hexadecimal>`, cut so that it is a legal name.
 fn event_name(object: &str, at: Timestamp, serial: u64) -> String {
     let nanoseconds = u64::try_from(at.as_nanosecond()).unwrap_or_default();
@@ -222,7 +258,7 @@ fn event_json(record: &Record, verdict: &Verdict, at: Timestamp, name: &str) -> 
     json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": { "name": name, "namespace": about.namespace },
+        "metadata": { "name": name, "namespace": namespace_of(about) },
         "involvedObject": {
             "kind": about.kind,
             "apiVersion": about.api_version,

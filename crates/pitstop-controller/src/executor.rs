@@ -29,12 +29,14 @@ use crate::store::{Overlay, Stores};
 
 mod clonesets;
 mod doubts;
+mod image_pulls;
 mod jobs;
 mod pods;
 mod revisions;
 mod status;
 
 pub use clonesets::CloneSetWork;
+pub use image_pulls::PullJobWork;
 
 /// How many requests of one plan are under way at once.
 const CONCURRENCY: usize = 32;
@@ -148,7 +150,7 @@ impl Outcome {
         }
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.n_written += other.n_written;
         self.is_stale |= other.is_stale;
         if let Some(failure) = other.failure {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pitstop_api::SharedClock;
 use pitstop_engine::cloneset::Features;
+use pitstop_engine::predownload::node::CREATE_AFTER;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::net::TcpListener;
@@ -24,6 +25,8 @@ use crate::api::{Api, Gate, KubeApi, Learning, Resource};
 use crate::controllers::Running;
 use crate::controllers::cloneset::{self, CloneSets};
 use crate::controllers::daemonset::{self, DaemonSets, NATIVE, POD_UPDATER};
+use crate::controllers::image_pull_jobs::{self, ImagePullJobs};
+use crate::controllers::node_images::NodeImages;
 use crate::events::Recorder;
 use crate::executor::{self, Executor};
 use crate::lease::{self, Keeper, LEASE};
@@ -48,11 +51,18 @@ pub enum Controller {
     DaemonPodUpdater,
     /// CloneSets of `apps.kruise.io`.
     CloneSet,
+    /// ImagePullJobs and NodeImages of `apps.kruise.io`. Where it runs, CloneSets have their images pulled ahead.
+    ImagePullJob,
 }
 
 impl Controller {
     /// Every controller there is.
-    pub const ALL: [Self; 3] = [Self::NativeDaemonSet, Self::DaemonPodUpdater, Self::CloneSet];
+    pub const ALL: [Self; 4] = [
+        Self::NativeDaemonSet,
+        Self::DaemonPodUpdater,
+        Self::CloneSet,
+        Self::ImagePullJob,
+    ];
 
     /// Its name, as in flags.
     pub fn name(self) -> &'static str {
@@ -60,6 +70,7 @@ impl Controller {
             Self::NativeDaemonSet => NATIVE.name,
             Self::DaemonPodUpdater => POD_UPDATER.name,
             Self::CloneSet => cloneset::NAME,
+            Self::ImagePullJob => image_pull_jobs::NAME,
         }
     }
 
@@ -67,18 +78,32 @@ impl Controller {
     fn follows(self, resource: Resource) -> bool {
         match resource {
             Resource::Pods | Resource::Nodes | Resource::ControllerRevisions => true,
-            Resource::DaemonSets => self != Self::CloneSet,
+            Resource::DaemonSets => matches!(self, Self::NativeDaemonSet | Self::DaemonPodUpdater),
             Resource::Jobs => self == Self::DaemonPodUpdater,
             Resource::CloneSets | Resource::Claims => self == Self::CloneSet,
-            Resource::Events | Resource::Leases => false,
+            Resource::ImagePullJobs | Resource::NodeImages => self == Self::ImagePullJob,
+            Resource::Events | Resource::Leases | Resource::Secrets => false,
         }
     }
 
-    fn start(self, parts: daemonset::Parts, seeds: &mut StdRng) -> Arc<dyn Running> {
+    fn start(self, parts: daemonset::Parts, config: &Config, seeds: &mut StdRng) -> Vec<Arc<dyn Running>> {
         match self {
-            Self::NativeDaemonSet => Arc::new(DaemonSets::new(NATIVE, parts)),
-            Self::DaemonPodUpdater => Arc::new(DaemonSets::new(POD_UPDATER, parts)),
-            Self::CloneSet => Arc::new(CloneSets::new(parts, Features::default(), seeds.random())),
+            Self::NativeDaemonSet => vec![Arc::new(DaemonSets::new(NATIVE, parts))],
+            Self::DaemonPodUpdater => vec![Arc::new(DaemonSets::new(POD_UPDATER, parts))],
+            Self::CloneSet => {
+                let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
+                let features = Features::default();
+                vec![Arc::new(CloneSets::new(
+                    parts,
+                    features,
+                    pre_downloads,
+                    seeds.random(),
+                ))]
+            }
+            Self::ImagePullJob => vec![
+                Arc::new(ImagePullJobs::new(parts.clone(), seeds.random())),
+                Arc::new(NodeImages::new(parts, config.node_image_after)),
+            ],
         }
     }
 }
@@ -100,6 +125,8 @@ pub struct Config {
     pub takes_lease: bool,
     /// How many workloads each controller works on at once. Range: 1..
     pub workers: usize,
+    /// How long after a node became ready it gets a NodeImage.
+    pub node_image_after: Duration,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; `None`: nowhere.
     pub health_addr: Option<SocketAddr>,
 }
@@ -115,6 +142,7 @@ impl Config {
             identity: identity.into(),
             takes_lease: true,
             workers: 3,
+            node_image_after: CREATE_AFTER,
             health_addr: None,
         }
     }
@@ -253,7 +281,7 @@ impl Manager {
         let controllers: Vec<Arc<dyn Running>> = config
             .controllers
             .iter()
-            .map(|controller| {
+            .flat_map(|controller| {
                 let parts = daemonset::Parts {
                     api: Arc::clone(&api),
                     clock: config.clock.clone(),
@@ -263,7 +291,7 @@ impl Manager {
                     recorder: recorder.clone(),
                     metrics: Arc::clone(&metrics),
                 };
-                controller.start(parts, &mut seeds)
+                controller.start(parts, &config, &mut seeds)
             })
             .collect();
         stores.listen(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use pitstop_api::cloneset::conversion;
 use pitstop_api::cloneset::definition::{CONVERT_PATH, MUTATE_PATH, VALIDATE_PATH};
+use pitstop_api::image_pull::definition::{MUTATE_PATHS, VALIDATE_PATHS};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -14,6 +15,7 @@ use review::{Admission, ReviewError, Verdict};
 
 mod certificate;
 mod cloneset;
+mod image_pull;
 mod keeper;
 mod review;
 mod serve;
@@ -49,6 +51,12 @@ impl Webhooks {
         let verdict = match path {
             CONVERT_PATH => return Some(convert(review)),
             MUTATE_PATH => Admission::read(review).map(|admission| cloneset::mutate(&admission)),
+            path if MUTATE_PATHS.contains(&path) => {
+                Admission::read(review).map(|admission| image_pull::mutate(&admission))
+            }
+            path if VALIDATE_PATHS.contains(&path) => {
+                Admission::read(review).map(|admission| image_pull::validate(&admission))
+            }
             VALIDATE_PATH => match Admission::read(review) {
                 Ok(admission) => Ok(self.judge(&admission).await),
                 Err(error) => Err(error),

@@ -61,6 +61,11 @@ impl<'a> Nodes<'a> {
         self.by_slot.get(slot.index())?.as_deref()
     }
 
+    /// The node of this name, if it exists.
+    pub fn named(&self, name: &str) -> Option<&'a NodeView> {
+        self.get(self.names.get(name)?)
+    }
+
     /// The nodes that exist, ascending by name.
     pub fn iter(&self) -> impl Iterator<Item = &'a NodeView> + use<'a> {
         let nodes = *self;

@@ -24,6 +24,7 @@ use rand::rngs::SysRng;
 
 use crate::failure;
 use crate::hubs::{self, Hubs};
+use crate::image_agents::ImageAgents;
 
 mod kinds;
 mod rights;
@@ -131,7 +132,7 @@ impl Embedded {
                 Authorization::AlwaysAllow => "system:pitstop".to_owned(),
                 Authorization::Rbac => rights::grant(&client).await?,
             };
-            Some(Controllers::start_all(cluster.client_as(&identity)).await?)
+            Some(Controllers::start_all(cluster.client_as(&identity), options.time_scale).await?)
         } else {
             None
         };
@@ -262,6 +263,7 @@ pub fn heartbeat(time_scale: f64) -> Duration {
 /// The simulated nodes of this process.
 pub struct Nodes {
     fleet: Fleet,
+    agents: ImageAgents,
 }
 
 impl Nodes {
@@ -277,10 +279,16 @@ impl Nodes {
             kubelets: true,
             ..FleetConfig::default()
         };
-        let fleet = Fleet::start(client, config)
+        let fleet = Fleet::start(client.clone(), config)
             .await
             .context("starting the simulated nodes")?;
-        Ok(Self { fleet })
+        let agents = ImageAgents::start(
+            client,
+            Arc::new(fleet.images()),
+            Arc::new(SystemClock),
+            time_scale,
+        );
+        Ok(Self { fleet, agents })
     }
 
     /// Registers nodes, and perhaps a control-plane node.
@@ -306,6 +314,7 @@ impl Nodes {
 
     /// Stops simulating; the objects stay.
     pub async fn stop(self) {
+        self.agents.stop().await;
         self.fleet.stop().await;
     }
 }
@@ -316,13 +325,15 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// All of them, for an API server that has no DaemonSet controller of its own.
+    /// All of them, for an API server that has no DaemonSet controller of its own. Nodes that are simulated this much faster
+    /// have their images listed that much sooner.
     ///
     /// # Errors
     /// Others are at work on this cluster, or the API server does not answer.
-    pub async fn start_all(client: Client) -> anyhow::Result<Self> {
+    pub async fn start_all(client: Client, time_scale: f64) -> anyhow::Result<Self> {
         let all = BTreeSet::from(Controller::ALL);
         let mut config = config(all)?;
+        config.node_image_after = config.node_image_after.div_f64(time_scale);
         // One process at a time has the data of this cluster open: after a crash it takes its lease back at once.
         "pitstop-up".clone_into(&mut config.identity);
         Self::start(client, config).await

@@ -25,6 +25,7 @@ pub mod failure;
 mod hub_client;
 pub mod hubs;
 pub mod hypothesis;
+pub mod image_agents;
 pub mod kubeconfig_file;
 pub mod manifests;
 pub mod output;

@@ -2,6 +2,7 @@
 //!
 //! The rights are one table, [`rules`]; YAML and JSON are rendered from it, and a test can leave one of them out.
 
+use pitstop_api::image_pull::SECRETS_NAMESPACE;
 use pitstop_controller::Controller;
 use serde_json::{Value, json};
 
@@ -53,7 +54,10 @@ impl Options {
     /// Is there a controller of kinds that a cluster does not have by itself? Then they are defined, and the controllers
     /// serve their webhooks.
     pub fn brings_kinds(&self) -> bool {
-        self.controllers.contains(&Controller::CloneSet)
+        let brings = [Controller::CloneSet, Controller::ImagePullJob];
+        brings
+            .iter()
+            .any(|controller| self.controllers.contains(controller))
     }
 }
 
@@ -109,6 +113,17 @@ fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
         ]),
         binding("Role", Some(rights::LEASE_NAMESPACE), options),
     ];
+    if options.controllers.contains(&Controller::ImagePullJob) {
+        let secrets = of_scope(Scope::Namespace(SECRETS_NAMESPACE));
+        documents.push(tree::plain(kinds::secrets_namespace()));
+        documents.push(map([
+            ("apiVersion", RBAC.into()),
+            ("kind", "Role".into()),
+            ("metadata", metadata(Some(SECRETS_NAMESPACE))),
+            ("rules", rights::to_tree(&secrets)),
+        ]));
+        documents.push(binding("Role", Some(SECRETS_NAMESPACE), options));
+    }
     if options.brings_kinds() {
         documents.extend(webhooks::documents(options));
     }

@@ -80,15 +80,20 @@ fn columns(kind: Kind) -> Vec<Value> {
     }
 }
 
+/// Name of the webhook that fills in defaults, and where it answers.
+pub fn mutating_at(kind: Kind) -> (String, &'static str) {
+    (format!("m{}.kb.io", kind.singular()), path(kind, MUTATE_PATHS))
+}
+
+/// Name of the webhook that judges, and where it answers.
+pub fn validating_at(kind: Kind) -> (String, &'static str) {
+    (format!("v{}.kb.io", kind.singular()), path(kind, VALIDATE_PATHS))
+}
+
 /// The entry of a `MutatingWebhookConfiguration`. `client` says who answers at a path.
 pub fn mutating(kind: Kind, client: impl Fn(&str) -> Value) -> Value {
-    let name = format!("m{}.kb.io", kind.singular());
-    webhook(
-        kind,
-        &name,
-        &client(path(kind, MUTATE_PATHS)),
-        &["CREATE", "UPDATE"],
-    )
+    let (name, path) = mutating_at(kind);
+    webhook(kind, &name, &client(path), &["CREATE", "UPDATE"])
 }
 
 /// The entry of a `ValidatingWebhookConfiguration`. `client` says who answers at a path.
@@ -97,8 +102,8 @@ pub fn validating(kind: Kind, client: impl Fn(&str) -> Value) -> Value {
         Kind::Job => &["CREATE", "UPDATE", "DELETE"],
         Kind::NodeImage => &["CREATE", "UPDATE"],
     };
-    let name = format!("v{}.kb.io", kind.singular());
-    webhook(kind, &name, &client(path(kind, VALIDATE_PATHS)), operations)
+    let (name, path) = validating_at(kind);
+    webhook(kind, &name, &client(path), operations)
 }
 
 fn path(kind: Kind, [job, node_image]: [&'static str; 2]) -> &'static str {

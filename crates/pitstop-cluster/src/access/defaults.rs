@@ -73,6 +73,8 @@ fn simulated_nodes() -> [Value; 2] {
                 {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
                 {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch", "update"]},
                 {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+                {"apiGroups": ["apps.kruise.io"], "resources": ["nodeimages"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["apps.kruise.io"], "resources": ["nodeimages/status"], "verbs": ["patch", "update"]},
                 {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list", "watch", "create", "patch", "update", "delete"]},
             ],
         }),

@@ -9,6 +9,7 @@ use pitstop_api::{SharedClock, SystemClock, keys};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use super::images::Images;
 use super::inside::Visitor;
 use super::kubelet::Kubelets;
 use super::machine::NodeSpec;
@@ -59,6 +60,7 @@ impl Default for FleetConfig {
 /// Simulated nodes. Dropped, they fall silent, as nodes do that lose their power.
 pub struct Fleet {
     client: Client,
+    visitor: Visitor,
     task: JoinHandle<()>,
     kubelets: Option<JoinHandle<()>>,
 }
@@ -85,12 +87,18 @@ impl Fleet {
         let port = listener.as_ref().map(|listener| listener.port);
         let clock = config.clock.clone();
         let task = tokio::spawn(Kubelets::new(client.clone(), config, port, questions).run());
-        let kubelets = listener.map(|listener| tokio::spawn(listener.run(visitor, clock)));
+        let kubelets = listener.map(|listener| tokio::spawn(listener.run(visitor.clone(), clock)));
         Ok(Self {
             client,
+            visitor,
             task,
             kubelets,
         })
+    }
+
+    /// What pulls images on its nodes.
+    pub fn images(&self) -> Images {
+        Images::new(self.visitor.clone())
     }
 
     /// Registers a node. One that is there already is marked as simulated and played from now on.

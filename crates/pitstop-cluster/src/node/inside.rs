@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::images::{PullError, Pulled, Wish};
+
 pub(super) use self::files::{Files, INDEX_PAGE, normal};
 pub(super) use self::shell::{Inside, Said, is_shell};
 
@@ -80,6 +82,10 @@ pub(super) type Ends = BTreeMap<String, (u32, Vec<Line>)>;
 /// A question, with where its answer goes.
 #[derive(Debug)]
 pub(super) enum Question {
+    Pull {
+        wish: Wish,
+        answer: oneshot::Sender<Result<Pulled, PullError>>,
+    },
     Run {
         place: Place,
         command: Vec<String>,
@@ -125,6 +131,14 @@ impl Visitor {
             answer,
         })
         .await
+    }
+
+    /// Has a node pull an image. Who does not wait any more, gives it up.
+    pub(super) async fn pull(&self, wish: Wish) -> Result<Pulled, PullError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.questions.send(Question::Pull { wish, answer }).await;
+        sent.map_err(|_| PullError::Unreachable)?;
+        answered.await.unwrap_or(Err(PullError::Unreachable))
     }
 
     async fn ask<T>(

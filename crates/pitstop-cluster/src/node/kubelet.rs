@@ -23,6 +23,7 @@ use crate::informer::{self, Change};
 
 mod images;
 mod pods;
+mod pulls;
 mod visits;
 
 /// How often a kubelet renews its lease. Source: embedded-cluster.md 17.1.
@@ -45,6 +46,7 @@ enum Timer {
     Report(Uid),
     Lease(String, u32),
     Status(String, u32),
+    Pull(u64),
 }
 
 /// A step and the epoch of its container, in an order of no meaning, so that timers can be kept in a heap.
@@ -121,6 +123,8 @@ pub(super) struct Kubelets {
     /// The port where they are served.
     port: Option<u16>,
     questions: mpsc::Receiver<Question>,
+    /// Pulls that somebody beside the kubelets has asked for.
+    pulls: BTreeMap<u64, pulls::Pull>,
 }
 
 impl Kubelets {
@@ -152,6 +156,7 @@ impl Kubelets {
             shared_rules,
             port,
             questions,
+            pulls: BTreeMap::new(),
         }
     }
 
@@ -219,6 +224,7 @@ impl Kubelets {
                 Timer::Report(uid) => self.report(uid),
                 Timer::Lease(node, epoch) => self.on_lease_due(&node, epoch),
                 Timer::Status(node, epoch) => self.on_status_due(&node, epoch),
+                Timer::Pull(run) => self.on_pulled(run),
             }
         }
     }

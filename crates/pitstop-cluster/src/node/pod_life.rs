@@ -758,7 +758,7 @@ pub(super) fn image_id(image: &str) -> String {
 }
 
 /// 64 hexadecimal digits that are the same for the same text.
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     let part = |n: u8| super::hash(format!("{text}#{n}").as_bytes());
     format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
 }

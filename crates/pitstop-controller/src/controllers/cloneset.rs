@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use pitstop_api::reasons;
 use pitstop_api::view::{CloneSetStatus, CloneSetView, Uid};
 use pitstop_engine::cloneset::{self, Failures, Features, Snapshot};
+use pitstop_engine::predownload::trigger::Step;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub const NAME: &str = "cloneset";
 pub struct CloneSets {
     parts: Parts,
     features: Features,
+    /// `PreDownloadImageForInPlaceUpdate`.
+    pre_downloads: bool,
     queue: Queue<Key>,
     memory: Mutex<BTreeMap<Key, Memory>>,
     /// Where new instance ids begin.
@@ -50,16 +53,17 @@ enum Look {
     Nothing,
     /// Something that it depends on cannot be read.
     Frozen,
-    /// A plan.
-    Decided(Box<CloneSetWork>),
+    /// A plan, and what becomes of images that are pulled ahead.
+    Decided(Box<(CloneSetWork, Step)>),
 }
 
 impl CloneSets {
-    /// The controller, with what the cluster and its administrator allow.
-    pub fn new(parts: Parts, features: Features, seed: u64) -> Self {
+    /// The controller, with what the cluster and its administrator allow. `pre_downloads`: are images pulled ahead?
+    pub fn new(parts: Parts, features: Features, pre_downloads: bool, seed: u64) -> Self {
         Self {
             parts,
             features,
+            pre_downloads,
             queue: Queue::new(),
             memory: Mutex::new(BTreeMap::new()),
             seeds: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -68,17 +72,25 @@ impl CloneSets {
 
     /// One reconcile: how to go on, and the word for metrics.
     async fn decide(&self, key: &Key) -> (Done, &'static str) {
-        let work = match self.look(key) {
+        let decided = match self.look(key) {
             Look::Nothing => return (Done::Ok(None), "nothing"),
             Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
-            Look::Decided(work) => work,
+            Look::Decided(decided) => decided,
         };
+        let (work, pre_download) = &*decided;
         let untold = match self.memory().get_mut(key) {
             Some(memory) => memory.noted.untold(&work.plan.events),
             None => work.plan.events.iter().collect(),
         };
         noted::tell(&self.parts.recorder, &work.whom, &untold);
-        let (outcome, failures) = self.parts.executor.carry_out_cloneset(&work).await;
+        let (mut outcome, failures) = self.parts.executor.carry_out_cloneset(work).await;
+        if outcome.is_ok() {
+            let pre_download = self
+                .parts
+                .executor
+                .carry_out_pre_download(&work.whom, pre_download);
+            outcome.merge(pre_download.await);
+        }
         let mut marked_at = None;
         if let Some(memory) = self.memory().get_mut(key) {
             memory.failures = failures;
@@ -121,7 +133,7 @@ impl CloneSets {
         };
         let orphans = state.orphan_revisions(&key.namespace).filter(is_selected);
         let begun_at = Instant::now();
-        let plan = cloneset::plan(&Snapshot {
+        let snapshot = Snapshot {
             now,
             cloneset,
             revisions: state.revisions_of(cloneset.uid).chain(orphans).collect(),
@@ -132,12 +144,19 @@ impl CloneSets {
             features: self.features,
             seed,
             failures,
-        });
+        };
+        let plan = cloneset::plan(&snapshot);
+        let knows_jobs = self.pre_downloads && self.parts.stores.has(Resource::ImagePullJobs);
+        let pre_download = if knows_jobs {
+            cloneset::pre_download(&snapshot, state.image_pull_jobs_of(cloneset.uid))
+        } else {
+            Step::Nothing
+        };
         self.parts.metrics.observe_plan(NAME, begun_at.elapsed());
         if let Some(memory) = self.memory().get_mut(key) {
             memory.noted.decided(&plan.waiting, &plan.progress);
         }
-        Look::Decided(Box::new(CloneSetWork {
+        let work = CloneSetWork {
             whom: Whom {
                 controller: NAME,
                 source: reasons::SOURCE_CLONESET,
@@ -145,7 +164,8 @@ impl CloneSets {
             },
             cloneset: Arc::clone(cloneset),
             plan,
-        }))
+        };
+        Look::Decided(Box::new((work, pre_download)))
     }
 
     /// What went wrong with the last plan, forgotten when another object has its name.
@@ -196,7 +216,11 @@ impl CloneSets {
             }
             Change::Claim { owners } => of(*owners),
             Change::Unreadable { controller } => of([*controller, None]),
-            Change::DaemonSet { .. } | Change::Job { .. } | Change::Node { .. } => BTreeSet::new(),
+            Change::DaemonSet { .. }
+            | Change::Job { .. }
+            | Change::Node { .. }
+            | Change::ImagePullJob { .. }
+            | Change::NodeImage { .. } => BTreeSet::new(),
         }
     }
 }

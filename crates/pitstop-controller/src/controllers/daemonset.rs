@@ -106,6 +106,7 @@ fn without_counts(daemonset: &DaemonSetView) -> DaemonSetView {
 }
 
 /// What a controller works with.
+#[derive(Clone)]
 pub struct Parts {
     /// Where live reads go.
     pub api: Arc<dyn Api>,

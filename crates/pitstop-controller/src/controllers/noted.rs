@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pitstop_api::reasons;
+use pitstop_api::{Timestamp, reasons};
 use pitstop_engine::plan::{Event, Progress, Waiting};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -16,6 +16,11 @@ use crate::queue::Done;
 
 /// Every workload is looked at this often even if nothing happens. Source: daemonset.md C5.8.
 pub(super) const RESYNC: Duration = Duration::from_mins(5);
+/// A time as objects carry it.
+pub(super) fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 /// How many "told once" are remembered for one workload.
 const TOLD: usize = 100;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{CloneSetView, DaemonSetView, NodeView, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, NodeImageView, NodeView, Uid};
 
 /// Namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +69,22 @@ pub enum Change {
     Job {
         /// The pod that it pulls for.
         pod: Option<Uid>,
+    },
+    /// An ImagePullJob came, changed or went.
+    ImagePullJob {
+        /// Its name.
+        key: Key,
+        /// Its identity.
+        uid: Uid,
+        /// Is it there no more?
+        is_gone: bool,
+    },
+    /// A NodeImage came, changed or went.
+    NodeImage {
+        /// As it was.
+        before: Option<Arc<NodeImageView>>,
+        /// As it is.
+        after: Option<Arc<NodeImageView>>,
     },
     /// A node came, went, or changed in what decisions look at. A heartbeat is no change.
     Node {

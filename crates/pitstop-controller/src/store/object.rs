@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pitstop_api::ClaimView;
 use pitstop_api::view::{
-    CloneSetView, DaemonSetView, JobView, MetaWire, NodeView, NodeWire, PodView, PodWire, RevisionView, Uid,
-    ViewError,
+    CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeView, NodeWire,
+    PodView, PodWire, RevisionView, Uid, ViewError,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,6 +31,10 @@ pub enum Wire {
     CloneSet(Box<CloneSetView>),
     /// A claim of a volume.
     Claim(Box<ClaimView>),
+    /// An ImagePullJob.
+    ImagePullJob(Box<ImagePullJobView>),
+    /// A NodeImage.
+    NodeImage(Box<NodeImageView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -52,6 +56,10 @@ pub enum Object {
     CloneSet(Arc<CloneSetView>),
     /// A claim of a volume.
     Claim(Arc<ClaimView>),
+    /// An ImagePullJob.
+    ImagePullJob(Arc<ImagePullJobView>),
+    /// A NodeImage.
+    NodeImage(Arc<NodeImageView>),
     /// It cannot be read.
     Unreadable(Identity),
 }
@@ -90,7 +98,9 @@ impl Wire {
                 Resource::Jobs => Self::Job(Box::new(JobView::from_json(json)?)),
                 Resource::CloneSets => Self::CloneSet(Box::new(CloneSetView::from_json(json)?)),
                 Resource::Claims => Self::Claim(Box::new(ClaimView::from_json(json)?)),
-                Resource::Events | Resource::Leases => {
+                Resource::ImagePullJobs => Self::ImagePullJob(Box::new(ImagePullJobView::from_json(json)?)),
+                Resource::NodeImages => Self::NodeImage(Box::new(NodeImageView::from_json(json)?)),
+                Resource::Events | Resource::Leases | Resource::Secrets => {
                     return Err(ViewError {
                         field: "kind",
                         problem: format!("{} are not stored", resource.plural()),
@@ -135,7 +145,10 @@ impl WatchEvent {
             | Resource::Leases
             | Resource::Jobs
             | Resource::CloneSets
-            | Resource::Claims => return None,
+            | Resource::Claims
+            | Resource::ImagePullJobs
+            | Resource::NodeImages
+            | Resource::Secrets => return None,
         };
         let is_deleted = match kind.as_ref() {
             "ADDED" | "MODIFIED" => false,
@@ -181,6 +194,8 @@ impl Object {
             Self::Job(view) => view.resource_version,
             Self::CloneSet(view) => view.resource_version,
             Self::Claim(view) => view.resource_version,
+            Self::ImagePullJob(view) => view.resource_version,
+            Self::NodeImage(view) => view.resource_version,
             Self::Unreadable(identity) => identity.version,
         }
     }

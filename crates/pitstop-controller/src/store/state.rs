@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pitstop_api::ClaimView;
 use pitstop_api::selector::{Labels, Selector};
 use pitstop_api::view::{
-    CloneSetView, DaemonSetView, JobView, MetaWire, NodeNames, NodeSlot, NodeView, PodView, RevisionView,
-    Uid, ViewError,
+    CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeNames, NodeSlot,
+    NodeView, PodView, RevisionView, Uid, ViewError,
 };
 use pitstop_engine::snapshot::Nodes;
 
@@ -18,6 +18,7 @@ use super::object::{Identity, Object, Wire};
 use super::pods::Pods;
 use crate::api::Resource;
 
+mod pulls;
 mod write;
 
 use write::key_of;
@@ -39,6 +40,8 @@ pub struct State {
     cloneset_keys: HashMap<Uid, Key>,
     claims: BTreeMap<Key, Arc<ClaimView>>,
     claims_of: HashMap<Uid, BTreeSet<Key>>,
+    pull_jobs: BTreeMap<Key, Arc<ImagePullJobView>>,
+    node_images: BTreeMap<Arc<str>, Arc<NodeImageView>>,
     unreadable: BTreeMap<(Resource, Key), Identity>,
     versions: [u64; Resource::WATCHED.len()],
     interner: Interner,
@@ -206,7 +209,9 @@ impl State {
             Resource::Jobs => self.jobs.len(),
             Resource::CloneSets => self.clonesets.len(),
             Resource::Claims => self.claims.len(),
-            Resource::Events | Resource::Leases => 0,
+            Resource::ImagePullJobs => self.pull_jobs.len(),
+            Resource::NodeImages => self.node_images.len(),
+            Resource::Events | Resource::Leases | Resource::Secrets => 0,
         }
     }
 
@@ -246,6 +251,8 @@ impl State {
             Wire::Job(view) => Object::Job(Arc::new(*view)),
             Wire::CloneSet(view) => Object::CloneSet(Arc::new(*view)),
             Wire::Claim(view) => Object::Claim(Arc::new(*view)),
+            Wire::ImagePullJob(view) => Object::ImagePullJob(Arc::new(*view)),
+            Wire::NodeImage(view) => Object::NodeImage(Arc::new(*view)),
             Wire::Unreadable(identity) => Object::Unreadable(identity),
         }
     }
@@ -260,6 +267,8 @@ impl State {
             Object::Job(view) => self.put_job(view),
             Object::CloneSet(view) => self.put_cloneset(view),
             Object::Claim(view) => self.put_claim(view),
+            Object::ImagePullJob(view) => self.put_pull_job(view),
+            Object::NodeImage(view) => self.put_node_image(view),
             Object::Unreadable(identity) => Some(self.put_unreadable(identity)),
         }
     }
@@ -300,6 +309,17 @@ impl State {
                 let stored = self.claims.get(&key)?;
                 (stored.uid == view.uid).then(|| self.remove_claim(&key))?
             }
+            Object::ImagePullJob(view) => {
+                let key = Key::new(&view.namespace, &view.name);
+                self.readable(Resource::ImagePullJobs, &key);
+                let stored = self.pull_jobs.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_pull_job(&key))?
+            }
+            Object::NodeImage(view) => {
+                self.readable(Resource::NodeImages, &Key::new("", &view.name));
+                let stored = self.node_images.get(&view.name)?;
+                (stored.uid == view.uid).then(|| self.remove_node_image(&view.name))?
+            }
             Object::Unreadable(identity) => {
                 self.put_unreadable(identity.clone());
                 let key = Key::new(&identity.namespace, &identity.name);
@@ -335,6 +355,8 @@ impl State {
                 Object::Job(view) => listed.insert(view.uid),
                 Object::CloneSet(view) => listed.insert(view.uid),
                 Object::Claim(view) => listed.insert(view.uid),
+                Object::ImagePullJob(view) => listed.insert(view.uid),
+                Object::NodeImage(view) => listed.insert(view.uid),
                 Object::Unreadable(_) => false,
             };
         }
@@ -394,7 +416,8 @@ impl State {
                     self.remove_claim(&key);
                 }
             }
-            Resource::Events | Resource::Leases => {}
+            Resource::ImagePullJobs | Resource::NodeImages => self.retain_pulls(resource, stays),
+            Resource::Events | Resource::Leases | Resource::Secrets => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Whoever sees first that something is missing or has to be renewed does it; a conflict means that another one did.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use pitstop_api::cloneset::definition::{
     CONVERT_PATH, MUTATE_PATH, MUTATING, NAME, VALIDATE_PATH, VALIDATING,
 };
 use pitstop_api::fields::{list, text};
+use pitstop_api::image_pull::{Kind, definition};
 use pitstop_api::{SharedClock, Timestamp, keys};
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -76,53 +78,63 @@ impl Keeper {
         self.shown.show(&credentials.certificate, &credentials.key)?;
         let bundle = STANDARD.encode(&credentials.authorities);
         let root = "/apis/admissionregistration.k8s.io/v1";
-        for (plural, name, path) in [
-            ("mutatingwebhookconfigurations", MUTATING, MUTATE_PATH),
-            ("validatingwebhookconfigurations", VALIDATING, VALIDATE_PATH),
+        let mut has_clonesets = false;
+        for (plural, known) in [
+            ("mutatingwebhookconfigurations", mutating()),
+            ("validatingwebhookconfigurations", validating()),
         ] {
             let at = format!("{root}/{plural}/{CONFIGURATION}");
             let object = self.send(Method::GET, &at, None).await?;
-            let webhooks = list(&object, "/webhooks").iter();
-            let Some(index) = webhooks
-                .map(|webhook| text(webhook, "/name"))
-                .position(|found| found == name)
-            else {
-                return Err(format!("{plural}/{CONFIGURATION} has no webhook {name}").into());
-            };
-            let pointer = format!("/webhooks/{index}/clientConfig");
-            self.tell(&at, &object, &pointer, path, &bundle).await?;
+            let webhooks = list(&object, "/webhooks").iter().enumerate();
+            let places: Vec<(String, &str)> = webhooks
+                .filter_map(|(index, webhook)| {
+                    let path = known.get(text(webhook, "/name"))?;
+                    Some((format!("/webhooks/{index}/clientConfig"), *path))
+                })
+                .collect();
+            if places.is_empty() {
+                return Err(format!("{plural}/{CONFIGURATION} has no webhook that is served here").into());
+            }
+            has_clonesets |= places.iter().any(|(_, path)| *path == MUTATE_PATH);
+            self.tell(&at, &object, &places, &bundle).await?;
+        }
+        if !has_clonesets {
+            return Ok(());
         }
         let at = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{NAME}");
         let object = self.send(Method::GET, &at, None).await?;
-        let pointer = "/spec/conversion/webhook/clientConfig";
-        self.tell(&at, &object, pointer, CONVERT_PATH, &bundle).await
+        let place = ("/spec/conversion/webhook/clientConfig".to_owned(), CONVERT_PATH);
+        self.tell(&at, &object, &[place], &bundle).await
     }
 
-    /// Writes whom to ask and whom to trust, if it is not there.
+    /// Writes whom to ask and whom to trust, where that is not there. `places`: pointers into the object, and the paths
+    /// that are answered at.
     async fn tell(
         &self,
         at: &str,
         object: &Value,
-        pointer: &str,
-        path: &str,
+        places: &[(String, &str)],
         bundle: &str,
     ) -> Result<(), Failed> {
-        let now = object.pointer(pointer).cloned().unwrap_or_default();
-        let mut wanted = match &self.url {
-            Some(url) => json!({"url": format!("{url}{path}")}),
-            None => now.clone(),
-        };
-        if let Some(wanted) = wanted.as_object_mut() {
-            wanted.insert("caBundle".to_owned(), bundle.into());
+        let version = text(object, "/metadata/resourceVersion");
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": version})];
+        for (pointer, path) in places {
+            let now = object.pointer(pointer).cloned().unwrap_or_default();
+            let mut wanted = match &self.url {
+                Some(url) => json!({"url": format!("{url}{path}")}),
+                None => now.clone(),
+            };
+            if let Some(wanted) = wanted.as_object_mut() {
+                wanted.insert("caBundle".to_owned(), bundle.into());
+            }
+            if now != wanted {
+                patch.push(json!({"op": "add", "path": pointer, "value": wanted}));
+            }
         }
-        if now == wanted {
-            return Ok(());
+        if patch.len() > 1 {
+            self.send(Method::PATCH, at, Some((JSON_PATCH, Value::Array(patch))))
+                .await?;
         }
-        let patch = json!([
-            {"op": "test", "path": "/metadata/resourceVersion", "value": text(object, "/metadata/resourceVersion")},
-            {"op": "add", "path": pointer, "value": wanted},
-        ]);
-        self.send(Method::PATCH, at, Some((JSON_PATCH, patch))).await?;
         Ok(())
     }
 
@@ -181,6 +193,18 @@ impl Keeper {
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// Where the webhooks answer that fill in defaults, by name.
+fn mutating() -> BTreeMap<String, &'static str> {
+    let pulls = Kind::ALL.map(definition::mutating_at).into_iter();
+    pulls.chain([(MUTATING.to_owned(), MUTATE_PATH)]).collect()
+}
+
+/// Where the webhooks answer that judge, by name.
+fn validating() -> BTreeMap<String, &'static str> {
+    let pulls = Kind::ALL.map(definition::validating_at).into_iter();
+    pulls.chain([(VALIDATING.to_owned(), VALIDATE_PATH)]).collect()
+}
 
 /// The API server did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +14,7 @@ use pitstop_controller::webhook::server::{self, Server};
 use pitstop_controller::{Error, HeldBy, Phase, Replica};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::span;
 use crate::connect::ConnectArgs;
 use crate::embedded::{config, controller_failure};
 use crate::failure;
@@ -40,6 +42,16 @@ pub struct Controller {
         default_value = "127.0.0.1:8080"
     )]
     pub metrics_addr: SocketAddr,
+    /// How long after it became ready a node gets a NodeImage
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "PITSTOP_NODE_IMAGE_AFTER",
+        hide_env = true,
+        default_value = "30s",
+        value_parser = span::parse
+    )]
+    pub node_image_after: Duration,
     /// How the webhooks are served.
     #[command(flatten)]
     pub webhooks: Webhooks,
@@ -142,6 +154,9 @@ pub enum Name {
     /// CloneSets of apps.kruise.io
     #[value(name = "cloneset")]
     CloneSet,
+    /// ImagePullJobs and NodeImages of apps.kruise.io; with it, CloneSets have their images pulled ahead
+    #[value(name = "imagepulljob")]
+    ImagePullJob,
 }
 
 impl From<Name> for pitstop_controller::Controller {
@@ -150,6 +165,7 @@ impl From<Name> for pitstop_controller::Controller {
             Name::DaemonPodUpdater => Self::DaemonPodUpdater,
             Name::NativeDaemonSet => Self::NativeDaemonSet,
             Name::CloneSet => Self::CloneSet,
+            Name::ImagePullJob => Self::ImagePullJob,
         }
     }
 }
@@ -169,6 +185,7 @@ impl Controller {
         let names = names.join(", ");
         let mut config = config(wanted)?;
         config.force_native = self.force;
+        config.node_image_after = self.node_image_after;
         config.health_addr = Some(self.metrics_addr);
         let mut webhooks = self.webhooks.start(&client).await?;
         let mut replica = Replica::start(client, config)

@@ -10,10 +10,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
-use pitstop_api::cloneset::definition;
 use pitstop_cluster::{Cluster, WebhookService};
-use pitstop_controller::KubeApi;
 use pitstop_controller::webhook::{SERVICE, Webhooks};
+use pitstop_controller::{Controller, KubeApi};
 use serde_json::{Value, json};
 
 use crate::manifests::{self, kinds};
@@ -43,11 +42,15 @@ pub(super) async fn install(cluster: &Cluster) -> anyhow::Result<()> {
         let service = json!({"namespace": manifests::NAMESPACE, "name": SERVICE, "path": path});
         json!({"service": service})
     };
-    for object in kinds::objects(here) {
+    let objects = [kinds::secrets_namespace()].into_iter();
+    for object in objects.chain(kinds::objects(here, &Controller::ALL)) {
         apply(&client, object).await?;
     }
-    let served = tokio::time::timeout(SERVED_WITHIN, wait_until_served(&client)).await;
-    served.context("waiting until CloneSets are served")?
+    for name in kinds::definitions(&Controller::ALL) {
+        let served = tokio::time::timeout(SERVED_WITHIN, wait_until_served(&client, &name)).await;
+        served.with_context(|| format!("waiting until {name} are served"))??;
+    }
+    Ok(())
 }
 
 async fn apply(client: &Client, object: Value) -> anyhow::Result<()> {
@@ -67,9 +70,9 @@ fn kind_of(types: &TypeMeta) -> anyhow::Result<GroupVersionKind> {
     GroupVersionKind::try_from(types).context("reading the type of a manifest")
 }
 
-async fn wait_until_served(client: &Client) -> anyhow::Result<()> {
+async fn wait_until_served(client: &Client, name: &str) -> anyhow::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let parameters = WatchParams::default().fields(&format!("metadata.name={}", definition::NAME));
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
     let events = definitions.watch(&parameters, "0").await?;
     pin_mut!(events);
     while let Some(event) = events.next().await {

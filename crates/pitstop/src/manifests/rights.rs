@@ -1,7 +1,8 @@
 //! Every right that the controllers use, and what for.
 
+use pitstop_api::image_pull::SECRETS_NAMESPACE;
 use pitstop_controller::Controller;
-use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, NativeDaemonSet};
+use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, ImagePullJob, NativeDaemonSet};
 
 use super::tree::{Tree, flow, list, map};
 
@@ -67,6 +68,8 @@ const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
 const CLONES: &[Controller] = &[CloneSet];
+/// Those that have images pulled ahead.
+const PULLERS: &[Controller] = &[ImagePullJob];
 
 /// A right in all namespaces on `resource` or `resource/subresource`.
 const fn cluster(
@@ -107,9 +110,25 @@ const fn lease(
     }
 }
 
+/// A right on the copies of secrets that nodes may read.
+const fn copied_secret(verb: &'static str) -> Rule {
+    Rule {
+        verb,
+        group: "",
+        resource: "secrets",
+        subresource: "",
+        name: "",
+        scope: Scope::Namespace(SECRETS_NAMESPACE),
+        used_by: PULLERS,
+        purpose: COPY_SECRETS,
+    }
+}
+
 const DAEMONSETS: (&str, &str) = ("daemonsets", "");
 const KRUISE: &str = "apps.kruise.io";
 const CLONESETS: (&str, &str) = ("clonesets", "");
+const PULL_JOBS: (&str, &str) = ("imagepulljobs", "");
+const NODE_IMAGES: (&str, &str) = ("nodeimages", "");
 const CLAIMS: (&str, &str) = ("persistentvolumeclaims", "");
 const REVISIONS: (&str, &str) = ("controllerrevisions", "");
 const PODS: (&str, &str) = ("pods", "");
@@ -123,6 +142,11 @@ const FOLLOW_REVISIONS: &str = "know which revision is the newest";
 const FOLLOW_PODS: &str = "know which pods are outdated, and how many are available";
 const FOLLOW_NODES: &str = "know which nodes are ready, and which should run a pod";
 const PULL_IMAGES: &str = "pull the images of a new revision ahead, where the owner of a node asks for it";
+const FOLLOW_PULLS: &str = "know which images nodes are to pull, and how far they are";
+const MAKE_PULL_JOBS: &str =
+    "have the images of a CloneSet pulled before it restarts containers, and stop that when it has";
+const KEEP_NODE_IMAGES: &str = "keep one list of images for each node, and add to it and take out of it";
+const COPY_SECRETS: &str = "copy the secrets that ImagePullJobs name to where the nodes may read them";
 const TELL: &str = "tell in `kubectl describe` what was done and what was refused";
 const HOLD_LEASE: &str = "hold the lease, so that only one controller works at a time";
 const HAVE_LEASE: &str =
@@ -260,6 +284,46 @@ const RULES: &[Rule] = &[
     cluster(UPDATER, "watch", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "create", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "delete", "batch", JOBS, PULL_IMAGES),
+    cluster(PULLERS, "list", KRUISE, PULL_JOBS, FOLLOW_PULLS),
+    cluster(PULLERS, "watch", KRUISE, PULL_JOBS, FOLLOW_PULLS),
+    cluster(PULLERS, "create", KRUISE, PULL_JOBS, MAKE_PULL_JOBS),
+    cluster(PULLERS, "delete", KRUISE, PULL_JOBS, MAKE_PULL_JOBS),
+    cluster(
+        PULLERS,
+        "patch",
+        KRUISE,
+        PULL_JOBS,
+        "hold a job until the copies of its secrets are released",
+    ),
+    cluster(
+        PULLERS,
+        "patch",
+        KRUISE,
+        ("imagepulljobs", "status"),
+        "write how far a job is",
+    ),
+    cluster(PULLERS, "list", KRUISE, NODE_IMAGES, FOLLOW_PULLS),
+    cluster(PULLERS, "watch", KRUISE, NODE_IMAGES, FOLLOW_PULLS),
+    cluster(PULLERS, "create", KRUISE, NODE_IMAGES, KEEP_NODE_IMAGES),
+    cluster(PULLERS, "patch", KRUISE, NODE_IMAGES, KEEP_NODE_IMAGES),
+    cluster(PULLERS, "delete", KRUISE, NODE_IMAGES, KEEP_NODE_IMAGES),
+    cluster(
+        PULLERS,
+        "patch",
+        KRUISE,
+        ("nodeimages", "status"),
+        "say of a node that has not answered for long that it failed",
+    ),
+    cluster(
+        PULLERS,
+        "get",
+        "",
+        ("secrets", ""),
+        "read the secrets that ImagePullJobs name",
+    ),
+    copied_secret("create"),
+    copied_secret("patch"),
+    copied_secret("delete"),
     cluster(ALL, "list", "", NODES, FOLLOW_NODES),
     cluster(ALL, "watch", "", NODES, FOLLOW_NODES),
     cluster(ALL, "create", "", EVENTS, TELL),

@@ -1,6 +1,7 @@
 //! What the webhooks need in a cluster: a service in front of them, their rights, and the kinds that they are about.
 
 use pitstop_api::cloneset::definition;
+use pitstop_controller::Controller;
 use pitstop_controller::webhook::{CONFIGURATION, SECRET, SERVICE};
 use serde_json::json;
 
@@ -98,18 +99,22 @@ pub(super) fn documents(options: &Options) -> Vec<Tree> {
     let namespace = options.namespace.as_str();
     let here = |path: &str| json!({"service": {"namespace": namespace, "name": SERVICE, "path": path}});
     let mut documents = vec![
-        role("ClusterRole", None, RULES),
+        role("ClusterRole", None, RULES, options),
         binding("ClusterRole", None, options),
-        role("Role", Some(namespace), SECRET_RULES),
+        role("Role", Some(namespace), SECRET_RULES, options),
         binding("Role", Some(namespace), options),
         service(options),
     ];
-    documents.extend(kinds::objects(here).into_iter().map(plain));
+    let objects = kinds::objects(here, &options.controllers);
+    documents.extend(objects.into_iter().map(plain));
     documents
 }
 
-fn role(kind: &'static str, namespace: Option<&str>, rules: &'static [Rule]) -> Tree {
-    let rules: Vec<&Rule> = rules.iter().collect();
+/// The definition is written where versions have to be converted, which those of CloneSets alone have.
+fn role(kind: &'static str, namespace: Option<&str>, rules: &'static [Rule], options: &Options) -> Tree {
+    let converts = options.controllers.contains(&Controller::CloneSet);
+    let is_needed = |rule: &&Rule| converts || rule.name != definition::NAME;
+    let rules: Vec<&Rule> = rules.iter().filter(is_needed).collect();
     map([
         ("apiVersion", RBAC.into()),
         ("kind", kind.into()),

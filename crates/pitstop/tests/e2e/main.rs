@@ -28,6 +28,7 @@ mod objects;
 mod ota;
 mod others;
 mod plan;
+mod predownload;
 mod proxy;
 mod real;
 mod reasons;

@@ -240,6 +240,29 @@ impl World {
         Self::attach(attached, nodes, None, "none").await
     }
 
+    /// As [`World::real_with_kinds`], and images are pulled ahead.
+    pub(crate) async fn real_with_pulls(plane: Plane, kubectl: PathBuf, nodes: &[&str]) -> Self {
+        let controllers = [
+            pitstop_controller::Controller::DaemonPodUpdater,
+            pitstop_controller::Controller::CloneSet,
+            pitstop_controller::Controller::ImagePullJob,
+        ];
+        let attached = Attached {
+            client: plane.client().await,
+            controller: plane.authorize(&controllers, None).await,
+            kubeconfig: plane.kubeconfig(),
+            kubectl,
+            plane: Some(plane),
+            arguments: vec![
+                "--controllers=daemon-pod-updater,cloneset,imagepulljob",
+                "--node-image-after=1s",
+                "--webhook-addr=127.0.0.1:0",
+                "--webhook-host=127.0.0.1",
+            ],
+        };
+        Self::attach(attached, nodes, None, "none").await
+    }
+
     async fn attach(to: Attached, nodes: &[&str], control_plane: Option<&str>, hubs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut names: Vec<String> = nodes.iter().map(ToString::to_string).collect();

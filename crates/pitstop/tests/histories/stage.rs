@@ -50,7 +50,7 @@ impl Stage {
         let client = cluster.client();
         let daemonsets = if has_daemonsets {
             Some(
-                Controllers::start_all(cluster.client_as("system:pitstop"))
+                Controllers::start_all(cluster.client_as("system:pitstop"), 1.0)
                     .await
                     .unwrap(),
             )

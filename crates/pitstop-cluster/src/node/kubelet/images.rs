@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pitstop_api::image_pull::Reference;
+
 use super::super::pod_life::Images;
 use super::super::profile::{self, Profile, Rule};
 use super::super::wire::{NodeObject, PodObject};
@@ -19,7 +21,9 @@ impl Images for NodeImages<'_> {
     }
 
     fn is_cached(&self, image: &str) -> bool {
-        self.cache.iter().any(|(cached, _)| cached == image)
+        let has = |image: &str| self.cache.iter().any(|(cached, _)| cached == image);
+        // What was pulled ahead has the name that runtimes are asked for.
+        has(image) || Reference::parse(image).is_ok_and(|normal| has(&normal.to_string()))
     }
 
     fn cache(&mut self, image: &str) {

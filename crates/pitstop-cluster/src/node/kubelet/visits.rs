@@ -15,6 +15,7 @@ impl Kubelets {
     /// Who does not wait for the answer any more does not get it.
     pub(super) fn on_question(&mut self, question: Question) {
         match question {
+            Question::Pull { wish, answer } => self.on_pull(wish, answer),
             Question::Run {
                 place,
                 command,

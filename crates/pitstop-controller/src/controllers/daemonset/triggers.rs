@@ -61,7 +61,10 @@ impl DaemonSets {
                     touched.extend(state.daemonsets_selecting(&owned.namespace, labels).cloned());
                 }
             }
-            Change::CloneSet { .. } | Change::Claim { .. } => {}
+            Change::CloneSet { .. }
+            | Change::Claim { .. }
+            | Change::ImagePullJob { .. }
+            | Change::NodeImage { .. } => {}
             Change::Job { pod } => {
                 touched.extend(pod.and_then(|pod| state.daemonset_of_pod(pod)).cloned());
             }

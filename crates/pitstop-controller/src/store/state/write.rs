@@ -275,7 +275,9 @@ impl State {
             Resource::Jobs => self.remove_job(&key),
             Resource::CloneSets => self.remove_cloneset(&key),
             Resource::Claims => self.remove_claim(&key),
-            Resource::Events | Resource::Leases => None,
+            Resource::ImagePullJobs => self.remove_pull_job(&key),
+            Resource::NodeImages => self.remove_node_image(&key.name),
+            Resource::Events | Resource::Leases | Resource::Secrets => None,
         };
         let controller = identity.controller;
         self.unreadable.insert((identity.resource, key), identity);
@@ -289,7 +291,7 @@ impl State {
 }
 
 /// Is the stored version at least as new as the offered one? Versions of 0 cannot be compared and never are.
-fn is_as_new(stored: u64, offered: u64) -> bool {
+pub(super) fn is_as_new(stored: u64, offered: u64) -> bool {
     offered != 0 && stored >= offered
 }
 

@@ -64,6 +64,7 @@ fn word(step: &Step) -> &'static str {
 
 /// inplace.md 11.1, steps 1 to 4.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one row a sentence")]
 fn images_are_pulled_ahead_once_for_a_revision_that_is_worth_it() {
     let (old, new) = (template(&[("c", "nginx:1")]), template(&[("c", "nginx:2")]));
     let fresh = revision(&[]);

@@ -7,7 +7,7 @@ use super::site::eventually;
 use crate::background::Background;
 use crate::cloneset::{FIRST, play};
 use crate::world::World;
-use crate::{commands, inplace};
+use crate::{commands, inplace, predownload};
 
 const CONTROLLERS: [Controller; 2] = [Controller::DaemonPodUpdater, Controller::CloneSet];
 
@@ -47,6 +47,24 @@ async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_pla
     asks_the_webhooks(&world).await;
     inplace::story(&world).await;
     commands::story(&world).await;
+    forget_kinds(&world).await;
+    world.stop().await;
+}
+
+/// Images are there before the containers that need them restart, with the rights that are printed and no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_pulled_before_containers_restart_on_a_real_control_plane() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    let world = World::real_with_pulls(plane, kubectl, &predownload::NODES).await;
+    asks_the_webhooks(&world).await;
+    predownload::story(&world).await;
+    for crd in [
+        "crd/imagepulljobs.apps.kruise.io",
+        "crd/nodeimages.apps.kruise.io",
+    ] {
+        world.kubectl(&["delete", crd, "--timeout=60s"]).await;
+    }
     forget_kinds(&world).await;
     world.stop().await;
 }

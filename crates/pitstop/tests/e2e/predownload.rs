@@ -1,0 +1,181 @@
+//! Images are there before the containers that need them restart.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::real::site::eventually;
+use crate::world::{World, kubectl_is_there, words};
+
+pub(crate) const NODES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+/// Shipped profile: a pull takes 60 s, which is 6 s where nodes are ten times as fast.
+const SLOW: &str = "slow/app:2";
+/// What a restart takes at most when its image is there: far less than the pull.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// A CloneSet of four pods on four nodes, of which one at a time is updated, and none before `partition` says so.
+fn shop(image: &str, partition: u32) -> String {
+    format!(
+        "apiVersion: apps.kruise.io/v1beta1\nkind: CloneSet\nmetadata: {{name: shop}}\nspec:\n  replicas: 4\n  selector: \
+         {{matchLabels: {{app: shop}}}}\n  updateStrategy:\n    type: RollingUpdate\n    rollingUpdate:\n      \
+         podUpdatePolicy: InPlaceIfPossible\n      maxUnavailable: 1\n      partition: {partition}\n      \
+         inPlaceUpdateStrategy: {{imagePreDownloadParallelism: 4}}\n  template:\n    metadata: {{labels: {{app: shop}}}}\n    \
+         spec:\n      containers: [{{name: app, image: '{image}'}}]\n      topologySpreadConstraints:\n      - {{maxSkew: 1, \
+         topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {{matchLabels: {{app: \
+         shop}}}}}}\n"
+    )
+}
+
+const BAD: &str = "apiVersion: apps.kruise.io/v1alpha1\nkind: ImagePullJob\nmetadata: {name: broken}\nspec:\n  image: bad/app:1\n  \
+                   selector: {names: [node-1, node-2]}\n  parallelism: 2\n  pullPolicy: {backoffLimit: 0}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_pulled_before_containers_restart() {
+    if kubectl_is_there() {
+        let world = World::embedded(&NODES, None).await;
+        story(&world).await;
+        world.kubectl(&["delete", "node", "node-4"]).await;
+        eventually("the NodeImage goes with its node", || async {
+            let said = world.kubectl_any(&["get", "nodeimage", "node-4"]).await;
+            said.stderr.contains("not found")
+        })
+        .await;
+        world.stop().await;
+    }
+}
+
+async fn is(world: &World, object: &str, path: &str, want: &str) {
+    let path = format!("jsonpath={{{path}}}");
+    eventually(&format!("{object} {path} is {want}"), || async {
+        let said = world.kubectl_any(&["get", object, "-o", &path]).await;
+        said.status.success() && said.stdout == want
+    })
+    .await;
+}
+
+async fn pods(world: &World) -> Vec<Value> {
+    let said = world
+        .kubectl(&["get", "pods", "-l", "app=shop", "-o", "json"])
+        .await;
+    let list: Value = serde_json::from_str(&said).unwrap();
+    list["items"].as_array().unwrap().clone()
+}
+
+/// The story, whichever server keeps it.
+pub(crate) async fn story(world: &World) {
+    for node in NODES {
+        is(world, &format!("nodeimage/{node}"), ".metadata.name", node).await;
+    }
+    let labels = "jsonpath={.metadata.labels.kubernetes\\.io/hostname}";
+    let label = world.kubectl(&["get", "nodeimage", "node-1", "-o", labels]).await;
+    assert_eq!(label, "node-1", "it has the labels of its node");
+
+    pulls_ahead(world).await;
+    tells_what_went_wrong(world).await;
+    refuses_what_cannot_be_meant(world).await;
+    forgets_what_is_deleted(world).await;
+}
+
+/// A slow image comes to the nodes while no pod is touched; then the pods restart at once.
+async fn pulls_ahead(world: &World) {
+    world.apply(&shop("nginx:1.19.4", 0)).await;
+    is(world, "clone/shop", ".status.readyReplicas", "4").await;
+    let before = pods(world).await;
+    world.apply(&shop(SLOW, 4)).await;
+    let listed = || async { world.kubectl(&["get", "imagepulljobs", "--no-headers"]).await };
+    eventually("a job appears", || async { listed().await.starts_with("shop-") }).await;
+    let said = listed().await;
+    let job = format!("imagepulljob/{}", words(&said)[0][0]);
+    assert!(job.ends_with("-app"), "{job}");
+    is(world, &job, ".status.message", "job has completed").await;
+    let table = world.kubectl(&["get", &job]).await;
+    let lines = words(&table);
+    assert_eq!(
+        lines[0],
+        ["NAME", "TOTAL", "ACTIVE", "SUCCEED", "FAILED", "AGE", "MESSAGE"]
+    );
+    assert_eq!(lines[1][1..5], ["4", "0", "4", "0"], "{table}");
+    for node in NODES {
+        is(world, &format!("nodeimage/{node}"), ".status.succeeded", "1").await;
+    }
+    for (pod, then) in pods(world).await.iter().zip(&before) {
+        assert_eq!(
+            pod["status"]["containerStatuses"], then["status"]["containerStatuses"],
+            "nothing has restarted"
+        );
+    }
+
+    let begun_at = Instant::now();
+    world.apply(&shop(SLOW, 3)).await;
+    is(world, "clone/shop", ".status.updatedReadyReplicas", "1").await;
+    let took = begun_at.elapsed();
+    assert!(took < QUICK, "{took:?}");
+    world.apply(&shop(SLOW, 0)).await;
+    is(world, "clone/shop", ".status.updatedReadyReplicas", "4").await;
+    eventually("its jobs go when the rollout is over", || async {
+        listed().await.is_empty()
+    })
+    .await;
+    let events = world
+        .kubectl(&[
+            "get",
+            "events",
+            "--field-selector=reason=CreatedImagePullJob",
+            "--no-headers",
+        ])
+        .await;
+    assert!(events.contains(&format!("for image: {SLOW}")), "{events}");
+}
+
+/// A job that somebody has written, whose image is not there.
+async fn tells_what_went_wrong(world: &World) {
+    world.apply(BAD).await;
+    is(
+        world,
+        "imagepulljob/broken",
+        ".status.failedNodes",
+        "[\"node-1\",\"node-2\"]",
+    )
+    .await;
+    is(
+        world,
+        "imagepulljob/broken",
+        ".status.message",
+        "job has completed",
+    )
+    .await;
+    eventually("the nodes say why", || async {
+        let told = world.kubectl(&["describe", "imagepulljob", "broken"]).await;
+        told.contains("PullImageFailed")
+            && told.contains("node-2: Image bad/app:1: rpc error: code = NotFound")
+    })
+    .await;
+    let path = "jsonpath={.status.imageStatuses.bad/app.tags[0].phase}";
+    assert_eq!(
+        world.kubectl(&["get", "nodeimage", "node-1", "-o", path]).await,
+        "Failed"
+    );
+}
+
+async fn refuses_what_cannot_be_meant(world: &World) {
+    let both = BAD.replace("parallelism: 2", "podSelector: {matchLabels: {app: shop}}");
+    let said = world.kubectl_with(&["apply", "-f", "-"], &both).await;
+    assert!(
+        said.stderr.contains("spec.podSelector: Forbidden"),
+        "{}",
+        said.stderr
+    );
+}
+
+/// With a job goes what it wanted of the nodes.
+async fn forgets_what_is_deleted(world: &World) {
+    world
+        .kubectl(&["delete", "imagepulljob", "broken", "--timeout=60s"])
+        .await;
+    for node in ["node-1", "node-2"] {
+        is(world, &format!("nodeimage/{node}"), ".spec.images.bad/app", "").await;
+    }
+    world.kubectl(&["delete", "clone", "shop"]).await;
+    let gone = ["wait", "--for=delete", "pods", "-l", "app=shop", "--timeout=60s"];
+    world.kubectl(&gone).await;
+}
