@@ -116,7 +116,9 @@ impl Turn<'_, '_> {
             return;
         };
         let old = cloneset.status.condition(reasons::PROGRESSING);
-        let is_moving = has_progressed(&cloneset.status, status, old);
+        let has_moved = has_progressed(&cloneset.status, status);
+        // The deadline counts from when a rollout begins, not from when the one before came to rest.
+        let is_moving = has_moved || is_resting(old);
         let progressed_at = old.filter(|_| !is_moving).and_then(|old| old.last_update_time);
         let until = progressed_at.and_then(|at| {
             at.checked_add(SignedDuration::from_secs(i64::from(deadline)))
@@ -157,8 +159,10 @@ impl Turn<'_, '_> {
                 "CloneSet is progressing".to_owned(),
             )
         };
-        if is_moving {
+        if has_moved {
             touch(status, reasons::PROGRESSING);
+        }
+        if is_moving {
             let deadline = SignedDuration::from_secs(i64::from(deadline));
             let is_counting = reason == reasons::CLONESET_UPDATED;
             self.wake(now.checked_add(deadline).ok().filter(|_| is_counting));
@@ -255,16 +259,20 @@ fn expected(cloneset: &CloneSetView, numbers: Option<&Numbers>) -> u32 {
     numbers.map_or(0, |numbers| cloneset.replicas.saturating_sub(numbers.partition))
 }
 
-/// Has anything moved since the status was written? Then the deadline counts from now. Source: cloneset.md 18.4.
-fn has_progressed(old: &CloneSetStatus, new: &CloneSetStatus, condition: Option<&CloneSetCondition>) -> bool {
-    let is_resting = condition.is_none_or(|condition| {
+/// Does no rollout go on that could be late?
+fn is_resting(condition: Option<&CloneSetCondition>) -> bool {
+    condition.is_none_or(|condition| {
         let at_rest = [
             reasons::CLONESET_AVAILABLE,
             reasons::CLONESET_PAUSED,
             reasons::PARTITION_AVAILABLE,
         ];
         at_rest.contains(&condition.reason.as_str())
-    });
+    })
+}
+
+/// Has anything moved since the status was written? Then the deadline counts from now. Source: cloneset.md 18.4.
+fn has_progressed(old: &CloneSetStatus, new: &CloneSetStatus) -> bool {
     let counters = |status: &CloneSetStatus| {
         [
             status.ready_replicas,
@@ -278,8 +286,7 @@ fn has_progressed(old: &CloneSetStatus, new: &CloneSetStatus, condition: Option<
         .iter()
         .zip(counters(new))
         .any(|(old, new)| *old < new);
-    is_resting
-        || has_grown
+    has_grown
         || old.update_revision != new.update_revision
         || old.expected_updated_replicas != new.expected_updated_replicas
 }

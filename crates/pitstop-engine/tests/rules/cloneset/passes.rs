@@ -618,6 +618,20 @@ fn progress_follows_the_last_change() {
     );
 }
 
+/// L1: once everything is as it should be, nothing is written any more, however often it is looked at.
+#[test]
+fn progress_at_rest_is_written_once() {
+    for (picture, paused) in [("5n+", false), ("3o+ 2n+", true)] {
+        let world = World::new(5)
+            .pods(picture)
+            .rolling("paused", paused)
+            .set("/spec/progressDeadlineSeconds", 10);
+        let status = serde_json::to_value(world.status()).unwrap();
+        let later = world.set("/status", status).at(300);
+        assert_eq!(later.plan().status, None, "{picture}");
+    }
+}
+
 /// 18.5: failures are said, and forgotten when they are over.
 #[test]
 fn failures_are_forgotten_when_they_are_over() {
