@@ -36,6 +36,8 @@ pub struct Wanted {
     pub partition: u32,
     /// Pods that may be there on top while pods are replaced.
     pub max_surge: u32,
+    /// Are pods updated only when somebody deletes them? Then none are added to update others.
+    pub is_on_delete: bool,
     /// Pods that may be unavailable.
     pub max_unavailable: u32,
     /// Pods that may be unavailable while pods are added; `None`: any number.
@@ -187,7 +189,7 @@ fn surge(wanted: Wanted, [old_diff, new_diff]: [i64; 2], n_unavailable: i64, spe
     let for_scale = over.max(0).min(specified.all());
     let for_scale_old = minus(for_scale, specified.new).max(0);
     let (mut for_update, mut for_update_old) = (0, 0);
-    if old_diff.signum().saturating_mul(new_diff.signum()) < 0 {
+    if !wanted.is_on_delete && old_diff.signum().saturating_mul(new_diff.signum()) < 0 {
         let (old, new) = (old_diff.saturating_abs(), new_diff.saturating_abs());
         for_update = old.min(new);
         let goes_back = (old <= new && old_diff < 0) || (old > new && new_diff > 0);
@@ -284,6 +286,7 @@ impl Numbers {
             } else {
                 max_surge
             },
+            is_on_delete,
             max_unavailable,
             scale_max_unavailable: scale_limit,
             may_go_back: snapshot.features.partition_rollback && history.update.name != history.current.name,

@@ -148,11 +148,13 @@ impl<'a> Rows<'a> {
         found
     }
 
-    /// Do all outdated pods differ from the update revision in metadata alone? Such an update needs no surge.
+    /// Do all outdated pods differ from the update revision in metadata alone, and is no hook asked first? Such an update
+    /// needs no surge.
     ///
     /// Source: inplace.md 13.7.
     pub(super) fn is_metadata_only(&self, snapshot: &Snapshot<'_>, history: &History) -> bool {
-        if !super::update::may_stay(snapshot.cloneset) {
+        let cloneset = snapshot.cloneset;
+        if !super::update::may_stay(cloneset) || cloneset.lifecycle.in_place_update.is_some() {
             return false;
         }
         let revisions = self.revisions(|row| !row.is_new);

@@ -178,8 +178,8 @@ impl<'a> Turn<'_, 'a> {
         let priority = rolling.map_or(&none, |rolling| &rolling.priority);
         let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
         let free = self.free_revisions(goes_back, target);
-        // Without free ones, no more are looked at than may become unavailable.
-        let looked_at = usize::try_from(max_unavailable.max(0)).unwrap_or(usize::MAX);
+        // Without free ones, no more are looked at than may become unavailable, or one that is so already.
+        let looked_at = usize::try_from(max_unavailable.max(1)).unwrap_or(usize::MAX);
         let most = if free.is_empty() { n.min(looked_at) } else { n };
         let order = update_order(&pods, waiting, most, priority, scatter);
         let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision()));
@@ -197,9 +197,12 @@ impl<'a> Turn<'_, 'a> {
 
     /// The revisions from which pods come to the target without a container being touched: they cost no budget.
     ///
+    /// Where a hook is asked before an update, every one costs: whoever is asked takes the pod out of service.
+    ///
     /// Source: inplace.md 13.7.
     fn free_revisions(&self, goes_back: bool, target: &Target) -> Vec<&'a str> {
-        if !may_stay(self.snapshot.cloneset) {
+        let cloneset = self.snapshot.cloneset;
+        if !may_stay(cloneset) || cloneset.lifecycle.in_place_update.is_some() {
             return Vec::new();
         }
         let mut revisions = self.rows.revisions(|row| row.is_new == goes_back);
@@ -366,8 +369,13 @@ pub struct Counted {
 /// The first of the ordered pods that may be updated now.
 ///
 /// A pod that is not available costs nothing of what may become unavailable; but pods that were moved and are not available
-/// yet hold the others back. Pods whose update touches no container cost nothing at all. Source: cloneset.md 9.2;
-/// inplace.md 13.7.
+/// yet hold the others back. Pods whose update touches no container cost nothing at all.
+///
+/// Differs from upstream: where so many pods are missing that none may become unavailable, one that is not available is
+/// still updated while none that was moved is on its way. A broken version that holds back the missing pods, by
+/// `scaleStrategy.maxUnavailable`, would otherwise stay for ever.
+///
+/// Source: cloneset.md 9.2; inplace.md 13.7.
 pub fn limit(
     order: impl IntoIterator<Item = usize>,
     pods: &[Counted],
@@ -385,7 +393,7 @@ pub fn limit(
             chosen.push(i);
             continue;
         }
-        if is_full || moved.saturating_add(taken) >= max_unavailable {
+        if is_full || moved.saturating_add(taken) >= max_unavailable.max(1) {
             is_full = true;
             continue;
         }

@@ -91,6 +91,7 @@ fn found(replicas: u32, text: &str, picture: &str, is_rollback: bool) -> Diff {
     };
     let written = scaling::partition(amount(&settings.partition).as_ref(), replicas).unwrap();
     let wanted = Wanted {
+        is_on_delete: settings.is_on_delete,
         replicas,
         partition: if settings.is_frozen {
             frozen_partition(replicas, &facts)

@@ -442,6 +442,43 @@ fn metadata_alone_costs_no_budget() {
     );
 }
 
+/// S1: who is asked before an update takes the pod out of service, so each costs, even where no container is touched.
+#[test]
+fn metadata_alone_costs_where_a_hook_is_asked() {
+    let mut labelled = template("foo1");
+    labelled["metadata"]["labels"]["tier"] = json!("gold");
+    let hook = json!({"inPlaceUpdate": {"labelsHandler": {"app": "web"}, "markPodNotReady": true}});
+    let world = World::new(3)
+        .pods("3o+")
+        .rolling("maxUnavailable", 1)
+        .set("/spec/lifecycle", hook)
+        .set("/spec/template", labelled);
+    assert_eq!(world.does(), "prepare 0");
+}
+
+/// L1: a pod that cannot run and pods that are missing do not wait for each other; an available one never goes for that.
+#[test]
+fn a_broken_pod_is_updated_while_others_are_missing() {
+    let world = |pods: &str| {
+        World::new(6)
+            .pods(pods)
+            .rolling("maxUnavailable", 1)
+            .set("/spec/scaleStrategy/maxUnavailable", 1)
+    };
+    assert_eq!(world("3o+ 1o-").does(), "in place 3");
+    assert_eq!(world("3o+ 1n-").does(), "nothing");
+}
+
+/// 10.3, L1: under `OnDelete` no pod is updated, so none is added to update others.
+#[test]
+fn pods_that_are_updated_by_nobody_need_no_surge() {
+    let world = World::new(3)
+        .pods("3o+")
+        .rolling("maxSurge", 2)
+        .set("/spec/updateStrategy/type", "OnDelete");
+    assert_eq!(world.does(), "nothing");
+}
+
 /// 18.15: a pod that is marked already is not marked again, and keeps its place in the budget.
 #[test]
 fn a_marked_pod_is_not_marked_again() {
