@@ -71,7 +71,7 @@ impl Executor {
         let mut outcome = Outcome::default();
         let requests = open
             .iter()
-            .map(|(pod, manifest)| self.post_named(&work.whom, pod, manifest));
+            .map(|(pod, manifest)| self.post_named(&work.whom, pod, manifest, true));
         for result in side_by_side(requests).await {
             self.count(&work.whom, "create_pod", &result);
             // What was decided while it was open may be decided otherwise now.
@@ -216,7 +216,7 @@ impl Executor {
             instance: Arc::clone(&new.instance),
             revision: Arc::clone(&new.revision),
         };
-        self.post_named(whom, &pod, &new.manifest).await
+        self.post_named(whom, &pod, &new.manifest, false).await
     }
 
     async fn create_claim(&self, whom: &Whom, claim: &Value) -> Result<(), CallError> {
@@ -236,8 +236,14 @@ impl Executor {
         result
     }
 
-    /// Posts a pod under the name that was decided on.
-    async fn post_named(&self, whom: &Whom, pod: &CreatedPod, manifest: &Value) -> Result<(), CallError> {
+    /// Posts a pod under the name that was decided on. `is_again`: an earlier POST of it was not answered, and may still be carried out.
+    async fn post_named(
+        &self,
+        whom: &Whom,
+        pod: &CreatedPod,
+        manifest: &Value,
+        is_again: bool,
+    ) -> Result<(), CallError> {
         let call = Call::collection(Verb::Create, Resource::Pods, Some(whom.namespace()))
             .with_query("fieldManager", FIELD_MANAGER)
             .with_body(manifest.clone());
@@ -277,7 +283,7 @@ impl Executor {
             Err(error) => {
                 if error.is_ambiguous() {
                     note(None);
-                } else {
+                } else if !(is_again && may_pass(&error)) {
                     self.overlay.name_settled(whom.uid(), name);
                 }
                 self.tell_failed(whom, reasons::FAILED_CREATE, &error, || {
@@ -549,6 +555,11 @@ impl Executor {
         }
         outcome
     }
+}
+
+/// Is it a refusal that says nothing of a request that was sent before? What admission refuses, it refuses that one too.
+fn may_pass(error: &CallError) -> bool {
+    matches!(error, CallError::Conflict(_) | CallError::Busy(_))
 }
 
 /// The word for metrics.

@@ -223,6 +223,30 @@ async fn a_creation_without_an_answer_is_repeated_under_its_name() {
     assert!(bench.overlay.is_empty());
 }
 
+/// S1: a refusal of the second POST says nothing of the first, which may still be on its way.
+#[tokio::test]
+async fn a_creation_without_an_answer_counts_while_the_repetition_is_put_off() {
+    for (code, reason, counts) in [
+        (409, "Conflict", true),
+        (429, "TooManyRequests", true),
+        (403, "Forbidden", false),
+    ] {
+        let mut n = 0;
+        let bench = mk_bench(move |call| {
+            n += i32::from(call.verb == Verb::Create && call.resource == Resource::Pods);
+            match n {
+                1 => Err(unanswered()),
+                _ => Err(refused(code, reason, "not now")),
+            }
+        });
+        bench.act(vec![new_pod("a", Vec::new())]).await;
+        bench.act(Vec::new()).await;
+        let state = bench.stores.read();
+        let in_flight = bench.overlay.in_flight_by_name(WEB, &state, clock().now());
+        assert_eq!(!in_flight.created.is_empty(), counts, "{reason}");
+    }
+}
+
 /// S1: the pod may have left service, so it counts as unavailable until its version says what became of the request.
 #[tokio::test]
 async fn a_change_without_an_answer_counts_until_the_pod_is_seen_changed() {
