@@ -13,7 +13,7 @@ pub use error::{CallError, Refusal};
 pub use gate::{Gate, Permission};
 pub use guarded::MaySend;
 pub use kube_api::KubeApi;
-pub use rights::{Learning, MissingRight, REMEDY, Rights};
+pub use rights::{Learning, MissingRight, OwnerKind, REMEDY, Rights};
 
 mod error;
 mod gate;
@@ -99,6 +99,11 @@ impl Resource {
             self,
             Self::Jobs | Self::CloneSets | Self::Claims | Self::ImagePullJobs | Self::NodeImages
         )
+    }
+
+    /// The name of its definition, where a cluster does not have the kind by itself.
+    pub fn definition(self) -> Option<&'static str> {
+        (self == Self::CloneSets).then_some(pitstop_api::cloneset::definition::NAME)
     }
 
     /// Which objects of a kind are kept: those with this label, all where there is none.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::rights::MissingRight;
+use super::rights::{MissingRight, OwnerKind};
 
 /// Why a request did not do what was asked, by what the caller should do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,6 +58,9 @@ pub struct Refusal {
     /// Text for people.
     pub message: String,
     details: Details,
+    /// Whom the object that was sent named as its controller. The answer does not say it.
+    #[serde(skip)]
+    owner: Option<OwnerKind>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -96,7 +99,8 @@ impl std::fmt::Display for Refusal {
 
 impl Refusal {
     fn missing_right(&self) -> Option<MissingRight> {
-        (self.code == 403).then(|| MissingRight::from_message(&self.message))?
+        let right = (self.code == 403).then(|| MissingRight::from_message(&self.message))??;
+        Some(self.owner.map_or(right.clone(), |owner| right.on(owner)))
     }
 }
 
@@ -137,6 +141,15 @@ impl CallError {
     pub fn is_namespace_terminating(&self) -> bool {
         matches!(self, Self::Forbidden(refusal)
             if refusal.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// The answer to an object that names this one as its controller.
+    #[must_use]
+    pub fn owned_by(mut self, owner: Option<OwnerKind>) -> Self {
+        if let Self::Forbidden(refusal) = &mut self {
+            refusal.owner = owner;
+        }
+        self
     }
 
     /// The right that is missing; `None`: something else is wrong.

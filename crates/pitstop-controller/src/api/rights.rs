@@ -31,6 +31,44 @@ const TO_BLOCK_OWNER: &str =
 /// What it says to who may not delete the object that gets an owner.
 const TO_SET_OWNER: &str = "cannot set an ownerRef on a resource you can't delete";
 
+/// The subresource of an owner that takes a right to name it.
+const FINALIZERS: &str = "/finalizers";
+
+/// The kinds that we name as controllers of what we make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerKind {
+    /// A DaemonSet.
+    DaemonSet,
+    /// A CloneSet.
+    CloneSet,
+    /// A pod.
+    Pod,
+}
+
+impl OwnerKind {
+    /// The controller that the object of a request names.
+    pub fn of(call: &Call) -> Option<Self> {
+        let owners = call.body.as_ref()?.pointer("/metadata/ownerReferences")?;
+        let mut owners = owners.as_array()?.iter();
+        let controller = owners.find(|owner| owner.get("controller") == Some(&true.into()))?;
+        match controller.get("kind")?.as_str()? {
+            "DaemonSet" => Some(Self::DaemonSet),
+            "CloneSet" => Some(Self::CloneSet),
+            "Pod" => Some(Self::Pod),
+            _ => None,
+        }
+    }
+
+    /// Its resource and group.
+    fn resource(self) -> (&'static str, &'static str) {
+        match self {
+            Self::DaemonSet => ("daemonsets", "apps"),
+            Self::CloneSet => ("clonesets", "apps.kruise.io"),
+            Self::Pod => ("pods", ""),
+        }
+    }
+}
+
 /// A right that somebody lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingRight {
@@ -78,7 +116,7 @@ impl MissingRight {
         let (object, why) = message.split_once(" is forbidden: ")?;
         let object = object.split(' ').next()?;
         let (verb, (resource, group)) = if why.starts_with(TO_BLOCK_OWNER) {
-            // The only owners that we name: of a Job its pod, of all else a DaemonSet.
+            // Whom it named is not said: of a Job it is a pod, of all else mostly a DaemonSet.
             match object {
                 "jobs.batch" => ("update", ("pods/finalizers", "")),
                 _ => ("update", ("daemonsets/finalizers", "apps")),
@@ -95,6 +133,17 @@ impl MissingRight {
             group: group.to_owned(),
             namespace: None,
         })
+    }
+
+    /// The same right on the owner that was named, where it is one on an owner.
+    #[must_use]
+    pub fn on(mut self, owner: OwnerKind) -> Self {
+        if self.user.is_none() && self.resource.ends_with(FINALIZERS) {
+            let (resource, group) = owner.resource();
+            self.resource = format!("{resource}{FINALIZERS}");
+            group.clone_into(&mut self.group);
+        }
+        self
     }
 
     /// Is it the right to create or delete pods?
@@ -232,10 +281,10 @@ impl Learning {
 
     async fn learn<T>(
         &self,
-        (asked, namespace): (Asked, Option<String>),
+        (asked, namespace, owner): (Asked, Option<String>, Option<OwnerKind>),
         answer: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let answer = answer.await;
+        let answer = answer.await.map_err(|error| error.owned_by(owner));
         self.rights
             .learn(asked, namespace.as_deref(), answer.as_ref().map(|_| ()));
         answer
@@ -256,10 +305,10 @@ impl Api for Learning {
     }
 }
 
-fn asked(call: &Call) -> (Asked, Option<String>) {
+fn asked(call: &Call) -> (Asked, Option<String>, Option<OwnerKind>) {
     let verb: Verb = call.verb;
     let asked = (verb.as_str(), call.resource.plural(), call.subresource);
-    (asked, call.namespace.clone())
+    (asked, call.namespace.clone(), OwnerKind::of(call))
 }
 
 #[cfg(test)]
@@ -336,6 +385,27 @@ mod tests {
         ] {
             let right = MissingRight::from_message(message).map(|right| right.to_string());
             assert_eq!(right.as_deref(), want, "{message}");
+        }
+    }
+
+    /// What the answer does not say, the request does.
+    #[test]
+    fn the_owner_of_what_is_made_is_the_one_that_takes_the_right() {
+        let message = "pods \"web-a\" is forbidden: cannot set blockOwnerDeletion if an ownerReference refers to a \
+                       resource you can't set finalizers on: , <nil>";
+        for (kind, want) in [
+            ("CloneSet", "update clonesets/finalizers"),
+            ("DaemonSet", "update daemonsets/finalizers"),
+            ("Pod", "update pods/finalizers"),
+            ("Widget", "update daemonsets/finalizers"),
+        ] {
+            let owner = serde_json::json!({"kind": kind, "controller": true});
+            let body = serde_json::json!({"metadata": {"ownerReferences": [{"kind": "Node"}, owner]}});
+            let call = Call::collection(Verb::Create, Resource::Pods, Some("default")).with_body(body);
+            let body = serde_json::json!({ "message": message }).to_string();
+            let error = CallError::from_answer(403, body.as_bytes()).owned_by(OwnerKind::of(&call));
+            let right = error.missing_right().unwrap().to_string();
+            assert!(right.starts_with(&format!("not allowed to {want}: ")), "{right}");
         }
     }
 

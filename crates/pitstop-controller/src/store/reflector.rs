@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::object::WatchEvent;
 use super::{Stores, Wire};
@@ -42,7 +42,12 @@ pub struct Reflector {
     n_failures: u32,
     /// Was the last watch refused because the right to it is missing?
     may_not_watch: bool,
+    /// Does the server not know the kind?
+    is_unknown: bool,
 }
+
+/// What to do about a kind that is missing.
+const DEFINED_BY: &str = "apply the output of `pitstop manifests --controllers cloneset`";
 
 /// Why a watch ended.
 enum Ended {
@@ -64,6 +69,7 @@ impl Reflector {
             rng: StdRng::seed_from_u64(seed),
             n_failures: 0,
             may_not_watch: false,
+            is_unknown: false,
         }
     }
 
@@ -71,7 +77,13 @@ impl Reflector {
     pub async fn run(mut self) {
         loop {
             match self.list().await {
-                Ok(version) => self.watch_from(version).await,
+                Ok(version) => {
+                    if std::mem::take(&mut self.is_unknown) {
+                        let resource = self.resource.plural();
+                        warn!("the API server knows {resource} now");
+                    }
+                    self.watch_from(version).await;
+                }
                 Err(error) => {
                     self.complain(&error, "list failed");
                     self.back_off(error.retry_after()).await;
@@ -269,9 +281,17 @@ impl Reflector {
         wire
     }
 
-    /// Missing rights are told once, by [`crate::api::Rights`].
-    fn complain(&self, error: &CallError, what: &'static str) {
-        if error.missing_right().is_none() {
+    /// Missing rights are told once, by [`crate::api::Rights`], and a kind that is missing once, here.
+    fn complain(&mut self, error: &CallError, what: &'static str) {
+        if let (CallError::NotFound(_), Some(definition)) = (error, self.resource.definition()) {
+            if !std::mem::replace(&mut self.is_unknown, true) {
+                let resource = self.resource.plural();
+                error!(
+                    "the API server does not know {resource}, of which nothing is done until it does: it lacks the \
+                     definition {definition}; {DEFINED_BY}"
+                );
+            }
+        } else if error.missing_right().is_none() {
             warn!(resource = self.resource.plural(), %error, "{what}");
         }
     }

@@ -208,3 +208,30 @@ async fn a_kind_that_may_be_listed_but_not_watched_is_not_in_sync_until_it_may()
     assert!(!stores.unsynced().contains(&Resource::Pods));
     task.abort();
 }
+
+/// A cluster may lack the kind when we start: that is no concern of other kinds, and it is followed when it is there.
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_the_server_does_not_know_is_followed_when_it_does() {
+    let is_known = Arc::new(AtomicBool::new(false));
+    let knows = Arc::clone(&is_known);
+    let api = Scripted::new(move |_| {
+        if knows.load(Ordering::Relaxed) {
+            Ok(list(&[], "10", ""))
+        } else {
+            Err(refused(
+                404,
+                "NotFound",
+                "the server could not find the requested resource",
+            ))
+        }
+    });
+    let stores = Arc::new(Stores::new());
+    let followed = Arc::clone(&stores);
+    let task = tokio::spawn(Reflector::new(api, followed, Resource::CloneSets, 1).run());
+    sleep(Duration::from_mins(5)).await;
+    assert!(!stores.has(Resource::CloneSets));
+    is_known.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(31)).await;
+    assert!(stores.has(Resource::CloneSets));
+    task.abort();
+}
