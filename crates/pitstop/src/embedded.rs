@@ -26,7 +26,7 @@ use crate::failure;
 use crate::hubs::{self, Hubs};
 use crate::image_agents::ImageAgents;
 
-mod kinds;
+pub mod kinds;
 mod rights;
 
 /// What to start.

@@ -33,7 +33,10 @@ impl WebhookService for Inside {
 
 /// Tells the cluster of the kinds, and answers for them. Those of an earlier start are brought up to date. When this
 /// returns, they are served.
-pub(super) async fn install(cluster: &Cluster) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The cluster refuses a definition or a webhook, or does not serve the kinds in time.
+pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
     let client = cluster.client();
     // The simulated nodes resize containers that run.
     let webhooks = Webhooks::new(Arc::new(KubeApi::new(client.clone())), true);

@@ -1,6 +1,6 @@
 //! The way of a replica to the API server, on which everything may go wrong.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -26,12 +26,48 @@ const LATE: u64 = 2_000;
 /// What all replicas have done.
 #[derive(Default)]
 pub(crate) struct Deeds {
-    /// Uids of the pods whose deletion was carried out for us.
-    pub(crate) deleted: Mutex<Vec<String>>,
-    /// Of those: the ones that had to be at the version that was decided on, as those that run at an old revision are.
+    /// What was done to pods and claims.
+    done: Mutex<Vec<Deed>>,
+    /// Uids of the pods that somebody else deletes.
+    theirs: Mutex<BTreeSet<String>>,
+    /// Of the pods that were deleted: the uids of those that had to be at the version that was decided on, as those that
+    /// run at an old revision are.
     pub(crate) outdated: Mutex<Vec<String>>,
+    /// Names of the pods whose POST is under way although nobody waits for it any more.
+    late: Mutex<BTreeSet<String>>,
     /// Writes that were carried out, leases and events aside.
     pub(crate) n_writes: AtomicU64,
+}
+
+/// A write that was carried out for us.
+#[derive(Debug, Clone)]
+struct Deed {
+    verb: Verb,
+    uid: String,
+    /// The version that it left, if it left anything.
+    version: u64,
+}
+
+impl Deeds {
+    /// Somebody else deletes a pod: that is no deed of ours.
+    pub(crate) fn theirs(&self, uid: String) {
+        self.theirs.lock().unwrap().insert(uid);
+    }
+
+    /// Uids of what we deleted.
+    pub(crate) fn deleted(&self) -> BTreeSet<String> {
+        let (done, theirs) = (self.done.lock().unwrap(), self.theirs.lock().unwrap());
+        let deleted = done.iter().filter(|deed| deed.verb == Verb::Delete);
+        let uids = deleted.map(|deed| deed.uid.clone());
+        uids.filter(|uid| !theirs.contains(uid)).collect()
+    }
+
+    /// The versions that our creations and changes left.
+    pub(crate) fn versions(&self) -> BTreeSet<u64> {
+        let done = self.done.lock().unwrap();
+        let written = done.iter().filter(|deed| deed.verb != Verb::Delete);
+        written.map(|deed| deed.version).collect()
+    }
 }
 
 /// What happens to one replica.
@@ -89,6 +125,12 @@ impl Faulty {
             return Err(refused(409, "Conflict", "the object has been modified"));
         }
         let may_be_denied = call.resource == Resource::Pods || call.resource == Resource::ControllerRevisions;
+        // Who judges a POST has judged an earlier one in the same way.
+        let name = posted(&call);
+        let is_judged = name
+            .as_ref()
+            .is_some_and(|name| self.deeds.late.lock().unwrap().contains(name));
+        let may_be_denied = may_be_denied && !is_judged;
         if may_be_denied && call.verb != Verb::Delete && storm.strikes(Fault::Denied, 60, &what) {
             return Err(refused(403, "Forbidden", "a webhook denied the request"));
         }
@@ -98,11 +140,14 @@ impl Faulty {
         {
             let mut theirs = call.clone();
             theirs.body = None;
-            // By somebody else, so it is no deed of ours.
-            let _ = self.inner.send(theirs).await;
+            if let Ok(answer) = self.inner.send(theirs).await {
+                let pod: Value = serde_json::from_slice(&answer).unwrap_or_default();
+                self.deeds.theirs(text(&pod["metadata"]["uid"]));
+            }
         }
         if storm.strikes(Fault::AnswerLost, 60, &format!("late {what}")) {
             let (this, after) = (self.clone(), storm.duration(0..LATE));
+            self.deeds.late.lock().unwrap().extend(name);
             tokio::spawn(async move {
                 sleep(after).await;
                 let _ = this.carry_out(call).await;
@@ -139,15 +184,27 @@ impl Faulty {
         if !matches!(call.resource, Resource::Leases | Resource::Events) {
             self.deeds.n_writes.fetch_add(1, Ordering::Relaxed);
         }
-        if call.resource == Resource::Pods && call.verb == Verb::Delete {
-            let pod: Value = serde_json::from_slice(answer).unwrap_or_default();
-            let uid = text(&pod["metadata"]["uid"]);
-            let body = call.body.as_ref();
-            if body.is_some_and(|body| body.pointer("/preconditions/resourceVersion").is_some()) {
-                self.deeds.outdated.lock().unwrap().push(uid.clone());
-            }
-            self.deeds.deleted.lock().unwrap().push(uid);
+        if !matches!(call.resource, Resource::Pods | Resource::Claims) {
+            return;
         }
+        let object: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let metadata = &object["metadata"];
+        // What is gone at once is answered by a status that names it.
+        let uid = metadata["uid"].as_str().or(object["details"]["uid"].as_str());
+        let uid = uid.unwrap_or_default().to_owned();
+        let body = call.body.as_ref();
+        if call.verb == Verb::Delete
+            && call.resource == Resource::Pods
+            && body.is_some_and(|body| body.pointer("/preconditions/resourceVersion").is_some())
+        {
+            self.deeds.outdated.lock().unwrap().push(uid.clone());
+        }
+        let version = text(&metadata["resourceVersion"]);
+        self.deeds.done.lock().unwrap().push(Deed {
+            verb: call.verb,
+            uid,
+            version: version.parse().unwrap_or_default(),
+        });
     }
 
     /// The process ends here: this future is never finished.
@@ -271,6 +328,12 @@ fn coalesce(lines: Vec<Bytes>) -> Vec<Bytes> {
     seen.filter(|(at, _)| !is_superseded(*at))
         .map(|(_, line)| line)
         .collect()
+}
+
+/// The name of the object that a POST brings.
+fn posted(call: &Call) -> Option<String> {
+    let name = call.body.as_ref()?.pointer("/metadata/name")?;
+    (call.verb == Verb::Create).then(|| text(name))
 }
 
 fn refused(code: u16, reason: &str, message: &str) -> CallError {

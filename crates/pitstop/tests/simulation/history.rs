@@ -12,14 +12,6 @@ use serde_json::Value;
 
 use crate::objects::{is_ready, node_of};
 
-/// What is followed.
-const KINDS: [Resource; 4] = [
-    Resource::Pods,
-    Resource::Nodes,
-    Resource::DaemonSets,
-    Resource::ControllerRevisions,
-];
-
 /// One write.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
@@ -56,9 +48,19 @@ impl Entry {
                 } else {
                     ", terminating"
                 };
-                format!(" of {hash} on {}: {is_ready}{is_ending}", node_of(&self.object))
+                let state = metadata["labels"][keys::LIFECYCLE_STATE]
+                    .as_str()
+                    .unwrap_or_default();
+                let image = &self.object["spec"]["containers"][0]["image"];
+                let node = node_of(&self.object);
+                format!(" of {hash} with {image} on {node}: {is_ready}{is_ending} {state}")
             }
             Resource::Nodes => format!(": {is_ready}"),
+            Resource::CloneSets => {
+                let spec = &self.object["spec"];
+                let image = &spec["template"]["spec"]["containers"][0]["image"];
+                format!(": {} of {image}, {}", spec["replicas"], spec["updateStrategy"])
+            }
             Resource::ControllerRevisions => format!(": {}", self.object["revision"]),
             _ => String::new(),
         };
@@ -79,16 +81,21 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Begins after this version.
-    pub(crate) async fn follow(client: kube::Client, version: u64, clock: SharedClock) -> Self {
+    /// Begins after this version, with these kinds.
+    pub(crate) async fn follow(
+        client: kube::Client,
+        kinds: &[Resource],
+        version: u64,
+        clock: &SharedClock,
+    ) -> Self {
         let history = Self::default();
-        for kind in KINDS {
+        for kind in kinds.iter().copied() {
             let call = Call::collection(Verb::Watch, kind, None)
                 .with_query("watch", "true")
                 .with_query("timeoutSeconds", "1000000")
                 .with_query("resourceVersion", version.to_string());
             let mut lines = KubeApi::new(client.clone()).watch(call).await.unwrap();
-            let (entries, clock) = (Arc::clone(&history.entries), Arc::clone(&clock));
+            let (entries, clock) = (Arc::clone(&history.entries), Arc::clone(clock));
             tokio::spawn(async move {
                 while let Some(line) = lines.next().await {
                     let mut line: Value = serde_json::from_slice(&line.unwrap()).unwrap();

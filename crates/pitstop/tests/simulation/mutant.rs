@@ -22,6 +22,14 @@ pub(crate) enum Mutant {
     TouchesStrangers,
     /// S8: it makes two of each.
     MakesTwo,
+    /// S5: where one pod is updated, it marks all others to be replaced as well.
+    IgnoresThePartition,
+    /// S5: it deletes pods whose hook it has only just asked.
+    IgnoresHooks,
+    /// S6: it replaces what it has updated in place.
+    ReplacesAnyway,
+    /// S8: it deletes claims of pods that are there.
+    LosesClaims,
     /// L1: it says that it did what it did not.
     OnlyPretends,
     /// L1: it is never done.
@@ -41,6 +49,20 @@ impl Mutant {
         (Self::NeverRests, "L1"),
     ];
 
+    /// Those that are broken with CloneSets.
+    pub(crate) const BROKEN_WITH_CLONESETS: [(Self, &str); 10] = [
+        (Self::ExceedsTheBudget, "S1"),
+        (Self::TouchesTheFinished, "S2"),
+        (Self::IgnoresThePartition, "S5"),
+        (Self::IgnoresHooks, "S5"),
+        (Self::ReplacesAnyway, "S6"),
+        (Self::TouchesStrangers, "S7"),
+        (Self::MakesTwo, "S8"),
+        (Self::LosesClaims, "S8"),
+        (Self::OnlyPretends, "L1"),
+        (Self::NeverRests, "L1"),
+    ];
+
     /// An answer without the deed.
     pub(crate) fn pretends(self, call: &Call) -> Option<Result<Bytes, CallError>> {
         let is_deletion = (call.verb, call.resource) == (Verb::Delete, Resource::Pods);
@@ -54,7 +76,9 @@ impl Mutant {
 
     /// What it does beside a call that was carried out.
     pub(crate) async fn adds(self, call: &Call, answer: &[u8], api: &dyn Api) -> Vec<Call> {
+        let body = call.body.as_ref();
         match (self, call.verb, call.resource) {
+            (Self::Sound, ..) => Vec::new(),
             (Self::MakesTwo, Verb::Create, Resource::Pods) => {
                 let mut twin = call.clone();
                 if let Some(body) = &mut twin.body {
@@ -66,45 +90,85 @@ impl Mutant {
             (Self::NeverRests, _, Resource::Leases) => {
                 let note =
                     json!({"metadata": {"annotations": {"example.com/seen": answer.len().to_string()}}});
-                let name = crate::story::NAME;
-                let touch = Call::object(Verb::MergePatch, Resource::DaemonSets, Some("default"), name);
-                vec![touch.with_body(note)]
-            }
-            (_, Verb::Delete, Resource::Pods) if self != Self::Sound => {
-                let deleted: Value = serde_json::from_slice(answer).unwrap_or_default();
-                let list = Call::collection(Verb::List, Resource::Pods, Some("default"));
-                let pods = api.send(list).await.unwrap_or_default();
-                let pods: Value = serde_json::from_slice(&pods).unwrap_or_default();
-                let pods = pods["items"].as_array().cloned().unwrap_or_default();
-                let more = pods.iter().filter(|pod| self.takes(pod, &deleted));
-                more.map(|pod| {
-                    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-                    let more = Call::object(Verb::Delete, Resource::Pods, Some("default"), name);
-                    // As carefully as the controller itself.
-                    let version = &pod["metadata"]["resourceVersion"];
-                    more.with_body(json!({ "preconditions": { "resourceVersion": version } }))
+                // Only one of them is there.
+                [
+                    (Resource::DaemonSets, crate::story::NAME),
+                    (Resource::CloneSets, crate::clonesets::NAME),
+                ]
+                .map(|(kind, name)| {
+                    Call::object(Verb::MergePatch, kind, Some("default"), name).with_body(note.clone())
                 })
-                .collect()
+                .into()
+            }
+            (Self::IgnoresHooks, Verb::StrategicPatch, Resource::Pods) => {
+                let asks = body.is_some_and(|body| {
+                    body["metadata"]["labels"][keys::LIFECYCLE_STATE] == "PreparingDelete"
+                });
+                let name = call.name.as_deref().unwrap_or_default();
+                let deletion = Call::object(Verb::Delete, Resource::Pods, Some("default"), name);
+                asks.then_some(deletion).into_iter().collect()
+            }
+            (_, Verb::Delete, Resource::Pods) => self.adds_to_a_replacement(answer, api).await,
+            (_, Verb::StrategicPatch, Resource::Pods)
+                if body.is_some_and(|body| body.pointer("/spec/containers").is_some()) =>
+            {
+                self.adds_to_a_replacement(answer, api).await
             }
             _ => Vec::new(),
         }
     }
 
-    /// Does it take down this pod as well?
-    fn takes(self, pod: &Value, deleted: &Value) -> bool {
+    /// What it does beside a pod that was replaced, or updated in place.
+    async fn adds_to_a_replacement(self, answer: &[u8], api: &dyn Api) -> Vec<Call> {
+        let touched: Value = serde_json::from_slice(answer).unwrap_or_default();
+        let kind = if self == Self::LosesClaims {
+            Resource::Claims
+        } else {
+            Resource::Pods
+        };
+        let list = api
+            .send(Call::collection(Verb::List, kind, Some("default")))
+            .await;
+        let list: Value = serde_json::from_slice(&list.unwrap_or_default()).unwrap_or_default();
+        let objects = list["items"].as_array().into_iter().flatten();
+        let more = objects.filter(|object| self.takes(object, &touched));
+        more.map(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            if self == Self::IgnoresThePartition {
+                let mark = json!({"metadata": {"labels": {(keys::SPECIFIED_DELETE): "true"}}});
+                return Call::object(Verb::StrategicPatch, kind, Some("default"), name).with_body(mark);
+            }
+            let more = Call::object(Verb::Delete, kind, Some("default"), name);
+            // As carefully as the controller itself.
+            let version = &object["metadata"]["resourceVersion"];
+            more.with_body(json!({ "preconditions": { "resourceVersion": version } }))
+        })
+        .collect()
+    }
+
+    /// Does it touch this object as well?
+    fn takes(self, object: &Value, touched: &Value) -> bool {
         let hash = |pod: &Value| pod["metadata"]["labels"][keys::REVISION_HASH].clone();
-        let is_stranger = pod["metadata"]["name"] == crate::story::STRANGER;
-        if !pod["metadata"]["deletionTimestamp"].is_null() || is_stranger != (self == Self::TouchesStrangers)
-        {
+        let is_stranger = object["metadata"]["name"] == crate::stage::STRANGER;
+        let is_going = !object["metadata"]["deletionTimestamp"].is_null();
+        if is_going || is_stranger != (self == Self::TouchesStrangers) {
             return false;
         }
-        let is_ready = crate::objects::is_ready(pod);
+        let is_ready = crate::objects::is_ready(object);
+        let is_replaced = !touched["metadata"]["deletionTimestamp"].is_null();
         match self {
-            Self::ExceedsTheBudget | Self::AsksNobody => is_ready && hash(pod) == hash(deleted),
-            Self::TouchesTheFinished => is_ready && hash(pod) != hash(deleted),
+            Self::ExceedsTheBudget | Self::AsksNobody if is_replaced => {
+                is_ready && hash(object) == hash(touched)
+            }
+            Self::ExceedsTheBudget | Self::AsksNobody => is_ready,
+            // What is updated in place has its new revision already.
+            Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
             Self::TouchesLostNodes => !is_ready,
-            Self::TouchesStrangers => true,
-            Self::Sound | Self::MakesTwo | Self::OnlyPretends | Self::NeverRests => false,
+            Self::ReplacesAnyway => !is_replaced && object["metadata"]["uid"] == touched["metadata"]["uid"],
+            Self::TouchesStrangers | Self::LosesClaims | Self::IgnoresThePartition => true,
+            Self::Sound | Self::MakesTwo | Self::IgnoresHooks | Self::OnlyPretends | Self::NeverRests => {
+                false
+            }
         }
     }
 }

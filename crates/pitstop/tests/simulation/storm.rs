@@ -1,6 +1,6 @@
 //! What goes wrong, drawn from a seed, counted and noted.
 //!
-//! Source: reliability.md section 1, F1 to F15.
+//! Source: reliability.md section 1, F1 to F17.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,14 +47,16 @@ pub(crate) enum Fault {
     BrokenVersion,
     /// F15: admission says no.
     Denied,
-    /// The hub of a node is killed, and started again.
+    /// F16: the hub of a node is killed, and started again.
     HubCrash,
-    /// The clock of a node jumps.
+    /// F16: the clock of a node or of a controller jumps.
     ClockJump,
+    /// F17: everything changes at once, or all the time.
+    Load,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Refused,
         Self::AnswerLost,
         Self::Conflict,
@@ -72,6 +74,7 @@ impl Fault {
         Self::Denied,
         Self::HubCrash,
         Self::ClockJump,
+        Self::Load,
     ];
 }
 
@@ -83,7 +86,7 @@ impl fmt::Display for Fault {
             .unwrap_or_default()
             + 1;
         // A clock that jumps is F16 as well.
-        let number = number.min(16);
+        let number = if number > 16 { number - 1 } else { number };
         write!(f, "F{number} {self:?}")
     }
 }

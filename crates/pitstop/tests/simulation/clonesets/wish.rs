@@ -1,0 +1,302 @@
+//! What people wish for in a CloneSet, drawn from a seed, and how they change their minds.
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+/// Finalizer that holds a pod before its deletion.
+pub(super) const DRAIN: &str = "example.com/drain";
+/// Label of a pod that is served to.
+pub(super) const SERVES: &str = "example.com/serves";
+/// Annotation that says which hook is there.
+const HOOK: &str = "example.com/hook";
+/// `progressDeadlineSeconds`. Units: seconds.
+pub(super) const DEADLINE: u64 = 60;
+
+/// `podUpdatePolicy`, or type `OnDelete`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Policy {
+    Recreate,
+    IfPossible,
+    Only,
+    OnDelete,
+}
+
+/// Where somebody wants to be heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// Before a deletion.
+    Delete,
+    /// Before and after an update in place.
+    Update,
+    /// Before a pod counts.
+    Normal,
+}
+
+impl Hook {
+    const ALL: [(Self, &str); 3] = [
+        (Self::Delete, "delete"),
+        (Self::Update, "update"),
+        (Self::Normal, "normal"),
+    ];
+
+    /// The hook of a pod.
+    pub(super) fn read(pod: &Value) -> Option<Self> {
+        let word = pod["metadata"]["annotations"][HOOK].as_str()?;
+        let mut all = Self::ALL.iter();
+        all.find(|(_, name)| *name == word).map(|(hook, _)| *hook)
+    }
+
+    fn word(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        all.find(|(hook, _)| *hook == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// The spec of a CloneSet, as far as stories change it.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) image: String,
+    pub(super) replicas: usize,
+    pub(super) partition: usize,
+    pub(super) policy: Policy,
+    pub(super) has_claims: bool,
+    pub(super) reuses_claims: bool,
+    /// Is a rollout that cannot go on part of the story?
+    pub(super) is_explained: bool,
+    is_paused: bool,
+    max_unavailable: Value,
+    max_surge: u32,
+    scale_max_unavailable: Option<u32>,
+    min_ready_seconds: u32,
+    grace_period_seconds: u32,
+    hook: Option<(Hook, bool)>,
+    /// A label that no container reads.
+    label: u32,
+    /// A variable, which cannot change in place.
+    variable: u32,
+}
+
+impl Wish {
+    pub(super) fn draw(random: &mut StdRng) -> Self {
+        let policy = match random.random_range(0..10) {
+            0..=2 => Policy::Recreate,
+            3..=7 => Policy::IfPossible,
+            8 => Policy::Only,
+            _ => Policy::OnDelete,
+        };
+        let hook = match random.random_range(0..6) {
+            0 => Some(Hook::Delete),
+            1 | 2 => Some(Hook::Update),
+            3 => Some(Hook::Normal),
+            _ => None,
+        };
+        let has_claims = random.random_range(0..4) == 0;
+        Self {
+            image: "example.com/web:1".to_owned(),
+            replicas: random.random_range(3..=7),
+            partition: 0,
+            policy,
+            has_claims,
+            reuses_claims: random.random(),
+            is_explained: random.random_range(0..3) == 0,
+            is_paused: false,
+            max_unavailable: budget(random),
+            max_surge: surge(random, policy),
+            scale_max_unavailable: (random.random_range(0..3) == 0).then(|| random.random_range(1..=3)),
+            min_ready_seconds: [0, 0, 5, 12][random.random_range(0..4)],
+            grace_period_seconds: [0, 0, 6][random.random_range(0..3)],
+            hook: hook.map(|hook| (hook, random.random())),
+            label: 0,
+            variable: 0,
+        }
+    }
+
+    /// One of many that are small.
+    pub(super) fn of_the_crowd(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            replicas: 1,
+            partition: 0,
+            policy: Policy::IfPossible,
+            has_claims: false,
+            reuses_claims: false,
+            is_explained: false,
+            is_paused: false,
+            max_unavailable: json!(1),
+            max_surge: 0,
+            scale_max_unavailable: None,
+            min_ready_seconds: 0,
+            grace_period_seconds: 0,
+            hook: None,
+            label: 0,
+            variable: 0,
+        }
+    }
+
+    /// Somebody changes something: says what.
+    pub(super) fn change(&mut self, random: &mut StdRng, images: &[String]) -> String {
+        match random.random_range(0..12) {
+            0 | 1 => {
+                self.partition = random.random_range(0..=self.replicas);
+                format!("partition {}", self.partition)
+            }
+            2 | 3 => {
+                self.replicas = random.random_range(2..=8);
+                format!("{} replicas", self.replicas)
+            }
+            4 | 5 => {
+                self.is_paused = !self.is_paused;
+                format!("paused: {}", self.is_paused)
+            }
+            6 => {
+                self.max_unavailable = budget(random);
+                self.max_surge = surge(random, self.policy);
+                format!(
+                    "maxUnavailable {}, maxSurge {}",
+                    self.max_unavailable, self.max_surge
+                )
+            }
+            7 => {
+                self.policy = match self.policy {
+                    Policy::IfPossible => Policy::Recreate,
+                    Policy::Recreate => Policy::IfPossible,
+                    other => other,
+                };
+                format!("{:?}", self.policy)
+            }
+            8 => {
+                self.min_ready_seconds = [0, 5, 12][random.random_range(0..3)];
+                format!("minReadySeconds {}", self.min_ready_seconds)
+            }
+            9 if self.policy != Policy::Only => {
+                self.variable += 1;
+                "another variable".to_owned()
+            }
+            10 => {
+                self.label += 1;
+                "another label".to_owned()
+            }
+            _ => {
+                let n = images.len().min(2);
+                let at = images.len() - 1 - random.random_range(0..n);
+                self.image.clone_from(&images[at]);
+                format!("image {}", self.image)
+            }
+        }
+    }
+
+    /// The rollout is let go on to its end, or to where somebody wants to look at it.
+    pub(super) fn goes_on(&mut self, random: &mut StdRng) {
+        self.is_paused = false;
+        if random.random_range(0..3) > 0 {
+            self.partition = 0;
+        }
+        self.partition = self.partition.min(self.replicas.saturating_sub(1));
+    }
+
+    /// Are pods updated without anybody deleting them?
+    pub(super) fn moves_pods(&self) -> bool {
+        self.policy != Policy::OnDelete
+    }
+
+    /// Is a pod as the template?
+    pub(super) fn is_met_by(&self, pod: &Value) -> bool {
+        let container = &pod["spec"]["containers"][0];
+        container["image"] == self.image.as_str()
+            && container["env"][0]["value"] == json!(self.variable.to_string())
+            && pod["metadata"]["labels"]["example.com/label"] == json!(self.label.to_string())
+    }
+
+    /// The whole object.
+    pub(super) fn object(&self, name: &str) -> Value {
+        let mut spec = self.spec(name);
+        spec["selector"] = json!({"matchLabels": {"app": name}});
+        if self.has_claims {
+            let claim = json!({
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            });
+            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
+        }
+        json!({
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "metadata": {"name": name}, "spec": spec,
+        })
+    }
+
+    /// What changes of it.
+    pub(super) fn patch(&self) -> Value {
+        json!({ "spec": self.spec(super::NAME) })
+    }
+
+    fn spec(&self, name: &str) -> Value {
+        let policy = match self.policy {
+            Policy::Recreate | Policy::OnDelete => "ReCreate",
+            Policy::IfPossible => "InPlaceIfPossible",
+            Policy::Only => "InPlaceOnly",
+        };
+        let kind = if self.policy == Policy::OnDelete {
+            "OnDelete"
+        } else {
+            "RollingUpdate"
+        };
+        let mut labels = json!({"app": name, "example.com/label": self.label.to_string()});
+        let (mut annotations, mut finalizers, mut lifecycle) = (json!({}), json!([]), json!({}));
+        if let Some((hook, marks)) = self.hook {
+            annotations[HOOK] = json!(hook.word());
+            let label = json!({"labelsHandler": {SERVES: "true"}, "markPodNotReady": marks});
+            match hook {
+                Hook::Delete => {
+                    finalizers = json!([DRAIN]);
+                    let drain = json!({"finalizersHandler": [DRAIN], "markPodNotReady": marks});
+                    lifecycle["preDelete"] = drain;
+                }
+                Hook::Update => {
+                    labels[SERVES] = json!("true");
+                    lifecycle["inPlaceUpdate"] = label;
+                }
+                Hook::Normal => lifecycle["preNormal"] = json!({"labelsHandler": {SERVES: "true"}}),
+            }
+        }
+        let container = json!({
+            "name": "web", "image": self.image, "env": [{"name": "VARIABLE", "value": self.variable.to_string()}],
+        });
+        json!({
+            "replicas": self.replicas,
+            "minReadySeconds": self.min_ready_seconds,
+            "progressDeadlineSeconds": DEADLINE,
+            "lifecycle": lifecycle,
+            "scaleStrategy": {
+                "maxUnavailable": self.scale_max_unavailable, "enablePVCReuse": self.reuses_claims,
+            },
+            "updateStrategy": {"type": kind, "rollingUpdate": {
+                "podUpdatePolicy": policy,
+                "partition": self.partition,
+                "maxUnavailable": self.max_unavailable,
+                "maxSurge": self.max_surge,
+                "paused": self.is_paused,
+                "inPlaceUpdateStrategy": {"gracePeriodSeconds": self.grace_period_seconds},
+            }},
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations, "finalizers": finalizers},
+                "spec": {"containers": [container]},
+            },
+        })
+    }
+}
+
+fn budget(random: &mut StdRng) -> Value {
+    match random.random_range(0..5) {
+        0 => json!("30%"),
+        1 | 2 => json!(1),
+        3 => json!(2),
+        _ => json!(3),
+    }
+}
+
+fn surge(random: &mut StdRng, policy: Policy) -> u32 {
+    if policy == Policy::Only {
+        0
+    } else {
+        [0, 0, 1, 2][random.random_range(0..4)]
+    }
+}
