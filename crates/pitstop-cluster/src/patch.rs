@@ -6,7 +6,7 @@
 mod operations;
 pub mod strategic;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kinds::Kind;
 use crate::schema::table::table;
@@ -70,12 +70,42 @@ pub enum PatchError {
 
 /// Applies the body of a PATCH to the current object.
 pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, body: &[u8]) -> Result<Value, PatchError> {
+    apply_to(kind, patch_type, body, |_| current.clone(), current)
+}
+
+/// Applies the body of a PATCH to the current object as far as it reaches: the record of owners is in the result only
+/// where the patch is about it, and with `only_status` the other parts of the object are only where the patch names one
+/// of them. Most of a large object is neither copied nor looked at then. Tells whether the other parts are there.
+pub fn apply_where_it_reaches(
+    kind: &Kind,
+    patch_type: PatchType,
+    current: &Value,
+    body: &[u8],
+    only_status: bool,
+) -> Result<(Value, bool), PatchError> {
+    let mut is_whole = true;
+    let start = |patch: &Map<String, Value>| {
+        is_whole = !only_status || !patch.keys().all(|name| WITH_STATUS.contains(&name.as_str()));
+        reached(current, patch, is_whole)
+    };
+    let patched = apply_to(kind, patch_type, body, start, current)?;
+    Ok((patched, is_whole))
+}
+
+/// `start` is what a patch that is an object begins with.
+fn apply_to(
+    kind: &Kind,
+    patch_type: PatchType,
+    body: &[u8],
+    start: impl FnOnce(&Map<String, Value>) -> Value,
+    current: &Value,
+) -> Result<Value, PatchError> {
     match patch_type {
         PatchType::Json => json(current, body),
         PatchType::Merge => {
             let patch = object(body)?;
-            let mut patched = current.clone();
-            json_patch::merge(&mut patched, &patch);
+            let mut patched = start(&patch);
+            json_patch::merge(&mut patched, &Value::Object(patch));
             Ok(patched)
         }
         PatchType::Strategic => {
@@ -83,9 +113,38 @@ pub fn apply(kind: &Kind, patch_type: PatchType, current: &Value, body: &[u8]) -
                 PatchError::BadRequest(message) => PatchError::BadRequest(undecorated(&message)),
                 other => other,
             })?;
-            strategic::apply(kind, current, &patch)
+            strategic::apply(kind, start(&patch), &patch)
         }
     }
+}
+
+/// Members of an object that a write of its status is about.
+const WITH_STATUS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+
+fn reached(current: &Value, patch: &Map<String, Value>, is_whole: bool) -> Value {
+    let Some(members) = current.as_object() else {
+        return current.clone();
+    };
+    let in_status = |name: &str| WITH_STATUS.contains(&name);
+    let owners = "managedFields";
+    let keeps_owners = match patch.get("metadata") {
+        Some(Value::Object(metadata)) => metadata.contains_key(owners),
+        Some(_) => true,
+        None => false,
+    };
+    let copy = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::Object(metadata) if name == "metadata" && !keeps_owners => {
+                let fields = metadata.iter().filter(|(field, _)| *field != owners);
+                let fields = fields.map(|(field, value)| (field.clone(), value.clone()));
+                Value::Object(fields.collect())
+            }
+            other => other.clone(),
+        };
+        (name.clone(), value)
+    };
+    let wanted = members.iter().filter(|(name, _)| is_whole || in_status(name));
+    Value::Object(wanted.map(copy).collect())
 }
 
 /// What a refused patch has made, for messages. It is made again when somebody asks: hardly any patch is refused.
@@ -155,7 +214,7 @@ impl<'a> Shown<'a> {
 
 /// The objects that the operations of a JSON patch reach into, as an object of the same shape.
 fn touched(operations: &Value, current: &Value) -> Value {
-    let mut touched = Value::Object(serde_json::Map::new());
+    let mut touched = Value::Object(Map::new());
     let operations = operations.as_array().into_iter().flatten();
     for path in operations.filter_map(|operation| operation.get("path")?.as_str()) {
         let Some((parent, _)) = path.rsplit_once('/') else {
@@ -167,9 +226,7 @@ fn touched(operations: &Value, current: &Value) -> Value {
             let Some(fields) = at.as_object_mut().filter(|_| known.is_some_and(Value::is_object)) else {
                 break;
             };
-            at = fields
-                .entry(name)
-                .or_insert_with(|| Value::Object(serde_json::Map::new()));
+            at = fields.entry(name).or_insert_with(|| Value::Object(Map::new()));
         }
     }
     touched
@@ -209,9 +266,9 @@ fn json(current: &Value, body: &[u8]) -> Result<Value, PatchError> {
     Ok(patched)
 }
 
-fn object(body: &[u8]) -> Result<Value, PatchError> {
+fn object(body: &[u8]) -> Result<Map<String, Value>, PatchError> {
     match parsed(body)? {
-        patch @ Value::Object(_) => Ok(patch),
+        Value::Object(patch) => Ok(patch),
         other => Err(undecodable(&other, "map[string]interface {}")),
     }
 }
@@ -262,6 +319,60 @@ mod tests {
             patched(PatchType::Merge, &json!([])),
             Err(PatchError::BadRequest(_))
         ));
+    }
+
+    /// What a patch does not reach is not copied, and makes no difference where it is.
+    #[test]
+    fn a_patch_of_the_status_leaves_the_rest_alone() {
+        let pod = kinds::find("", "v1", "pods").unwrap();
+        let current = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "labels": {"a": "1"}, "managedFields": [{"manager": "m"}]},
+            "spec": {"nodeName": "n"}, "status": {"phase": "Pending"},
+        });
+        let without = |names: &[&str]| {
+            let mut object = current.clone();
+            for name in names {
+                object.as_object_mut().unwrap().remove(*name);
+            }
+            object["metadata"]
+                .as_object_mut()
+                .unwrap()
+                .remove("managedFields");
+            object
+        };
+        let cases = [
+            (
+                json!({"metadata": {"uid": "u"}, "status": {"phase": "Running"}}),
+                true,
+                without(&["spec"]),
+            ),
+            (json!({"status": {"phase": "Running"}}), false, without(&[])),
+            (
+                json!({"status": {"phase": "Running"}, "spec": {"nodeName": "o"}}),
+                true,
+                without(&[]),
+            ),
+            (
+                json!({"status": null, "$retainKeys": ["metadata"]}),
+                true,
+                without(&[]),
+            ),
+            (json!({"metadata": {"managedFields": []}}), false, current.clone()),
+            (json!({"metadata": null}), false, current.clone()),
+        ];
+        for (patch, only_status, start) in cases {
+            for patch_type in [PatchType::Merge, PatchType::Strategic] {
+                let body = patch.to_string();
+                let wanted = apply(pod, patch_type, &start, body.as_bytes());
+                let patched = apply_where_it_reaches(pod, patch_type, &current, body.as_bytes(), only_status);
+                let patched = patched.map(|(patched, is_whole)| {
+                    assert_eq!(is_whole, start.get("spec").is_some(), "{patch}");
+                    patched
+                });
+                assert_eq!(patched, wanted, "{patch}");
+            }
+        }
     }
 
     /// embedded-cluster.md 9.1.

@@ -1,7 +1,8 @@
 //! Objects as bytes, one global resourceVersion, watch history, durability.
 //!
 //! Memory is the truth while the process runs: every object is held once, as the bytes that clients read, beside the
-//! few fields that selectors ask for; old versions as what they differ in from the version after. With a data folder every change also goes to a log in resourceVersion order, and
+//! few fields that selectors ask for; old versions as what they differ in from the version after, and what has not
+//! changed for a while as what it differs in from another object of its sort. With a data folder every change also goes to a log in resourceVersion order, and
 //! is acknowledged when it is on disk.
 //!
 //! Source: embedded-cluster.md 7, 8, 17.8 and 18.
@@ -12,6 +13,7 @@ mod disk;
 mod filter;
 mod frame;
 mod object;
+mod siblings;
 mod writer;
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //!
 //! Source: embedded-cluster.md 6.2 and 6.3.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::route::Target;
 use super::status::Failure;
@@ -287,7 +287,6 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
     let (Some(map), Some(old)) = (new.as_object_mut(), old.as_object()) else {
         return;
     };
-    map.retain(|name, _| matches!(name.as_str(), "metadata" | "status"));
     // To leave out a status that says nothing changes nothing.
     if let (None, Some(empty)) = (
         map.get("status"),
@@ -295,11 +294,23 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
     ) {
         map.insert("status".to_owned(), empty.clone());
     }
-    for (name, value) in old
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
-    {
-        map.insert(name.clone(), value.clone());
+    keep_members(map, old);
+}
+
+/// What a write of the status does not change.
+pub(super) fn keep_rest(new: &mut Value, old: &Value) {
+    if let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) {
+        keep_members(new, old);
+    }
+}
+
+fn keep_members(new: &mut Map<String, Value>, old: &Map<String, Value>) {
+    let is_written = |name: &str| matches!(name, "metadata" | "status");
+    new.retain(|name, _| is_written(name) || old.contains_key(name));
+    for (name, value) in old.iter().filter(|(name, _)| !is_written(name)) {
+        if new.get(name) != Some(value) {
+            new.insert(name.clone(), value.clone());
+        }
     }
 }
 
@@ -323,9 +334,7 @@ fn set_spec_finalizers(object: &mut Value, finalizers: Option<Value>) {
     let Some(object) = object.as_object_mut() else {
         return;
     };
-    let spec = object
-        .entry("spec")
-        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    let spec = object.entry("spec").or_insert_with(|| Value::Object(Map::new()));
     let Some(spec) = spec.as_object_mut() else { return };
     match finalizers.filter(|f| f.as_array().is_some_and(|f| !f.is_empty())) {
         Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers),

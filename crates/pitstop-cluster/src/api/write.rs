@@ -17,7 +17,7 @@ use super::status::Failure;
 use super::update::{self, Next, OtherUid};
 use super::{Api, Body, Call, Collected, metadata, present};
 use crate::admission::{Objects, Operation};
-use crate::kinds::{self, Conversion, Creation, Durability, FieldError, Kind};
+use crate::kinds::{self, Conversion, Creation, Durability, FieldError, Kind, Subresource};
 use crate::patch::{self, PatchError, PatchType};
 use crate::schema::{self, DecodeError};
 use crate::store::{Draft, Expect, Key, Stored, WriteError};
@@ -308,8 +308,11 @@ impl Api {
             return Err(Failure::invalid_options("PatchOptions", &[error]));
         }
         let options = WriteOptions::parse(call)?;
+        let is_about_status = target.subresource == Some(Subresource::Status) && !kind.is_custom();
         let want = |current: &Value| {
-            let mut patched = patch::apply(kind, patch_type, current, &call.body).map_err(from_patch)?;
+            let patched =
+                patch::apply_where_it_reaches(kind, patch_type, current, &call.body, is_about_status);
+            let (mut patched, is_whole) = patched.map_err(from_patch)?;
             if patch_type == PatchType::Strategic {
                 keep_type(kind, &mut patched);
             }
@@ -317,9 +320,12 @@ impl Api {
             if patch_type != PatchType::Strategic && !kind.is_custom() {
                 check_patched_type(kind, name, &patched, &shown, call)?;
             }
-            let decoded = target
+            let mut decoded = target
                 .clean(patched)
                 .map_err(|error| from_patched(error, &shown))?;
+            if !is_whole {
+                update::keep_rest(&mut decoded.object, current);
+            }
             options.accept_patch(decoded, || shown.text())
         };
         let writer = self.writer(target, call);

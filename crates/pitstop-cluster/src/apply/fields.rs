@@ -117,25 +117,43 @@ impl Fields {
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut union = self.clone();
+        union.extend(other);
+        union
+    }
+
+    /// Adds the paths of another set.
+    pub(super) fn extend(&mut self, other: &Self) {
         for (step, theirs) in &other.0 {
-            match union.0.get_mut(step) {
+            match self.0.get_mut(step) {
                 Some(ours) => {
                     ours.member |= theirs.member;
-                    ours.below = ours.below.union(&theirs.below);
+                    ours.below.extend(&theirs.below);
                 }
-                None => drop(union.0.insert(step.clone(), theirs.clone())),
+                None => drop(self.0.insert(step.clone(), theirs.clone())),
             }
         }
-        union
+    }
+
+    /// Takes out the paths of another set, and leaves those that begin with them.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        for (step, theirs) in &other.0 {
+            let Some(ours) = self.0.get_mut(step) else {
+                continue;
+            };
+            ours.member &= !theirs.member;
+            ours.below.subtract(&theirs.below);
+            if ours.is_empty() {
+                self.0.remove(step);
+            }
+        }
     }
 
     /// Paths in this set and not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        self.zip(other, |ours, theirs| Node {
-            member: ours.member && !theirs.member,
-            below: ours.below.difference(&theirs.below),
-        })
+        let mut difference = self.clone();
+        difference.subtract(other);
+        difference
     }
 
     /// Paths in both sets.

@@ -209,10 +209,14 @@ impl Managers {
     pub(super) fn subtract(&mut self, changed: &Changed, but: Option<&Identity>) {
         let is_spared = |entry: &Entry| but.is_some_and(|but| entry.identity.is(but));
         for entry in self.0.iter_mut().filter(|entry| !is_spared(entry)) {
-            entry.fields = match changed.at(&entry.identity.api_version) {
-                Some(changes) => entry.fields.difference(&changes.taken().union(&changes.removed)),
-                None => Fields::default(),
-            };
+            match changed.at(&entry.identity.api_version) {
+                Some(changes) => {
+                    for gone in [&changes.added, &changes.modified, &changes.removed] {
+                        entry.fields.subtract(gone);
+                    }
+                }
+                None => entry.fields = Fields::default(),
+            }
         }
         self.0
             .retain(|entry| !entry.fields.is_empty() || is_spared(entry));
@@ -223,10 +227,13 @@ impl Managers {
         if fields.is_empty() {
             return;
         }
-        let owned = self
-            .fields_of(identity)
-            .map_or_else(|| fields.clone(), |owned| owned.union(fields));
-        self.set(identity, owned);
+        match self.entry_mut(identity) {
+            Some(entry) => {
+                entry.fields.extend(fields);
+                entry.identity.api_version.clone_from(&identity.api_version);
+            }
+            None => drop(self.set(identity, fields.clone())),
+        }
         self.touch(identity, now);
     }
 

@@ -152,11 +152,10 @@ fn keyed_step(element: &Value, keys: &[Key]) -> Result<String, String> {
 pub fn compare(old: &Value, new: &Value, structure: Type<'_>) -> Changes {
     let some = |value: &'_ Value| !value.is_null();
     let mut walk = Comparison::default();
-    walk.values(
-        Some(old).filter(|v| some(v)),
-        Some(new).filter(|v| some(v)),
-        structure,
-    );
+    let (old, new) = (Some(old).filter(|v| some(v)), Some(new).filter(|v| some(v)));
+    if old != new {
+        walk.values(old, new, structure);
+    }
     walk.changes
 }
 
@@ -167,11 +166,9 @@ struct Comparison {
 }
 
 impl Comparison {
+    /// Two values that differ.
     fn values(&mut self, old: Option<&Value>, new: Option<&Value>, structure: Type<'_>) {
         let Some(sample) = new.or(old) else { return };
-        if old == new {
-            return;
-        }
         let view = structure.view(sample);
         if matches!(view, View::Whole) || (is_empty(old) && is_empty(new)) {
             return self.leaf(old, new);
@@ -196,12 +193,10 @@ impl Comparison {
         let old = old.and_then(Value::as_object);
         let new = new.and_then(Value::as_object);
         for (name, value) in old.into_iter().flatten() {
-            self.step(
-                format!("f:{name}"),
-                Some(value),
-                new.and_then(|new| new.get(name)),
-                structure.field(name),
-            );
+            let (old, new) = (Some(value), new.and_then(|new| new.get(name)));
+            if old != new {
+                self.step(format!("f:{name}"), old, new, structure.field(name));
+            }
         }
         for (name, value) in new.into_iter().flatten() {
             if old.is_none_or(|old| !old.contains_key(name)) {
@@ -212,7 +207,10 @@ impl Comparison {
 
     fn elements(&mut self, old: &[(String, &Value)], new: &[(String, &Value)], structure: Type<'_>) {
         for (step, value) in old {
-            self.step(step.clone(), Some(value), find(new, step), structure);
+            let (old, new) = (Some(*value), find(new, step));
+            if old != new {
+                self.step(step.clone(), old, new, structure);
+            }
         }
         for (step, value) in new {
             if find(old, step).is_none() {
@@ -222,9 +220,6 @@ impl Comparison {
     }
 
     fn step(&mut self, step: String, old: Option<&Value>, new: Option<&Value>, structure: Type<'_>) {
-        if old == new {
-            return;
-        }
         self.path.push(step);
         self.values(old, new, structure);
         self.path.pop();

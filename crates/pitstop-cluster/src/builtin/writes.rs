@@ -271,7 +271,8 @@ impl Writer {
             let mut next = Some(write);
             while let Some(mut write) = next {
                 next = write.next.take().map(|next| *next);
-                let result = asker.ask(&write).await;
+                // Thousands wait for their turn: what only those under way need is made when it is.
+                let result = Box::pin(asker.ask(&write)).await;
                 asker.answer(write, result);
             }
         });

@@ -85,7 +85,8 @@ impl Requests {
             let Ok(_permit) = permits.acquire().await else {
                 return;
             };
-            let outcome = match work(client).await {
+            // Thousands wait for their turn: what only those under way need is made when it is.
+            let outcome = match Box::pin(work(client)).await {
                 Ok(()) => Outcome::Done,
                 // 422 is the answer to a patch for an object that was replaced by another of its name.
                 Err(error) if [404, 409, 422].iter().any(|code| is_status(&error, *code)) => Outcome::Gone,
@@ -209,7 +210,8 @@ async fn post_events(client: Client, mut queue: mpsc::Receiver<Posted>) {
         };
         let client = client.clone();
         tokio::spawn(async move {
-            if let Err(error) = send(&client, Method::POST, &path, None, Some(event)).await {
+            let sent = Box::pin(send(&client, Method::POST, &path, None, Some(event)));
+            if let Err(error) = sent.await {
                 tracing::trace!(%error, "an event of a simulated node was not taken");
             }
             drop(permit);

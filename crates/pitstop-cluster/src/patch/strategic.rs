@@ -16,12 +16,12 @@ const ELEMENT_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
 /// Applies a strategic merge patch.
-pub fn apply(kind: &Kind, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn apply(kind: &Kind, current: Value, patch: &Map<String, Value>) -> Result<Value, PatchError> {
     let message = table().kind(kind.group, kind.version, kind.kind);
-    let Value::Object(patch) = patch else {
-        return Err(bad("a patch must be a JSON object"));
+    let current = match current {
+        Value::Object(current) => current,
+        _ => Map::new(),
     };
-    let current = current.as_object().cloned().unwrap_or_default();
     merge_maps(current, patch, message).map(Value::Object)
 }
 
@@ -163,8 +163,9 @@ fn merge_lists(
         Some(None) => {
             let mut merged = current.clone();
             merged.extend(patch.iter().cloned());
-            let order = element_order(order)?.unwrap_or(patch);
-            Ok(ordered(unique(merged), &current, order, Value::clone))
+            let order: Vec<&Value> = element_order(order)?.unwrap_or(patch).iter().collect();
+            let before: Vec<&Value> = current.iter().collect();
+            Ok(ordered(unique(merged), &before, &order, |value| value))
         }
         None => replacement(patch, message),
     }
@@ -207,7 +208,8 @@ fn merge_by_key(
     if replaces {
         return replacement(patch, message);
     }
-    let before = current.clone();
+    let identity = |value: &Value| value.get(key).cloned().unwrap_or_default();
+    let before: Vec<Value> = current.iter().map(identity).collect();
     let mut merged = current;
     let mut given = Vec::new();
     for element in patch {
@@ -229,20 +231,23 @@ fn merge_by_key(
         given.push(id.clone());
         match place.and_then(|place| merged.get_mut(place)) {
             Some(existing) => {
-                let old = existing.as_object().cloned().unwrap_or_default();
+                let old = match existing.take() {
+                    Value::Object(old) => old,
+                    _ => Map::new(),
+                };
                 *existing = Value::Object(merge_maps(old, element, message)?);
             }
             None => merged.push(Value::Object(merge_maps(Map::new(), element, message)?)),
         }
     }
-    let identity = |value: &Value| value.get(key).cloned().unwrap_or_default();
-    match element_order(order)? {
-        Some(order) => {
-            let order: Vec<Value> = order.iter().map(identity).collect();
-            Ok(ordered(merged, &before, &order, identity))
-        }
-        None => Ok(ordered(merged, &before, &given, identity)),
-    }
+    let order = match element_order(order)? {
+        Some(order) => order.iter().map(identity).collect(),
+        None => given,
+    };
+    let (before, order): (Vec<&Value>, Vec<&Value>) = (before.iter().collect(), order.iter().collect());
+    Ok(ordered(merged, &before, &order, |value| {
+        value.get(key).unwrap_or(&Value::Null)
+    }))
 }
 
 fn element_order(order: Option<&Value>) -> Result<Option<&[Value]>, PatchError> {
@@ -255,14 +260,16 @@ fn element_order(order: Option<&Value>) -> Result<Option<&[Value]>, PatchError> 
 
 /// Sorts a merged list: elements named in `order` follow it, the others keep the order that they had `before`, and where
 /// both had a place before, that decides which comes first. A named element that is new stands before the others.
+///
+/// `before` and `order` are what `identity` tells elements apart by.
 fn ordered(
     merged: Vec<Value>,
-    before: &[Value],
-    order: &[Value],
-    identity: impl Fn(&Value) -> Value,
+    before: &[&Value],
+    order: &[&Value],
+    identity: impl Fn(&Value) -> &Value,
 ) -> Vec<Value> {
     let rank = |value: &Value| order.iter().position(|named| *named == identity(value));
-    let place = |value: &Value| before.iter().position(|old| identity(old) == identity(value));
+    let place = |value: &Value| before.iter().position(|old| *old == identity(value));
     let (mut named, others): (Vec<Value>, Vec<Value>) =
         merged.into_iter().partition(|value| rank(value).is_some());
     named.sort_by_key(&rank);

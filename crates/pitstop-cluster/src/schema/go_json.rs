@@ -16,12 +16,19 @@ pub(crate) fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
 
 struct GoEscapes;
 
+/// The first byte of the separators of lines and paragraphs in UTF-8.
+const FIRST_OF_SEPARATORS: u8 = 0xe2;
+
 impl Formatter for GoEscapes {
     fn write_string_fragment<W: io::Write + ?Sized>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        let is_special = |byte: u8| matches!(byte, b'<' | b'>' | b'&' | FIRST_OF_SEPARATORS);
+        if !fragment.bytes().any(is_special) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let (plain, special) = rest.split_at(at);

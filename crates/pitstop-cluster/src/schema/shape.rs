@@ -23,27 +23,26 @@ pub(crate) struct Shaped {
 }
 
 /// Shapes `value` as `message`. The error is the text that Go's JSON decoder would give.
-pub(crate) fn shape(message: &'static Message, value: Value) -> Result<Shaped, String> {
+pub(crate) fn shape(message: &'static Message, mut value: Value) -> Result<Shaped, String> {
     let mut shaper = Shaper {
         owner: message,
         names: Vec::new(),
-        path: String::new(),
         unknown: Vec::new(),
     };
-    match value {
-        Value::Object(fields) => {
-            let value = Value::Object(shaper.fields(message, fields)?);
-            Ok(Shaped {
-                value,
-                unknown: shaper.unknown,
-            })
-        }
-        other => Err(format!(
+    let Value::Object(fields) = &mut value else {
+        return Err(format!(
             "json: cannot unmarshal {} into Go value of type {}",
-            go_kind(&other),
+            go_kind(&value),
             message.name.rsplit('/').next().unwrap_or(message.name)
-        )),
-    }
+        ));
+    };
+    shaper.fields(message, fields)?;
+    let unknown = shaper.unknown.into_iter();
+    let unknown = unknown.map(|path| path.strip_prefix('.').map_or(path.clone(), str::to_owned));
+    Ok(Shaped {
+        unknown: unknown.collect(),
+        value,
+    })
 }
 
 /// What Go's JSON decoder calls a value.
@@ -58,147 +57,150 @@ pub(crate) fn go_kind(value: &Value) -> &'static str {
     }
 }
 
+/// Changes a tree where it stands: most of it is right already.
 struct Shaper {
     /// The message whose field is being read, for error texts.
     owner: &'static Message,
     /// JSON names of the fields on the way there.
     names: Vec<&'static str>,
-    /// The same way with indices and map keys.
-    path: String,
+    /// Ways to what is unknown, each step with what sets it off from the one before.
     unknown: Vec<String>,
 }
 
 impl Shaper {
-    fn fields(
-        &mut self,
-        message: &'static Message,
-        fields: Map<String, Value>,
-    ) -> Result<Map<String, Value>, String> {
+    fn fields(&mut self, message: &'static Message, fields: &mut Map<String, Value>) -> Result<(), String> {
         let outer = std::mem::replace(&mut self.owner, message);
-        let length = self.path.len();
-        let mut shaped = Map::new();
-        for (name, value) in fields {
-            self.enter(&name, length);
-            match message.field(&name) {
+        let mut has_dropped = false;
+        for (name, value) in fields.iter_mut() {
+            let known = self.unknown.len();
+            match message.field(name) {
                 Some(field) => {
                     self.names.push(field.name);
-                    if let Some(value) = self.field(field, value)? {
-                        shaped.insert(name, value);
+                    if !self.field(field, value)? {
+                        *value = Value::Null;
+                        has_dropped = true;
                     }
                     self.names.pop();
                 }
-                None if self.unknown.len() < MAX_UNKNOWN => self.unknown.push(self.path.clone()),
-                None => {}
+                None => {
+                    *value = Value::Null;
+                    has_dropped = true;
+                    if known < MAX_UNKNOWN {
+                        self.unknown.push(String::new());
+                    }
+                }
             }
-            self.path.truncate(length);
+            self.lead_through(known, || format!(".{name}"));
+        }
+        if has_dropped {
+            fields.retain(|_, value| !value.is_null());
         }
         self.owner = outer;
-        fill(message, &mut shaped);
-        Ok(shaped)
+        fill(message, fields);
+        Ok(())
     }
 
-    fn enter(&mut self, name: &str, length: usize) {
-        if length > 0 {
-            self.path.push('.');
+    /// Everything unknown from a place in the list on is behind a step.
+    fn lead_through(&mut self, known: usize, step: impl Fn() -> String) {
+        for path in self.unknown.iter_mut().skip(known) {
+            path.insert_str(0, &step());
         }
-        self.path.push_str(name);
     }
 
-    fn enter_index(&mut self, index: usize) {
-        self.path.push('[');
-        self.path.push_str(&index.to_string());
-        self.path.push(']');
-    }
-
-    fn field(&mut self, field: &Field, value: Value) -> Result<Option<Value>, String> {
-        let shaped = match (field.wrap, value) {
-            (_, Value::Null) => return Ok(None),
+    /// Is there something left that is not dropped?
+    fn field(&mut self, field: &Field, value: &mut Value) -> Result<bool, String> {
+        match (field.wrap, &mut *value) {
+            (_, Value::Null) => return Ok(false),
             (Wrap::One, value) => self.element(field, value)?,
             (Wrap::List, Value::Array(values)) => self.list(field, values)?,
             (Wrap::Map, Value::Object(values)) => self.map(field, values)?,
-            (_, other) => return Err(self.mismatch(go_kind(&other), &field.go_type())),
-        };
+            (_, other) => return Err(self.mismatch(go_kind(other), &field.go_type())),
+        }
         // An empty list of owners asks to forget them all.
         let kept_empty = field.name == "managedFields";
         let dropped = !field.pointer
             && !kept_empty
             && (field.omit_empty || field.wrap != Wrap::One)
-            && is_empty(&shaped)
-            && (field.element != Element::Raw || shaped.is_null());
-        Ok(Some(shaped).filter(|value| !dropped && !value.is_null()))
+            && is_empty(value)
+            && (field.element != Element::Raw || value.is_null());
+        Ok(!dropped && !value.is_null())
     }
 
-    fn list(&mut self, field: &Field, values: Vec<Value>) -> Result<Value, String> {
-        let length = self.path.len();
-        let mut shaped = Vec::with_capacity(values.len());
-        for (index, value) in values.into_iter().enumerate() {
-            self.enter_index(index);
-            shaped.push(self.element(field, or_zero(field, value))?);
-            self.path.truncate(length);
+    fn list(&mut self, field: &Field, values: &mut [Value]) -> Result<(), String> {
+        for (index, value) in values.iter_mut().enumerate() {
+            let known = self.unknown.len();
+            put_zero(field, value);
+            self.element(field, value)?;
+            self.lead_through(known, || format!("[{index}]"));
         }
-        Ok(Value::Array(shaped))
+        Ok(())
     }
 
-    fn map(&mut self, field: &Field, values: Map<String, Value>) -> Result<Value, String> {
-        let length = self.path.len();
-        let mut shaped = Map::new();
-        for (key, value) in values {
-            self.enter(&key, length);
-            shaped.insert(key, self.element(field, or_zero(field, value))?);
-            self.path.truncate(length);
+    fn map(&mut self, field: &Field, values: &mut Map<String, Value>) -> Result<(), String> {
+        for (key, value) in values.iter_mut() {
+            let known = self.unknown.len();
+            put_zero(field, value);
+            self.element(field, value)?;
+            self.lead_through(known, || format!(".{key}"));
         }
-        Ok(Value::Object(shaped))
+        Ok(())
     }
 
-    fn element(&mut self, field: &Field, value: Value) -> Result<Value, String> {
-        match (field.element, value) {
-            (Element::Raw, value) => Ok(value),
-            (_, Value::Null) => Ok(Value::Null),
+    fn element(&mut self, field: &Field, value: &mut Value) -> Result<(), String> {
+        match (field.element, &mut *value) {
+            (Element::Raw, _) | (_, Value::Null) => Ok(()),
             (Element::Message(_), Value::Object(fields)) => match field.message() {
-                Some(message) => self.fields(message, fields).map(Value::Object),
-                None => Ok(Value::Object(fields)),
+                Some(message) => self.fields(message, fields),
+                None => Ok(()),
             },
             (Element::Strings(_), Value::Array(values)) => {
                 match values.iter().find(|value| !value.is_string()) {
                     Some(other) => Err(self.mismatch(go_kind(other), "string")),
-                    None => Ok(Value::Array(values)),
+                    None => Ok(()),
                 }
             }
             (Element::Message(_) | Element::Strings(_), other) => {
-                Err(self.mismatch(go_kind(&other), &field.go_element()))
+                Err(self.mismatch(go_kind(other), &field.go_element()))
             }
-            (_, value) => self.scalar(field, value),
+            (_, found) => {
+                if let Some(other) = self.scalar(field, found)? {
+                    *value = other;
+                }
+                Ok(())
+            }
         }
     }
 
-    fn scalar(&self, field: &Field, value: Value) -> Result<Value, String> {
-        match (field.element, &value) {
+    /// The canonical form of a scalar where it has another one.
+    fn scalar(&self, field: &Field, value: &Value) -> Result<Option<Value>, String> {
+        let canonical = |text: String| Some(Value::from(text));
+        match (field.element, value) {
             (Element::String | Element::IntOrString | Element::Duration, Value::String(_))
             | (Element::Bool, Value::Bool(_))
-            | (Element::Float64, Value::Number(_)) => Ok(value),
+            | (Element::Float64, Value::Number(_)) => Ok(None),
             (Element::Int32, Value::Number(number))
                 if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
             {
-                Ok(value)
+                Ok(None)
             }
-            (Element::Int64, Value::Number(number)) if number.is_i64() => Ok(value),
+            (Element::Int64, Value::Number(number)) if number.is_i64() => Ok(None),
             (Element::IntOrString, Value::Number(number))
                 if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) =>
             {
-                Ok(value)
+                Ok(None)
             }
             (Element::IntOrString, other) => Err(format!(
                 "json: cannot unmarshal {} into Go value of type int32",
                 number_text(other)
             )),
-            (Element::Quantity, Value::String(text)) => quantity::canonical(text).map(Value::from),
+            (Element::Quantity, Value::String(text)) => quantity::canonical(text).map(canonical),
             (Element::Quantity, Value::Number(number)) => {
-                quantity::canonical(&number.to_string()).map(Value::from)
+                quantity::canonical(&number.to_string()).map(canonical)
             }
-            (Element::Quantity, _) => quantity::canonical("?").map(Value::from),
-            (Element::Time, Value::String(text)) => time::seconds(text).map(Value::from),
-            (Element::MicroTime, Value::String(text)) => time::micros(text).map(Value::from),
-            (Element::Bytes, Value::String(text)) => base64_text(text).map(Value::from),
+            (Element::Quantity, _) => quantity::canonical("?").map(canonical),
+            (Element::Time, Value::String(text)) => time::seconds(text).map(canonical),
+            (Element::MicroTime, Value::String(text)) => time::micros(text).map(canonical),
+            (Element::Bytes, Value::String(text)) => base64_text(text).map(canonical),
             (Element::Time | Element::MicroTime, other) => Err(self.mismatch(&number_text(other), "string")),
             (_, other) => Err(self.mismatch(&number_text(other), &field.go_element())),
         }
@@ -246,11 +248,11 @@ pub(crate) fn base64_offset(error: &DecodeError, length: usize) -> usize {
 }
 
 /// Go decodes null in a list or map to the zero value.
-fn or_zero(field: &Field, value: Value) -> Value {
+fn put_zero(field: &Field, value: &mut Value) {
     if !value.is_null() {
-        return value;
+        return;
     }
-    match field.element {
+    *value = match field.element {
         Element::String | Element::Bytes => Value::from(""),
         Element::Bool => Value::Bool(false),
         Element::Int32 | Element::Int64 | Element::Float64 | Element::IntOrString => Value::from(0),
@@ -258,7 +260,7 @@ fn or_zero(field: &Field, value: Value) -> Value {
         Element::Message(_) => Value::Object(Map::new()),
         Element::Strings(_) => Value::Array(Vec::new()),
         Element::Time | Element::MicroTime | Element::Duration | Element::Raw => Value::Null,
-    }
+    };
 }
 
 /// Of all times, Go leaves out that of the creation alone.

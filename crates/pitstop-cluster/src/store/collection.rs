@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ListQuery;
 use super::filter::Filter;
 use super::object::{Key, Stored};
+use super::siblings::Siblings;
 use crate::kinds::{Durability, FieldKey};
 
 /// What a collection holds.
@@ -34,6 +35,9 @@ const HISTORY_RELAXED: SignedDuration = SignedDuration::from_mins(2);
 
 /// Changes that every watch is expected to have read after so many more. Older ones are made small.
 const FRESH: usize = 1024;
+
+/// Of a collection with so many objects those that do not change are made small too.
+const MANY: usize = 1024;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,7 @@ pub(super) struct Collection {
     history_limit: usize,
     /// How many changes at the end of the history are still as they came.
     fresh: usize,
+    siblings: Siblings,
     /// All changes after this resourceVersion are in the history.
     oldest: u64,
 }
@@ -114,6 +119,7 @@ impl Collection {
             history: VecDeque::new(),
             history_limit,
             fresh: 0,
+            siblings: Siblings::new(spec.field_keys),
             oldest: 0,
         }
     }
@@ -161,10 +167,15 @@ impl Collection {
             return;
         }
         let change = self.history.get(self.history.len() - self.fresh);
-        if let Some((old, change)) = change.and_then(|change| Some((change.old.as_ref()?, change))) {
+        self.fresh -= 1;
+        let Some(change) = change else { return };
+        if let Some(old) = &change.old {
             old.pack(&change.new);
         }
-        self.fresh -= 1;
+        let current = self.objects.get(&change.new.key);
+        if self.objects.len() > MANY && current.is_some_and(|current| Arc::ptr_eq(current, &change.new)) {
+            self.siblings.pack(&change.new);
+        }
     }
 
     fn forget(&mut self, now: Timestamp) {

@@ -1,4 +1,5 @@
-//! The bytes of one version of an object, whole or as what they differ in from the version after.
+//! The bytes of one version of an object, whole or as what they differ in from another one: the version after, or an
+//! object of the same sort.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -18,7 +19,7 @@ pub(super) struct Frame {
 enum Body {
     Whole(Bytes),
     Packed {
-        next: Arc<Stored>,
+        base: Arc<Stored>,
         difference: Box<[u8]>,
     },
 }
@@ -41,28 +42,31 @@ impl Frame {
         let body = self.body.read().unwrap_or_else(PoisonError::into_inner);
         match &*body {
             Body::Whole(bytes) => bytes.clone(),
-            Body::Packed { next, difference } => delta::restored(&next.frame(), difference, self.length)
+            Body::Packed { base, difference } => delta::restored(&base.frame(), difference, self.length)
                 // It was made from these very bytes.
                 .unwrap_or_default()
                 .into(),
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn is_packed(&self) -> bool {
+    /// Are the bytes kept as they are?
+    pub(super) fn is_whole(&self) -> bool {
         let body = self.body.read().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*body, Body::Packed { .. })
+        matches!(&*body, Body::Whole(_))
     }
 
-    /// Keeps only what is not in the version after, where that is worth it.
-    pub(super) fn pack(&self, next: &Arc<Stored>) {
-        let difference = delta::difference(&next.frame(), &self.bytes());
-        if difference.len() < self.length / 2 {
+    /// Keeps only what is not in the other bytes, where that is worth it; tells whether it is. From then on the others
+    /// must be the same as long as these are.
+    pub(super) fn pack(&self, base: &Arc<Stored>) -> bool {
+        let difference = delta::difference(&base.frame(), &self.bytes());
+        let is_worth_it = difference.len() < self.length / 2;
+        if is_worth_it {
             let packed = Body::Packed {
-                next: Arc::clone(next),
+                base: Arc::clone(base),
                 difference: difference.into(),
             };
             *self.body.write().unwrap_or_else(PoisonError::into_inner) = packed;
         }
+        is_worth_it
     }
 }

@@ -2,6 +2,7 @@
 //! without parsing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -89,6 +90,9 @@ pub(crate) struct Stored {
     layout: Layout,
     /// Counts the versions of the object, from 0 to one less than [`WHOLE_EVERY`].
     turn: u8,
+    /// Are others kept as what they differ in from it? It is whole then, and stays so: what is restored is at most so
+    /// many versions, and one of these, away from whole bytes.
+    is_base: AtomicBool,
 }
 
 /// One of so many versions is always kept whole, so that hardly anything has to be restored to restore another.
@@ -129,14 +133,21 @@ impl Stored {
 
     /// Keeps only what is not in the version after, which is `next`.
     pub(super) fn pack(&self, next: &Arc<Self>) {
-        if self.turn + 1 < WHOLE_EVERY {
+        if self.turn + 1 < WHOLE_EVERY && !self.is_base.load(Ordering::Relaxed) {
             self.frame.pack(next);
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn is_packed(&self) -> bool {
-        self.frame.is_packed()
+    /// Keeps only what is not in another object, which is whole. The collection that both are in is not shared meanwhile.
+    pub(super) fn pack_beside(&self, base: &Arc<Self>) {
+        if self.frame.pack(base) {
+            base.is_base.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Is it kept as it is, and not as what it differs in from another one?
+    pub(super) fn is_whole(&self) -> bool {
+        self.frame.is_whole()
     }
 
     /// Labels.
@@ -174,6 +185,7 @@ impl Stored {
             frame: Frame::new(frame),
             layout,
             turn: self.next_turn(),
+            is_base: AtomicBool::new(false),
         }
     }
 
@@ -281,6 +293,7 @@ impl Draft {
             frame: Frame::new(frame),
             layout,
             turn: old.map_or(0, Stored::next_turn),
+            is_base: AtomicBool::new(false),
         }
     }
 }

@@ -296,8 +296,60 @@ fn old_versions_take_little_room_and_are_read_as_they_were_written() {
         assert_eq!(found.unwrap().frame(), frame);
         assert!(frame.ends_with(&[found.unwrap().bytes().as_ref(), b"}\n"].concat()));
     }
-    let n_packed = changes.iter().filter(|change| change.new.is_packed()).count();
+    let n_packed = changes.iter().filter(|change| !change.new.is_whole()).count();
     assert!(n_packed > WRITES / 2, "{n_packed} of {WRITES}");
+}
+
+/// embedded-cluster.md 17.8: thousands of pods of one workload. Whatever becomes of the one that the others are kept
+/// beside, they are what they were.
+#[test]
+fn objects_that_do_not_change_are_kept_beside_one_of_their_sort() {
+    const OBJECTS: usize = 3_000;
+    let store = Store::open(options(None, 10_000, HandClock::new())).unwrap();
+    let c = store.collection(THINGS).unwrap();
+    let draft = |i: usize, node: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Thing",
+            "metadata": {"name": format!("t{i}"), "namespace": "ns", "uid": format!("uid-{i}"), "labels": {"app": "a"}},
+            "spec": {"nodeName": node, "what": "they all have in common, which is longer than their names"},
+        });
+        Draft::new(&object, KEYS)
+    };
+    let mut wanted = Vec::new();
+    for i in 0..OBJECTS {
+        let commit = store.put(
+            c,
+            &key(&format!("t{i}")),
+            draft(i, "n"),
+            Expect::Absent,
+            Durability::Sync,
+        );
+        wanted.push(acknowledged(commit.unwrap()).bytes());
+    }
+    let stored = |i: usize| store.get(c, &key(&format!("t{i}"))).unwrap();
+    let packed: Vec<usize> = (0..OBJECTS).filter(|i| !stored(*i).is_whole()).collect();
+    assert!(packed.len() > OBJECTS / 4, "{} of {OBJECTS}", packed.len());
+    assert!(packed.iter().all(|i| stored(*i).bytes() == wanted[*i]));
+    let first = packed[0];
+    for i in 0..first {
+        let at = stored(i).version;
+        let commit = if i % 2 == 0 {
+            store.remove(c, &key(&format!("t{i}")), at, Durability::Sync)
+        } else {
+            store.put(
+                c,
+                &key(&format!("t{i}")),
+                draft(i, "m"),
+                Expect::Version(at),
+                Durability::Sync,
+            )
+        };
+        acknowledged(commit.unwrap());
+    }
+    for (i, wanted) in wanted.iter().enumerate().skip(first) {
+        assert_eq!(stored(i).bytes(), *wanted);
+        assert_eq!(stored(i).decode()["metadata"]["uid"], format!("uid-{i}"));
+    }
 }
 
 #[test]

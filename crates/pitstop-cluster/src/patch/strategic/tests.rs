@@ -4,6 +4,11 @@ use serde_json::json;
 use super::*;
 use crate::kinds;
 
+fn apply(kind: &Kind, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+    let patch = patch.as_object().ok_or_else(|| bad("no object"))?;
+    super::apply(kind, current.clone(), patch)
+}
+
 fn daemon_sets() -> &'static Kind {
     kinds::find("apps", "v1", "daemonsets").unwrap()
 }
