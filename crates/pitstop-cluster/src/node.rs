@@ -11,6 +11,7 @@
 //!
 //! Source: embedded-cluster.md 17.
 
+mod digest;
 mod fleet;
 mod images;
 mod inside;
@@ -19,6 +20,7 @@ mod machine;
 mod pod_life;
 mod profile;
 mod requests;
+mod resources;
 mod serve;
 mod status;
 mod wire;

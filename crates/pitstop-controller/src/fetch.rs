@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::api::{Api, Call, CallError, KubeApi, Resource, Verb};
+use crate::offers;
 
 /// How many objects a page of a list holds.
 const PAGE: &str = "500";
@@ -27,7 +28,11 @@ pub async fn snapshot_file(
     name: &str,
 ) -> Result<SnapshotFile, Error> {
     let api = KubeApi::new(client.clone());
-    snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await
+    let mut file = snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await?;
+    if kind == WorkloadKind::CloneSet {
+        file.resizes_in_place = offers::resizes_in_place(client).await;
+    }
+    Ok(file)
 }
 
 /// As [`snapshot_file`], through any [`Api`] and as of any time.
@@ -76,6 +81,7 @@ pub async fn snapshot_file_at(
         claims,
         nodes: lean::<NodeWire>("Node", nodes)?,
         failed_pods: Vec::new(),
+        resizes_in_place: false,
     })
 }
 

@@ -29,6 +29,7 @@ pub mod fetch;
 pub mod lease;
 pub mod manager;
 pub mod metrics;
+mod offers;
 pub mod queue;
 pub mod snapshot;
 pub mod store;

@@ -32,6 +32,7 @@ use crate::executor::{self, Executor};
 use crate::lease::{self, Keeper, LEASE};
 use crate::metrics::serve::{self, Standing};
 use crate::metrics::{Gauges, Metrics};
+use crate::offers;
 use crate::store::reflector::Reflector;
 use crate::store::{Listener, Overlay, Stores};
 
@@ -92,10 +93,9 @@ impl Controller {
             Self::DaemonPodUpdater => vec![Arc::new(DaemonSets::new(POD_UPDATER, parts))],
             Self::CloneSet => {
                 let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
-                let features = Features::default();
                 vec![Arc::new(CloneSets::new(
                     parts,
-                    features,
+                    config.features,
                     pre_downloads,
                     seeds.random(),
                 ))]
@@ -117,6 +117,8 @@ pub struct Config {
     pub controllers: BTreeSet<Controller>,
     /// Run [`Controller::NativeDaemonSet`] even if the cluster has a DaemonSet controller of its own.
     pub force_native: bool,
+    /// What is allowed in updates of CloneSets. Whether containers that run are resized follows what the server offers.
+    pub features: Features,
     /// Seed of name suffixes and jitter.
     pub seed: u64,
     /// Who we are in the lease. One that stays the same over a restart takes its lease back at once.
@@ -138,12 +140,20 @@ impl Config {
             clock,
             controllers: BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]),
             force_native: false,
+            features: Features::default(),
             seed,
             identity: identity.into(),
             takes_lease: true,
             workers: 3,
             node_image_after: CREATE_AFTER,
             health_addr: None,
+        }
+    }
+
+    /// Asks the server what it offers.
+    async fn learn_offers(&mut self, client: &kube::Client) {
+        if self.controllers.contains(&Controller::CloneSet) {
+            self.features.in_place.vertical_scaling = offers::resizes_in_place(client).await;
         }
     }
 }
@@ -203,7 +213,8 @@ impl Manager {
     /// # Errors
     /// Another pitstop controller is at work, the cluster has a DaemonSet controller of its own, the API server cannot
     /// be reached, or the health address is taken.
-    pub async fn start(client: kube::Client, config: Config) -> Result<Self, Error> {
+    pub async fn start(client: kube::Client, mut config: Config) -> Result<Self, Error> {
+        config.learn_offers(&client).await;
         Self::start_on(Arc::new(KubeApi::new(client)), config).await
     }
 

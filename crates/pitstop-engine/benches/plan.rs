@@ -128,6 +128,7 @@ fn cluster(is_advanced: bool, updated: u32) -> Loaded {
         claims: Vec::new(),
         nodes: (0..PODS).map(node).collect(),
         failed_pods: Vec::new(),
+        resizes_in_place: false,
     };
     let mut loaded = file.load().unwrap();
     loaded.pods = pods(&loaded, updated);

@@ -34,7 +34,7 @@ mod update;
 pub use instance::{claims_of, pod_of};
 pub use plan::{Action, NewPod, PatchWhy, Plan, Removal};
 pub use pre_download::pre_download;
-pub use snapshot::{CreatedPod, Failures, Features, InFlight, Snapshot};
+pub use snapshot::{CreatedPod, Failures, Features, InFlight, RefusedResize, Snapshot};
 pub use update::{Counted, limit};
 
 use crate::availability::until;
@@ -49,7 +49,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let history = history::build(snapshot);
     plan.actions.extend(history.actions.iter().cloned());
     let rows = rows::Rows::of(snapshot, &history);
-    plan.actions.extend(rows.releases());
+    plan.actions.extend(rows.releases(snapshot));
     let numbers = numbers::Numbers::of(snapshot, &rows, &history);
     let mut turn = Turn {
         snapshot,

@@ -1,14 +1,16 @@
-//! What a DaemonSet rollout costs on a real API server: pitstop's, and the same one by Kubernetes' own controller.
+//! What a rollout costs on a real API server: pitstop's, and that of a DaemonSet by Kubernetes' own controller.
 //!
-//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native] [max=10%|max=1]`. Needs a real
-//! control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the rest of it does, the
-//! steadier the figures.
+//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native|cloneset] [max=10%|max=1] [pods=N]
+//! [first=N]`. Needs a real control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the
+//! rest of it does, the steadier the figures.
 //!
-//! One DaemonSet with a pod on each of 1,000 simulated nodes gets a new image, with max-unavailable 10 % and 1. CPU and
-//! memory are those of the controller's process alone, read from `/proc`; writes and reactions are read from the audit
-//! log. A reaction is the time from the answer to the status write that makes a pod Ready to the arrival of the delete
-//! that this write has made possible: with max-unavailable `m`, the `k`-th Ready pod permits delete number `m + k`. It
-//! holds the way of the watch event through the API server. Goals: issue "The same story on a real API server", 4.
+//! A workload with 1,000 pods gets a new image, with max-unavailable 10 % and 1: a DaemonSet with a pod on each node, or a
+//! CloneSet whose pods are updated in place, `pods` of them (as many as nodes where that is not said), the `first` of them
+//! (all) while `partition` keeps the others. CPU and memory are those of the controller's process alone, read from `/proc`;
+//! writes and reactions are read from the audit log. A reaction is the time from the answer to the status write that makes a
+//! pod Ready to the arrival of the first write to the pod whose turn this has made possible: with max-unavailable `m`, the
+//! `k`-th Ready pod permits begin number `m + k`. It holds the way of the watch event through the API server. Goals: issues
+//! "The same story on a real API server", 4, and "In-place update and CloneSet", 4.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -19,12 +21,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
-use pitstop_api::{Clock as _, SystemClock};
-use serde_json::json;
+use pitstop_api::{Clock as _, SystemClock, WorkloadKind};
+use serde_json::{Value, json};
 
 use audit::{Audit, Reactions};
 use background::Background;
@@ -69,19 +72,36 @@ enum System {
     Pitstop,
     /// `RollingUpdate`, by kube-controller-manager.
     Native,
+    /// A CloneSet, in place, by `pitstop controller`.
+    CloneSet,
 }
+
+/// The words that name them.
+const SYSTEMS: [(&str, System); 3] = [
+    ("pitstop", System::Pitstop),
+    ("native", System::Native),
+    ("cloneset", System::CloneSet),
+];
 
 impl System {
     fn name(self) -> &'static str {
         match self {
             Self::Pitstop => "pitstop controller, AdvancedRollingUpdate",
             Self::Native => "kube-controller-manager, RollingUpdate",
+            Self::CloneSet => "pitstop controller, CloneSet in place",
+        }
+    }
+
+    fn kind(self) -> WorkloadKind {
+        match self {
+            Self::Pitstop | Self::Native => WorkloadKind::DaemonSet,
+            Self::CloneSet => WorkloadKind::CloneSet,
         }
     }
 
     fn user(self) -> &'static str {
         match self {
-            Self::Pitstop => PITSTOP,
+            Self::Pitstop | Self::CloneSet => PITSTOP,
             Self::Native => NATIVE,
         }
     }
@@ -94,14 +114,27 @@ struct World {
     nodes: Background,
     controller_kubeconfig: PathBuf,
     n_nodes: usize,
+    size: Size,
+    programs: PathBuf,
     plane: ControlPlane,
+}
+
+/// How large a CloneSet is.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    /// Its pods.
+    n_pods: usize,
+    /// How many of them get the new image.
+    n_updated: usize,
 }
 
 /// What a rollout took.
 struct Figures {
     system: System,
     budget: &'static str,
+    /// Pods that got the new image.
     n_pods: usize,
+    of_pods: usize,
     took: Duration,
     before: Usage,
     after: Usage,
@@ -117,9 +150,19 @@ async fn main() {
     let n_nodes = numbers.next().unwrap_or(1_000);
     let n_rounds = numbers.next().unwrap_or(1);
     // Of a group of words, those that are given; all of them where none is.
-    let is_wanted = |word: &str, group: [&str; 2]| {
+    let is_wanted = |word: &str, group: &[&str]| {
         let has = |word: &str| arguments.iter().any(|a| a == word);
-        has(word) || !group.into_iter().any(has)
+        has(word) || !group.iter().any(|word| has(word))
+    };
+    let number = |name: &str| {
+        arguments
+            .iter()
+            .find_map(|a| a.strip_prefix(name)?.parse::<usize>().ok())
+    };
+    let n_pods = number("pods=").unwrap_or(n_nodes);
+    let size = Size {
+        n_pods,
+        n_updated: number("first=").unwrap_or(n_pods),
     };
     let Some(programs) = programs() else { return };
     println!("{}", process::machine());
@@ -128,15 +171,15 @@ async fn main() {
         env!("CARGO_PKG_VERSION"),
         control_plane_version(&programs).await
     );
-    let world = World::start(programs, n_nodes).await;
+    let world = World::start(programs, n_nodes, size).await;
     let mut all = Vec::new();
     for _ in 0..n_rounds {
         for budget in ["10%", "1"] {
-            if !is_wanted(&format!("max={budget}"), ["max=10%", "max=1"]) {
+            if !is_wanted(&format!("max={budget}"), &["max=10%", "max=1"]) {
                 continue;
             }
-            for (word, system) in [("pitstop", System::Pitstop), ("native", System::Native)] {
-                if !is_wanted(word, ["pitstop", "native"]) {
+            for (word, system) in SYSTEMS {
+                if !is_wanted(word, &SYSTEMS.map(|(word, _)| word)) {
                     continue;
                 }
                 let figures = world.rollout(system, budget).await;
@@ -160,7 +203,7 @@ async fn control_plane_version(programs: &Path) -> String {
 }
 
 impl World {
-    async fn start(programs: PathBuf, n_nodes: usize) -> Self {
+    async fn start(programs: PathBuf, n_nodes: usize, size: Size) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policy = folder.path().join("audit-policy.yaml");
         std::fs::write(&policy, audit::policy(&[PITSTOP, NATIVE], NODES)).unwrap();
@@ -183,7 +226,7 @@ impl World {
             ],
             ..Tuning::default()
         };
-        let plane = ControlPlane::start(programs, tuning).await;
+        let plane = ControlPlane::start(programs.clone(), tuning).await;
         let nodes_kubeconfig = plane.write_kubeconfig(NODES, NODES);
         let controller_kubeconfig = plane.write_kubeconfig(PITSTOP, PITSTOP);
         let count = n_nodes.to_string();
@@ -204,6 +247,8 @@ impl World {
             nodes,
             controller_kubeconfig,
             n_nodes,
+            size,
+            programs,
             plane,
         };
         world.until_nodes_are_ready().await;
@@ -226,13 +271,17 @@ impl World {
         .await;
     }
 
-    /// One rollout, from a DaemonSet made for it to its end.
+    /// One rollout, from a workload made for it to its end.
     async fn rollout(&self, system: System, budget: &'static str) -> Figures {
-        let namespace = self.make_workload(system, budget).await;
-        let controller = match system {
-            System::Pitstop => Some(self.start_controller().await),
-            System::Native => None,
+        // A CloneSet is made by its controller, whose webhooks are asked about it.
+        let mut controller = match system {
+            System::CloneSet => Some(self.start_controller(system).await),
+            System::Pitstop | System::Native => None,
         };
+        let namespace = self.make_workload(system, budget).await;
+        if system == System::Pitstop {
+            controller = Some(self.start_controller(system).await);
+        }
         let pid = controller
             .as_ref()
             .map_or_else(|| self.plane.controller_manager_pid(), Background::pid);
@@ -241,46 +290,107 @@ impl World {
         let begun_at = SystemClock.now();
         let (before, nodes_before) = (Usage::of(pid), Usage::of(self.nodes.pid()));
         let begin = Instant::now();
-        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &namespace);
-        let image =
-            json!({"spec": {"template": {"spec": {"containers": [{"name": NAME, "image": "agent:2"}]}}}});
-        api.patch(NAME, &PatchParams::default(), &Patch::Strategic(image))
+        let api = self.workloads(system, &namespace);
+        let containers = json!([{"name": NAME, "image": "agent:2"}]);
+        let image = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        api.patch(NAME, &PatchParams::default(), &Patch::Merge(image))
             .await
             .unwrap();
-        self.until_updated(&api).await;
+        let (n_pods, n_updated) = self.sizes(system);
+        self.until_updated(&api, n_pods, n_updated).await;
         let took = begin.elapsed();
         tokio::time::sleep(SETTLE).await;
         let (after, nodes_after) = (Usage::of(pid), Usage::of(self.nodes.pid()));
 
         let audit = Audit::read(&self.plane.audit_log(), &namespace, begun_at);
         let max_unavailable = match budget.strip_suffix('%') {
-            Some(percent) => (self.n_nodes * percent.parse::<usize>().unwrap()).div_ceil(100),
+            Some(percent) => (n_pods * percent.parse::<usize>().unwrap()).div_ceil(100),
             None => budget.parse().unwrap(),
         };
         let figures = Figures {
             system,
             budget,
-            n_pods: self.n_nodes,
+            n_pods: n_updated,
+            of_pods: n_pods,
             took,
             before,
             after,
             nodes_cpu: nodes_after.cpu - nodes_before.cpu,
             writes: audit.writes(system.user()),
-            reactions: audit.reactions(system.user(), NODES, max_unavailable),
+            reactions: match system.kind() {
+                WorkloadKind::DaemonSet => audit.reactions(system.user(), NODES, max_unavailable),
+                WorkloadKind::CloneSet => audit.reactions_in_place(system.user(), NODES, max_unavailable),
+            },
         };
+        self.remove_workload(&namespace).await;
         if let Some(controller) = controller {
             controller.stop().await;
         }
-        self.remove_workload(&namespace).await;
         figures
     }
 
-    async fn start_controller(&self) -> Background {
-        let arguments = ["controller", "--metrics-addr", "127.0.0.1:0"];
+    /// How many pods there are, and how many of them get the new image.
+    fn sizes(&self, system: System) -> (usize, usize) {
+        match system.kind() {
+            WorkloadKind::DaemonSet => (self.n_nodes, self.n_nodes),
+            WorkloadKind::CloneSet => (self.size.n_pods, self.size.n_updated),
+        }
+    }
+
+    fn workloads(&self, system: System, namespace: &str) -> Api<DynamicObject> {
+        let kind = system.kind();
+        let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), kind.kind());
+        let resource = ApiResource::from_gvk_with_plural(&gvk, kind.plural());
+        Api::namespaced_with(self.client.clone(), namespace, &resource)
+    }
+
+    async fn start_controller(&self, system: System) -> Background {
+        let mut arguments = vec!["controller", "--metrics-addr", "127.0.0.1:0"];
+        if system == System::CloneSet {
+            self.apply_kinds().await;
+            arguments.extend([
+                "--controllers=cloneset",
+                "--webhook-addr=127.0.0.1:0",
+                "--webhook-host=127.0.0.1",
+            ]);
+        }
         Background::start(self.folder.path(), &self.controller_kubeconfig, &arguments).await
     }
 
-    /// A DaemonSet whose pods are all Ready, in a namespace of its own.
+    /// What `pitstop manifests` prints, of which the kinds and the webhooks matter here. Once is enough: the controller keeps
+    /// them.
+    async fn apply_kinds(&self) {
+        let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let definitions: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &ApiResource::from_gvk(&gvk));
+        let name = pitstop_api::cloneset::definition::NAME;
+        if definitions.get_metadata_opt(name).await.unwrap().is_some() {
+            return;
+        }
+        let program = env!("CARGO_BIN_EXE_pitstop");
+        let printed = tokio::process::Command::new(program)
+            .args(["manifests", "--controllers=cloneset"])
+            .output()
+            .await
+            .unwrap();
+        let file = self.folder.path().join("kinds.yaml");
+        std::fs::write(&file, printed.stdout).unwrap();
+        let applied = tokio::process::Command::new(self.programs.join("kubectl"))
+            .arg("--kubeconfig")
+            .arg(&self.controller_kubeconfig)
+            .args(["apply", "--server-side", "-f"])
+            .arg(&file)
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            applied.status.success(),
+            "{}",
+            String::from_utf8_lossy(&applied.stderr)
+        );
+    }
+
+    /// A workload whose pods are all Ready, in a namespace of its own.
     async fn make_workload(&self, system: System, budget: &str) -> String {
         let named = json!({"metadata": {"generateName": "bench-"}});
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -295,11 +405,19 @@ impl World {
             accounts.get_opt("default").await.unwrap().is_some()
         })
         .await;
-        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &namespace);
-        api.create(&PostParams::default(), &daemonset(system, budget))
-            .await
-            .unwrap();
-        self.until_updated(&api).await;
+        let api = self.workloads(system, &namespace);
+        let (n_pods, n_updated) = self.sizes(system);
+        let object = match system.kind() {
+            WorkloadKind::DaemonSet => daemonset(system, budget),
+            WorkloadKind::CloneSet => cloneset(budget, n_pods, n_pods - n_updated),
+        };
+        let object = serde_json::from_value(object).unwrap();
+        // Webhooks answer from the moment on when their certificate is in place.
+        until("the workload is accepted", async || {
+            api.create(&PostParams::default(), &object).await.is_ok()
+        })
+        .await;
+        self.until_updated(&api, n_pods, n_pods).await;
         namespace
     }
 
@@ -320,19 +438,17 @@ impl World {
         .await;
     }
 
-    async fn until_updated(&self, api: &Api<DaemonSet>) {
-        let wanted = i32::try_from(self.n_nodes).unwrap();
-        until("the DaemonSet is up to date", async || {
+    async fn until_updated(&self, api: &Api<DynamicObject>, n_pods: usize, n_updated: usize) {
+        until("the workload is up to date", async || {
             let object = api.get(NAME).await.unwrap();
-            let DaemonSetStatus {
-                observed_generation,
-                updated_number_scheduled,
-                number_available,
-                ..
-            } = object.status.unwrap_or_default();
-            observed_generation >= object.metadata.generation
-                && updated_number_scheduled == Some(wanted)
-                && number_available == Some(wanted)
+            let status = &object.data["status"];
+            let count = |names: [&str; 2]| {
+                let counts = names.into_iter().find_map(|name| status[name].as_u64());
+                usize::try_from(counts.unwrap_or_default()).unwrap()
+            };
+            status["observedGeneration"].as_i64() >= object.metadata.generation
+                && count(["updatedNumberScheduled", "updatedAvailableReplicas"]) >= n_updated
+                && count(["numberAvailable", "availableReplicas"]) == n_pods
         })
         .await;
     }
@@ -346,8 +462,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Images need no pull, so that pods start at once.
-fn daemonset(system: System, budget: &str) -> DaemonSet {
+fn daemonset(system: System, budget: &str) -> Value {
     let (annotations, strategy) = match system {
         System::Pitstop => (
             json!({
@@ -356,33 +471,54 @@ fn daemonset(system: System, budget: &str) -> DaemonSet {
             }),
             json!({"type": "OnDelete"}),
         ),
-        System::Native => {
-            let max = budget
-                .parse::<i32>()
-                .map_or_else(|_| json!(budget), |count| json!(count));
-            (
-                json!({}),
-                json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": max}}),
-            )
-        }
+        System::Native | System::CloneSet => (
+            json!({}),
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": amount(budget)}}),
+        ),
     };
-    let profile = json!([{"image": "*", "pullSeconds": 0.0}]).to_string();
-    serde_json::from_value(json!({
+    json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": {"name": NAME, "annotations": annotations},
         "spec": {
             "selector": {"matchLabels": {"app": NAME}},
             "updateStrategy": strategy,
-            "template": {
-                "metadata": {
-                    "labels": {"app": NAME},
-                    "annotations": {(pitstop_api::keys::SIM_IMAGE_PROFILE): profile},
-                },
-                "spec": {"containers": [{"name": NAME, "image": "agent:1"}]},
-            },
+            "template": template(),
         },
-    }))
-    .unwrap()
+    })
+}
+
+/// Of `n_pods`, `kept` stay at the image that they have.
+fn cloneset(budget: &str, n_pods: usize, kept: usize) -> Value {
+    json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet",
+        "metadata": {"name": NAME},
+        "spec": {
+            "replicas": n_pods,
+            "selector": {"matchLabels": {"app": NAME}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {
+                "podUpdatePolicy": "InPlaceIfPossible", "maxUnavailable": amount(budget), "partition": kept,
+            }},
+            "template": template(),
+        },
+    })
+}
+
+fn amount(budget: &str) -> Value {
+    budget
+        .parse::<i32>()
+        .map_or_else(|_| json!(budget), |count| json!(count))
+}
+
+/// Images need no pull, so that pods start at once.
+fn template() -> Value {
+    let profile = json!([{"image": "*", "pullSeconds": 0.0}]).to_string();
+    json!({
+        "metadata": {
+            "labels": {"app": NAME},
+            "annotations": {(pitstop_api::keys::SIM_IMAGE_PROFILE): profile},
+        },
+        "spec": {"containers": [{"name": NAME, "image": "agent:1"}]},
+    })
 }
 
 impl Figures {
@@ -403,10 +539,11 @@ impl Figures {
     /// What does not fit into the table.
     fn tell(&self) {
         println!(
-            "\n{}, max-unavailable {}: {} pods in {:.1?}; the simulated nodes used {:.1} CPU s",
+            "\n{}, max-unavailable {}: {} of {} pods in {:.1?}; the simulated nodes used {:.1} CPU s",
             self.system.name(),
             self.budget,
             self.n_pods,
+            self.of_pods,
             self.took,
             self.nodes_cpu
         );
@@ -419,14 +556,16 @@ impl Figures {
 
 fn table(all: &[Figures]) {
     println!(
-        "\n| system | max-unavailable | CPU s per 1,000 upgraded pods | memory, MiB (peak) | writes per pod \
-         | pod Ready -> next delete, ms p50 / p99 |"
+        "\n| system | pods | max-unavailable | CPU s per 1,000 upgraded pods | memory, MiB (peak) | writes per pod \
+         | pod Ready -> next begin, ms p50 / p99 |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for figures in all {
         println!(
-            "| {} | {} | {:.2} | {:.1} ({:.1}) | {:.2} | {:.1} / {:.1} |",
+            "| {} | {} of {} | {} | {:.2} | {:.1} ({:.1}) | {:.2} | {:.1} / {:.1} |",
             figures.system.name(),
+            figures.n_pods,
+            figures.of_pods,
             figures.budget,
             figures.cpu_per_thousand(),
             figures.after.resident,

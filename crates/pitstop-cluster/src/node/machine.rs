@@ -9,7 +9,8 @@ use pitstop_api::keys;
 use pitstop_api::placement::{NO_SCHEDULE, Taint};
 use serde_json::{Value, json};
 
-use super::pod_life::time;
+use super::resources::CAPACITY;
+use super::status::time;
 
 /// Version that the kubelets report: the one of the embedded API server. Source: embedded-cluster.md 2.
 pub const KUBELET_VERSION: &str = "v1.34.2";
@@ -133,7 +134,10 @@ pub(super) fn status(
     };
     // API servers call kubelets by their host name first: that leads to where they are served.
     let hostname = if kubelet.is_some() { "127.0.0.1" } else { name };
-    let resources = json!({ "cpu": "4", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi" });
+    let mut resources = json!({ "pods": "110", "ephemeral-storage": "100Gi" });
+    for (resource, capacity) in CAPACITY {
+        resources[resource] = capacity.into();
+    }
     let id = format!(
         "{:016x}{:016x}",
         super::hash(name.as_bytes()),

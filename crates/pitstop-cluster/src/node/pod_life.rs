@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pitstop_api::view::Uid;
-use serde_json::Value;
 
+use super::digest::digest;
 use super::inside::{Files, Inside, Said, normal};
 use super::profile::{Profile, PullFailure};
+use super::resources::{self, Resources};
 use super::wire::{ContainerSpec, PodObject};
 use crate::alike::Alike;
 
@@ -51,6 +52,8 @@ pub(super) enum Step {
     Retry(usize),
     /// A container whose definition changed has stopped.
     Killed(usize),
+    /// A container has its new cpu and memory.
+    Resized(usize),
     /// Every container has stopped, since the pod is deleted.
     Stopped,
 }
@@ -113,6 +116,10 @@ pub(super) struct Container {
     pub(super) is_init: bool,
     /// The image that runs, or ran last.
     pub(super) running_image: String,
+    /// Cpu and memory that it runs with.
+    pub(super) resources: Resources,
+    /// Are others on their way?
+    is_resizing: bool,
     pub(super) state: State,
     pub(super) last: Option<Terminated>,
     pub(super) is_ready: bool,
@@ -134,6 +141,8 @@ impl Container {
             spec,
             is_init,
             running_image: String::new(),
+            resources: Resources::default(),
+            is_resizing: false,
             state: State::Waiting {
                 reason: "ContainerCreating",
                 message: String::new(),
@@ -147,6 +156,26 @@ impl Container {
             back_off: BACK_OFF.0,
             epoch: 0,
         }
+    }
+
+    /// Cpu and memory follow the object, while it runs or by starting it again.
+    fn resize(&mut self, i: usize) -> Effects {
+        if !self.is_running() || self.is_resizing || self.resources == self.spec.resources {
+            return Vec::new();
+        }
+        self.is_resizing = true;
+        if !resources::restarts(&self.spec.resize_policy, &self.resources, &self.spec.resources) {
+            return vec![(
+                Some(self.epoch),
+                Effect::After(resources::DELAY, Step::Resized(i)),
+            )];
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        let message = format!("Container {} resize requires restart", self.spec.name);
+        vec![
+            (None, event(false, "Killing", message)),
+            (Some(self.epoch), Effect::After(STOP, Step::Killed(i))),
+        ]
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -211,6 +240,8 @@ pub(super) struct PodLife {
     pub(super) started_at: Timestamp,
     pub(super) has_sandbox: bool,
     pub(super) is_stopping: bool,
+    /// Why the node cannot give what is asked for.
+    pub(super) infeasible: Option<String>,
     fail_ready: bool,
     run_for: Option<Duration>,
 }
@@ -245,6 +276,7 @@ impl PodLife {
             started_at: now,
             has_sandbox: false,
             is_stopping: false,
+            infeasible: None,
             fail_ready: pod.fails_readiness(),
             run_for: pod.run_for(),
         }
@@ -268,6 +300,7 @@ impl PodLife {
             };
             container.restarts = status.restart_count;
             container.was_started = !status.container_id.is_empty();
+            container.resources = status.resources.clone();
             if let Some(since) = status.running_since() {
                 container.state = State::Running { since };
                 container.running_image.clone_from(&status.image);
@@ -317,7 +350,8 @@ impl PodLife {
             | Step::Exited(i, _)
             | Step::BackingOff(i)
             | Step::Retry(i)
-            | Step::Killed(i) => i,
+            | Step::Killed(i)
+            | Step::Resized(i) => i,
         };
         !self.is_stopping && self.containers.get(index).is_some_and(|c| Some(c.epoch) == epoch)
     }
@@ -355,6 +389,13 @@ impl PodLife {
             }
             Step::Retry(i) => self.start(i, &*images),
             Step::Killed(i) => self.killed(i, &*images, now),
+            Step::Resized(i) => {
+                if let Some(container) = self.containers.get_mut(i) {
+                    container.resources = container.spec.resources.clone();
+                    container.is_resizing = false;
+                }
+                Vec::new()
+            }
             Step::Stopped => {
                 for container in &mut self.containers {
                     if let State::Running { since } = container.state {
@@ -367,15 +408,20 @@ impl PodLife {
         }
     }
 
-    /// The object changed: images, readiness switches.
+    /// The object changed: images, cpu and memory, readiness switches.
     ///
-    /// Source: embedded-cluster.md 17.3.
+    /// Source: embedded-cluster.md 17.3; inplace.md 1.3.
     pub(super) fn update(&mut self, pod: &PodObject, images: &dyn Images) -> Effects {
         let mut effects = Vec::new();
         let specs = pod.spec.init_containers.iter().chain(&pod.spec.containers);
         let fail_ready = pod.fails_readiness();
         let readiness_changed = fail_ready != self.fail_ready;
         self.fail_ready = fail_ready;
+        let mut pairs = self.containers.iter().zip(specs.clone());
+        let is_resized =
+            pairs.any(|(container, spec)| container.is_running() && container.resources != spec.resources);
+        let wanted: Vec<_> = specs.clone().map(|spec| &spec.resources).collect();
+        self.infeasible = is_resized.then(|| resources::beyond_capacity(&wanted)).flatten();
         for (i, spec) in specs.enumerate() {
             let Some(container) = self.containers.get_mut(i) else {
                 continue;
@@ -394,8 +440,13 @@ impl PodLife {
                 container.epoch = container.epoch.wrapping_add(1);
                 container.back_off = BACK_OFF.0;
                 effects.extend(self.start(i, images));
-            } else if readiness_changed && container.is_running() {
-                container.is_ready = !fail_ready && container.passes_probe(images);
+            } else {
+                if readiness_changed && container.is_running() {
+                    container.is_ready = !fail_ready && container.passes_probe(images);
+                }
+                if self.infeasible.is_none() {
+                    effects.extend(container.resize(i));
+                }
             }
         }
         effects
@@ -554,6 +605,8 @@ impl PodLife {
         }
         container.was_started = true;
         container.running_image = image;
+        container.resources = container.spec.resources.clone();
+        container.is_resizing = false;
         container.state = State::Running { since: now };
         container.is_ready = false;
         container.files = None;
@@ -741,29 +794,4 @@ fn event(is_warning: bool, reason: &'static str, message: String) -> Effect {
         reason,
         message,
     }
-}
-
-/// The digest of an image reference: two references differ in it, the same one never does.
-pub(super) fn image_id(image: &str) -> String {
-    let (repository, _) = image
-        .rsplit_once(':')
-        .filter(|(_, tag)| !tag.contains('/'))
-        .unwrap_or((image, ""));
-    let registry = match repository.split_once('/') {
-        Some((first, _)) if first.contains('.') || first.contains(':') => "",
-        Some(_) => "docker.io/",
-        None => "docker.io/library/",
-    };
-    format!("{registry}{repository}@sha256:{}", digest(image))
-}
-
-/// 64 hexadecimal digits that are the same for the same text.
-pub(super) fn digest(text: &str) -> String {
-    let part = |n: u8| super::hash(format!("{text}#{n}").as_bytes());
-    format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
-}
-
-/// A JSON time.
-pub(super) fn time(at: Timestamp) -> Value {
-    Value::from(Timestamp::from_second(at.as_second()).unwrap_or(at).to_string())
 }

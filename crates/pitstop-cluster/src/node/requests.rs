@@ -174,7 +174,7 @@ impl Requests {
         now: Timestamp,
         sequence: u64,
     ) {
-        let (meta, at) = (&pod.metadata, super::pod_life::time(now));
+        let (meta, at) = (&pod.metadata, super::status::time(now));
         let path = format!("/api/v1/namespaces/{}/events", meta.namespace);
         let event = json!({
             "apiVersion": "v1", "kind": "Event",

@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::pod_life::{Container, PodLife, State, Terminated, image_id, time};
+use super::digest::image_id;
+use super::pod_life::{Container, PodLife, State, Terminated};
 use super::wire::PodObject;
 
 /// Conditions that a kubelet owns, with the time of their last transition.
@@ -16,6 +17,8 @@ pub(super) struct Conditions {
     known: [Option<(bool, Timestamp)>; OWNED.len()],
 }
 
+/// Says that a resize waits, or cannot be carried out.
+pub(super) const RESIZE_PENDING: &str = "PodResizePending";
 const OWNED: [&str; 5] = [
     "PodReadyToStartContainers",
     "Initialized",
@@ -125,16 +128,15 @@ pub(super) fn render(
         patch.insert("podIP".into(), Value::from(addresses.pod));
         patch.insert("podIPs".into(), json!([{ "ip": addresses.pod }]));
     }
-    patch.insert(
-        "conditions".into(),
-        json!([
-            conditions.render("PodReadyToStartContainers", sandbox, now),
-            conditions.render("Initialized", initialized, now),
-            conditions.render("Ready", ready, now),
-            conditions.render("ContainersReady", containers_ready, now),
-            conditions.render("PodScheduled", Ok(()), now),
-        ]),
-    );
+    let mut rendered = vec![
+        conditions.render("PodReadyToStartContainers", sandbox, now),
+        conditions.render("Initialized", initialized, now),
+        conditions.render("Ready", ready, now),
+        conditions.render("ContainersReady", containers_ready, now),
+        conditions.render("PodScheduled", Ok(()), now),
+    ];
+    rendered.extend(resize_pending(life, pod, now));
+    patch.insert("conditions".into(), Value::from(rendered));
     patch.insert("containerStatuses".into(), Value::from(status(false)));
     if life.containers.iter().any(|c| c.is_init) {
         patch.insert("initContainerStatuses".into(), Value::from(status(true)));
@@ -189,6 +191,23 @@ fn gates(pod: &PodObject) -> Result<(), (&'static str, String)> {
     }
 }
 
+/// The condition of a resize that the node cannot carry out; it goes when the object asks for less. Source: inplace.md 1.3.
+fn resize_pending(life: &PodLife, pod: &PodObject, now: Timestamp) -> Option<Value> {
+    let was_pending = pod.is_true(RESIZE_PENDING).is_some();
+    match &life.infeasible {
+        None => was_pending.then(|| json!({ "type": RESIZE_PENDING, "$patch": "delete" })),
+        Some(_) if was_pending => None,
+        Some(message) => Some(json!({
+            "type": RESIZE_PENDING,
+            "status": "True",
+            "reason": "Infeasible",
+            "message": message,
+            "lastProbeTime": null,
+            "lastTransitionTime": time(now),
+        })),
+    }
+}
+
 fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
@@ -214,6 +233,13 @@ fn container(container: &Container, life: &PodLife) -> Value {
         && let Some(map) = status.as_object_mut()
     {
         map.insert("containerID".into(), Value::from(container.id(life.uid)));
+        if !container.resources.is_empty() {
+            map.insert("resources".into(), json!(container.resources));
+            map.insert(
+                "allocatedResources".into(),
+                json!(container.resources.allocated()),
+            );
+        }
     }
     status
 }
@@ -237,4 +263,9 @@ fn terminated(end: &Terminated) -> Value {
         "finishedAt": time(end.finished_at),
         "containerID": end.container_id,
     })
+}
+
+/// A JSON time.
+pub(super) fn time(at: Timestamp) -> Value {
+    Value::from(Timestamp::from_second(at.as_second()).unwrap_or(at).to_string())
 }

@@ -9,6 +9,7 @@ use pitstop_api::selector::Labels;
 use pitstop_api::view::MetaWire;
 use serde::Deserialize;
 
+use super::resources::{ResizePolicy, Resources};
 use crate::alike::{Alike, Common, Pool, Word};
 use crate::informer::Object;
 
@@ -44,6 +45,8 @@ pub(super) struct ContainerSpec {
     pub(super) command: Vec<String>,
     pub(super) env: Vec<Variable>,
     pub(super) readiness_probe: Option<Probe>,
+    pub(super) resources: Resources,
+    pub(super) resize_policy: Vec<ResizePolicy>,
 }
 
 impl Common for ContainerSpec {
@@ -128,6 +131,7 @@ pub(super) struct ContainerStatus {
     pub(super) container_id: String,
     pub(super) restart_count: u32,
     pub(super) ready: bool,
+    pub(super) resources: Resources,
     state: ContainerState,
 }
 

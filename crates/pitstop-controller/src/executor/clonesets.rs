@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pitstop_api::reasons;
 use pitstop_api::view::{CloneSetStatus, CloneSetView, Uid};
-use pitstop_engine::cloneset::{Action, CreatedPod, Failures, NewPod, PatchWhy, Plan};
+use pitstop_engine::cloneset::{Action, CreatedPod, Failures, NewPod, PatchWhy, Plan, RefusedResize};
 use pitstop_engine::inplace::{Endpoint, PodWrite};
 use pitstop_engine::plan::{Event, OwnedObject};
 use serde_json::{Value, json};
@@ -461,8 +461,13 @@ impl Executor {
     async fn patch_one(&self, whom: &Whom, pod: Patched<'_>) -> Vec<Result<(), CallError>> {
         let mut results = Vec::with_capacity(pod.writes.len());
         let mut version = pod.version;
+        if let Err(error) = self.try_resize(whom, &pod).await {
+            self.tell_patch(whom, pod.why.failed(pod.name, &error.to_string()), Some(&error));
+            return vec![Err(error)];
+        }
         for write in pod.writes {
             let result = self.patch_pod(whom, &pod, version, write).await;
+            self.note_refusal(whom, &pod, write, &result);
             self.count(whom, word(write.endpoint), &result);
             match result {
                 Ok(now_at) => {
@@ -488,6 +493,58 @@ impl Executor {
         results
     }
 
+    /// Asks whether the server would change the resources before the pod leaves service for it.
+    ///
+    /// Source: inplace.md 13.9.
+    async fn try_resize(&self, whom: &Whom, pod: &Patched<'_>) -> Result<(), CallError> {
+        let Some(write) = pod.writes.iter().find(|write| write.endpoint == Endpoint::Resize) else {
+            return Ok(());
+        };
+        let call = patch_call(whom, pod, pod.version, write).with_query("dryRun", "All");
+        let result = self.api.send(call).await.map(drop);
+        self.count(whom, "try_resize", &result);
+        self.note_refusal(whom, pod, write, &result);
+        match result {
+            // The change itself finds that out.
+            Err(CallError::NotFound(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// A resize that is not valid stays so: the pod takes another way to its revision.
+    fn note_refusal<T>(
+        &self,
+        whom: &Whom,
+        pod: &Patched<'_>,
+        write: &PodWrite,
+        result: &Result<T, CallError>,
+    ) {
+        if write.endpoint == Endpoint::Resize
+            && let Err(CallError::Refused(refusal)) = result
+            && refusal.code == 422
+        {
+            let revision = match pod.why {
+                PatchWhy::UpdateInPlace { revision } => Some(Arc::clone(revision)),
+                // It carries the label of its revision already.
+                _ => self
+                    .stores
+                    .read()
+                    .pod(pod.uid)
+                    .and_then(|pod| pod.revision_hash())
+                    .map(Arc::from),
+            };
+            let message = refusal.message.as_str().into();
+            let refused = revision.map(|revision| RefusedResize {
+                pod: pod.uid,
+                revision,
+                message,
+            });
+            if let Some(refused) = refused {
+                self.overlay.resize_refused(whom.uid(), refused);
+            }
+        }
+    }
+
     fn tell_patch(&self, whom: &Whom, event: Option<Event>, error: Option<&CallError>) {
         let is_news = matches!(error, Some(CallError::LeaseLost | CallError::Conflict(_)));
         if let Some(event) = event.filter(|_| !is_news) {
@@ -503,26 +560,7 @@ impl Executor {
         version: u64,
         write: &PodWrite,
     ) -> Result<u64, CallError> {
-        let mut body = write.patch.clone();
-        let metadata = body
-            .as_object_mut()
-            .map(|body| body.entry("metadata").or_insert_with(|| json!({})));
-        if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
-            metadata.insert("uid".to_owned(), json!(pod.uid.to_string()));
-            metadata.insert("resourceVersion".to_owned(), json!(version.to_string()));
-        }
-        let call = Call::object(
-            Verb::StrategicPatch,
-            Resource::Pods,
-            Some(whom.namespace()),
-            pod.name,
-        );
-        let call = match write.endpoint {
-            Endpoint::Pod => call,
-            Endpoint::Status => call.status(),
-            Endpoint::Resize => call.subresource("resize"),
-        };
-        let call = call.with_query("fieldManager", FIELD_MANAGER).with_body(body);
+        let call = patch_call(whom, pod, version, write);
         let answer = self.api.send(call).await.inspect_err(|error| {
             if error.is_ambiguous() {
                 let now = self.clock.now();
@@ -560,6 +598,30 @@ impl Executor {
 /// Is it a refusal that says nothing of a request that was sent before? What admission refuses, it refuses that one too.
 fn may_pass(error: &CallError) -> bool {
     matches!(error, CallError::Conflict(_) | CallError::Busy(_))
+}
+
+/// The request that changes a pod of exactly this version.
+fn patch_call(whom: &Whom, pod: &Patched<'_>, version: u64, write: &PodWrite) -> Call {
+    let mut body = write.patch.clone();
+    let metadata = body
+        .as_object_mut()
+        .map(|body| body.entry("metadata").or_insert_with(|| json!({})));
+    if let Some(metadata) = metadata.and_then(Value::as_object_mut) {
+        metadata.insert("uid".to_owned(), json!(pod.uid.to_string()));
+        metadata.insert("resourceVersion".to_owned(), json!(version.to_string()));
+    }
+    let call = Call::object(
+        Verb::StrategicPatch,
+        Resource::Pods,
+        Some(whom.namespace()),
+        pod.name,
+    );
+    let call = match write.endpoint {
+        Endpoint::Pod => call,
+        Endpoint::Status => call.status(),
+        Endpoint::Resize => call.subresource("resize"),
+    };
+    call.with_query("fieldManager", FIELD_MANAGER).with_body(body)
 }
 
 /// The word for metrics.

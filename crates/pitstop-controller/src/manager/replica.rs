@@ -50,7 +50,8 @@ impl Replica {
     /// # Errors
     /// The cluster has a DaemonSet controller of its own, the API server cannot be reached to tell, or the health
     /// address is taken.
-    pub async fn start(client: kube::Client, config: Config) -> Result<Self, Error> {
+    pub async fn start(client: kube::Client, mut config: Config) -> Result<Self, Error> {
+        config.learn_offers(&client).await;
         Self::start_on(Arc::new(KubeApi::new(client)), config).await
     }
 

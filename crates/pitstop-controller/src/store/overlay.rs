@@ -71,6 +71,8 @@ struct Ledger {
     deleted_claims: BTreeMap<Uid, Timestamp>,
     /// Pods whose PATCH was not answered: the version that it named, and when it was given up.
     maybe_patched: BTreeMap<Uid, (u64, Timestamp)>,
+    /// Resizes that were refused, by pod.
+    refused_resizes: BTreeMap<Uid, cloneset::RefusedResize>,
 }
 
 /// A pod that was posted under a name that was decided on.
@@ -132,6 +134,7 @@ impl Ledger {
     fn len(&self) -> usize {
         let by_node = self.created.len() + self.maybe_created.len();
         let by_name = self.named.len() + self.deleted_claims.len() + self.maybe_patched.len();
+        let by_name = by_name + self.refused_resizes.len();
         self.deleted.len() + self.maybe_deleted.len() + by_node + by_name
     }
 }
@@ -242,6 +245,13 @@ impl Overlay {
             .insert(pod, (version, at));
     }
 
+    /// The server would not change the resources of a pod.
+    pub fn resize_refused(&self, owner: Uid, refused: cloneset::RefusedResize) {
+        let mut ledgers = self.lock();
+        let ledger = ledgers.entry(owner).or_default();
+        ledger.refused_resizes.insert(refused.pod, refused);
+    }
+
     /// A DELETE of a claim succeeded, or found it gone.
     pub fn claim_deleted(&self, owner: Uid, claim: Uid, at: Timestamp) {
         self.lock()
@@ -288,6 +298,8 @@ impl Overlay {
                 .is_some_and(|pod| pod.resource_version == *version);
             is_same && !is_dead(*at, now)
         });
+        ledger.refused_resizes.retain(|uid, _| state.pod(*uid).is_some());
+        in_flight.refused_resizes = ledger.refused_resizes.values().cloned().collect();
         in_flight.maybe_patched = ledger.maybe_patched.keys().copied().collect();
         in_flight.created = ledger.named.values().map(|named| named.pod.clone()).collect();
         in_flight.deleted_claims = ledger.deleted_claims.keys().copied().collect();

@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use pitstop_api::SharedClock;
-use pitstop_api::fields::{list, text};
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +14,7 @@ use super::serve::{self, Shown};
 use super::{SERVICE, Webhooks};
 use crate::Error;
 use crate::api::KubeApi;
+use crate::offers;
 
 /// How the webhooks are served.
 #[derive(Debug, Clone)]
@@ -57,7 +55,10 @@ impl Server {
         let shown = Arc::new(Shown::default());
         let tls =
             serve::acceptor(Arc::clone(&shown)).map_err(|error| listen(std::io::Error::other(error)))?;
-        let webhooks = Webhooks::new(Arc::new(KubeApi::new(client.clone())), resizes(&client).await);
+        let webhooks = Webhooks::new(
+            Arc::new(KubeApi::new(client.clone())),
+            offers::resizes_in_place(&client).await,
+        );
         let (told, ready) = watch::channel(false);
         let names = names(&options);
         let keeper = Keeper {
@@ -127,19 +128,6 @@ fn url(host: &str, port: u16) -> String {
     } else {
         format!("https://{host}:{port}")
     }
-}
-
-/// Can the resources of running containers be changed in this cluster? Where it does not say, they cannot.
-async fn resizes(client: &kube::Client) -> bool {
-    let Ok(request) = Request::get("/api/v1").body(Vec::new()) else {
-        return false;
-    };
-    let found: Result<Value, _> = client.request(request).await;
-    found.is_ok_and(|found| {
-        list(&found, "/resources")
-            .iter()
-            .any(|resource| text(resource, "/name") == "pods/resize")
-    })
 }
 
 #[cfg(test)]

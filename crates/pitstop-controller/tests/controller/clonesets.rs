@@ -133,6 +133,12 @@ fn unanswered() -> CallError {
     CallError::Unreachable("cut".to_owned())
 }
 
+fn is_trial(call: &Call) -> bool {
+    call.query
+        .iter()
+        .any(|(key, value)| *key == "dryRun" && value == "All")
+}
+
 /// inplace.md 4.1: out of service first, then the containers; each request for exactly what the one before left.
 #[tokio::test]
 async fn a_pod_is_changed_step_by_step_or_not_at_all() {
@@ -160,8 +166,8 @@ async fn a_pod_is_changed_step_by_step_or_not_at_all() {
         revision: "web-2".into(),
     };
     let mut version = 40;
-    let bench = mk_bench(move |_| {
-        version += 1;
+    let bench = mk_bench(move |call| {
+        version += i32::from(!is_trial(call));
         Ok(made(&version.to_string()))
     });
     let (outcome, failures) = bench.act(vec![patch(in_place())]).await;
@@ -169,6 +175,8 @@ async fn a_pod_is_changed_step_by_step_or_not_at_all() {
     assert_eq!(
         bench.writes(),
         [
+            // Only tried.
+            "patch pods/web-a/resize uid 9 version 40",
             "patch pods/web-a/status uid 9 version 40",
             "patch pods/web-a uid 9 version 41",
             "patch pods/web-a/resize uid 9 version 42",
@@ -182,11 +190,12 @@ async fn a_pod_is_changed_step_by_step_or_not_at_all() {
     // Somebody changed the pod: nothing further is sent, and nothing is told.
     let bench = mk_bench(|call| match call.subresource {
         Some("status") => Ok(made("41")),
+        _ if is_trial(call) => Ok(made("40")),
         _ => Err(refused(409, "Conflict", "changed")),
     });
     let (outcome, _) = bench.act(vec![patch(in_place())]).await;
     assert!(outcome.is_stale && outcome.n_written == 1);
-    assert_eq!((bench.writes().len(), bench.api.events().len()), (2, 0));
+    assert_eq!((bench.writes().len(), bench.api.events().len()), (3, 0));
 
     let bench = mk_bench(|call| match call.resource {
         Resource::Events => Ok(json!({})),
@@ -197,6 +206,45 @@ async fn a_pod_is_changed_step_by_step_or_not_at_all() {
     let events = bench.api.events();
     let want = "FailedUpdatePodInPlace: failed to update pod web-a in-place(revision web-2): ";
     assert!(events[0].starts_with(want), "{events:?}");
+}
+
+/// inplace.md 13.9: what the server would refuse is learnt before the pod leaves service, and remembered.
+#[tokio::test]
+async fn a_resize_is_tried_before_the_pod_leaves_service() {
+    let bench = mk_bench(|call| match call.resource {
+        Resource::Events => Ok(json!({})),
+        _ if is_trial(call) => Err(refused(
+            422,
+            "Invalid",
+            "only cpu and memory resources are mutable",
+        )),
+        _ => Ok(made("41")),
+    });
+    bench
+        .stores
+        .written(Resource::Pods, made("40").to_string().as_bytes());
+    let writes = [Endpoint::Status, Endpoint::Pod, Endpoint::Resize].map(|endpoint| PodWrite {
+        endpoint,
+        patch: json!({}),
+    });
+    let patch = Action::PatchPod {
+        name: "web-a".into(),
+        uid: Uid(9),
+        resource_version: 40,
+        writes: writes.into(),
+        why: PatchWhy::UpdateInPlace {
+            revision: "web-2".into(),
+        },
+    };
+    let (_, failures) = bench.act(vec![patch]).await;
+    assert!(failures.update.is_some());
+    let paths: Vec<_> = bench.api.writes().iter().map(|call| call.subresource).collect();
+    assert_eq!(paths, [Some("resize")], "nothing else is sent");
+    let state = bench.stores.read();
+    let in_flight = bench.overlay.in_flight_by_name(WEB, &state, clock().now());
+    let refused = &in_flight.refused_resizes[0];
+    assert_eq!((refused.pod, &*refused.revision), (Uid(9), "web-2"));
+    assert_eq!(&*refused.message, "only cpu and memory resources are mutable");
 }
 
 /// S8: the server has at most one pod of a name, so a POST that was not answered is repeated before anything else.

@@ -75,6 +75,18 @@ pub(super) fn ids(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> (BTreeSet<Arc<str
     (free, used)
 }
 
+/// The claims of a pod become its own.
+pub(super) fn left_to(snapshot: &Snapshot<'_>, pod: &PodView) -> Vec<Action> {
+    let claims = of_instance(snapshot, instance_of(pod));
+    let leave = claims.into_iter().map(|(name, uid)| Action::LeaveClaim {
+        name,
+        uid,
+        pod: Arc::clone(&pod.name),
+        pod_uid: pod.uid,
+    });
+    leave.collect()
+}
+
 /// Names of claims that are there, in whatever state.
 pub(super) fn names<'a>(snapshot: &Snapshot<'a>) -> BTreeSet<&'a str> {
     let claims = snapshot.claims.iter();
@@ -95,7 +107,8 @@ pub(super) fn clean_up(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> Vec<Action> 
     };
     let mut actions = Vec::new();
     for (id, claims) in owned(snapshot) {
-        if is_active(id) {
+        let is_released = rows.released.iter().any(|pod| instance_of(pod) == Some(id));
+        if is_active(id) || is_released {
             continue;
         }
         let leaving = rows.inactive.iter().find(|pod| instance_of(pod) == Some(id));

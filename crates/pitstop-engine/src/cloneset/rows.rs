@@ -68,7 +68,7 @@ pub(super) struct Rows<'a> {
     pub(super) inactive: Vec<&'a PodView>,
     /// Pods that were created and are not seen yet: are they at the update revision?
     pub(super) unseen: Vec<bool>,
-    released: Vec<&'a PodView>,
+    pub(super) released: Vec<&'a PodView>,
 }
 
 impl<'a> Rows<'a> {
@@ -124,13 +124,22 @@ impl<'a> Rows<'a> {
     }
 
     /// Pods whose labels do not match any more are let go, unless the CloneSet itself goes. Source: cloneset.md 6, step 6.
-    pub(super) fn releases(&self) -> Vec<Action> {
-        let pods = self.released.iter();
-        pods.map(|pod| Action::ReleasePod {
-            name: Arc::clone(&pod.name),
-            uid: pod.uid,
-        })
-        .collect()
+    ///
+    /// Differs from upstream: their claims are made theirs first, so that no other pod gets the volumes, and they do not go
+    /// (18.29).
+    pub(super) fn releases(&self, snapshot: &Snapshot<'_>) -> Vec<Action> {
+        let releases = self.released.iter().flat_map(|pod| {
+            let claims = super::claims::left_to(snapshot, pod);
+            if claims.is_empty() {
+                vec![Action::ReleasePod {
+                    name: Arc::clone(&pod.name),
+                    uid: pod.uid,
+                }]
+            } else {
+                claims
+            }
+        });
+        releases.collect()
     }
 
     /// The revisions of pods that something is true of, each once.

@@ -48,6 +48,29 @@ pub struct InFlight {
     pub created: Vec<CreatedPod>,
     /// Claims whose DELETE succeeded.
     pub deleted_claims: Vec<Uid>,
+    /// Resizes that the server would not carry out.
+    pub refused_resizes: Vec<RefusedResize>,
+}
+
+/// A resize that the server refused, and would refuse again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedResize {
+    /// The pod.
+    pub pod: Uid,
+    /// The name of the revision with the resources.
+    pub revision: Arc<str>,
+    /// What the server said.
+    pub message: Arc<str>,
+}
+
+impl InFlight {
+    /// What the server said of this pod's resize for a revision.
+    pub(super) fn refused_resize(&self, pod: Uid, revision: &str) -> Option<&str> {
+        let refused = self.refused_resizes.iter();
+        let mut of_pod = refused.filter(|refused| refused.pod == pod);
+        let refused = of_pod.find(|refused| inplace::is_same_revision(&refused.revision, revision))?;
+        Some(&refused.message)
+    }
 }
 
 /// A pod that was posted and that the store does not show yet.

@@ -81,6 +81,13 @@ impl<'a> Turn<'_, 'a> {
                 self.wake(refreshed.wake_at);
                 let is_complete = refreshed.is_complete();
                 change = refreshed.change;
+                let in_flight = &self.snapshot.in_flight;
+                let refused = in_flight.refused_resize(row.pod.uid, row.revision());
+                if let Some(message) = refused.filter(|_| row.state == State::Updating) {
+                    change = Change::default();
+                    self.stalled
+                        .push((i, WhyRecreate::ResizeRefused(message.to_owned())));
+                }
                 let facts = Facts {
                     waits_for_node: true,
                     is_at_target: row.is_new,
@@ -293,7 +300,15 @@ impl<'a> Turn<'_, 'a> {
             .diff(self.snapshot, row.revision(), target, self.diff_options())
         {
             Verdict::Recreate(why) => Err(why),
-            Verdict::InPlace(spec) => eligibility(live, &spec).map(|()| (live, spec)),
+            Verdict::InPlace(spec) => {
+                let in_flight = &self.snapshot.in_flight;
+                match in_flight.refused_resize(row.pod.uid, &target.name) {
+                    Some(message) if !spec.resources.is_empty() => {
+                        Err(WhyRecreate::ResizeRefused(message.to_owned()))
+                    }
+                    _ => eligibility(live, &spec).map(|()| (live, spec)),
+                }
+            }
         }
     }
 

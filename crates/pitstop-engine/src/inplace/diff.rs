@@ -90,6 +90,9 @@ pub enum WhyRecreate {
     /// Its environment cannot be refreshed.
     #[error("its node has no agent that restarts containers whose environment changed")]
     NoAgent,
+    /// The server would not change its resources.
+    #[error("the server refuses the new resources: {0}")]
+    ResizeRefused(String),
     /// Its node cannot give it the resources.
     #[error("its node refused the new resources: {0}")]
     Infeasible(String),

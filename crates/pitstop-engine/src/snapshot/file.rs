@@ -42,6 +42,9 @@ pub struct SnapshotFile {
     /// When pods of phase Failed were replaced, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "failedPods")]
     pub failed_pods: Vec<FailedPodsOf>,
+    /// Does the server change the resources of containers that run?
+    #[serde(default, rename = "resizesInPlace")]
+    pub resizes_in_place: bool,
 }
 
 /// The object that a decision is about.
@@ -119,6 +122,7 @@ pub struct Loaded {
     pub failed_pods: Vec<FailedPods>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
+    resizes_in_place: bool,
 }
 
 /// The view of a workload.
@@ -209,6 +213,7 @@ impl SnapshotFile {
             failed_pods,
             nodes: by_slot,
             by_name,
+            resizes_in_place: self.resizes_in_place,
         })
     }
 }
@@ -221,6 +226,12 @@ fn wire<T: serde::de::DeserializeOwned>(field: &'static str, value: &Value) -> R
 }
 
 impl Loaded {
+    fn features(&self) -> cloneset::Features {
+        let mut features = cloneset::Features::default();
+        features.in_place.vertical_scaling = self.resizes_in_place;
+        features
+    }
+
     /// The snapshot of these objects.
     pub fn snapshot(&self) -> AnySnapshot<'_> {
         let nodes = Nodes {
@@ -257,7 +268,7 @@ impl Loaded {
                 claims: self.claims.iter().collect(),
                 nodes,
                 in_flight: cloneset::InFlight::default(),
-                features: cloneset::Features::default(),
+                features: self.features(),
                 // Instance ids of pods that would be created are made up anyway.
                 seed: 0,
                 failures: cloneset::Failures::default(),

@@ -2,7 +2,9 @@
 
 use pitstop_api::ClaimView;
 use pitstop_api::view::{CloneSetStatus, CloneSetView, NodeNames, PodView, RevisionView, Uid};
-use pitstop_engine::cloneset::{Action, CreatedPod, Failures, Features, InFlight, Plan, Snapshot, plan};
+use pitstop_engine::cloneset::{
+    Action, CreatedPod, Failures, Features, InFlight, Plan, RefusedResize, Snapshot, plan,
+};
 use pitstop_engine::plan::Reason;
 use pitstop_engine::snapshot::Nodes;
 use serde_json::{Value, json};

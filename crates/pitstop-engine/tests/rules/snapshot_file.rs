@@ -71,6 +71,7 @@ fn file() -> SnapshotFile {
             node("c3", "True"),
         ],
         failed_pods: Vec::new(),
+        resizes_in_place: false,
     }
 }
 

@@ -126,21 +126,32 @@ impl Audit {
                 became_ready.push(entry.stage_timestamp);
             }
         }
-        let mut deletes: Vec<Timestamp> = self
+        let deletes: Vec<Timestamp> = self
             .counted()
             .filter(|e| e.user.username == user && e.is_done())
             .filter(|e| e.verb == "delete" && e.object_ref.resource == "pods")
             .map(|entry| entry.request_received_timestamp)
             .collect();
-        became_ready.sort_unstable();
-        deletes.sort_unstable();
-        let mut milliseconds: Vec<f64> = became_ready
-            .iter()
-            .zip(deletes.iter().skip(max_unavailable))
-            .map(|(ready, delete)| delete.duration_since(*ready).as_secs_f64() * 1e3)
-            .collect();
-        milliseconds.sort_by(f64::total_cmp);
-        Reactions { milliseconds }
+        Reactions::of(became_ready, deletes, max_unavailable)
+    }
+
+    /// The same where pods stay: from each pod that is Ready again to the first write to the pod whose turn this permits.
+    pub(crate) fn reactions_in_place(&self, user: &str, nodes: &str, max_unavailable: usize) -> Reactions {
+        let mut entries: Vec<&Entry> = self.counted().filter(|entry| entry.is_done()).collect();
+        entries.retain(|entry| entry.object_ref.resource == "pods");
+        entries.sort_by_key(|entry| entry.request_received_timestamp);
+        let mut begins = BTreeMap::new();
+        let mut became_ready = BTreeMap::new();
+        for entry in entries {
+            let pod = entry.object_ref.name.as_str();
+            if entry.user.username == user {
+                begins.entry(pod).or_insert(entry.request_received_timestamp);
+            } else if entry.user.username == nodes && entry.makes_ready() && begins.contains_key(pod) {
+                became_ready.entry(pod).or_insert(entry.stage_timestamp);
+            }
+        }
+        let (ready, begins) = (became_ready.into_values(), begins.into_values());
+        Reactions::of(ready.collect(), begins.collect(), max_unavailable)
     }
 
     fn counted(&self) -> impl Iterator<Item = &Entry> {
@@ -156,6 +167,18 @@ pub(crate) struct Reactions {
 }
 
 impl Reactions {
+    /// The `k`-th time that a pod became Ready permits begin number `max_unavailable + k`.
+    fn of(mut became_ready: Vec<Timestamp>, mut begins: Vec<Timestamp>, max_unavailable: usize) -> Self {
+        became_ready.sort_unstable();
+        begins.sort_unstable();
+        let pairs = became_ready.iter().zip(begins.iter().skip(max_unavailable));
+        let mut milliseconds: Vec<f64> = pairs
+            .map(|(ready, begin)| begin.duration_since(*ready).as_secs_f64() * 1e3)
+            .collect();
+        milliseconds.sort_by(f64::total_cmp);
+        Self { milliseconds }
+    }
+
     /// The smallest that a part `q` of all does not exceed; NaN when there is none. Range: 0..=1. Units: milliseconds.
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         let n = self.milliseconds.len();

@@ -20,6 +20,7 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
         claims: Vec::new(),
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
         failed_pods: Vec::new(),
+        resizes_in_place: false,
     }
 }
 

@@ -29,11 +29,18 @@ async fn seed_004_grace_period_policies_and_limits() {
         return;
     }
     let world = World::embedded(&NODES, None).await;
-    leaves_its_service_first(&world).await;
-    in_place_only_never_replaces(&world).await;
-    recreate_replaces(&world).await;
-    scales_as_far_as_pods_may_be_unavailable(&world).await;
+    policies_and_limits(&world).await;
+    resizes(&world).await;
     world.stop().await;
+}
+
+/// The parts of section 2, one after the other.
+pub(crate) async fn policies_and_limits(world: &World) {
+    leaves_its_service_first(world).await;
+    in_place_only_never_replaces(world).await;
+    goes_back_from_an_image_that_is_not_there(world).await;
+    recreate_replaces(world).await;
+    scales_as_far_as_pods_may_be_unavailable(world).await;
 }
 
 /// A CloneSet named `web` behind a service, with this strategy.
@@ -292,5 +299,61 @@ pub(crate) async fn story(world: &World) {
             "app=nginxweb1",
             "--timeout=60s",
         ])
+        .await;
+}
+
+/// users.md W10: the old image comes back while the new one cannot be pulled.
+async fn goes_back_from_an_image_that_is_not_there(world: &World) {
+    let strategy = "{type: InPlaceIfPossible}";
+    let (pod, image, restarts) = the_pod(world).await;
+    world.apply(&web(1, "bad/nginx:1", strategy)).await;
+    let waits = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff";
+    let name = format!("pod/{}", pod.split('/').next().unwrap());
+    world.kubectl(&["wait", waits, &name, "--timeout=60s"]).await;
+    world.apply(&web(1, &image, strategy)).await;
+    // Restarted: the container of the old image was stopped for the new one.
+    let ready = format!("--for=jsonpath={{.status.containerStatuses[0].image}}={image}");
+    world.kubectl(&["wait", &ready, &name, "--timeout=60s"]).await;
+    world
+        .kubectl(&["wait", "--for=condition=Ready", &name, "--timeout=60s"])
+        .await;
+    all_are(world, "updatedReadyReplicas", 1).await;
+    let (same, now, times) = the_pod(world).await;
+    assert_eq!((same, now), (pod, image));
+    assert_ne!(times, restarts);
+}
+
+/// inplace.md 1.3, 13.9: cpu and memory change while the containers run; what the server refuses leads there by replacement,
+/// and so does what the node cannot give.
+pub(crate) async fn resizes(world: &World) {
+    let manifest = |cpu: &str, memory: &str| {
+        let resources = format!("resources: {{requests: {{cpu: {cpu}, memory: {memory}}}}}, ports:");
+        // Those of the container come before those of the service.
+        web(1, "nginx:1.19.4", "{type: InPlaceIfPossible}").replacen("ports:", &resources, 1)
+    };
+    // Those of the part before.
+    let gone = ["wait", "--for=delete", "pods", "-l", "app=web", "--timeout=60s"];
+    world.kubectl_any(&gone).await;
+    world.apply(&manifest("100m", "64Mi")).await;
+    all_are(world, "updatedAvailableReplicas", 1).await;
+    let before = the_pod(world).await;
+    world.apply(&manifest("200m", "128Mi")).await;
+    let actual = "--for=jsonpath={.status.containerStatuses[0].resources.requests.cpu}=200m";
+    let pod = format!("pod/{}", before.0.split('/').next().unwrap());
+    world.kubectl(&["wait", actual, &pod, "--timeout=60s"]).await;
+    all_are(world, "updatedAvailableReplicas", 1).await;
+    assert_eq!(
+        the_pod(world).await,
+        before,
+        "the same pod, and its container was not restarted"
+    );
+
+    // Beyond what a node has.
+    world.apply(&manifest("9", "128Mi")).await;
+    world
+        .kubectl(&["wait", "--for=delete", &pod, "--timeout=60s"])
+        .await;
+    world
+        .kubectl(&["delete", "clone/web", "svc/web", "--timeout=60s"])
         .await;
 }

@@ -60,12 +60,13 @@ async fn mistakes_have_their_exit_code_and_say_what_to_do() {
         (
             vec!["status", "ds/nosuch"],
             4,
-            "error: daemonset \"nosuch\" is not in namespace \"default\"\nhint: see what is there with `pitstop status -A`\n",
+            "error: no DaemonSet \"nosuch\" is in namespace \"default\"\nhint: see what is there with `pitstop status -A`\n",
         ),
         (
             vec!["status", "-A"],
             4,
-            "error: no DaemonSet of that description in any namespace\nhint: look in other namespaces with -n NAME or -A\n",
+            "error: no DaemonSet or CloneSet of that description in any namespace\nhint: look in other namespaces with -n NAME \
+             or -A\n",
         ),
         (
             vec!["why", "pod/nosuch"],

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::super::machine;
 use super::super::pod_life::{Effect, Images as _, PodLife, Step};
-use super::super::status::{Addresses, Conditions, render};
+use super::super::status::{Addresses, Conditions, RESIZE_PENDING, render};
 use super::super::wire::PodObject;
 use super::images::{NodeImages, pod_rules};
 use super::{Kubelets, LISTED_IMAGES, PlannedStep, Pod, Timer};
@@ -281,7 +281,7 @@ impl Kubelets {
     }
 }
 
-/// Does the API server show another readiness than the node has?
+/// Does the API server show another readiness than the node has, or not what it says of a resize?
 fn has_drifted(life: &PodLife, pod: &PodObject, shown_ready: bool) -> bool {
     let containers = life.containers.iter().filter(|c| !c.is_init).all(|c| c.is_ready);
     let gates = pod
@@ -290,7 +290,8 @@ fn has_drifted(life: &PodLife, pod: &PodObject, shown_ready: bool) -> bool {
         .iter()
         .all(|gate| pod.is_true(&gate.condition_type) == Some(true));
     let serves = !matches!(life.phase(), "Succeeded" | "Failed");
-    (containers && gates && serves) != shown_ready
+    let shows_pending = pod.is_true(RESIZE_PENDING).is_some();
+    (containers && gates && serves) != shown_ready || life.infeasible.is_some() != shows_pending
 }
 
 fn remaining_grace(pod: &PodObject, now: Timestamp) -> Duration {

@@ -6,8 +6,9 @@ use pitstop_api::image_pull::Reference;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::super::digest::digest;
 use super::super::images::{PullError, Pulled, Wish};
-use super::super::pod_life::{Images as _, digest};
+use super::super::pod_life::Images as _;
 use super::images::NodeImages;
 use super::{Kubelets, LISTED_IMAGES, Machine, Timer};
 

@@ -494,6 +494,51 @@ fn a_marked_pod_is_not_marked_again() {
     assert_eq!(marked.reason(0), Some(Reason::DeleteLimit));
 }
 
+/// inplace.md 13.9: a resize that the server refuses leads to the revision another way, before and after it began.
+#[test]
+fn a_refused_resize_does_not_hold_a_pod_up() {
+    let resources = json!({ "requests": { "cpu": "2" } });
+    let mut world = World::new(2)
+        .pods("2o+")
+        .set("/spec/template/spec/containers/0/resources", resources.clone());
+    world.revisions[1]["data"]["spec"]["template"]["spec"]["containers"][0]["resources"] = resources;
+    for revision in 0..2 {
+        let container = "/data/spec/template/spec/containers/0/image";
+        *world.revisions[revision].pointer_mut(container).unwrap() = json!("foo1");
+    }
+    world.cloneset["spec"]["template"]["spec"]["containers"][0]["image"] = json!("foo1");
+    world.revisions[0]["data"]["spec"]["template"]["spec"]["containers"][0]["resources"] =
+        json!({ "requests": { "cpu": "1" } });
+    for pod in &mut world.pods {
+        *pod = pod.clone().set(
+            "/spec/containers/0/resources",
+            json!({ "requests": { "cpu": "1" } }),
+        );
+    }
+    assert_eq!(world.does(), "recreate 0", "the server does not resize");
+    world.features.in_place.vertical_scaling = true;
+    assert_eq!(world.does(), "in place 0");
+    world.in_flight.refused_resizes.push(RefusedResize {
+        pod: uid_of(&world.pods[0]),
+        revision: "web-new".into(),
+        message: "it may not".into(),
+    });
+    assert_eq!(world.does(), "recreate 0");
+    let only = world.clone().rolling("podUpdatePolicy", "InPlaceOnly");
+    assert_eq!(only.does(), "nothing");
+    let why = "the server refuses the new resources: it may not".to_owned();
+    assert_eq!(only.reason(0), Some(Reason::NotInPlace { why }));
+    // Its update has begun, and waits for a resize that never comes.
+    let mut begun = world.edit(0, |pod| {
+        pod.label("controller-revision-hash", "web-new")
+            .label("lifecycle.apps.kruise.io/state", "Updating")
+            .condition("InPlaceUpdateReady", "False", "")
+    });
+    assert_eq!(begun.does(), "recreate 0");
+    begun.in_flight.refused_resizes.clear();
+    assert_eq!(begun.does(), "nothing");
+}
+
 /// What was done and is not seen yet counts.
 #[test]
 fn writes_in_flight_count() {

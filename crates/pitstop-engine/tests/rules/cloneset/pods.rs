@@ -180,6 +180,28 @@ fn with_claims(replicas: u32) -> World {
     )
 }
 
+/// 18.29: a pod that is let go keeps its volumes.
+#[test]
+fn a_released_pod_takes_its_claims_along() {
+    for reuses in [true, false] {
+        let mut world = with_claims(0)
+            .pods("1n+")
+            .set("/spec/scaleStrategy/disablePVCReuse", !reuses)
+            .edit(0, |pod| pod.label("app", "other"))
+            .with(|world| world.claims.push(claim("00000", OWNER)));
+        let actions = world.plan().actions;
+        assert!(
+            matches!(actions.as_slice(), [Action::LeaveClaim { pod, .. }] if &**pod == "web-00000"),
+            "{actions:?}"
+        );
+        world.claims = vec![claim("00000", "00000000-0000-0000-0002-000000000000")];
+        assert!(matches!(
+            world.plan().actions.as_slice(),
+            [Action::ReleasePod { .. }]
+        ));
+    }
+}
+
 /// 12: claims are reused, or go.
 #[test]
 fn claims_stay_for_the_next_pod_or_go_with_the_last() {
