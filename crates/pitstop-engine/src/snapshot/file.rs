@@ -137,9 +137,9 @@ pub enum WorkloadView {
 /// What a decision is made from, whatever it is about.
 #[derive(Debug, Clone)]
 pub enum AnySnapshot<'a> {
-    /// For [`crate::daemonset::plan`].
+    /// For [`crate::daemonset::plan()`].
     DaemonSet(Box<Snapshot<'a>>),
-    /// For [`cloneset::plan`].
+    /// For [`cloneset::plan()`].
     CloneSet(Box<cloneset::Snapshot<'a>>),
 }
 
