@@ -19,7 +19,7 @@ mod step;
 
 pub use decided::{Decided, decide};
 pub use fetch::{fetch, fetch_all, fetch_file, locate, owner_of_pod};
-pub use objects::{change, objects};
+pub use objects::{Found, change, objects};
 pub use refusals::{Refusal, refusals};
 pub use revisions::{RevisionRow, images_of};
 pub use step::ActionRow;

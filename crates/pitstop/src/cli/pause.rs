@@ -5,7 +5,8 @@ use pitstop_api::WorkloadKind;
 
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
-use crate::{failure, output, rollout};
+use crate::rollout::Found;
+use crate::{failure, output};
 
 /// Which workload, and where.
 #[derive(Debug, Args)]
@@ -61,17 +62,14 @@ impl Resume {
 
 impl PauseArgs {
     async fn set(&self, is_paused: bool) -> anyhow::Result<()> {
-        let connection = self.connect.connect().await?;
-        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
-        let kind = rollout::locate(&connection.client, namespace, &self.name).await?;
-        let name = &self.name.name;
-        if kind == WorkloadKind::DaemonSet {
+        let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        if found.kind == WorkloadKind::DaemonSet {
             return Err(failure::usage(
-                format!("ds/{name}: a DaemonSet has no field that pauses it"),
+                format!("ds/{}: a DaemonSet has no field that pauses it", found.name),
                 "pause a CloneSet, as clone/NAME",
             ));
         }
-        let is_changed = rollout::change(&connection.client, kind, namespace, name, |object| {
+        let is_changed = found.change(|object| {
             let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
             // What is not there counts as false already.
             if rolling["paused"].as_bool().unwrap_or(false) != is_paused {
@@ -85,6 +83,6 @@ impl PauseArgs {
             (false, true) => "is paused already",
             (false, false) => "is not paused",
         };
-        output::data(&format!("{}/{name} {state}", kind.qualified()))
+        output::data(&format!("{} {state}", found.title()))
     }
 }

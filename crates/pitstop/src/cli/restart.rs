@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
+use crate::rollout::Found;
 use crate::{failure, output, rollout};
 
 /// Replace every pod of a workload, as its strategy allows
@@ -36,33 +37,30 @@ impl Restart {
     /// # Errors
     /// The workload is not there or is paused, or the API server refuses.
     pub async fn run(self) -> anyhow::Result<()> {
-        let connection = self.connect.connect().await?;
-        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
-        let client = &connection.client;
-        let kind = rollout::locate(client, namespace, &self.name).await?;
-        let name = &self.name.name;
-        let title = format!("{}/{name}", kind.qualified());
-        let object = rollout::objects(client, kind, namespace).get(name).await;
+        let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        let (name, title) = (&found.name, found.title());
+        let objects = rollout::objects(&found.client, found.kind, &found.namespace);
+        let object = objects.get(name).await;
         let object = serde_json::to_value(object.context("reading the workload")?)?;
         let rolling = &object["spec"]["updateStrategy"]["rollingUpdate"];
         if rolling["paused"] == true {
             return Err(failure::failed(
                 format!("{title} is paused"),
-                format!("let it go on first: pitstop resume {}/{name}", kind.short()),
+                format!("let it go on first: pitstop resume {}/{name}", found.kind.short()),
             ));
         }
         let policy = rolling["podUpdatePolicy"].as_str().unwrap_or_default();
-        if kind == WorkloadKind::CloneSet && policy.starts_with("InPlace") {
-            let n = mark_pods(client, namespace, &object).await?;
+        if found.kind == WorkloadKind::CloneSet && policy.starts_with("InPlace") {
+            let n = mark_pods(&found.client, &found.namespace, &object).await?;
             return output::data(&format!("{title} restarted: {n} pods are marked to be replaced"));
         }
         let now = SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        rollout::change(client, kind, namespace, name, |object| {
+        let mark = |object: &mut Value| {
             let annotations = &mut object["spec"]["template"]["metadata"]["annotations"];
             annotations[keys::RESTARTED_AT] = now.as_str().into();
             Ok(())
-        })
-        .await?;
+        };
+        found.change(mark).await?;
         output::data(&format!("{title} restarted"))
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
+use crate::rollout::Found;
 use crate::{failure, output, rollout};
 
 /// Where containers stand in a template. Source: `kubectl set image`, which knows these two lists.
@@ -96,22 +97,21 @@ impl Set {
 
 impl Image {
     async fn run(self) -> anyhow::Result<()> {
-        let connection = self.connect.connect().await?;
-        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
-        let kind = rollout::locate(&connection.client, namespace, &self.name).await?;
-        let name = &self.name.name;
-        let is_changed = rollout::change(&connection.client, kind, namespace, name, |object| {
-            let spec = object
-                .pointer_mut("/spec/template/spec")
-                .context("it has no template")?;
-            assign(spec, &self.images)
-        });
-        let said = if is_changed.await? {
+        let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        let is_changed = set_image(
+            &found.client,
+            found.kind,
+            &found.namespace,
+            &found.name,
+            &self.images,
+        )
+        .await?;
+        let said = if is_changed {
             "image updated"
         } else {
             "has these images already"
         };
-        output::data(&format!("{}/{name} {said}", kind.qualified()))
+        output::data(&format!("{} {said}", found.title()))
     }
 }
 

@@ -3,13 +3,12 @@
 use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::Client;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
-use crate::rollout::{self, images_of};
+use crate::rollout::{self, Found, images_of};
 use crate::{failure, output};
 
 /// Go back to an earlier revision of a workload
@@ -47,20 +46,16 @@ impl Undo {
     /// # Errors
     /// The workload or the revision is not there, or the API server refuses.
     pub async fn run(self) -> anyhow::Result<()> {
-        let connection = self.connect.connect().await?;
-        let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
-        let client = &connection.client;
-        let kind = rollout::locate(client, namespace, &self.name).await?;
-        let name = &self.name.name;
-        let revisions = revisions_of(client, namespace, &self.name, kind).await?;
+        let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        let revisions = revisions_of(&found).await?;
         let revision = self.chosen(&revisions)?;
         let template = template_of(revision)?;
         let number = revision.revision;
-        let is_changed = rollout::change(client, kind, namespace, name, |object| {
+        let is_changed = found.change(|object| {
             object["spec"]["template"] = template.clone();
             Ok(())
         });
-        let title = format!("{}/{name}", kind.qualified());
+        let title = found.title();
         let images = images_of(&template).join(", ");
         output::data(&if is_changed.await? {
             format!("{title} rolled back to revision {number} ({images})")
@@ -90,17 +85,14 @@ impl Undo {
 }
 
 /// The revisions that a workload controls, by number.
-async fn revisions_of(
-    client: &Client,
-    namespace: &str,
-    workload: &Workload,
-    kind: pitstop_api::WorkloadKind,
-) -> anyhow::Result<Vec<ControllerRevision>> {
-    let owner = rollout::objects(client, kind, namespace)
-        .get_metadata(&workload.name)
-        .await;
-    let uid = owner.context("reading the workload")?.metadata.uid;
-    let api: Api<ControllerRevision> = Api::namespaced(client.clone(), namespace);
+async fn revisions_of(found: &Found) -> anyhow::Result<Vec<ControllerRevision>> {
+    let owner = rollout::objects(&found.client, found.kind, &found.namespace);
+    let owner = owner
+        .get_metadata(&found.name)
+        .await
+        .context("reading the workload")?;
+    let uid = owner.metadata.uid;
+    let api: Api<ControllerRevision> = Api::namespaced(found.client.clone(), &found.namespace);
     let list = api
         .list(&ListParams::default())
         .await

@@ -7,12 +7,58 @@ use kube::discovery::ApiResource;
 use pitstop_api::{WorkloadKind, json_diff};
 use serde_json::Value;
 
+use super::locate;
+use crate::cli::target::{NamespaceArgs, Workload};
+use crate::connect::ConnectArgs;
 use crate::failure;
 
 /// Who we are in `managedFields`.
 const MANAGER: &str = "pitstop";
 /// How often a change is tried again when somebody else was faster. Source: client-go's `DefaultRetry`, 5 steps.
 const TRIES: usize = 5;
+
+/// A workload that a command is about.
+pub struct Found {
+    /// The cluster.
+    pub client: Client,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl Found {
+    /// Connects, and looks which kind of workload was named.
+    ///
+    /// # Errors
+    /// There is no cluster, or the workload is not there.
+    pub async fn at(connect: &ConnectArgs, scope: &NamespaceArgs, named: &Workload) -> anyhow::Result<Self> {
+        let connection = connect.connect().await?;
+        let namespace = scope.namespace.clone().unwrap_or(connection.namespace);
+        let kind = locate(&connection.client, &namespace, named).await?;
+        Ok(Self {
+            client: connection.client,
+            namespace,
+            kind,
+            name: named.name.clone(),
+        })
+    }
+
+    /// `cloneset.apps.kruise.io/web`, as kubectl names it.
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.kind.qualified(), self.name)
+    }
+
+    /// Changes it, as [`change`] does.
+    ///
+    /// # Errors
+    /// As [`change`].
+    pub async fn change(&self, edit: impl Fn(&mut Value) -> anyhow::Result<()>) -> anyhow::Result<bool> {
+        change(&self.client, self.kind, &self.namespace, &self.name, edit).await
+    }
+}
 
 /// The workloads of a kind in a namespace.
 pub fn objects(client: &Client, kind: WorkloadKind, namespace: &str) -> Api<DynamicObject> {

@@ -65,7 +65,7 @@ pub(crate) fn play(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
 
 struct World {
     stage: Stage,
-    /// What people wish for now.
+    /// What people have wished for last.
     wish: Wish,
     /// Images that worked, the newest last.
     images: Vec<String>,
