@@ -26,6 +26,25 @@ pub const OPENYURT_UPGRADE_STRATEGY_TYPO: &str = "apps.openyurt.io/upgrade-strat
 /// OpenYurt: node label that names the pool of a node.
 pub const OPENYURT_NODEPOOL: &str = "apps.openyurt.io/nodepool";
 
+/// What our own keys begin with.
+pub const OWN_PREFIX: &str = "pitstop.io/";
+/// Annotation of DaemonSets, `true`: no pod is updated.
+pub const PAUSED: &str = "pitstop.io/paused";
+/// Annotation of DaemonSets: how many pods stay at their revision, a number or a percentage.
+pub const PARTITION: &str = "pitstop.io/partition";
+/// Annotation of DaemonSets, a label selector: only pods on nodes that it matches are updated.
+pub const CANARY_NODES: &str = "pitstop.io/canary-nodes";
+/// Annotation of DaemonSets: for how many seconds a node has been ready before its pod is touched.
+pub const MIN_NODE_READY_SECONDS: &str = "pitstop.io/min-node-ready-seconds";
+/// Annotation of DaemonSets: how many pods of one node pool may be unavailable, a number or a percentage.
+pub const MAX_UNAVAILABLE_PER_POOL: &str = "pitstop.io/max-unavailable-per-pool";
+/// Annotation of DaemonSets: after how many seconds without a move a rollout has failed.
+pub const PROGRESS_DEADLINE_SECONDS: &str = "pitstop.io/progress-deadline-seconds";
+/// Annotation of DaemonSets: what becomes of a rollout that has failed, `Pause`, `Rollback` or `Report`.
+pub const ON_FAILURE: &str = "pitstop.io/on-failure";
+/// Annotation of DaemonSets, a time as in RFC 3339: what stopped a rollout before it does not count any more.
+pub const RESUMED_AT: &str = "pitstop.io/resumed-at";
+
 /// Taint of a node whose Ready condition is False.
 pub const TAINT_NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// Taint of a node whose Ready condition is Unknown.

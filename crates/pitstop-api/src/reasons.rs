@@ -32,6 +32,12 @@ pub const MAX_UNAVAILABLE_IGNORED: &str = "MaxUnavailableIgnored";
 pub const STRATEGY_ALIAS: &str = "StrategyAlias";
 /// A rollout under AdvancedRollingUpdate began or ended.
 pub const UPGRADE_PROGRESS: &str = "UpgradeProgress";
+/// Our own keys are on a DaemonSet whose pods its own controller replaces.
+pub const NEEDS_ON_DELETE: &str = "NeedsOnDelete";
+/// Our own keys are on a DaemonSet that does not ask for AdvancedRollingUpdate.
+pub const NEEDS_UPDATE_STRATEGY: &str = "NeedsUpdateStrategy";
+/// A rollout that made no progress goes back to the revision before.
+pub const ROLLING_BACK: &str = "RollingBack";
 /// A right of ours is missing, so nothing becomes of the workload.
 pub const NOT_ALLOWED: &str = "NotAllowed";
 
@@ -112,6 +118,17 @@ pub const CLONESET_PAUSED: &str = "CloneSetPaused";
 pub const PARTITION_AVAILABLE: &str = "ProgressPartitionAvailable";
 /// Why it does not progress.
 pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
+
+/// Why a DaemonSet progresses: it does.
+pub const ROLLOUT_PROGRESSING: &str = "RolloutProgressing";
+/// Why it progresses: it is done.
+pub const ROLLOUT_COMPLETE: &str = "RolloutComplete";
+/// Why it progresses: it is done but for nodes that are not ready.
+pub const NODES_EXCLUDED: &str = "NodesExcluded";
+/// Why it progresses: it is done on the nodes that `pitstop.io/canary-nodes` selects.
+pub const CANARY_AVAILABLE: &str = "CanaryAvailable";
+/// Why it is unknown whether it progresses: `pitstop.io/progress-deadline-seconds` was taken away.
+pub const NO_DEADLINE: &str = "NoDeadline";
 
 /// Event source of the controller of ImagePullJobs.
 pub const SOURCE_IMAGE_PULL_JOB: &str = "imagepulljob-controller";

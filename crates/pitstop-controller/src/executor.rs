@@ -191,14 +191,17 @@ impl Executor {
             let (deletes, others): (Vec<&Action>, Vec<&Action>) = others
                 .into_iter()
                 .partition(|action| matches!(action, Action::DeletePod { .. }));
-            let (creating, deleting, telling) = futures::join!(
+            let (own, others): (Vec<&Action>, Vec<&Action>) =
+                others.into_iter().partition(|action| is_about_workload(action));
+            let (creating, deleting, telling, standing) = futures::join!(
                 self.create_pods(work, &creates),
                 self.delete_pods(work, &deletes),
                 self.do_all(work, &others),
+                self.do_in_order(work, &own),
             );
-            outcome.merge(creating);
-            outcome.merge(deleting);
-            outcome.merge(telling);
+            for part in [creating, deleting, telling, standing] {
+                outcome.merge(part);
+            }
         }
         outcome.merge(self.write_status(work).await);
         outcome.merge(self.settle_overdue(&work.whom).await);
@@ -231,6 +234,31 @@ impl Executor {
         });
         let mut outcome = Outcome::default();
         for result in side_by_side(requests).await {
+            outcome.add(result);
+        }
+        outcome
+    }
+
+    /// Changes of the workload itself, one after the other: each is a new version of it.
+    async fn do_in_order(&self, work: &Work, actions: &[&Action]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for action in actions {
+            let (kind, result) = match action {
+                Action::SetCondition { kind, condition } => {
+                    ("condition", self.set_condition(&work.whom, kind, condition).await)
+                }
+                Action::RollBack {
+                    uid,
+                    resource_version,
+                    data,
+                    ..
+                } => (
+                    "roll_back",
+                    self.roll_back(&work.whom, *uid, *resource_version, data).await,
+                ),
+                _ => continue,
+            };
+            self.count(&work.whom, kind, &result);
             outcome.add(result);
         }
         outcome
@@ -286,6 +314,8 @@ impl Executor {
             Action::CreatePod { .. }
             | Action::DeletePod { .. }
             | Action::SetPodCondition { .. }
+            | Action::SetCondition { .. }
+            | Action::RollBack { .. }
             | Action::CreateJob(_)
             | Action::DeleteJob { .. } => return Ok(()),
         };
@@ -333,7 +363,11 @@ fn is_independent(action: &Action) -> bool {
             | Action::SetPodCondition { .. }
             | Action::CreateJob(_)
             | Action::DeleteJob { .. }
-    )
+    ) || is_about_workload(action)
+}
+
+fn is_about_workload(action: &Action) -> bool {
+    matches!(action, Action::SetCondition { .. } | Action::RollBack { .. })
 }
 
 fn is_about_pods(action: &Action) -> bool {

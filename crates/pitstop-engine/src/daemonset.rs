@@ -14,6 +14,7 @@ pub mod eligibility;
 mod explain;
 pub mod native;
 mod ota;
+pub mod own_keys;
 mod pod;
 pub mod preheat;
 pub mod strategy;
@@ -29,7 +30,11 @@ pub const BURST: usize = 250;
 /// not at the target.
 pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     match strategy::read(snapshot.daemonset).model {
-        Model::Native => native::plan(snapshot),
+        Model::Native => {
+            let mut plan = native::plan(snapshot);
+            plan.events.extend(advanced::plan(snapshot).events);
+            plan
+        }
         Model::AdvancedRollingUpdate | Model::Ota | Model::Invalid => advanced::plan(snapshot),
     }
 }

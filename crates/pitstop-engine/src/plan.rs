@@ -106,6 +106,24 @@ pub enum Action {
         /// What it says.
         condition: PodCondition,
     },
+    /// Set one condition in the status of the DaemonSet itself, and leave the others alone.
+    SetCondition {
+        /// `type` of the condition.
+        kind: &'static str,
+        /// What it says.
+        condition: PodCondition,
+    },
+    /// Put the template of an earlier revision back, if nobody changed the DaemonSet since.
+    RollBack {
+        /// Uid of the DaemonSet, as precondition.
+        uid: Uid,
+        /// The version of the DaemonSet that was decided on, as precondition.
+        resource_version: u64,
+        /// Hash of the revision, for people.
+        hash: Arc<str>,
+        /// Its `data`: a strategic merge patch.
+        data: Arc<Value>,
+    },
     /// Create a Job that pulls images for a pod.
     CreateJob(JobFor),
     /// Delete a Job, and its pods with it.
@@ -314,6 +332,27 @@ pub enum Reason {
     },
     /// The rollout is paused.
     Paused,
+    /// Its node is not one that `pitstop.io/canary-nodes` selects.
+    Canary,
+    /// Its node is ready, but not for `pitstop.io/min-node-ready-seconds` yet.
+    NodeUnsettled {
+        /// When it is.
+        until: Timestamp,
+    },
+    /// As many pods as allowed are unavailable in the pool of its node.
+    PoolMaxUnavailable {
+        /// The pool.
+        pool: Arc<str>,
+        /// How many are.
+        used: u32,
+        /// How many may be.
+        limit: u32,
+    },
+    /// The rollout made no progress within its deadline, and was stopped.
+    DeadlineExceeded {
+        /// The deadline.
+        seconds: u32,
+    },
     /// A lifecycle hook holds it.
     Hook {
         /// The state that it waits in.

@@ -25,6 +25,8 @@ mod native;
 mod order;
 #[path = "rules/ota.rs"]
 mod ota;
+#[path = "rules/own_keys.rs"]
+mod own_keys;
 #[path = "rules/preheat.rs"]
 mod preheat;
 #[path = "rules/properties.rs"]

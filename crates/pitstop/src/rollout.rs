@@ -55,6 +55,9 @@ pub struct Rollout {
     pub not_ready_nodes: Vec<String>,
     /// Every pod, and every node that lacks its pod, by node name.
     pub pods: Vec<PodRow>,
+    /// What is wrong with how it asks for its rollout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One pod, or one node that lacks its pod.
@@ -118,7 +121,7 @@ impl Rollout {
     }
 
     fn is_done_but_for(&self, may_wait: impl Fn(&Reason) -> bool) -> bool {
-        let is_kept = |reason: &Reason| matches!(reason, Reason::Partition { .. });
+        let is_kept = |reason: &Reason| matches!(reason, Reason::Partition { .. } | Reason::Canary);
         self.present == self.desired
             && self
                 .waiting()
@@ -137,16 +140,21 @@ impl Rollout {
             parts.push(format!(", waiting for {n} not-ready {nodes}: {names}"));
         }
         let mut others: BTreeMap<&str, u32> = BTreeMap::new();
-        let (mut n_owners, mut n_kept) = (0, 0);
+        let (mut n_owners, mut n_kept, mut n_outside) = (0, 0, 0);
         for (_, waiting) in self.waiting() {
             match waiting.detail {
                 Reason::NodeNotReady { .. } => {}
                 Reason::WaitingForOwner => n_owners += 1,
                 Reason::Partition { .. } => n_kept += 1,
+                Reason::Canary => n_outside += 1,
                 _ => *others.entry(&waiting.reason).or_default() += 1,
             }
         }
-        for (n, what) in [(n_owners, "waiting for consent"), (n_kept, "kept by partition")] {
+        for (n, what) in [
+            (n_owners, "waiting for consent"),
+            (n_kept, "kept by partition"),
+            (n_outside, "outside the canary"),
+        ] {
             if n > 0 {
                 parts.push(format!(", {n} {what}"));
             }

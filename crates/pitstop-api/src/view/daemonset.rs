@@ -1,12 +1,15 @@
 //! DaemonSets as decisions see them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::condition::PodCondition;
 use super::meta::{MetaWire, Uid, ViewError};
+use super::pod::ConditionWire;
 use crate::keys;
 use crate::placement::NodeConstraints;
 use crate::selector::{LabelSelector, Labels};
@@ -44,6 +47,8 @@ pub struct DaemonSetView {
     pub revision_history_limit: u32,
     /// `status`.
     pub status: DaemonSetStatus,
+    /// `status.conditions`, by type. The DaemonSet's own controller neither writes nor removes any.
+    pub conditions: BTreeMap<String, PodCondition>,
 }
 
 /// `spec.updateStrategy`. The numbers stay raw JSON: a decision says what is wrong with them.
@@ -157,7 +162,13 @@ impl DaemonSetView {
                 .spec
                 .revision_history_limit
                 .map_or(10, |n| u32::try_from(n).unwrap_or_default()),
-            status: wire.status,
+            conditions: wire
+                .status
+                .conditions
+                .iter()
+                .map(|condition| (condition.kind.clone(), condition.into()))
+                .collect(),
+            status: wire.status.counts,
         })
     }
 }
@@ -167,7 +178,15 @@ impl DaemonSetView {
 struct Wire {
     metadata: MetaWire,
     spec: SpecWire,
-    status: DaemonSetStatus,
+    status: StatusWire,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StatusWire {
+    #[serde(flatten)]
+    counts: DaemonSetStatus,
+    conditions: Vec<ConditionWire>,
 }
 
 #[derive(Deserialize, Default)]

@@ -54,6 +54,52 @@ impl Executor {
         }
     }
 
+    /// Sets one condition of the DaemonSet itself. Its own controller writes no conditions, and keeps those of others.
+    pub(super) async fn set_condition(
+        &self,
+        whom: &Whom,
+        kind: &str,
+        condition: &PodCondition,
+    ) -> Result<(), CallError> {
+        let call = Call::object(
+            Verb::StrategicPatch,
+            Resource::DaemonSets,
+            Some(whom.namespace()),
+            &whom.about.name,
+        )
+        .status()
+        .with_query("fieldManager", FIELD_MANAGER)
+        .with_body(json!({
+            "metadata": { "uid": whom.uid().to_string() },
+            "status": { "conditions": [condition_json(kind, condition)] },
+        }));
+        match self.api.send(call).await {
+            Ok(answer) => {
+                self.stores.written(Resource::DaemonSets, &answer);
+                Ok(())
+            }
+            // The workload is gone: there is nobody to tell.
+            Err(CallError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the template of an earlier revision back, if nobody changed the DaemonSet since. The data of a revision is
+    /// a patch that replaces the template, as `kubectl rollout undo` sends it. Source: daemonset.md B2.
+    pub(super) async fn roll_back(
+        &self,
+        whom: &Whom,
+        uid: Uid,
+        resource_version: u64,
+        data: &Value,
+    ) -> Result<(), CallError> {
+        let mut body = data.clone();
+        body["metadata"] = json!({ "uid": uid.to_string(), "resourceVersion": resource_version.to_string() });
+        let name = &whom.about.name;
+        self.patch(whom, Verb::StrategicPatch, Resource::DaemonSets, name, body)
+            .await
+    }
+
     /// Changes the status of the workload itself.
     pub(super) async fn patch_status(
         &self,
@@ -79,17 +125,22 @@ impl Executor {
 /// A strategic patch that sets one condition of a pod, and no pod but this one. Conditions are merged by type, so those
 /// that a kubelet or a hub writes meanwhile stay as they are.
 fn condition_patch(uid: Uid, kind: &str, condition: &PodCondition) -> Value {
-    let or_none = |text: &str| (!text.is_empty()).then(|| json!(text));
+    let mut condition = condition_json(kind, condition);
+    condition["lastProbeTime"] = Value::Null;
     json!({
         "metadata": { "uid": uid.to_string() },
-        "status": { "conditions": [{
-            "type": kind,
-            "status": condition.status.as_str(),
-            "reason": or_none(&condition.reason),
-            "message": or_none(&condition.message),
-            "lastProbeTime": null,
-            "lastTransitionTime": condition.since,
-        }] },
+        "status": { "conditions": [condition] },
+    })
+}
+
+fn condition_json(kind: &str, condition: &PodCondition) -> Value {
+    let or_none = |text: &str| (!text.is_empty()).then(|| json!(text));
+    json!({
+        "type": kind,
+        "status": condition.status.as_str(),
+        "reason": or_none(&condition.reason),
+        "message": or_none(&condition.message),
+        "lastTransitionTime": condition.since,
     })
 }
 

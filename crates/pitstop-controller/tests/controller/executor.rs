@@ -522,3 +522,60 @@ async fn nothing_is_written_once_the_lease_is_lost() {
     assert!(outcome.failure.is_some());
     assert_eq!(bench.api.calls(), []);
 }
+
+/// A condition leaves the others alone, and a template goes back only if nobody changed the DaemonSet since; each is a new
+/// version of it, so they come one after the other.
+#[tokio::test]
+async fn a_daemonset_gets_a_condition_and_its_template_back() {
+    use pitstop_api::view::PodCondition;
+    let mut n = 50;
+    let bench = mk_bench(Scripted::new(move |call| {
+        n += 1;
+        Ok(made(call, n))
+    }));
+    let data = json!({ "spec": { "template": { "$patch": "replace", "metadata": {} } } });
+    let actions = vec![
+        Action::RollBack {
+            uid: Uid(1),
+            resource_version: 44,
+            hash: "h1".into(),
+            data: Arc::new(data.clone()),
+        },
+        Action::SetCondition {
+            kind: "Progressing",
+            condition: PodCondition {
+                status: false.into(),
+                reason: "ProgressDeadlineExceeded".into(),
+                message: "controllerrevision: h2; nothing has moved".into(),
+                since: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            },
+        },
+    ];
+    let outcome = bench.carry_out(actions).await;
+    assert_eq!(outcome.n_written, 2, "{outcome:?}");
+    let writes = bench.api.writes();
+    assert_eq!(
+        writes.iter().map(request).collect::<Vec<_>>(),
+        [
+            "StrategicPatch /apis/apps/v1/namespaces/default/daemonsets/agent?fieldManager=pitstop-controller",
+            "StrategicPatch /apis/apps/v1/namespaces/default/daemonsets/agent/status?fieldManager=pitstop-controller",
+        ]
+    );
+    assert_eq!(
+        *body(&writes[0]),
+        json!({ "metadata": { "uid": uid(1), "resourceVersion": "44" }, "spec": data["spec"] })
+    );
+    assert_eq!(
+        *body(&writes[1]),
+        json!({
+            "metadata": { "uid": uid(1) },
+            "status": { "conditions": [{
+                "type": "Progressing",
+                "status": "False",
+                "reason": "ProgressDeadlineExceeded",
+                "message": "controllerrevision: h2; nothing has moved",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }] },
+        })
+    );
+}

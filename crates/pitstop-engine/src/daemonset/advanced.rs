@@ -8,25 +8,32 @@
 //! Source: daemonset.md C3-C7.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType};
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType, Uid};
 use pitstop_api::{keys, reasons};
 
 use super::board::{Board, Row};
 use super::eligibility::Eligibility;
+use super::own_keys::{self, OwnKeys};
 use super::strategy::{self, Model};
-use super::{BURST, add, count, delete, earlier, ota, preheat, until};
+use super::{BURST, add, after, count, delete, earlier, ota, preheat, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
 use crate::plan::{DeleteReason, Event, Plan, Progress, Reason};
 use crate::revision::{self, Current};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Nodes, Snapshot};
+use deadline::Standing;
+use limits::{Picked, Pools};
 
+mod deadline;
 mod explain;
 mod ledger;
+mod limits;
 
 pub use ledger::retire;
 
@@ -52,6 +59,7 @@ fn is_passed_over(node: &NodeView, eligibility: &Eligibility) -> bool {
 pub fn is_activated(daemonset: &DaemonSetView) -> bool {
     let has = |key| daemonset.annotations.contains_key(key);
     has(keys::OPENYURT_UPDATE_STRATEGY)
+        || own_keys::has_any(daemonset)
         || (has(keys::OPENYURT_UPGRADE_STRATEGY_TYPO) && daemonset.strategy.kind == StrategyType::OnDelete)
 }
 
@@ -67,10 +75,12 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
         };
     }
     let reading = strategy::read(daemonset);
+    let (keys, told) = own_keys::read(daemonset, reading.model, snapshot.now);
     let mut plan = Plan {
         events: reading.events,
         ..Plan::default()
     };
+    plan.events.extend(told);
     if reading.model == Model::Native {
         return plan;
     }
@@ -79,7 +89,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
         plan.requeue_after = Some(REVISION_RETRY);
         return plan;
     };
-    Turn::new(snapshot, &current, reading.model).decide(plan)
+    Turn::new(snapshot, &current, reading.model, keys).decide(plan)
 }
 
 /// Is the pod at the target? Its hash label says so; only a pod without one is judged by its generation, since
@@ -107,6 +117,20 @@ fn is_stale(pod: &PodView, node: &NodeView) -> bool {
         .is_some_and(|(pod, node)| pod <= node)
 }
 
+/// What keeps an outdated pod on a node that can be reached. Source: spec/README.md, `canary-nodes` and
+/// `min-node-ready-seconds`.
+fn held(node: &NodeView, keys: &OwnKeys, now: Timestamp) -> Option<Held> {
+    if keys
+        .canary_nodes
+        .as_ref()
+        .is_some_and(|nodes| !nodes.matches(&node.labels))
+    {
+        return Some(Held::Outside);
+    }
+    let settled_at = after(node.ready_changed_at()?, keys.min_node_ready_seconds);
+    (keys.min_node_ready_seconds > 0 && now <= settled_at).then_some(Held::Unsettled(settled_at))
+}
+
 /// What the pods of a node mean for the rollout. Source: daemonset.md C5.4.
 enum Class<'s> {
     /// Nothing to do and nothing that counts.
@@ -123,6 +147,32 @@ enum Class<'s> {
     Settling(Row<'s>),
     /// Serves at an old revision: goes when the budget has room.
     Candidate(Row<'s>),
+    /// At an old revision, and one of our own keys keeps it there.
+    Held {
+        by: Held,
+        /// Does it count as down?
+        counts: bool,
+        /// Until when, where only time has to pass.
+        until: Option<Timestamp>,
+    },
+}
+
+/// What keeps an outdated pod on a node that is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// `pitstop.io/canary-nodes` does not select its node.
+    Outside,
+    /// Its node is not ready for long enough yet.
+    Unsettled(Timestamp),
+}
+
+impl Held {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Outside => Reason::Canary,
+            Self::Unsettled(until) => Reason::NodeUnsettled { until },
+        }
+    }
 }
 
 /// A node that exists and has a pod, or should.
@@ -132,6 +182,8 @@ struct Spot<'a> {
     slot: NodeSlot,
     should_run: bool,
     is_passed_over: bool,
+    /// What keeps an outdated pod there.
+    held: Option<Held>,
 }
 
 /// All nodes, sorted by what they mean.
@@ -140,6 +192,11 @@ struct Tally<'s> {
     unavailable: u32,
     frozen: u32,
     updated: u32,
+    /// Nodes whose pods are all outdated, passed over or not.
+    old: u32,
+    nodes: Option<Nodes<'s>>,
+    pools: Pools<'s>,
+    standing: Standing,
     in_doubt: Vec<Row<'s>>,
     broken: Vec<Row<'s>>,
     settling: Vec<Row<'s>>,
@@ -147,18 +204,12 @@ struct Tally<'s> {
     wake_at: Option<Timestamp>,
 }
 
-impl Tally<'_> {
-    /// How many may be taken down although they count as down already.
-    fn n_settling(&self) -> u32 {
-        count(self.in_doubt.iter().chain(&self.settling))
-    }
-}
-
 /// One decision under way.
 struct Turn<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
     current: &'s Current,
     model: Model,
+    keys: OwnKeys,
     board: Board<'s>,
     spots: Vec<Spot<'a>>,
 }
@@ -171,10 +222,12 @@ struct Outcome<'s> {
     is_cut_short: bool,
     used: u32,
     limit: u32,
+    /// What keeps single pods, where it is not the budget.
+    kept: BTreeMap<Uid, Reason>,
 }
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
-    fn new(snapshot: &'s Snapshot<'a>, current: &'s Current, model: Model) -> Self {
+    fn new(snapshot: &'s Snapshot<'a>, current: &'s Current, model: Model, keys: OwnKeys) -> Self {
         let is_new = |pod: &PodView| is_at_target(snapshot, current, pod);
         let board = Board::new(snapshot, super::owned_pods(snapshot), is_new);
         let eligibility = Eligibility::of(snapshot.daemonset);
@@ -183,6 +236,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             slot: node.slot,
             should_run: eligibility.of_node(node).should_run,
             is_passed_over: is_passed_over(node, &eligibility),
+            held: held(node, &keys, snapshot.now),
         });
         let spots = spots
             .filter(|spot| spot.should_run || board.on(spot.slot).next().is_some())
@@ -191,6 +245,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             snapshot,
             current,
             model,
+            keys,
             board,
             spots,
         }
@@ -211,7 +266,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             _ => return Class::Unavailable(None),
         };
         if row.is_in_doubt {
-            return if row.is_new {
+            return if row.is_new || spot.held.is_some() {
                 Class::Unavailable(None)
             } else {
                 Class::InDoubt(row)
@@ -222,6 +277,16 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             (true, false) => {
                 Class::Unavailable(available_at(row.pod, self.snapshot.daemonset.min_ready_seconds))
             }
+            (false, is_available) if let Some(held) = spot.held => {
+                let counts = !is_available && !is_stale(row.pod, spot.node);
+                let min_ready = self.snapshot.daemonset.min_ready_seconds;
+                let until = available_at(row.pod, min_ready).filter(|_| counts);
+                Class::Held {
+                    by: held,
+                    counts,
+                    until,
+                }
+            }
             (false, true) => Class::Candidate(row),
             (false, false) if row.pod.is_ready() => Class::Settling(row),
             (false, false) if is_stale(row.pod, spot.node) => Class::Candidate(row),
@@ -230,26 +295,53 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn tally(&self) -> Tally<'s> {
-        let mut tally = Tally::default();
+        let mut tally = Tally {
+            nodes: Some(self.snapshot.nodes),
+            pools: Pools::new(self.keys.max_unavailable_per_pool),
+            ..Tally::default()
+        };
         for spot in &self.spots {
-            let mut rows = self.board.on(spot.slot);
-            add(
-                &mut tally.updated,
-                rows.any(|row| row.is_new && !row.is_terminating),
-            );
+            let mut live = self.board.on(spot.slot).filter(|row| !row.is_terminating);
+            let (is_there, has_new) = (live.clone().next().is_some(), live.any(|row| row.is_new));
+            add(&mut tally.updated, has_new);
+            add(&mut tally.old, is_there && !has_new);
+            tally.pools.add_node(spot.node);
+            let standing = &mut tally.standing;
+            standing.moved_at = standing.moved_at.max(self.moved_at(*spot));
             match self.classify(*spot) {
                 Class::Fine => {}
-                Class::Frozen => add(&mut tally.frozen, true),
+                Class::Frozen => {
+                    add(&mut tally.frozen, true);
+                    add(&mut standing.n_excluded, !has_new);
+                }
+                Class::Held { by, counts, until } => {
+                    tally.wake_at = earlier(tally.wake_at, until);
+                    if let Held::Unsettled(until) = by {
+                        tally.wake_at = earlier(tally.wake_at, Some(until));
+                    }
+                    add(&mut standing.n_outside, by == Held::Outside);
+                    add(&mut standing.n_excluded, by != Held::Outside);
+                    if counts {
+                        add(&mut tally.unavailable, true);
+                        tally.pools.add_unavailable(spot.node);
+                    }
+                }
                 Class::Unavailable(until) => {
                     add(&mut tally.unavailable, true);
+                    tally.pools.add_unavailable(spot.node);
                     tally.wake_at = earlier(tally.wake_at, until);
                 }
                 Class::Broken(row) => {
                     add(&mut tally.unavailable, true);
+                    tally.pools.add_unavailable(spot.node);
                     tally.broken.push(row);
                 }
-                Class::InDoubt(row) => tally.in_doubt.push(row),
+                Class::InDoubt(row) => {
+                    tally.pools.add_settling(spot.node);
+                    tally.in_doubt.push(row);
+                }
                 Class::Settling(row) => {
+                    tally.pools.add_settling(spot.node);
                     let until = available_at(row.pod, self.snapshot.daemonset.min_ready_seconds);
                     tally.wake_at = earlier(tally.wake_at, until);
                     tally.settling.push(row);
@@ -263,14 +355,16 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     fn decide(self, mut plan: Plan) -> Plan {
         let n = count(self.spots.iter());
         let budget = self.budget(n, &mut plan.events);
-        let tally = self.tally();
+        let mut tally = self.tally();
         let (unavailable, frozen, updated) = (
             tally.unavailable.saturating_add(tally.n_settling()),
             tally.frozen,
             tally.updated,
         );
-        let wake_at = tally.wake_at;
-        let outcome = self.choose(tally, budget);
+        let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
+        let kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
+        let (blocked, wake_at) = self.judge(&mut tally, budget.is_some(), count(kept.iter()), &mut plan);
+        let outcome = self.choose(tally, budget, blocked, kept);
         plan.progress = Progress {
             target: Some(Arc::clone(&self.current.target)),
             pods: n,
@@ -283,7 +377,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         plan.waiting = self.explain(&outcome);
         if self.model != Model::Invalid {
             let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
-            plan.actions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
+            let conditions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
+            plan.actions.extend(conditions);
             let (actions, events) = preheat::steps(self.snapshot, self.current);
             plan.actions.extend(actions);
             plan.events.extend(events);
@@ -295,6 +390,46 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let wake_at = earlier(wake_at, outcome.is_cut_short.then_some(now));
         plan.requeue_after = wake_at.map(|at| until(now, at));
         plan
+    }
+
+    /// What keeps every pod from being touched, and when to look again though nothing happens.
+    fn judge(
+        &self,
+        tally: &mut Tally<'s>,
+        is_budget_known: bool,
+        n_kept: u32,
+        plan: &mut Plan,
+    ) -> (Option<Reason>, Option<Timestamp>) {
+        let blocked = self.what_blocks(is_budget_known);
+        let wake_at = tally.wake_at;
+        if self.model != Model::AdvancedRollingUpdate {
+            return (blocked, wake_at);
+        }
+        let left = [&tally.in_doubt, &tally.broken, &tally.settling, &tally.candidates];
+        let standing = Standing {
+            hold: blocked.clone(),
+            n_left: count(left.into_iter().flatten()),
+            n_unavailable: tally.unavailable,
+            n_kept,
+            ..mem::take(&mut tally.standing)
+        };
+        let verdict = deadline::judge(self.snapshot, self.current, &self.keys, &standing, plan);
+        (blocked.or(verdict.blocked), earlier(wake_at, verdict.wake_at))
+    }
+
+    /// When a pod of the target was made on a node, or became available there, last.
+    fn moved_at(&self, spot: Spot<'a>) -> Option<Timestamp> {
+        self.keys.progress_deadline_seconds?;
+        let min_ready = self.snapshot.daemonset.min_ready_seconds;
+        let new = self
+            .board
+            .on(spot.slot)
+            .filter(|row| row.is_new && !row.is_terminating);
+        new.map(|row| {
+            let available_at = available_at(row.pod, min_ready).filter(|_| row.is_available);
+            available_at.map_or(row.pod.created_at, |at| at.max(row.pod.created_at))
+        })
+        .max()
     }
 
     /// How many pods may be unavailable; `None` when it cannot be read. Source: daemonset.md C2.
@@ -329,7 +464,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 Some(invalid(keys::OPENYURT_MAX_UNAVAILABLE))
             }
             Model::AdvancedRollingUpdate | Model::Native => {
-                (!self.is_observed()).then_some(Reason::NotObserved)
+                if let Some(key) = self.keys.malformed {
+                    return Some(invalid(key));
+                }
+                let paused = self.keys.paused.then_some(Reason::Paused);
+                paused.or_else(|| (!self.is_observed()).then_some(Reason::NotObserved))
             }
         }
     }
@@ -351,33 +490,32 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     /// The pods that go now. Source: daemonset.md C5.5.
-    fn choose(&self, mut tally: Tally<'s>, budget: Option<Annotated>) -> Outcome<'s> {
+    fn choose(
+        &self,
+        tally: Tally<'s>,
+        budget: Option<Annotated>,
+        blocked: Option<Reason>,
+        mut kept: BTreeMap<Uid, Reason>,
+    ) -> Outcome<'s> {
         let limit = budget.map_or(0, |budget| budget.max_unavailable);
-        let n_settling = tally.n_settling();
-        let mut used = tally.unavailable.saturating_add(n_settling);
-        let blocked = self.what_blocks(budget.is_some());
-        let mut deletes = Vec::new();
-        if self.model == Model::Ota && self.is_observed() {
-            deletes = self.requested();
-        }
+        let used = tally.unavailable.saturating_add(tally.n_settling());
+        let mut picked = Picked::default();
         if blocked.is_none() {
-            let room = budget::room(limit, tally.unavailable, n_settling);
-            tally.candidates.truncate(room.available);
-            used = used.saturating_add(count(tally.candidates.iter()));
-            let broken = tally.broken.into_iter();
-            deletes.extend(broken.map(|row| (row, DeleteReason::OutdatedAndUnavailable)));
-            let settling = tally.in_doubt.into_iter().chain(tally.settling);
-            let running = settling.take(room.settling).chain(tally.candidates);
-            deletes.extend(running.map(|row| (row, DeleteReason::Outdated)));
+            picked = tally.pick(limit);
+        } else if self.model == Model::Ota && self.is_observed() {
+            picked.deletes = self.requested();
         }
+        let mut deletes = picked.deletes;
         let is_cut_short = deletes.len() > BURST;
         deletes.truncate(BURST);
+        kept.append(&mut picked.kept);
         Outcome {
             deletes,
             blocked,
             is_cut_short,
-            used,
+            used: used.saturating_add(picked.n_taken_down),
             limit,
+            kept,
         }
     }
 

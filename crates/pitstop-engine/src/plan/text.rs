@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::{Timestamp, Unit};
+use pitstop_api::keys;
 use pitstop_api::view::NodeNames;
 
 use super::{Action, Plan, Reason};
@@ -32,6 +33,10 @@ impl Reason {
             Self::WorkloadTerminating => "WorkloadTerminating",
             Self::Partition { .. } => "Partition",
             Self::Paused => "Paused",
+            Self::Canary => "Canary",
+            Self::NodeUnsettled { .. } => "NodeUnsettled",
+            Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
+            Self::DeadlineExceeded { .. } => "DeadlineExceeded",
             Self::Hook { .. } => "Hook",
             Self::GracePeriod { .. } => "GracePeriod",
             Self::InPlace { .. } => "InPlace",
@@ -108,6 +113,24 @@ impl Reason {
             Self::WorkloadTerminating => "the workload is being deleted".to_owned(),
             Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
             Self::Paused => "the rollout is paused".to_owned(),
+            Self::Canary => format!(
+                "{} does not select its node; its turn comes when that is removed",
+                keys::CANARY_NODES
+            ),
+            Self::NodeUnsettled { until } => format!(
+                "its node became ready a short time ago; its turn comes in {} ({})",
+                span(now, *until),
+                keys::MIN_NODE_READY_SECONDS
+            ),
+            Self::PoolMaxUnavailable { pool, used, limit } => format!(
+                "{used} of {limit} pods that may be unavailable in node pool {pool} are ({})",
+                keys::MAX_UNAVAILABLE_PER_POOL
+            ),
+            Self::DeadlineExceeded { seconds } => format!(
+                "the rollout was stopped because nothing moved for {seconds} s ({}); `pitstop resume` lets it go on, \
+                 and so does another template",
+                keys::PROGRESS_DEADLINE_SECONDS
+            ),
             Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
             Self::GracePeriod { until: Some(until) } => format!(
                 "it is out of service, and its containers change in {} (gracePeriodSeconds)",
@@ -164,6 +187,12 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
                 let (status, message) = (condition.status.as_str(), &condition.message);
                 format!("set {kind}={status} on pod {name}: {message}")
             }
+            Action::SetCondition { kind, condition } => {
+                let (status, reason, message) =
+                    (condition.status.as_str(), &condition.reason, &condition.message);
+                format!("set {kind}={status} ({reason}): {message}")
+            }
+            Action::RollBack { hash, .. } => format!("roll back to revision {hash}"),
             Action::CreateJob(job) => format!("create job {}{}", job.name, on(Some(job.node))),
             Action::DeleteJob { name, .. } => format!("delete job {name}"),
             Action::CreatePod { node, hash } => format!("create pod{} at {hash}", on(Some(*node))),

@@ -442,6 +442,19 @@ impl Cluster {
                     pod.resource_version += 1;
                 }
             }
+            Action::SetCondition { kind, condition } => {
+                let conditions = &mut self.daemonset.conditions;
+                conditions.insert((*kind).to_owned(), condition.clone());
+            }
+            Action::RollBack { hash, data, .. } => {
+                self.daemonset.template = Arc::new(data["spec"]["template"].clone());
+                self.daemonset.generation += 1;
+                self.daemonset.status.observed_generation = self.daemonset.generation;
+                let next = self.revisions.iter().map(|r| r.revision).max().unwrap() + 1;
+                for known in self.revisions.iter_mut().filter(|r| r.hash() == &**hash) {
+                    known.revision = next;
+                }
+            }
             Action::CreateJob(_) | Action::DeleteJob { .. } => {}
             Action::Adopt { object, uid, .. } => self.set_controller(*object, *uid, Some(OURS)),
             Action::Release { object, uid, .. } => self.set_controller(*object, *uid, None),
@@ -621,6 +634,7 @@ fn daemonset() -> DaemonSetView {
             observed_generation: 2,
             ..DaemonSetStatus::default()
         },
+        conditions: BTreeMap::new(),
     }
 }
 

@@ -64,6 +64,9 @@ pub struct WhyItem {
     /// The one pod that was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What is wrong with how the workload asks for its rollout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What waits.
     pub waiting: Vec<PodRow>,
     /// What the API server refused of late.
@@ -84,6 +87,7 @@ impl WhyItem {
             summary: rollout.sentence(),
             target: rollout.target.clone(),
             pod: None,
+            warnings: rollout.warnings.clone(),
             waiting: rollout.waiting().map(|(row, _)| row.clone()).collect(),
             refused: Vec::new(),
             at: Timestamp::default(),
@@ -116,6 +120,10 @@ impl WhyItem {
             Some(pod) => self.pod_text(pod),
             None => self.workload_text(wide),
         };
+        for warning in &self.warnings {
+            text.push_str("\nwarning: ");
+            text.push_str(warning);
+        }
         for refusal in &self.refused {
             text.push('\n');
             text.push_str(&refusal.text(self.at));

@@ -164,11 +164,18 @@ const RULES: &[Rule] = &[
         "make sure that a DaemonSet still exists before something is adopted or a collision is counted for it",
     ),
     cluster(
-        NATIVE,
+        DAEMONS,
         "patch",
         "apps",
         ("daemonsets", "status"),
         "write how far the rollout is",
+    ),
+    cluster(
+        UPDATER,
+        "patch",
+        "apps",
+        DAEMONSETS,
+        "put the template of the revision before back, where pitstop.io/on-failure: Rollback asks for it",
     ),
     cluster(
         NATIVE,

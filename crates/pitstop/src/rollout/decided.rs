@@ -99,6 +99,7 @@ fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>)
         limit: plan.progress.limit,
         not_ready_nodes: Rollout::not_ready(&pods),
         pods,
+        warnings: warnings(&plan.events),
     }
 }
 
@@ -140,6 +141,7 @@ fn of_cloneset(snapshot: &cloneset::Snapshot<'_>) -> Decided {
             limit: plan.progress.limit,
             not_ready_nodes: Rollout::not_ready(&pods),
             pods,
+            warnings: warnings(&plan.events),
         },
         revisions,
         actions: step::of_cloneset(snapshot, &plan),

@@ -63,6 +63,15 @@ fn daemonset_row(snapshot: &Snapshot<'_>, action: &Action) -> ActionRow {
             )),
             ..row("set condition", Some(name.to_string()))
         },
+        Action::SetCondition { kind, condition } => ActionRow {
+            why: Some(format!(
+                "{kind}={}: {}",
+                condition.status.as_str(),
+                condition.reason
+            )),
+            ..row("set condition", None)
+        },
+        Action::RollBack { hash, .. } => row("roll back", Some(hash.to_string())),
         Action::CreateJob(job) => ActionRow {
             node: Some(snapshot.nodes.names.name(job.node).to_owned()),
             why: Some(format!("pulls images for {}", job.pod)),

@@ -63,6 +63,12 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if is_away {
             return Some(node_not_ready(spot.node));
         }
+        if let Some(held) = spot.held {
+            return Some(held.reason());
+        }
+        if let Some(kept) = outcome.kept.get(&row.pod.uid) {
+            return Some(kept.clone());
+        }
         if n_live > 1 {
             return Some(Reason::DuplicatePods);
         }

@@ -1,0 +1,248 @@
+//! Our own annotations on a native DaemonSet: what each says, and what is malformed about it.
+//!
+//! They hold where pitstop does the replacing, under AdvancedRollingUpdate. Anywhere else they do nothing, and an event
+//! says so. A value that cannot be read keeps every pod where it is until it is mended.
+//!
+//! Source: spec/README.md, "Our own keys".
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use pitstop_api::selector::Selector;
+use pitstop_api::view::{DaemonSetView, StrategyType};
+use pitstop_api::{IntOrPercent, keys, reasons};
+
+use super::strategy::Model;
+use crate::plan::Event;
+
+/// Every key that is read here.
+pub const ALL: &[&str] = &[
+    keys::PAUSED,
+    keys::PARTITION,
+    keys::CANARY_NODES,
+    keys::MIN_NODE_READY_SECONDS,
+    keys::MAX_UNAVAILABLE_PER_POOL,
+    keys::PROGRESS_DEADLINE_SECONDS,
+    keys::ON_FAILURE,
+    keys::RESUMED_AT,
+];
+
+/// What the keys say. The default is what a DaemonSet without any says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OwnKeys {
+    /// `paused`: no pod is updated.
+    pub paused: bool,
+    /// `partition`: so many pods stay old. A percentage is of the nodes that count, rounded down.
+    pub partition: Option<IntOrPercent>,
+    /// `canary-nodes`: only pods on nodes that it matches are updated.
+    pub canary_nodes: Option<Selector>,
+    /// `min-node-ready-seconds`. Units: seconds.
+    pub min_node_ready_seconds: u32,
+    /// `max-unavailable-per-pool`. A percentage is of the nodes of the pool, rounded up.
+    pub max_unavailable_per_pool: Option<IntOrPercent>,
+    /// `progress-deadline-seconds`. Units: seconds. Range: 1..
+    pub progress_deadline_seconds: Option<u32>,
+    /// `on-failure`.
+    pub on_failure: OnFailure,
+    /// `resumed-at`: what stopped the rollout before does not count.
+    pub resumed_at: Option<Timestamp>,
+    /// The first key whose value cannot be read.
+    pub malformed: Option<&'static str>,
+}
+
+/// What becomes of a rollout that made no progress within its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// It stays where it is until somebody resumes it, or changes the template.
+    #[default]
+    Pause,
+    /// The template goes back to the revision that most pods serve at.
+    Rollback,
+    /// It is told, and the rollout goes on.
+    Report,
+}
+
+/// Has the DaemonSet any annotation of ours, known or not?
+pub fn has_any(daemonset: &DaemonSetView) -> bool {
+    written(daemonset).next().is_some()
+}
+
+fn written(daemonset: &DaemonSetView) -> impl Iterator<Item = &str> {
+    let from = daemonset.annotations.range(keys::OWN_PREFIX.to_owned()..);
+    from.map(|(key, _)| key.as_str())
+        .take_while(|key| key.starts_with(keys::OWN_PREFIX))
+}
+
+/// Reads the keys, and what there is to tell about them.
+pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (OwnKeys, Vec<Event>) {
+    if !has_any(daemonset) {
+        return (OwnKeys::default(), Vec::new());
+    }
+    if let Some(event) = without_effect(daemonset, model) {
+        return (OwnKeys::default(), vec![event]);
+    }
+    let mut reader = Reader {
+        daemonset,
+        malformed: None,
+        events: Vec::new(),
+    };
+    let deadline = reader.read(
+        keys::PROGRESS_DEADLINE_SECONDS,
+        "a number of seconds of at least 1",
+        |text| seconds(text).filter(|seconds| *seconds > 0),
+    );
+    let keys = OwnKeys {
+        paused: reader
+            .read(keys::PAUSED, "true or false", |text| match text {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            })
+            .unwrap_or_default(),
+        partition: reader.read(keys::PARTITION, IntOrPercent::ACCEPTED, |text| {
+            IntOrPercent::parse(text).ok()
+        }),
+        canary_nodes: reader.read(keys::CANARY_NODES, "a label selector such as disk=ssd", |text| {
+            Selector::parse(text).ok().filter(|selector| !selector.is_empty())
+        }),
+        min_node_ready_seconds: reader
+            .read(
+                keys::MIN_NODE_READY_SECONDS,
+                "a number of seconds of at least 0",
+                seconds,
+            )
+            .unwrap_or_default(),
+        max_unavailable_per_pool: reader.read(
+            keys::MAX_UNAVAILABLE_PER_POOL,
+            "a whole number of at least 1, or a percentage of at least 1%",
+            |text| IntOrPercent::parse(text).ok().filter(|amount| !amount.is_zero()),
+        ),
+        progress_deadline_seconds: deadline,
+        on_failure: reader
+            .read(keys::ON_FAILURE, "Pause, Rollback or Report", |text| match text {
+                "Pause" => Some(OnFailure::Pause),
+                "Rollback" => Some(OnFailure::Rollback),
+                "Report" => Some(OnFailure::Report),
+                _ => None,
+            })
+            .unwrap_or_default(),
+        resumed_at: reader.read(
+            keys::RESUMED_AT,
+            "a time that has come, such as 2026-01-01T00:00:00Z",
+            |text| {
+                let at: Timestamp = text.parse().ok()?;
+                (at <= super::after(now, CLOCK_SKEW)).then_some(at)
+            },
+        ),
+        malformed: reader.malformed,
+    };
+    reader.tell_what_is_in_vain();
+    (keys, reader.events)
+}
+
+/// By how much the clock of whoever resumes a rollout may be ahead of ours. Units: seconds.
+const CLOCK_SKEW: u32 = 60;
+
+fn seconds(text: &str) -> Option<u32> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value = text.parse().ok().filter(|_| is_plain);
+    value.filter(|value| i32::try_from(*value).is_ok())
+}
+
+/// Where the keys do nothing, the event that says so.
+fn without_effect(daemonset: &DaemonSetView, model: Model) -> Option<Event> {
+    let found: Vec<&str> = written(daemonset).collect();
+    let found = found.join(", ");
+    let (reason, message) = match (model, &daemonset.strategy.kind) {
+        (Model::AdvancedRollingUpdate | Model::Invalid, _) => return None,
+        (Model::Ota, _) => (
+            reasons::NEEDS_UPDATE_STRATEGY,
+            format!(
+                "{found}: no effect under OTA, where the owner of each node decides; needs annotation {}: \
+                 AdvancedRollingUpdate",
+                keys::OPENYURT_UPDATE_STRATEGY
+            ),
+        ),
+        (Model::Native, StrategyType::OnDelete) => (
+            reasons::NEEDS_UPDATE_STRATEGY,
+            format!(
+                "{found}: no effect, pods are replaced when somebody deletes them; needs annotation {}: \
+                 AdvancedRollingUpdate",
+                keys::OPENYURT_UPDATE_STRATEGY
+            ),
+        ),
+        (Model::Native, StrategyType::RollingUpdate | StrategyType::Other(_)) => (
+            reasons::NEEDS_ON_DELETE,
+            format!(
+                "{found}: no effect, the cluster's own controller replaces pods and cannot be held back; needs \
+                 spec.updateStrategy.type OnDelete and annotation {}: AdvancedRollingUpdate",
+                keys::OPENYURT_UPDATE_STRATEGY
+            ),
+        ),
+    };
+    Some(warning(daemonset, reason, &found, message))
+}
+
+struct Reader<'a> {
+    daemonset: &'a DaemonSetView,
+    malformed: Option<&'static str>,
+    events: Vec<Event>,
+}
+
+impl Reader<'_> {
+    /// The value of a key, blanks around it aside; `None` when it is not there, or not one of what is accepted.
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        accepted: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let given = self.daemonset.annotations.get(key)?;
+        let value = parse(given.trim());
+        if value.is_none() {
+            self.malformed.get_or_insert(key);
+            self.warn(
+                key,
+                given,
+                &format!("{given:?} is not {accepted}; no pod is touched until it is mended"),
+            );
+        }
+        value
+    }
+
+    /// Nothing that was written is ignored in silence.
+    fn tell_what_is_in_vain(&mut self) {
+        let annotations = &self.daemonset.annotations;
+        if let Some(given) = annotations.get(keys::ON_FAILURE)
+            && !annotations.contains_key(keys::PROGRESS_DEADLINE_SECONDS)
+        {
+            let text = format!("no effect without {}", keys::PROGRESS_DEADLINE_SECONDS);
+            self.warn(keys::ON_FAILURE, given, &text);
+        }
+        let unknown: Vec<&str> = written(self.daemonset).filter(|key| !ALL.contains(key)).collect();
+        for key in unknown {
+            let text = format!("no effect on a DaemonSet; known are {}", ALL.join(", "));
+            self.warn(key, "", &text);
+        }
+    }
+
+    fn warn(&mut self, key: &str, given: &str, text: &str) {
+        let event = warning(
+            self.daemonset,
+            reasons::INVALID_ANNOTATION,
+            &format!("{key}={given}"),
+            format!("annotation {key}: {text}"),
+        );
+        self.events.push(event);
+    }
+}
+
+/// Once for each generation and value. Source: daemonset.md, Better than upstream 2.
+fn warning(daemonset: &DaemonSetView, reason: &'static str, once: &str, message: String) -> Event {
+    Event {
+        is_warning: true,
+        reason,
+        message: Cow::Owned(message),
+        once_per: Some(format!("{}/{once}", daemonset.generation)),
+    }
+}
