@@ -36,6 +36,8 @@ pub const PARTITION: &str = "pitstop.io/partition";
 pub const CANARY_NODES: &str = "pitstop.io/canary-nodes";
 /// Annotation of DaemonSets: for how many seconds a node has been ready before its pod is touched.
 pub const MIN_NODE_READY_SECONDS: &str = "pitstop.io/min-node-ready-seconds";
+/// Annotation of DaemonSets: how many nodes may turn NotReady after their update, a number, a percentage or `off`.
+pub const NODE_LOSS_GUARD: &str = "pitstop.io/node-loss-guard";
 /// Annotation of DaemonSets: how many pods of one node pool may be unavailable, a number or a percentage.
 pub const MAX_UNAVAILABLE_PER_POOL: &str = "pitstop.io/max-unavailable-per-pool";
 /// Annotation of DaemonSets: after how many seconds without a move a rollout has failed.

@@ -119,6 +119,15 @@ pub const PARTITION_AVAILABLE: &str = "ProgressPartitionAvailable";
 /// Why it does not progress.
 pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 
+/// Pod condition: its node turned NotReady shortly after the update that made the pod what it is.
+pub const NODE_LOST: &str = "pitstop.io/NodeLost";
+/// DaemonSet condition: a rollout was stopped since it may cost nodes.
+pub const NODES_LOST: &str = "pitstop.io/NodesLost";
+/// Why: nodes turned NotReady after their update, clearly more than others.
+pub const NODES_LOST_AFTER_UPDATE: &str = "NodesLostAfterUpdate";
+/// Why not any more: somebody lets the rollout go on, or there is another revision.
+pub const ROLLOUT_GOES_ON: &str = "RolloutGoesOn";
+
 /// Why a DaemonSet progresses: it does.
 pub const ROLLOUT_PROGRESSING: &str = "RolloutProgressing";
 /// Why it progresses: it is done.

@@ -348,6 +348,15 @@ pub enum Reason {
         /// How many may be.
         limit: u32,
     },
+    /// Nodes turned NotReady after their update: the rollout waits whether there are more, or was stopped.
+    NodesLost {
+        /// How many were lost.
+        lost: u32,
+        /// Of how many that were updated.
+        updated: u32,
+        /// Until when it waits; `None` when it was stopped.
+        until: Option<Timestamp>,
+    },
     /// The rollout made no progress within its deadline, and was stopped.
     DeadlineExceeded {
         /// The deadline.

@@ -11,6 +11,8 @@ mod advanced;
 mod cloneset;
 #[path = "rules/cluster.rs"]
 mod cluster;
+#[path = "rules/guard.rs"]
+mod guard;
 #[path = "rules/history.rs"]
 mod history;
 #[path = "rules/inplace.rs"]

@@ -108,6 +108,8 @@ pub struct UpgradeConditions {
     pub image_ready: Option<PodCondition>,
     /// `pitstop.io/UpgradeRequested`: the owner has asked for a revision through a hub that may not delete pods.
     pub upgrade_requested: Option<PodCondition>,
+    /// `pitstop.io/NodeLost`: the node turned NotReady shortly after an update of the pod.
+    pub node_lost: Option<PodCondition>,
 }
 
 impl UpgradeConditions {
@@ -119,6 +121,7 @@ impl UpgradeConditions {
                 reasons::POD_NEED_UPGRADE => &mut found.need_upgrade,
                 reasons::POD_IMAGE_READY => &mut found.image_ready,
                 reasons::UPGRADE_REQUESTED => &mut found.upgrade_requested,
+                reasons::NODE_LOST => &mut found.node_lost,
                 _ => continue,
             };
             *place = Some(condition.into());

@@ -22,6 +22,8 @@ pub struct NodeView {
     pub uid: Uid,
     /// Version of the object that this view was made from.
     pub resource_version: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// Labels.
     pub labels: Labels,
     /// Taints.
@@ -84,6 +86,7 @@ impl NodeWire {
             uid: self.metadata.uid()?,
             resource_version: self.metadata.version(),
             slot: nodes.slot(&self.metadata.name),
+            created_at: self.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
             name: self.metadata.name.into(),
             labels: self.metadata.labels,
             taints: self.spec.taints,

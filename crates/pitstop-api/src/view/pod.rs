@@ -103,6 +103,11 @@ impl PodView {
         self.upgrade.as_ref()?.image_ready.as_ref()
     }
 
+    /// Condition `pitstop.io/NodeLost`.
+    pub fn node_lost(&self) -> Option<&PodCondition> {
+        self.upgrade.as_ref()?.node_lost.as_ref()
+    }
+
     /// The revision that the owner of its node asked for, through a hub that may not delete pods. Source: hub.md B4.
     pub fn requested_revision(&self) -> Option<&str> {
         let requested = self.upgrade.as_ref()?.upgrade_requested.as_ref()?;

@@ -32,6 +32,7 @@ use limits::{Picked, Pools};
 
 mod deadline;
 mod explain;
+pub mod guard;
 mod ledger;
 mod limits;
 
@@ -401,10 +402,19 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         plan: &mut Plan,
     ) -> (Option<Reason>, Option<Timestamp>) {
         let blocked = self.what_blocks(is_budget_known);
-        let wake_at = tally.wake_at;
         if self.model != Model::AdvancedRollingUpdate {
-            return (blocked, wake_at);
+            return (blocked, tally.wake_at);
         }
+        let guard = self.guard(tally.old);
+        plan.actions.extend(guard.actions);
+        plan.events.extend(guard.event);
+        // A guard that acts comes before what passes by itself.
+        let passes = |reason: &Reason| *reason == Reason::NotObserved;
+        let blocked = match blocked {
+            Some(reason) if !passes(&reason) => Some(reason),
+            other => guard.blocked.or(other),
+        };
+        let wake_at = earlier(tally.wake_at, guard.wake_at);
         let left = [&tally.in_doubt, &tally.broken, &tally.settling, &tally.candidates];
         let standing = Standing {
             hold: blocked.clone(),
@@ -415,6 +425,23 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         };
         let verdict = deadline::judge(self.snapshot, self.current, &self.keys, &standing, plan);
         (blocked.or(verdict.blocked), earlier(wake_at, verdict.wake_at))
+    }
+
+    /// Does the rollout cost nodes?
+    fn guard(&self, n_old: u32) -> guard::Verdict {
+        let snapshot = self.snapshot;
+        if n_old == 0 && !snapshot.daemonset.conditions.contains_key(reasons::NODES_LOST) {
+            return guard::Verdict::default();
+        }
+        let mut sight = guard::Sight::new(snapshot, self.current, &self.keys);
+        for spot in &self.spots {
+            let mut new = self
+                .board
+                .on(spot.slot)
+                .filter(|row| row.is_new && !row.is_terminating);
+            sight.add(spot.node, new.next().map(|row| row.pod));
+        }
+        sight.judge(snapshot, &self.keys, n_old)
     }
 
     /// When a pod of the target was made on a node, or became available there, last.

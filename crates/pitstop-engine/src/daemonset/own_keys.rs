@@ -21,6 +21,7 @@ pub const ALL: &[&str] = &[
     keys::PARTITION,
     keys::CANARY_NODES,
     keys::MIN_NODE_READY_SECONDS,
+    keys::NODE_LOSS_GUARD,
     keys::MAX_UNAVAILABLE_PER_POOL,
     keys::PROGRESS_DEADLINE_SECONDS,
     keys::ON_FAILURE,
@@ -38,6 +39,8 @@ pub struct OwnKeys {
     pub canary_nodes: Option<Selector>,
     /// `min-node-ready-seconds`. Units: seconds.
     pub min_node_ready_seconds: u32,
+    /// `node-loss-guard`.
+    pub node_loss_guard: Guard,
     /// `max-unavailable-per-pool`. A percentage is of the nodes of the pool, rounded up.
     pub max_unavailable_per_pool: Option<IntOrPercent>,
     /// `progress-deadline-seconds`. Units: seconds. Range: 1..
@@ -48,6 +51,47 @@ pub struct OwnKeys {
     pub resumed_at: Option<Timestamp>,
     /// The first key whose value cannot be read.
     pub malformed: Option<&'static str>,
+}
+
+/// How many nodes may turn NotReady after their update before the rollout is looked at closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// It is not looked at.
+    Off,
+    /// So many. Units: nodes. Range: 1..
+    Nodes(u32),
+    /// This percentage of the updated nodes, rounded up, and at least 2. Range: 1..
+    Percent(u32),
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self::Percent(5)
+    }
+}
+
+impl Guard {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        let amount = IntOrPercent::parse(text)
+            .ok()
+            .filter(|amount| !amount.is_zero())?;
+        Some(match amount {
+            IntOrPercent::Int(nodes) => Self::Nodes(nodes),
+            IntOrPercent::Percent(percent) => Self::Percent(percent),
+        })
+    }
+
+    /// With so many nodes updated: at how many lost ones it acts; `None` when it never does. Units: nodes.
+    pub fn threshold(self, n_updated: u32) -> Option<u32> {
+        match self {
+            Self::Off => None,
+            Self::Nodes(nodes) => Some(nodes),
+            Self::Percent(percent) => Some(IntOrPercent::Percent(percent).scaled_up(n_updated).max(2)),
+        }
+    }
 }
 
 /// What becomes of a rollout that made no progress within its deadline.
@@ -110,6 +154,13 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
                 keys::MIN_NODE_READY_SECONDS,
                 "a number of seconds of at least 0",
                 seconds,
+            )
+            .unwrap_or_default(),
+        node_loss_guard: reader
+            .read(
+                keys::NODE_LOSS_GUARD,
+                "a whole number of at least 1, a percentage of at least 1%, or off",
+                Guard::parse,
             )
             .unwrap_or_default(),
         max_unavailable_per_pool: reader.read(

@@ -36,6 +36,7 @@ impl Reason {
             Self::Canary => "Canary",
             Self::NodeUnsettled { .. } => "NodeUnsettled",
             Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
+            Self::NodesLost { .. } => "NodesLostAfterUpdate",
             Self::DeadlineExceeded { .. } => "DeadlineExceeded",
             Self::Hook { .. } => "Hook",
             Self::GracePeriod { .. } => "GracePeriod",
@@ -113,6 +114,28 @@ impl Reason {
             Self::WorkloadTerminating => "the workload is being deleted".to_owned(),
             Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
             Self::Paused => "the rollout is paused".to_owned(),
+            Self::Canary
+            | Self::NodeUnsettled { .. }
+            | Self::PoolMaxUnavailable { .. }
+            | Self::NodesLost { .. }
+            | Self::DeadlineExceeded { .. } => self.explain_own_key(now),
+            Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
+            Self::GracePeriod { until: Some(until) } => format!(
+                "it is out of service, and its containers change in {} (gracePeriodSeconds)",
+                span(now, *until)
+            ),
+            Self::GracePeriod { until: None } => {
+                "it is out of service, and its containers change when its grace period ends".to_owned()
+            }
+            Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
+            Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
+            Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
+        }
+    }
+
+    /// The sentence where one of our own annotations is the reason.
+    fn explain_own_key(&self, now: Timestamp) -> String {
+        match self {
             Self::Canary => format!(
                 "{} does not select its node; its turn comes when that is removed",
                 keys::CANARY_NODES
@@ -126,22 +149,32 @@ impl Reason {
                 "{used} of {limit} pods that may be unavailable in node pool {pool} are ({})",
                 keys::MAX_UNAVAILABLE_PER_POOL
             ),
+            Self::NodesLost {
+                lost,
+                updated,
+                until: None,
+            } => format!(
+                "the rollout was stopped: {lost} of {updated} updated nodes turned NotReady within 5 minutes of it, clearly \
+                 more than others, so the new version may cost nodes; going back to the old image goes on, and so does \
+                 `pitstop resume` ({})",
+                keys::NODE_LOSS_GUARD
+            ),
+            Self::NodesLost {
+                lost,
+                updated,
+                until: Some(until),
+            } => format!(
+                "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it; unless more do, the rollout \
+                 goes on in {} ({})",
+                span(now, *until),
+                keys::NODE_LOSS_GUARD
+            ),
             Self::DeadlineExceeded { seconds } => format!(
                 "the rollout was stopped because nothing moved for {seconds} s ({}); `pitstop resume` lets it go on, \
                  and so does another template",
                 keys::PROGRESS_DEADLINE_SECONDS
             ),
-            Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
-            Self::GracePeriod { until: Some(until) } => format!(
-                "it is out of service, and its containers change in {} (gracePeriodSeconds)",
-                span(now, *until)
-            ),
-            Self::GracePeriod { until: None } => {
-                "it is out of service, and its containers change when its grace period ends".to_owned()
-            }
-            Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
-            Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
-            Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
+            other => other.word().to_owned(),
         }
     }
 }

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::keys;
 use pitstop_api::placement::{NO_EXECUTE, NO_SCHEDULE, Taint};
 use pitstop_api::selector::{LabelSelector, Labels};
 use pitstop_api::view::{
     ControllerRef, DaemonSetStatus, DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, OwnerKind, Phase,
     PodView, ReadyCondition, RevisionView, StrategyType, Uid, UpdateStrategy,
 };
+use pitstop_api::{keys, reasons};
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::{Action, OwnedObject, Plan, Reason};
 use pitstop_engine::revision::{data_of, hash_of, labels_of, name_of};
@@ -222,6 +222,7 @@ impl Cluster {
             slot,
             uid,
             resource_version: 1,
+            created_at: at(-1800),
             labels: Labels::from([(keys::HOSTNAME.into(), name.into())]),
             taints: if is_ready { Vec::new() } else { not_ready_taints() },
             unschedulable: false,
@@ -435,10 +436,16 @@ impl Cluster {
                     pod.resource_version += 1;
                 }
             }
-            Action::SetPodCondition { uid, condition, .. } => {
+            Action::SetPodCondition {
+                uid, kind, condition, ..
+            } => {
                 if let Some(pod) = self.pods.iter_mut().find(|pod| pod.uid == *uid) {
-                    let upgrade = pod.upgrade.get_or_insert_default();
-                    Arc::make_mut(upgrade).need_upgrade = Some(condition.clone());
+                    let upgrade = Arc::make_mut(pod.upgrade.get_or_insert_default());
+                    let place = match *kind {
+                        reasons::NODE_LOST => &mut upgrade.node_lost,
+                        _ => &mut upgrade.need_upgrade,
+                    };
+                    *place = Some(condition.clone());
                     pod.resource_version += 1;
                 }
             }

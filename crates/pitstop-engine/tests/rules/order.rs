@@ -433,6 +433,7 @@ fn zones() -> Zones {
             slot,
             uid: pitstop_api::view::Uid(u128::from(slot.0)),
             resource_version: 1,
+            created_at: at(-1000),
             labels,
             taints: Vec::new(),
             unschedulable: false,

@@ -412,7 +412,6 @@ fn no_pool_loses_more_than_its_limit() {
             fleet.kubelets();
         }
     }
-    println!("W13: 500 nodes, {n_deleted} replaced, at most {most} at a time");
     assert_eq!((n_deleted, most), (500, 20));
 }
 
@@ -448,7 +447,7 @@ fn play(cluster: &mut Cluster, bad: &str, seconds: i64) -> Vec<String> {
         let native = cluster.plan_native();
         cluster.apply(&native);
         cluster.stores_catch_up();
-        for pod in cluster.pods.iter_mut() {
+        for pod in &mut cluster.pods {
             if pod.revision_hash() == Some(&hash(bad)) {
                 pod.trouble = Some("ImagePullBackOff".into());
             }
@@ -549,7 +548,7 @@ fn a_rollback_goes_where_pods_serve() {
         // v2 and v3 are both bad.
         let bad = if second % 2 == 0 { "v2" } else { "v3" };
         lines.extend(play(&mut cluster, bad, 1));
-        for pod in cluster.pods.iter_mut() {
+        for pod in &mut cluster.pods {
             let is_bad = [hash("v2"), hash("v3")]
                 .iter()
                 .any(|h| pod.revision_hash() == Some(&**h));

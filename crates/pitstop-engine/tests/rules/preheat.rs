@@ -25,6 +25,7 @@ fn asked(reason: &str, message: &str) -> Cluster {
         need_upgrade: Some(condition(true, "", &target())),
         image_ready: Some(condition(false, reason, message)),
         upgrade_requested: None,
+        node_lost: None,
     }));
     cluster
 }

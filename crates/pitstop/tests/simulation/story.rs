@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 use pitstop::hubs::user_of;
-use pitstop_api::keys;
+use pitstop_api::{keys, reasons};
 use pitstop_controller::Controller;
 use pitstop_controller::api::Resource;
 use rand::RngExt as _;
@@ -309,6 +309,7 @@ impl World {
             for owner in self.owners.values() {
                 owner.decide().await;
             }
+            self.resume_where_stopped().await;
             sleep(LOOKS_EVERY).await;
         }
         // The last status and what it brings.
@@ -325,6 +326,22 @@ impl World {
             self.stage
                 .violations
                 .push(format!("L1: it did not stay so: {problem}"));
+        }
+    }
+
+    /// Nodes that a storm takes right after their update look like nodes that the update costs: the guard stops the rollout,
+    /// and somebody lets it go on.
+    async fn resume_where_stopped(&mut self) {
+        let daemonset = self.stage.call(Method::GET, DAEMONSET, None, None).await;
+        let conditions = daemonset.map(|daemonset| daemonset["status"]["conditions"].clone());
+        let is_stop = |one: &Value| one["type"] == reasons::NODES_LOST && one["status"] == "True";
+        if conditions.is_some_and(|all| all.as_array().is_some_and(|all| all.iter().any(is_stop))) {
+            // Later than any clock here has it.
+            let at = (self.stage.clock.now() + Duration::from_secs(10)).to_string();
+            let patch = json!({"metadata": {"annotations": {(keys::RESUMED_AT): at}}});
+            self.stage
+                .call(Method::PATCH, DAEMONSET, STRATEGIC, Some(&patch))
+                .await;
         }
     }
 
