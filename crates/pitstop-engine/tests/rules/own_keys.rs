@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{ConditionStatus, PodView};
+use pitstop_api::view::{ConditionStatus, PodCondition, PodView, revision_message};
 use pitstop_api::{keys, reasons};
 use pitstop_engine::daemonset::{advanced, own_keys};
 use pitstop_engine::plan::{Action, Plan, Reason};
@@ -674,4 +674,90 @@ fn a_deadline_that_is_taken_away_is_told() {
     let mut cluster = cluster.without_annotation(keys::PROGRESS_DEADLINE_SECONDS);
     assert_eq!(play(&mut cluster, "v2", 5), ["NoDeadline"]);
     assert_eq!(progressing(&cluster).0, ConditionStatus::Unknown);
+}
+
+/// Every row of `docs/daemonset-keys.md` that says what a combination of keys does.
+#[test]
+fn the_table_in_the_documentation_is_true() {
+    let text = include_str!("../../../../docs/daemonset-keys.md");
+    let (_, table) = text
+        .split_once("| given | keys | now | why |\n|---|---|---|---|\n")
+        .unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 40, "{}", rows.len());
+    for row in &rows {
+        let &[given, written, now, why] = row.as_slice() else {
+            panic!("{row:?}")
+        };
+        let cluster = documented(given, written);
+        let plan = cluster.plan_advanced();
+        let does = cluster.words(&plan);
+        assert_eq!(does.strip_prefix("del ").unwrap_or(&does), now, "{row:?}");
+        assert_eq!(words(&cluster, &plan).replace(':', ""), why, "{row:?}");
+    }
+    for key in own_keys::ALL {
+        let name = key.strip_prefix(keys::OWN_PREFIX).unwrap();
+        assert!(
+            text.contains(&format!("| `{name}` |")),
+            "{name} is not documented"
+        );
+        assert!(
+            rows.iter().any(|row| row[1].contains(name)),
+            "{name} is in no row"
+        );
+    }
+}
+
+/// The cluster that a row of the documentation describes.
+fn documented(given: &str, written: &str) -> Cluster {
+    let mut nodes = Vec::new();
+    let mut marked = Vec::new();
+    for node in given.split(", ") {
+        let (node, pods) = node.split_once(' ').unwrap();
+        let (name, state) = node.split_at(node.len() - 1);
+        let known = match state {
+            "F" => "R",
+            "L" => "N",
+            state => state,
+        };
+        nodes.push(format!("{name}{known} {pods}"));
+        marked.push((name, state));
+    }
+    let mut cluster = Cluster::advanced(&nodes.join(", ")).max_unavailable("100%");
+    for (name, state) in marked {
+        let pool = name.chars().take(1).collect();
+        let node = cluster.node_mut(name);
+        node.labels.insert(keys::OPENYURT_NODEPOOL.into(), pool);
+        match state {
+            "F" => node.ready = ready(true, -10),
+            "L" => {
+                node.ready = ready(false, -40);
+                let pod = cluster.pod_on(name);
+                pod.created_at = at(-100);
+                pod.ready = ready(false, -40);
+            }
+            _ => {}
+        }
+    }
+    for pair in written.split(", ").filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once(": ").unwrap();
+        cluster = match key {
+            "max-unavailable" => cluster.max_unavailable(value),
+            reasons::PROGRESSING => cluster.with(|c| {
+                let condition = PodCondition {
+                    status: ConditionStatus::False,
+                    reason: reasons::PROGRESS_DEADLINE_EXCEEDED.into(),
+                    message: revision_message(&hash("v2")).into(),
+                    since: Some(at(-30)),
+                };
+                c.daemonset.conditions.insert(key.to_owned(), condition);
+            }),
+            _ => cluster.annotation(&format!("{}{key}", keys::OWN_PREFIX), value),
+        };
+    }
+    cluster
 }
