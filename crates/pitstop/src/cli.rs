@@ -5,9 +5,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure;
 
+pub mod canary;
 pub mod completion;
 pub mod controller;
 pub mod demo;
+mod held;
 pub mod history;
 pub mod hub;
 pub mod manifests;
@@ -152,8 +154,10 @@ pub enum Command {
     Set(set::Set),
     /// Hold a rollout where it is
     Pause(pause::Pause),
-    /// Let a rollout that was paused go on
+    /// Let a rollout go on that was paused, or was stopped
     Resume(pause::Resume),
+    /// Try a new version of a DaemonSet on some nodes first
+    Canary(canary::Canary),
     /// Go back to an earlier revision of a workload
     Undo(undo::Undo),
     /// Replace every pod of a workload, as its strategy allows
@@ -198,6 +202,7 @@ impl Cli {
             Command::Set(command) => Box::pin(command.run()).await,
             Command::Pause(command) => Box::pin(command.run()).await,
             Command::Resume(command) => Box::pin(command.run()).await,
+            Command::Canary(command) => Box::pin(command.run()).await,
             Command::Undo(command) => Box::pin(command.run()).await,
             Command::Restart(command) => Box::pin(command.run()).await,
             Command::Why(command) => Box::pin(command.run()).await,

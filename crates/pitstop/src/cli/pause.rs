@@ -1,17 +1,18 @@
 //! `pitstop pause` and `pitstop resume`.
 
 use clap::Args;
-use pitstop_api::WorkloadKind;
+use pitstop_api::{Clock as _, SystemClock, WorkloadKind};
 
+use crate::cli::held;
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
+use crate::output;
 use crate::rollout::Found;
-use crate::{failure, output};
 
 /// Which workload, and where.
 #[derive(Debug, Args)]
 pub struct PauseArgs {
-    /// The workload, as clone/NAME
+    /// The workload, as ds/NAME or clone/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.
@@ -27,12 +28,15 @@ pub struct PauseArgs {
 /// Pods that are being updated come to their end; no other begins. Scaling goes on.
 #[derive(Debug, Args)]
 pub struct Pause {
+    /// Turn a DaemonSet that pitstop cannot hold into OnDelete with AdvancedRollingUpdate
+    #[arg(long, env = "PITSTOP_CONVERT", hide_env = true)]
+    pub convert: bool,
     /// Which.
     #[command(flatten)]
     pub which: PauseArgs,
 }
 
-/// Let a rollout that was paused go on
+/// Let a rollout go on that was paused, or was stopped
 #[derive(Debug, Args)]
 pub struct Resume {
     /// Which.
@@ -46,7 +50,7 @@ impl Pause {
     /// # Errors
     /// The workload is not there or cannot be paused, or the API server refuses.
     pub async fn run(self) -> anyhow::Result<()> {
-        self.which.set(true).await
+        self.which.set(true, self.convert).await
     }
 }
 
@@ -56,20 +60,18 @@ impl Resume {
     /// # Errors
     /// The workload is not there or cannot be paused, or the API server refuses.
     pub async fn run(self) -> anyhow::Result<()> {
-        self.which.set(false).await
+        self.which.set(false, false).await
     }
 }
 
 impl PauseArgs {
-    async fn set(&self, is_paused: bool) -> anyhow::Result<()> {
+    async fn set(&self, is_paused: bool, convert: bool) -> anyhow::Result<()> {
         let found = Found::at(&self.connect, &self.scope, &self.name).await?;
-        if found.kind == WorkloadKind::DaemonSet {
-            return Err(failure::usage(
-                format!("ds/{}: a DaemonSet has no field that pauses it", found.name),
-                "pause a CloneSet, as clone/NAME",
-            ));
-        }
         let is_changed = found.change(|object| {
+            if found.kind == WorkloadKind::DaemonSet {
+                held::prepare(object, convert)?;
+                return held::set_paused(object, is_paused, SystemClock.now());
+            }
             let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
             // What is not there counts as false already.
             if rolling["paused"].as_bool().unwrap_or(false) != is_paused {

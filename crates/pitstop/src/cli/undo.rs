@@ -85,7 +85,7 @@ impl Undo {
 }
 
 /// The revisions that a workload controls, by number.
-async fn revisions_of(found: &Found) -> anyhow::Result<Vec<ControllerRevision>> {
+pub(super) async fn revisions_of(found: &Found) -> anyhow::Result<Vec<ControllerRevision>> {
     let owner = rollout::objects(&found.client, found.kind, &found.namespace);
     let owner = owner
         .get_metadata(&found.name)
@@ -107,7 +107,7 @@ async fn revisions_of(found: &Found) -> anyhow::Result<Vec<ControllerRevision>> 
 }
 
 /// The template that a revision holds, without the mark that makes it replace another.
-fn template_of(revision: &ControllerRevision) -> anyhow::Result<Value> {
+pub(super) fn template_of(revision: &ControllerRevision) -> anyhow::Result<Value> {
     let template = revision
         .data
         .as_ref()

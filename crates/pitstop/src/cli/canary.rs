@@ -1,0 +1,220 @@
+//! `pitstop canary start|promote|abort`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
+use pitstop_api::selector::Selector;
+use pitstop_api::{WorkloadKind, keys};
+
+use crate::cli::held;
+use crate::cli::target::{NamespaceArgs, Workload};
+use crate::cli::undo;
+use crate::connect::ConnectArgs;
+use crate::rollout::{self, Found, Rollout};
+use crate::{failure, output};
+
+/// Try a new version of a DaemonSet on some nodes first
+#[derive(Debug, Args)]
+pub struct Canary {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// From now on update only pods on the nodes that are named
+    ///
+    /// Change the image afterwards: it comes to these nodes alone, until the canary is promoted or aborted.
+    #[command(
+        after_help = "Examples:\n  pitstop canary start ds/agent --nodes ring=canary\n  pitstop set image ds/agent \
+                            app=app:2\n  pitstop canary promote ds/agent"
+    )]
+    Start(Start),
+    /// Let the new version come to all nodes
+    Promote(Which),
+    /// Go back to the version that the other nodes have
+    Abort(Which),
+}
+
+/// Which DaemonSet, and where.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The workload, as ds/NAME
+    #[arg(value_name = "KIND/NAME")]
+    pub name: Workload,
+    /// Where to look.
+    #[command(flatten)]
+    pub scope: NamespaceArgs,
+    /// Which API server.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+/// `canary start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Which nodes, as a label selector
+    #[arg(long, value_name = "SELECTOR", env = "PITSTOP_NODES", hide_env = true)]
+    pub nodes: String,
+    /// Turn a DaemonSet that pitstop cannot hold into OnDelete with AdvancedRollingUpdate
+    #[arg(long, env = "PITSTOP_CONVERT", hide_env = true)]
+    pub convert: bool,
+    /// Which.
+    #[command(flatten)]
+    pub which: Which,
+}
+
+impl Canary {
+    /// Does it.
+    ///
+    /// # Errors
+    /// The DaemonSet is not there or cannot be held, no node matches, or the API server refuses.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.what {
+            What::Start(start) => start.run().await,
+            What::Promote(which) => which.promote().await,
+            What::Abort(which) => which.abort().await,
+        }
+    }
+}
+
+impl Which {
+    async fn find(&self) -> anyhow::Result<Found> {
+        let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        if found.kind != WorkloadKind::DaemonSet {
+            return Err(failure::usage(
+                format!("{} has no canary of nodes", found.title()),
+                "its partition keeps pods at their version",
+            ));
+        }
+        Ok(found)
+    }
+
+    async fn promote(&self) -> anyhow::Result<()> {
+        let found = self.find().await?;
+        let is_changed = found.change(|object| {
+            forget(object);
+            Ok(())
+        });
+        let state = if is_changed.await? {
+            "promoted"
+        } else {
+            "has no canary"
+        };
+        output::data(&format!("{} {state}", found.title()))
+    }
+
+    async fn abort(&self) -> anyhow::Result<()> {
+        let found = self.find().await?;
+        let workload = Workload {
+            kind: Some(found.kind),
+            name: found.name.clone(),
+        };
+        let rollout = rollout::fetch(&found.client, &found.namespace, &workload).await?;
+        let revisions = undo::revisions_of(&found).await?;
+        let back_to = revision_of_others(&rollout);
+        let revision = back_to.and_then(|hash| {
+            let label = |one: &k8s_openapi::api::apps::v1::ControllerRevision| {
+                let labels = one.metadata.labels.as_ref()?;
+                labels.get(keys::REVISION_HASH).cloned()
+            };
+            revisions.iter().find(|one| label(one).as_deref() == Some(hash))
+        });
+        let template = revision.map(undo::template_of).transpose()?;
+        let is_changed = found.change(|object| {
+            let has_canary = object["metadata"]["annotations"][keys::CANARY_NODES].is_string();
+            if has_canary {
+                forget(object);
+                if let Some(template) = &template {
+                    object["spec"]["template"] = template.clone();
+                }
+            }
+            Ok(())
+        });
+        let title = found.title();
+        let text = match (is_changed.await?, revision) {
+            (false, _) => format!("{title} has no canary"),
+            (true, None) => format!("{title} aborted: no node had another version"),
+            (true, Some(revision)) => format!("{title} aborted: back to revision {}", revision.revision),
+        };
+        output::data(&text)
+    }
+}
+
+impl Start {
+    async fn run(&self) -> anyhow::Result<()> {
+        let selector = Selector::parse(&self.nodes).map_err(|error| {
+            failure::usage(
+                format!("--nodes: {error}"),
+                "give a label selector such as ring=canary",
+            )
+        })?;
+        let found = self.which.find().await?;
+        let n = self.n_matching(&found, &selector).await?;
+        let is_changed = found.change(|object| {
+            held::prepare(object, self.convert)?;
+            object["metadata"]["annotations"][keys::CANARY_NODES] = self.nodes.trim().into();
+            Ok(())
+        });
+        let state = if is_changed.await? { "is" } else { "is already" };
+        let nodes = if n == 1 { "node" } else { "nodes" };
+        output::data(&format!("{} {state} updated on {n} {nodes} only", found.title()))
+    }
+
+    /// How many nodes the selector matches. One that matches none would hold everything, which has a command of its own.
+    async fn n_matching(&self, found: &Found, selector: &Selector) -> anyhow::Result<usize> {
+        let api: Api<Node> = Api::all(found.client.clone());
+        let nodes = api.list(&ListParams::default()).await.context("listing nodes")?;
+        let empty = BTreeMap::new();
+        let labels = nodes
+            .items
+            .iter()
+            .map(|node| node.metadata.labels.as_ref().unwrap_or(&empty));
+        let n = labels.filter(|labels| selector.matches(labels)).count();
+        if n == 0 || selector.is_empty() {
+            return Err(failure::nothing_matched(
+                format!("--nodes {:?} selects no canary", self.nodes),
+                "see the labels with `kubectl get nodes --show-labels`",
+            ));
+        }
+        Ok(n)
+    }
+}
+
+fn forget(object: &mut serde_json::Value) {
+    if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(keys::CANARY_NODES);
+    }
+}
+
+/// The revision that most pods have that are not at the target; `None` when all are.
+fn revision_of_others(rollout: &Rollout) -> Option<&str> {
+    let mut n_pods: BTreeMap<&str, usize> = BTreeMap::new();
+    let others = rollout.pods.iter().filter_map(|row| row.revision.as_deref());
+    for revision in others.filter(|revision| rollout.target.as_deref() != Some(*revision)) {
+        *n_pods.entry(revision).or_default() += 1;
+    }
+    n_pods
+        .into_iter()
+        .max_by_key(|(_, n)| *n)
+        .map(|(revision, _)| revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::{decide, sample};
+
+    #[test]
+    fn a_canary_goes_back_to_what_the_others_have() {
+        let half_way = decide(&sample::half_way(&["a", "b", "c"])).unwrap().rollout;
+        assert_eq!(revision_of_others(&half_way), Some("one"));
+        let settled = decide(&sample::settled(&["a", "b", "c"])).unwrap().rollout;
+        assert_eq!(revision_of_others(&settled), None);
+    }
+}
