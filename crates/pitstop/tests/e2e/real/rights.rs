@@ -22,6 +22,10 @@ use super::site::{NAME, Site, V1, eventually};
 use super::webhook::Webhook;
 use crate::background::Background;
 
+/// A DaemonSet under OTA.
+const OTA: &str = "owned";
+/// A DaemonSet whose rollouts fail.
+const STUCK: &str = "stuck";
 /// Few nodes and a large budget: the rights are the same.
 const N_NODES: usize = 4;
 
@@ -32,11 +36,10 @@ async fn each_right_of_the_upgrade_is_needed() {
     site.wait_all(V1).await;
     let rules: Vec<&Rule> = manifests::rules_for(&[Controller::DaemonPodUpdater]).collect();
     take_each_away(&site, &[Controller::DaemonPodUpdater], &rules, &[]).await;
-    let owned = site
-        .daemonsets()
-        .delete("owned", &DeleteParams::background())
-        .await;
-    owned.unwrap();
+    for name in [OTA, STUCK] {
+        let deleted = site.daemonsets().delete(name, &DeleteParams::background()).await;
+        deleted.unwrap();
+    }
     site.leave().await;
 }
 
@@ -62,11 +65,10 @@ async fn each_right_of_the_daemonset_controller_is_needed() {
     assert!(!rules.is_empty());
     take_each_away(&site, &both, &rules, &arguments).await;
     site.plane.control_plane().restart_controller_manager(&[]).await;
-    let owned = site
-        .daemonsets()
-        .delete("owned", &DeleteParams::background())
-        .await;
-    owned.unwrap();
+    for name in [OTA, STUCK] {
+        let deleted = site.daemonsets().delete(name, &DeleteParams::background()).await;
+        deleted.unwrap();
+    }
     site.leave().await;
 }
 
@@ -195,6 +197,7 @@ impl Steps {
         // Forth and back over more versions than the history keeps.
         site.set_image(&format!("example.com/agent:{}", step % 4)).await;
         an_owner_wants_images(site, step).await;
+        a_rollout_fails(site, step).await;
         if is_native {
             if step.is_multiple_of(3) {
                 orphan_a_pod(site).await;
@@ -224,7 +227,6 @@ impl Steps {
 /// A DaemonSet under OTA whose newest version cannot be pulled, and the owner of a node who asks for its images again and
 /// again: pods say that it waits, and Jobs come and go.
 async fn an_owner_wants_images(site: &Site, step: usize) {
-    const OTA: &str = "owned";
     let template = json!({
         "metadata": {"labels": {"app": OTA}},
         "spec": {"containers": [{"name": "c", "image": format!("bad/owned:{}", step / 2 % 3)}]},
@@ -259,6 +261,36 @@ async fn an_owner_wants_images(site: &Site, step: usize) {
             .patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(patch))
             .await;
     }
+}
+
+/// A DaemonSet whose newest version cannot be pulled every so often, which goes back then by itself.
+async fn a_rollout_fails(site: &Site, step: usize) {
+    let image = if step % 6 < 2 {
+        "example.com/stuck:1"
+    } else {
+        "bad/stuck:2"
+    };
+    let daemonset = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": STUCK, "annotations": {
+            (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
+            (keys::PROGRESS_DEADLINE_SECONDS): "1",
+            (keys::ON_FAILURE): "Rollback",
+        }},
+        "spec": {
+            "selector": {"matchLabels": {"app": STUCK}},
+            "updateStrategy": {"type": "OnDelete"},
+            "template": {
+                "metadata": {"labels": {"app": STUCK}},
+                "spec": {"containers": [{"name": "c", "image": image}]},
+            },
+        },
+    });
+    let force = PatchParams::apply("e2e").force();
+    site.daemonsets()
+        .patch(STUCK, &force, &Patch::Apply(daemonset))
+        .await
+        .unwrap();
 }
 
 /// A pod without an owner that the DaemonSet selects: it is adopted.
