@@ -348,6 +348,11 @@ pub enum Reason {
         /// How many may be.
         limit: u32,
     },
+    /// The images of the target are pulled on its node before it goes.
+    PullingImages {
+        /// They could not be had; when they are tried again.
+        failed_until: Option<Timestamp>,
+    },
     /// Nodes turned NotReady after their update: the rollout waits whether there are more, or was stopped.
     NodesLost {
         /// How many were lost.

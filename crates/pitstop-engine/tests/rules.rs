@@ -31,6 +31,8 @@ mod ota;
 mod own_keys;
 #[path = "rules/preheat.rs"]
 mod preheat;
+#[path = "rules/preheat_ahead.rs"]
+mod preheat_ahead;
 #[path = "rules/properties.rs"]
 mod properties;
 #[path = "rules/reasons.rs"]

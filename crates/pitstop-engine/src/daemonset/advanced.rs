@@ -24,7 +24,7 @@ use super::strategy::{self, Model};
 use super::{BURST, add, after, count, delete, earlier, ota, preheat, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
-use crate::plan::{DeleteReason, Event, Plan, Progress, Reason};
+use crate::plan::{Action, DeleteReason, Event, Plan, Progress, Reason};
 use crate::revision::{self, Current};
 use crate::snapshot::{Nodes, Snapshot};
 use deadline::Standing;
@@ -198,6 +198,8 @@ struct Tally<'s> {
     nodes: Option<Nodes<'s>>,
     pools: Pools<'s>,
     standing: Standing,
+    /// Outdated pods that only wait for their images.
+    n_pulling: u32,
     in_doubt: Vec<Row<'s>>,
     broken: Vec<Row<'s>>,
     settling: Vec<Row<'s>>,
@@ -363,8 +365,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             tally.updated,
         );
         let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
-        let kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
-        let (blocked, wake_at) = self.judge(&mut tally, budget.is_some(), count(kept.iter()), &mut plan);
+        let mut kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
+        let n_kept = count(kept.iter());
+        let limit = budget.map_or(0, |budget| budget.max_unavailable);
+        let asked = self.wait_for_images(&mut tally, limit, &mut kept);
+        let (blocked, wake_at) = self.judge(&mut tally, budget.is_some(), n_kept, &mut plan);
+        plan.actions
+            .extend(asked.into_iter().filter(|_| blocked.is_none()));
         let outcome = self.choose(tally, budget, blocked, kept);
         plan.progress = Progress {
             target: Some(Arc::clone(&self.current.target)),
@@ -380,7 +387,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
             let conditions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
             plan.actions.extend(conditions);
-            let (actions, events) = preheat::steps(self.snapshot, self.current);
+            let (actions, events) = preheat::steps(self.snapshot, self.current, self.keys.preheat);
             plan.actions.extend(actions);
             plan.events.extend(events);
         }
@@ -418,13 +425,52 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let left = [&tally.in_doubt, &tally.broken, &tally.settling, &tally.candidates];
         let standing = Standing {
             hold: blocked.clone(),
-            n_left: count(left.into_iter().flatten()),
+            n_left: count(left.into_iter().flatten()).saturating_add(tally.n_pulling),
             n_unavailable: tally.unavailable,
             n_kept,
             ..mem::take(&mut tally.standing)
         };
         let verdict = deadline::judge(self.snapshot, self.current, &self.keys, &standing, plan);
         (blocked.or(verdict.blocked), earlier(wake_at, verdict.wake_at))
+    }
+
+    /// Leaves only those to go whose images are on their nodes, where that is asked for. Returns what asks for the images of
+    /// those whose turn comes next: twice as many as may be down at once, so that some are there when others are done.
+    ///
+    /// A node whose images cannot be had keeps its pod, and others go in its place. A pod that serves nobody waits for nothing.
+    fn wait_for_images(
+        &self,
+        tally: &mut Tally<'s>,
+        limit: u32,
+        kept: &mut BTreeMap<Uid, Reason>,
+    ) -> Vec<Action> {
+        let (snapshot, current) = (self.snapshot, self.current);
+        let is_wanted = self.keys.preheat && snapshot.pulls.is_some();
+        if !is_wanted || self.model != Model::AdvancedRollingUpdate {
+            return Vec::new();
+        }
+        let mut n_ahead = limit.saturating_mul(2);
+        let mut asked = Vec::new();
+        tally.wait_for(kept, |pod| {
+            let images = preheat::images(snapshot, current, pod);
+            if let preheat::Images::Failed(until) = images {
+                let failed_until = Some(until);
+                return Some((Some(Reason::PullingImages { failed_until }), Some(until)));
+            }
+            let is_next = n_ahead > 0;
+            n_ahead = n_ahead.saturating_sub(1);
+            let waits = Reason::PullingImages { failed_until: None };
+            match images {
+                preheat::Images::There => None,
+                preheat::Images::NotAskedFor if is_next => {
+                    asked.push(preheat::ask(pod, current, snapshot.now));
+                    Some((Some(waits), None))
+                }
+                preheat::Images::NotAskedFor => Some((None, None)),
+                preheat::Images::Pulling | preheat::Images::Failed(_) => Some((Some(waits), None)),
+            }
+        });
+        asked
     }
 
     /// Does the rollout cost nodes?
@@ -448,15 +494,20 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     fn moved_at(&self, spot: Spot<'a>) -> Option<Timestamp> {
         self.keys.progress_deadline_seconds?;
         let min_ready = self.snapshot.daemonset.min_ready_seconds;
-        let new = self
-            .board
+        self.board
             .on(spot.slot)
-            .filter(|row| row.is_new && !row.is_terminating);
-        new.map(|row| {
-            let available_at = available_at(row.pod, min_ready).filter(|_| row.is_available);
-            available_at.map_or(row.pod.created_at, |at| at.max(row.pod.created_at))
-        })
-        .max()
+            .filter_map(|row| {
+                if !row.is_new {
+                    // Its images came: that is a move too.
+                    let pulled = row.pod.image_ready().filter(|told| told.is_true());
+                    return pulled
+                        .filter(|told| told.revision() == &*self.current.target)?
+                        .since;
+                }
+                let available_at = available_at(row.pod, min_ready).filter(|_| row.is_available);
+                Some(available_at.map_or(row.pod.created_at, |at| at.max(row.pod.created_at)))
+            })
+            .max()
     }
 
     /// How many pods may be unavailable; `None` when it cannot be read. Source: daemonset.md C2.

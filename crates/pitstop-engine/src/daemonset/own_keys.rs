@@ -22,6 +22,7 @@ pub const ALL: &[&str] = &[
     keys::CANARY_NODES,
     keys::MIN_NODE_READY_SECONDS,
     keys::NODE_LOSS_GUARD,
+    keys::PREHEAT,
     keys::MAX_UNAVAILABLE_PER_POOL,
     keys::PROGRESS_DEADLINE_SECONDS,
     keys::ON_FAILURE,
@@ -41,6 +42,8 @@ pub struct OwnKeys {
     pub min_node_ready_seconds: u32,
     /// `node-loss-guard`.
     pub node_loss_guard: Guard,
+    /// `preheat`: images are pulled on the next nodes ahead of their turn.
+    pub preheat: bool,
     /// `max-unavailable-per-pool`. A percentage is of the nodes of the pool, rounded up.
     pub max_unavailable_per_pool: Option<IntOrPercent>,
     /// `progress-deadline-seconds`. Units: seconds. Range: 1..
@@ -137,11 +140,10 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
     );
     let keys = OwnKeys {
         paused: reader
-            .read(keys::PAUSED, "true or false", |text| match text {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            })
+            .read(keys::PAUSED, "true or false", truth)
+            .unwrap_or_default(),
+        preheat: reader
+            .read(keys::PREHEAT, "true or false", truth)
             .unwrap_or_default(),
         partition: reader.read(keys::PARTITION, IntOrPercent::ACCEPTED, |text| {
             IntOrPercent::parse(text).ok()
@@ -193,6 +195,14 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
 
 /// By how much the clock of whoever resumes a rollout may be ahead of ours. Units: seconds.
 const CLOCK_SKEW: u32 = 60;
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
 
 fn seconds(text: &str) -> Option<u32> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pitstop_api::view::{ConditionStatus, DaemonSetView, PodCondition, PodView, revision_message};
 use pitstop_api::{keys, reasons};
 use serde_json::{Map, Value, json};
@@ -51,14 +52,20 @@ fn within_limit(name: String) -> String {
 }
 
 /// What is to be done about images, and what to tell of it.
-pub(super) fn steps(snapshot: &Snapshot<'_>, current: &Current) -> (Vec<Action>, Vec<Event>) {
+///
+/// With `by_itself` no owner has to know of the revision that waits: its images are pulled ahead of a pod's turn.
+pub(super) fn steps(
+    snapshot: &Snapshot<'_>,
+    current: &Current,
+    by_itself: bool,
+) -> (Vec<Action>, Vec<Event>) {
     let (mut actions, mut events) = (Vec::new(), Vec::new());
     let Some(pulls) = &snapshot.pulls else {
         return (actions, events);
     };
     for pod in super::owned_pods(snapshot).filter(|pod| !pod.is_terminating()) {
         let of_pod = || pulls.iter().filter(|pull| pull.job.pod == Some(pod.uid));
-        let Some(wish) = Wish::of(pod, current) else {
+        let Some(wish) = Wish::of(pod, current, by_itself) else {
             actions.extend(of_pod().filter_map(discard));
             continue;
         };
@@ -77,6 +84,79 @@ pub(super) fn steps(snapshot: &Snapshot<'_>, current: &Current) -> (Vec<Action>,
         events.extend(event);
     }
     (actions, events)
+}
+
+/// After how long images that could not be pulled are tried again, from when they were asked for. Units: seconds.
+const RETRY: u32 = ACTIVE_DEADLINE;
+
+/// How far the images of the target are on the node of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Images {
+    /// All are there, or the pod runs them already.
+    There,
+    /// They are being pulled.
+    Pulling,
+    /// They could not be had, and are tried again then.
+    Failed(Timestamp),
+    /// Nobody asked for them, or it is time to ask again.
+    NotAskedFor,
+}
+
+/// How far they are, as the condition `PodImageReady` of the pod tells.
+pub(super) fn images(snapshot: &Snapshot<'_>, current: &Current, pod: &PodView) -> Images {
+    let needed = image_names(&snapshot.daemonset.template);
+    if needed
+        .iter()
+        .all(|image| pod.images.iter().any(|is| **is == **image))
+    {
+        return Images::There;
+    }
+    let told = pod
+        .image_ready()
+        .filter(|told| told.revision() == &*current.target);
+    let Some(told) = told else {
+        return Images::NotAskedFor;
+    };
+    if told.is_true() {
+        return Images::There;
+    }
+    if &*told.reason != reasons::PULL_IMAGE_FAIL {
+        return Images::Pulling;
+    }
+    let retry_at = super::after(told.since.unwrap_or(snapshot.now), RETRY);
+    if snapshot.now < retry_at {
+        Images::Failed(retry_at)
+    } else {
+        Images::NotAskedFor
+    }
+}
+
+/// Asks for the images of the target, as the owner of a node does through his hub. Source: daemonset.md C9.1.
+pub(super) fn ask(pod: &PodView, current: &Current, now: Timestamp) -> Action {
+    Action::SetPodCondition {
+        name: Arc::clone(&pod.name),
+        uid: pod.uid,
+        kind: reasons::POD_IMAGE_READY,
+        condition: PodCondition {
+            status: ConditionStatus::False,
+            reason: Arc::from(""),
+            message: revision_message(&current.target).into(),
+            since: Some(now),
+        },
+    }
+}
+
+/// The images that a template names.
+fn image_names(template: &Value) -> Vec<&str> {
+    let list = |field: &str| {
+        let list = template.pointer(field).and_then(Value::as_array);
+        list.into_iter()
+            .flatten()
+            .filter_map(|one| one.get("image")?.as_str())
+    };
+    list("/spec/containers")
+        .chain(list("/spec/initContainers"))
+        .collect()
 }
 
 /// Deletes a Job whose images nobody waits for. One that has ended, or is about to, goes by itself.
@@ -102,12 +182,15 @@ struct Wish<'a> {
 
 impl<'a> Wish<'a> {
     /// Source: daemonset.md C9.2.
-    fn of(pod: &'a PodView, current: &'a Current) -> Option<Self> {
+    fn of(pod: &'a PodView, current: &'a Current, by_itself: bool) -> Option<Self> {
         let is = pod.image_ready()?;
-        let needed = pod.need_upgrade().filter(|needed| needed.is_true())?;
         let hash = &*current.target;
+        let is_needed = || {
+            pod.need_upgrade()
+                .is_some_and(|needed| needed.is_true() && needed.revision() == hash)
+        };
         let is_asked_for =
-            is.status == ConditionStatus::False && is.revision() == hash && needed.revision() == hash;
+            is.status == ConditionStatus::False && is.revision() == hash && (by_itself || is_needed());
         is_asked_for.then_some(Self { pod, is, hash })
     }
 

@@ -36,6 +36,7 @@ impl Reason {
             Self::Canary => "Canary",
             Self::NodeUnsettled { .. } => "NodeUnsettled",
             Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
+            Self::PullingImages { .. } => "PullingImages",
             Self::NodesLost { .. } => "NodesLostAfterUpdate",
             Self::DeadlineExceeded { .. } => "DeadlineExceeded",
             Self::Hook { .. } => "Hook",
@@ -117,6 +118,7 @@ impl Reason {
             Self::Canary
             | Self::NodeUnsettled { .. }
             | Self::PoolMaxUnavailable { .. }
+            | Self::PullingImages { .. }
             | Self::NodesLost { .. }
             | Self::DeadlineExceeded { .. } => self.explain_own_key(now),
             Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
@@ -148,6 +150,17 @@ impl Reason {
             Self::PoolMaxUnavailable { pool, used, limit } => format!(
                 "{used} of {limit} pods that may be unavailable in node pool {pool} are ({})",
                 keys::MAX_UNAVAILABLE_PER_POOL
+            ),
+            Self::PullingImages { failed_until: None } => format!(
+                "the images of the new revision are being pulled on its node; it goes when they are there ({})",
+                keys::PREHEAT
+            ),
+            Self::PullingImages {
+                failed_until: Some(until),
+            } => format!(
+                "the images of the new revision could not be pulled on its node, so it stays; they are tried again in {} ({})",
+                span(now, *until),
+                keys::PREHEAT
             ),
             Self::NodesLost {
                 lost,

@@ -443,6 +443,7 @@ impl Cluster {
                     let upgrade = Arc::make_mut(pod.upgrade.get_or_insert_default());
                     let place = match *kind {
                         reasons::NODE_LOST => &mut upgrade.node_lost,
+                        reasons::POD_IMAGE_READY => &mut upgrade.image_ready,
                         _ => &mut upgrade.need_upgrade,
                     };
                     *place = Some(condition.clone());

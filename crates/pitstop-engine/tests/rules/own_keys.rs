@@ -30,6 +30,7 @@ fn progressing(cluster: &Cluster) -> (ConditionStatus, String) {
 #[test]
 fn a_malformed_value_keeps_every_pod_where_it_is_and_is_told() {
     let cases: &[(&str, &[&str], &str)] = &[
+        (keys::PREHEAT, &["", "yes"], "true or false"),
         (keys::PAUSED, &["", "yes", "True", "1"], "true or false"),
         (
             keys::PARTITION,

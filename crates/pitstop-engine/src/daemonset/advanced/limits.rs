@@ -3,14 +3,17 @@
 //! Source: daemonset.md C5.5; spec/README.md, `partition` and `max-unavailable-per-pool`.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
-use pitstop_api::view::{NodeView, Uid};
+use jiff::Timestamp;
+use pitstop_api::view::{NodeView, PodView, Uid};
 use pitstop_api::{IntOrPercent, keys};
 
 use super::{Tally, count};
 use crate::budget::{self, Room};
 use crate::daemonset::board::Row;
+use crate::daemonset::earlier;
 use crate::plan::{DeleteReason, Reason};
 
 /// What is down in one node pool.
@@ -117,14 +120,46 @@ impl<'s> Tally<'s> {
         let settling = cut(&mut self.settling);
         kept.extend(cut(&mut self.candidates));
         for row in in_doubt.into_iter().chain(settling) {
-            self.unavailable = self.unavailable.saturating_add(1);
-            if let Some(node) = self.node_of(&row) {
-                self.pools.keep_settling(node);
-            }
+            self.keep_settling(&row);
             kept.push(row);
         }
         let reason = Reason::Partition { keeps: partition };
         kept.iter().map(|row| (row.pod.uid, reason.clone())).collect()
+    }
+
+    /// A settling pod that stays where it is counts like any other that is down.
+    fn keep_settling(&mut self, row: &Row<'s>) {
+        self.unavailable = self.unavailable.saturating_add(1);
+        if let Some(node) = self.node_of(row) {
+            self.pools.keep_settling(node);
+        }
+    }
+
+    /// Takes out the pods that run and have to wait, each with its reason where that is not the budget, and until when.
+    pub(super) fn wait_for(
+        &mut self,
+        kept: &mut BTreeMap<Uid, Reason>,
+        mut waits: impl FnMut(&PodView) -> Option<(Option<Reason>, Option<Timestamp>)>,
+    ) {
+        let (settling, candidates) = (mem::take(&mut self.settling), mem::take(&mut self.candidates));
+        let settling = settling.into_iter().map(|row| (row, true));
+        for (row, is_down) in settling.chain(candidates.into_iter().map(|row| (row, false))) {
+            let Some((reason, until)) = waits(row.pod) else {
+                let rows = if is_down {
+                    &mut self.settling
+                } else {
+                    &mut self.candidates
+                };
+                rows.push(row);
+                continue;
+            };
+            kept.extend(reason.map(|reason| (row.pod.uid, reason)));
+            self.wake_at = earlier(self.wake_at, until);
+            self.n_pulling = self.n_pulling.saturating_add(1);
+            if is_down {
+                self.keep_settling(&row);
+            }
+        }
     }
 
     /// Which pods go, when so many may be unavailable.
