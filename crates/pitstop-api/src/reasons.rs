@@ -119,6 +119,8 @@ pub const PARTITION_AVAILABLE: &str = "ProgressPartitionAvailable";
 /// Why it does not progress.
 pub const PROGRESS_DEADLINE_EXCEEDED: &str = "ProgressDeadlineExceeded";
 
+/// Node condition, set by administrators: somebody works on the node. Source: KEP-5683; users.md W15.
+pub const MAINTENANCE_IN_PROGRESS: &str = "MaintenanceInProgress";
 /// Pod condition: its node turned NotReady shortly after the update that made the pod what it is.
 pub const NODE_LOST: &str = "pitstop.io/NodeLost";
 /// DaemonSet condition: a rollout was stopped since it may cost nodes.

@@ -262,6 +262,11 @@ pub enum Reason {
         /// Since when.
         since: Option<Timestamp>,
     },
+    /// Somebody works on its node. It costs no budget, and the pod is caught up when that is over.
+    NodeInMaintenance {
+        /// Since when.
+        since: Option<Timestamp>,
+    },
     /// As many pods as allowed are unavailable.
     MaxUnavailable {
         /// How many are.

@@ -112,7 +112,13 @@ impl Rollout {
 
     /// Is nothing left to do but on nodes that are away?
     pub fn is_done_where_reachable(&self) -> bool {
-        self.is_done_but_for(|reason| matches!(reason, Reason::NodeNotReady { .. }))
+        let is_away = |reason: &Reason| {
+            matches!(
+                reason,
+                Reason::NodeNotReady { .. } | Reason::NodeInMaintenance { .. }
+            )
+        };
+        self.is_done_but_for(is_away)
     }
 
     /// Is nothing left to do but where the owner of a node has not agreed yet?

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::meta::{MetaWire, Uid, ViewError};
-use super::pod::{ConditionWire, ReadyCondition, ready_condition};
+use super::pod::{ConditionWire, ReadyCondition, condition, ready_condition};
 use super::{NodeNames, NodeSlot};
 use crate::placement::Taint;
+use crate::reasons;
 use crate::selector::Labels;
 
 /// A node, lean.
@@ -32,12 +33,19 @@ pub struct NodeView {
     pub unschedulable: bool,
     /// Condition `Ready`; absent before a kubelet reported.
     pub ready: Option<ReadyCondition>,
+    /// Condition `MaintenanceInProgress`, which administrators set.
+    pub maintenance: Option<ReadyCondition>,
 }
 
 impl NodeView {
     /// Is condition `Ready` True? A node without the condition is not.
     pub fn is_ready(&self) -> bool {
         self.ready.is_some_and(|ready| ready.is_true)
+    }
+
+    /// Does somebody work on it?
+    pub fn is_in_maintenance(&self) -> bool {
+        self.maintenance.is_some_and(|maintenance| maintenance.is_true)
     }
 
     /// Since when condition `Ready` has its status.
@@ -92,6 +100,7 @@ impl NodeWire {
             taints: self.spec.taints,
             unschedulable: self.spec.unschedulable,
             ready: ready_condition(&self.status.conditions),
+            maintenance: condition(&self.status.conditions, reasons::MAINTENANCE_IN_PROGRESS),
         })
     }
 }

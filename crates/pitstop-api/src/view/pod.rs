@@ -305,9 +305,12 @@ pub struct StateReasonWire {
 
 /// The condition `Ready` among others.
 pub(super) fn ready_condition(conditions: &[ConditionWire]) -> Option<ReadyCondition> {
-    let ready = conditions
-        .iter()
-        .find(|condition| condition.kind == crate::reasons::READY)?;
+    condition(conditions, crate::reasons::READY)
+}
+
+/// The condition of this type among others, as far as it is true and since when.
+pub(super) fn condition(conditions: &[ConditionWire], kind: &str) -> Option<ReadyCondition> {
+    let ready = conditions.iter().find(|condition| condition.kind == kind)?;
     Some(ReadyCondition {
         is_true: ready.status == "True",
         since: ready.last_transition_time,

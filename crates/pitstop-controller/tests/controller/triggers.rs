@@ -129,12 +129,18 @@ async fn a_node_touches_whoever_is_or_could_be_there() {
         let want: &[&str] = if heeds_readiness { &["default/agent"] } else { &[] };
         assert_eq!(bench.marked().await, want, "C5.8: readiness");
 
-        let mut labelled = node_json(200, "a", 23, false);
+        let mut in_maintenance = node_json(200, "a", 23, false);
+        let conditions = in_maintenance["status"]["conditions"].as_array_mut().unwrap();
+        conditions.push(json!({ "type": "MaintenanceInProgress", "status": "True" }));
+        bench.put(Resource::Nodes, &in_maintenance);
+        assert_eq!(bench.marked().await, want, "W15: maintenance");
+
+        let mut labelled = node_json(200, "a", 24, false);
         labelled["metadata"]["labels"] = json!({ "disk": "ssd" });
         bench.put(Resource::Nodes, &labelled);
         assert_eq!(bench.marked().await, ["default/agent", "default/other"], "labels");
 
-        bench.put(Resource::Nodes, &node_json(200, "a", 24, false));
+        bench.put(Resource::Nodes, &node_json(200, "a", 25, false));
         assert_eq!(
             bench.marked().await,
             ["default/agent", "default/other"],

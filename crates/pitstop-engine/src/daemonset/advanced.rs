@@ -51,9 +51,11 @@ const REVISION_RETRY: Duration = Duration::from_secs(5);
 /// A node whose condition is True already, but whose taint of a node that is away still keeps a successor from it, is not
 /// back yet: its pod would go, nothing would come, and nothing would count. The taint goes within seconds.
 ///
-/// Source: daemonset.md C5.3, A2.
+/// A node on which somebody works is passed over in the same way, ready or not.
+///
+/// Source: daemonset.md C5.3, A2; users.md W15.
 fn is_passed_over(node: &NodeView, eligibility: &Eligibility) -> bool {
-    !node.is_ready() || eligibility.is_returning(node)
+    !node.is_ready() || eligibility.is_returning(node) || node.is_in_maintenance()
 }
 
 /// Does this DaemonSet concern this controller at all?
@@ -480,7 +482,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             return guard::Verdict::default();
         }
         let mut sight = guard::Sight::new(snapshot, self.current, &self.keys);
-        for spot in &self.spots {
+        // Whoever works on a node takes it down when he likes.
+        for spot in self.spots.iter().filter(|spot| !spot.node.is_in_maintenance()) {
             let mut new = self
                 .board
                 .on(spot.slot)

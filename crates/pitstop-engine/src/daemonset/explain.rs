@@ -33,6 +33,11 @@ pub(super) fn without_pod(node: &NodeView, is_away: bool) -> Waiting {
 }
 
 pub(super) fn node_not_ready(node: &NodeView) -> Reason {
+    if let Some(maintenance) = node.maintenance.filter(|one| one.is_true && node.is_ready()) {
+        return Reason::NodeInMaintenance {
+            since: maintenance.since,
+        };
+    }
     Reason::NodeNotReady {
         since: node.ready_changed_at(),
     }

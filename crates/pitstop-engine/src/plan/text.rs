@@ -13,6 +13,7 @@ impl Reason {
     pub fn word(&self) -> &'static str {
         match self {
             Self::NodeNotReady { .. } => "NodeNotReady",
+            Self::NodeInMaintenance { .. } => "NodeInMaintenance",
             Self::MaxUnavailable { .. } => "MaxUnavailable",
             Self::MaxSurge { .. } => "MaxSurge",
             Self::Updating => "Updating",
@@ -116,6 +117,7 @@ impl Reason {
             Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
             Self::Paused => "the rollout is paused".to_owned(),
             Self::Canary
+            | Self::NodeInMaintenance { .. }
             | Self::NodeUnsettled { .. }
             | Self::PoolMaxUnavailable { .. }
             | Self::PullingImages { .. }
@@ -135,7 +137,7 @@ impl Reason {
         }
     }
 
-    /// The sentence where one of our own annotations is the reason.
+    /// The sentence where one of our own annotations is the reason, or an administrator.
     fn explain_own_key(&self, now: Timestamp) -> String {
         match self {
             Self::Canary => format!(
@@ -150,6 +152,10 @@ impl Reason {
             Self::PoolMaxUnavailable { pool, used, limit } => format!(
                 "{used} of {limit} pods that may be unavailable in node pool {pool} are ({})",
                 keys::MAX_UNAVAILABLE_PER_POOL
+            ),
+            Self::NodeInMaintenance { since } => format!(
+                "its node is in maintenance{}; this costs no budget, and the pod is caught up when that is over",
+                since.map_or(String::new(), |at| format!(" for {}", span(at, now)))
             ),
             Self::PullingImages { failed_until: None } => format!(
                 "the images of the new revision are being pulled on its node; it goes when they are there ({})",

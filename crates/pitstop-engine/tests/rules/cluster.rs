@@ -227,6 +227,7 @@ impl Cluster {
             taints: if is_ready { Vec::new() } else { not_ready_taints() },
             unschedulable: false,
             ready: ready(is_ready, -1800),
+            maintenance: None,
         };
         self.nodes[slot.index()] = Some(Arc::new(node));
         self.sort_nodes();

@@ -438,6 +438,7 @@ fn zones() -> Zones {
             taints: Vec::new(),
             unschedulable: false,
             ready: ready(true, -1000),
+            maintenance: None,
         })));
         for i in 0..n {
             let mut made = pod(0);

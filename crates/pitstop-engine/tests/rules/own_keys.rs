@@ -315,6 +315,38 @@ fn a_node_that_became_ready_a_short_time_ago_waits() {
     assert_eq!(cluster.advanced_does(), "del n1");
 }
 
+/// W15: a node that is put in maintenance while its pod is on its way frees its slot, and is caught up afterwards.
+#[test]
+fn a_node_in_maintenance_costs_no_budget() {
+    let mut cluster = Cluster::advanced("n1R T, n2R old+, n3R old+");
+    assert_eq!(cluster.advanced_does(), "nothing");
+    cluster.node_mut("n1").maintenance = ready(true, -60);
+    let plan = cluster.plan_advanced();
+    assert_eq!(cluster.words(&plan), "del n2");
+    assert_eq!(
+        words(&cluster, &plan),
+        "n1: NodeInMaintenance, n2: Updating, n3: MaxUnavailable"
+    );
+    assert_eq!(plan.progress.frozen, 1);
+    cluster.node_mut("n3").maintenance = ready(true, -60);
+    assert_eq!(cluster.advanced_story(), ["del n2", "create n1 n2"]);
+    for node in ["n1", "n3"] {
+        cluster.node_mut(node).maintenance = ready(false, 60);
+    }
+    assert_eq!(cluster.advanced_story(), ["del n3", "create n3"]);
+    // A node that goes down while somebody works on it is no loss that the update costs.
+    let mut lost = Cluster::advanced("n1N new-, n2N new-, n3R old+");
+    for node in ["n1", "n2"] {
+        lost.pod_on(node).created_at = at(-100);
+        lost.node_mut(node).ready = ready(false, -40);
+    }
+    assert_eq!(lost.advanced_does(), "nothing");
+    for node in ["n1", "n2"] {
+        lost.node_mut(node).maintenance = ready(true, -100);
+    }
+    assert_eq!(lost.advanced_does(), "del n3");
+}
+
 /// What we took down on a node that came back a moment ago counts, settled or not: S1.
 #[test]
 fn a_node_that_waits_to_settle_counts_what_is_down_there() {

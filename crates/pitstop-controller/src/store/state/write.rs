@@ -110,6 +110,7 @@ impl State {
         let is_heartbeat = before.as_ref().is_some_and(|before| {
             before.uid == node.uid
                 && before.ready == node.ready
+                && before.maintenance == node.maintenance
                 && before.labels == node.labels
                 && before.taints == node.taints
                 && before.unschedulable == node.unschedulable
