@@ -534,6 +534,31 @@ fn the_guard_acts_from_its_threshold_on() {
     }
 }
 
+/// A rollout that waits because of the guard is written down once, and its deadline stands still.
+#[test]
+fn a_rollout_that_waits_writes_nothing_more() {
+    let mut cluster =
+        Cluster::advanced("n1N new-, n2N new-, n3R old+").annotation(keys::PROGRESS_DEADLINE_SECONDS, "60");
+    for node in ["n1", "n2"] {
+        cluster.pod_on(node).created_at = at(-100);
+        cluster.node_mut(node).ready = crate::cluster::ready(false, -40);
+    }
+    let plan = cluster.plan_advanced();
+    assert!(!plan.actions.is_empty());
+    cluster.apply(&plan);
+    for _ in 0..20 {
+        cluster.pass(10);
+        let plan = cluster.plan_advanced();
+        assert_eq!(plan.actions, [], "nothing is new");
+        assert_eq!(
+            cluster.reason(&plan, "n3").unwrap().word(),
+            "NodesLostAfterUpdate"
+        );
+    }
+    let condition = &cluster.daemonset.conditions[reasons::PROGRESSING];
+    assert_eq!(&*condition.reason, reasons::NODES_LOST_AFTER_UPDATE);
+}
+
 /// What is a loss: NotReady within 5 min of an update in this rollout, and Ready at the update.
 #[test]
 fn only_nodes_that_were_lost_after_their_update_count() {
