@@ -132,6 +132,27 @@ impl Amount {
     }
 }
 
+/// How many pods stay at old revisions.
+///
+/// Rounded up. A percentage below 100 % lets at least one pod of several go; with one replica it keeps that one.
+///
+/// Units: pods. Range: 0..=replicas. Source: cloneset.md 1.4, 18.27; statefulset.md 15.2, where a
+/// number beyond the replicas keeps them all, too.
+///
+/// # Errors
+/// It is neither a number nor a percentage.
+pub fn partition(partition: Option<&Amount>, replicas: u32) -> Result<u32, MalformedAmount> {
+    let Some(written) = partition else { return Ok(0) };
+    let scaled = written.scaled_up(replicas)?;
+    let is_part = matches!(written, Amount::Percent(percent) if !percent.is_all());
+    let kept = if is_part && replicas > 1 && scaled == replicas {
+        scaled - 1
+    } else {
+        scaled
+    };
+    Ok(kept.min(replicas))
+}
+
 impl std::fmt::Display for Amount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::keys;
 use crate::view::{MetaWire, OwnerWire, Uid, ViewError};
+use crate::{fields, keys, quantity};
 
 /// A `PersistentVolumeClaim`, lean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,59 @@ pub struct ClaimView {
     pub instance: Option<Arc<str>>,
     /// Is it terminating?
     pub is_terminating: bool,
+    /// All of its owners.
+    pub owners: Vec<ClaimOwner>,
+    /// What it asks for, and what it has.
+    pub disk: ClaimDisk,
+}
+
+/// An owner of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimOwner {
+    /// Its kind, such as `Pod`.
+    pub kind: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its identity.
+    pub uid: Uid,
+}
+
+/// What a claim asks for, and what it has. Source: statefulset.md 8.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimDisk {
+    /// `spec.storageClassName`.
+    pub class: Option<Arc<str>>,
+    /// `spec.accessModes`.
+    pub access_modes: Vec<Arc<str>>,
+    /// `spec.resources.requests.storage`. Units: billionths of a byte.
+    pub request: Option<i128>,
+    /// `status.capacity.storage`. Units: billionths of a byte.
+    pub capacity: Option<i128>,
+    /// Is condition `FileSystemResizePending` True: does only its next start miss?
+    pub is_resized_at_start: bool,
+}
+
+impl ClaimDisk {
+    /// Reads it from a claim, or from a template of claims.
+    pub fn of(claim: &Value) -> Self {
+        let size = |pointer: &str| match claim.pointer(pointer)? {
+            Value::String(text) => quantity::value(text),
+            number => quantity::value(&number.to_string()),
+        };
+        let modes = fields::list(claim, "/spec/accessModes").iter();
+        let is_pending = |condition: &Value| {
+            fields::text(condition, "/type") == "FileSystemResizePending"
+                && fields::text(condition, "/status") == "True"
+        };
+        let class = claim.pointer("/spec/storageClassName").and_then(Value::as_str);
+        Self {
+            class: class.map(Arc::from),
+            access_modes: modes.filter_map(Value::as_str).map(Arc::from).collect(),
+            request: size("/spec/resources/requests/storage"),
+            capacity: size("/status/capacity/storage"),
+            is_resized_at_start: fields::list(claim, "/status/conditions").iter().any(is_pending),
+        }
+    }
 }
 
 impl ClaimView {
@@ -41,6 +95,7 @@ impl ClaimView {
             field: "PersistentVolumeClaim",
             problem: error.to_string(),
         })?;
+        let disk: Value = serde_json::from_slice(json).unwrap_or_default();
         let metadata = wire.metadata;
         let owners = || metadata.owner_references.iter();
         let is_controller = |owner: &&OwnerWire| owner.controller == Some(true);
@@ -54,6 +109,16 @@ impl ClaimView {
                 .get(keys::INSTANCE_ID)
                 .map(|id| id.as_str().into()),
             is_terminating: metadata.deletion_timestamp.is_some(),
+            owners: owners()
+                .filter_map(|owner| {
+                    Some(ClaimOwner {
+                        kind: owner.kind.as_str().into(),
+                        name: owner.name.as_str().into(),
+                        uid: Uid::parse(&owner.uid)?,
+                    })
+                })
+                .collect(),
+            disk: ClaimDisk::of(&disk),
             namespace: metadata.namespace.into(),
             name: metadata.name.into(),
         })

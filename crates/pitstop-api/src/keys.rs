@@ -235,6 +235,26 @@ pub const SPECIFIED_DELETE: &str = "apps.kruise.io/specified-delete";
 /// Label of ControllerRevisions: the hash of their data.
 pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
 
+/// Label of pods of StatefulSets: their own name.
+pub const STATEFUL_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+/// Label of pods of StatefulSets: their ordinal.
+pub const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+/// Annotation of claims: the StatefulSet that grows them. Source: statefulset.md 8.
+pub const OWNED_BY_STATEFULSET: &str = "apps.kruise.io/owned-by-asts";
+/// Annotation of StatefulSets: `partition`, for clusters and clients that take only numbers there. Source: statefulset.md
+/// 15.2.
+pub const PARTITION: &str = "pitstop.io/partition";
+/// Annotation of StatefulSets: `protection` as JSON, for clusters whose definition of the kind lacks the field. Source:
+/// statefulset.md 16.1.
+pub const UPDATE_PROTECTION: &str = "pitstop.io/update-protection";
+/// Annotation of pods, `protected` or `idle`: it outranks the arbiter. Source: statefulset.md 16.2.
+pub const ARBITER_OVERRIDE: &str = "pitstop.io/arbiter-override";
+/// Annotation of StatefulSets, `false`: a pod of a broken revision is left in the way of those that come one after the
+/// other. Source: statefulset.md 15.1 row 8.
+pub const REPLACE_BROKEN: &str = "pitstop.io/replace-broken-pods";
+/// Annotation of StatefulSets in v1alpha1: what their v1beta1 form says beyond it, as JSON. Source: statefulset.md 2.5.
+pub const STATEFULSET_V1BETA1: &str = "pitstop.io/v1beta1-spec";
+
 /// Annotation of the Secret with the certificate of the webhooks: when the authority ends.
 pub const WEBHOOK_AUTHORITY_ENDS: &str = "pitstop.io/webhook-authority-ends";
 /// The same of the authority before, which is still trusted.

@@ -18,6 +18,7 @@ pub mod pod_template;
 pub mod quantity;
 pub mod reasons;
 pub mod selector;
+pub mod statefulset;
 pub mod validate;
 pub mod view;
 pub mod workload;

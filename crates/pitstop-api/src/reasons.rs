@@ -141,6 +141,37 @@ pub const CANARY_AVAILABLE: &str = "CanaryAvailable";
 /// Why it is unknown whether it progresses: `pitstop.io/progress-deadline-seconds` was taken away.
 pub const NO_DEADLINE: &str = "NoDeadline";
 
+/// Event source of the StatefulSet controller. Source: statefulset.md 10.1.
+pub const SOURCE_STATEFULSET: &str = "statefulset-controller";
+/// A pod was changed, other than by an update in place.
+pub const SUCCESSFUL_UPDATE: &str = "SuccessfulUpdate";
+/// A claim grew.
+pub const SUCCESSFUL_RESIZE: &str = "SuccessfulResize";
+/// A claim could not grow.
+pub const FAILED_RESIZE: &str = "FailedResize";
+/// A claim differs from its template in more than its size.
+pub const FAILED_UPDATE_CLAIM: &str = "FailedUpdatePVC";
+/// StatefulSet condition: a pod could not be created.
+pub const FAILED_CREATE_POD: &str = "FailedCreatePod";
+/// StatefulSet condition: a pod could not be changed.
+pub const FAILED_UPDATE_POD: &str = "FailedUpdatePod";
+/// StatefulSet condition: protection holds an update back. Source: statefulset.md 16.5.
+pub const UPDATE_BLOCKED: &str = "UpdateBlocked";
+/// Why: every pod that is left to update is protected.
+pub const ALL_REMAINING_PROTECTED: &str = "AllRemainingProtected";
+/// Why: fewer pods are protected than have to be.
+pub const TOO_FEW_PROTECTED: &str = "TooFewProtected";
+/// Why: nobody says which pods work.
+pub const ARBITER_UNAVAILABLE: &str = "ArbiterUnavailable";
+/// A protected pod is not deleted now, though somebody asked for it.
+pub const PROTECTED_POD_DEFERRED: &str = "ProtectedPodDeferred";
+/// The arbiter does not answer, or answers again.
+pub const ARBITER_PROBE_FAILED: &str = "ArbiterProbeFailed";
+/// An update was blocked for longer than it may be.
+pub const PROTECTION_DEADLINE_EXCEEDED: &str = "ProtectionDeadlineExceeded";
+/// A pod of a broken revision is replaced, since it is in the way of those that come after it.
+pub const BROKEN_POD_REPLACED: &str = "BrokenPodReplaced";
+
 /// Event source of the controller of ImagePullJobs.
 pub const SOURCE_IMAGE_PULL_JOB: &str = "imagepulljob-controller";
 /// Event source of the controller of NodeImages.

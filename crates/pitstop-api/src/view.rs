@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use cloneset::{
-    CloneSetCondition, CloneSetStatus, CloneSetUpdateStrategy, CloneSetUpdateType, CloneSetView,
-    InPlaceUpdateStrategy, PodUpdatePolicy, RollingUpdate, ScaleStrategy,
+    CloneSetCondition, CloneSetStatus, CloneSetUpdateStrategy, CloneSetView, RollingUpdate, ScaleStrategy,
 };
 pub use condition::{ConditionStatus, PodCondition, UpgradeConditions, message_revision, revision_message};
 pub use daemonset::{DaemonSetStatus, DaemonSetView, StrategyType, UpdateStrategy};
@@ -26,7 +25,13 @@ pub use lifecycle::{Lifecycle, LifecycleHook};
 pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
 pub use revision::RevisionView;
+pub use statefulset::{
+    Arbiter, ArbiterLabel, ArbiterProbe, ClaimRetention, ClaimStatus, FailurePolicy, Protection,
+    ProtectionRead, ProtectionStatus, Reserved, RollingStatefulSet, StatefulSetCondition, StatefulSetStatus,
+    StatefulSetView,
+};
 pub use update_order::{MissingKey, PriorityStrategy, ScatterTerm, WeightTerm};
+pub use update_policy::{InPlaceUpdateStrategy, PodUpdatePolicy, UpdateType};
 
 mod cloneset;
 mod condition;
@@ -38,8 +43,11 @@ mod lifecycle;
 mod meta;
 mod node;
 mod pod;
+mod read;
 mod revision;
+mod statefulset;
 mod update_order;
+mod update_policy;
 
 pub use meta::{ControllerRef, MetaWire, OwnerKind, OwnerWire, Uid, ViewError};
 

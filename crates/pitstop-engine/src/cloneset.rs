@@ -39,6 +39,7 @@ pub use update::{Counted, limit};
 
 use crate::availability::until;
 use crate::inplace::WhyRecreate;
+use crate::instances::history::History;
 
 /// Decides what is written for a CloneSet now.
 ///
@@ -97,7 +98,7 @@ enum Touch {
 /// One decision under way.
 struct Turn<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
-    history: &'s history::History,
+    history: &'s History<'a>,
     rows: &'s rows::Rows<'a>,
     plan: Plan,
     wake_at: Option<Timestamp>,

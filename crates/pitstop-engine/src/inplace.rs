@@ -31,7 +31,7 @@ pub use change::{Change, Endpoint, PodWrite};
 pub use completion::{Completion, Pending, completion};
 pub use diff::{UpdateSpec, Verdict, Version, WhyRecreate, diff};
 pub use progress::{Refreshed, Stage, refresh};
-pub use update::{begin, eligibility, rebuild};
+pub use update::{begin, cancel, eligibility, rebuild};
 
 /// A live pod, and what an update in place looks at.
 #[derive(Debug, Clone, Copy)]

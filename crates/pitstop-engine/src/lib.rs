@@ -10,9 +10,11 @@
 //! | [`revision`] | what a version is: data, hash, equality, history, collision |
 //! | [`daemonset`] | native rolling update, OnDelete, AdvancedRollingUpdate |
 //! | [`inplace`] | update in place: comparison, writes, completion |
+//! | [`instances`] | what CloneSets and StatefulSets share: their writes, revisions, and pods under way |
 //! | [`lifecycle`] | hooks and the states between them |
 //! | [`order`] | who is updated first, who is deleted first |
 //! | [`cloneset`] | CloneSets: scale, update, status |
+//! | [`statefulset`] | StatefulSets of `apps.kruise.io`: identities, scale, update, protection, status |
 //! | [`predownload`] | images that are pulled before they are needed |
 //! | [`plan`] | what a decision consists of |
 //! | [`snapshot`] | what a decision is made from |
@@ -31,12 +33,14 @@ pub mod budget;
 pub mod cloneset;
 pub mod daemonset;
 pub mod inplace;
+pub mod instances;
 pub mod lifecycle;
 pub mod order;
 pub mod plan;
 pub mod predownload;
 pub mod revision;
 pub mod snapshot;
+pub mod statefulset;
 
 pub use plan::{Action, Plan, Reason};
 pub use snapshot::Snapshot;

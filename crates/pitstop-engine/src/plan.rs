@@ -394,6 +394,18 @@ pub enum Reason {
     },
     /// It is to be deleted, and as many pods as allowed are unavailable.
     DeleteLimit,
+    /// It works right now, and is left alone while it does.
+    Protected,
+    /// Pods come and go one after the other, and this one comes first.
+    Ordinal {
+        /// Its name.
+        pod: Arc<str>,
+    },
+    /// A claim of it has to be settled first.
+    VolumeClaim {
+        /// Which, and what it waits for.
+        pending: String,
+    },
 }
 
 /// What a decision counted.

@@ -39,6 +39,8 @@ mod properties;
 mod reasons;
 #[path = "rules/snapshot_file.rs"]
 mod snapshot_file;
+#[path = "rules/statefulset.rs"]
+mod statefulset;
 #[path = "rules/tables.rs"]
 mod tables;
 #[path = "rules/walk.rs"]

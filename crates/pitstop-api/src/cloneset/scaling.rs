@@ -2,30 +2,11 @@
 //!
 //! Percentages may have decimals in all of them, at admission and in decisions alike (cloneset.md 18.11).
 
+pub use crate::amount::partition;
 use crate::amount::{Amount, MalformedAmount};
 
 /// `maxUnavailable` where none is written. Units: per cent.
 const DEFAULT_MAX_UNAVAILABLE: u32 = 20;
-
-/// How many pods stay at old revisions.
-///
-/// Rounded up. A percentage below 100 % lets at least one pod of several go; with one replica it keeps that one.
-///
-/// Units: pods. Range: 0..=replicas. Source: cloneset.md 1.4, 18.27.
-///
-/// # Errors
-/// It is neither a number nor a percentage.
-pub fn partition(partition: Option<&Amount>, replicas: u32) -> Result<u32, MalformedAmount> {
-    let Some(written) = partition else { return Ok(0) };
-    let scaled = written.scaled_up(replicas)?;
-    let is_part = matches!(written, Amount::Percent(percent) if !percent.is_all());
-    let kept = if is_part && replicas > 1 && scaled == replicas {
-        scaled - 1
-    } else {
-        scaled
-    };
-    Ok(kept.min(replicas))
-}
 
 /// How many pods may be there on top of the replicas: 0 while the rollout is paused. Rounded up.
 ///

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use status::{CloneSetCondition, CloneSetStatus};
 
 use super::lifecycle::Lifecycle;
 use super::meta::{MetaWire, Uid, ViewError};
+use super::read::{count, read};
 use super::update_order::{PriorityStrategy, ScatterTerm};
+use super::update_policy::{InPlaceUpdateStrategy, PodUpdatePolicy, UpdateType};
 use crate::amount::Amount;
 use crate::selector::{LabelSelector, Labels};
 
@@ -83,22 +83,10 @@ pub struct ScaleStrategy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloneSetUpdateStrategy {
     /// `type`.
-    pub kind: CloneSetUpdateType,
+    pub kind: UpdateType,
     /// `rollingUpdate`. It may be absent, which under `OnDelete` has its own budget (cloneset.md 1.4), and it may be
     /// there under `OnDelete` too.
     pub rolling: Option<RollingUpdate>,
-}
-
-/// `spec.updateStrategy.type`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum CloneSetUpdateType {
-    /// `RollingUpdate`, also when absent.
-    #[default]
-    RollingUpdate,
-    /// `OnDelete`.
-    OnDelete,
-    /// Something that this version does not know: nothing is done.
-    Other(String),
 }
 
 /// `spec.updateStrategy.rollingUpdate`. Amounts stay as written: how each is scaled is in [`crate::cloneset::scaling`].
@@ -120,33 +108,6 @@ pub struct RollingUpdate {
     pub scatter: Vec<ScatterTerm>,
     /// `inPlaceUpdateStrategy`.
     pub in_place: InPlaceUpdateStrategy,
-}
-
-/// `rollingUpdate.podUpdatePolicy`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum PodUpdatePolicy {
-    /// `ReCreate`, also when absent: pods are replaced.
-    #[default]
-    ReCreate,
-    /// `InPlaceIfPossible`: pods stay where the change allows it.
-    InPlaceIfPossible,
-    /// `InPlaceOnly`: pods stay, or are not updated.
-    InPlaceOnly,
-    /// Something that this version does not know: nothing is done.
-    Other(String),
-}
-
-/// `rollingUpdate.inPlaceUpdateStrategy`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InPlaceUpdateStrategy {
-    /// `gracePeriodSeconds`: how long a pod is not ready before its image changes. Units: seconds.
-    pub grace_period_seconds: u32,
-    /// `imagePreDownloadParallelism`, a number or its digits. Units: nodes at once.
-    pub image_pre_download_parallelism: Option<u32>,
-    /// `imagePreDownloadTimeoutSeconds`. Units: seconds.
-    pub image_pre_download_timeout_seconds: Option<u32>,
-    /// `imagePreDownloadMinUpdatedReadyPods`. Units: pods.
-    pub image_pre_download_min_updated_ready_pods: Option<u32>,
 }
 
 impl CloneSetView {
@@ -213,11 +174,7 @@ impl CloneSetUpdateStrategy {
         let kind: String = read(object, "spec.updateStrategy.type")?;
         let rolling: Option<Value> = read(object, "spec.updateStrategy.rollingUpdate")?;
         Ok(Self {
-            kind: match kind.as_str() {
-                "" | "RollingUpdate" => CloneSetUpdateType::RollingUpdate,
-                "OnDelete" => CloneSetUpdateType::OnDelete,
-                _ => CloneSetUpdateType::Other(kind),
-            },
+            kind: kind.into(),
             rolling: rolling.map(|_| RollingUpdate::read(object)).transpose()?,
         })
     }
@@ -236,73 +193,4 @@ impl RollingUpdate {
             in_place: InPlaceUpdateStrategy::read(object)?,
         })
     }
-}
-
-impl InPlaceUpdateStrategy {
-    fn read(object: &Value) -> Result<Self, ViewError> {
-        let path = "spec.updateStrategy.rollingUpdate.inPlaceUpdateStrategy";
-        let wire: InPlaceWire = read(object, path)?;
-        let count = |number: i32| u32::try_from(number).unwrap_or_default();
-        Ok(Self {
-            grace_period_seconds: count(wire.grace_period_seconds),
-            image_pre_download_parallelism: wire.image_pre_download_parallelism.as_ref().and_then(whole),
-            image_pre_download_timeout_seconds: wire.image_pre_download_timeout_seconds.map(count),
-            image_pre_download_min_updated_ready_pods: wire
-                .image_pre_download_min_updated_ready_pods
-                .map(count),
-        })
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct InPlaceWire {
-    grace_period_seconds: i32,
-    image_pre_download_parallelism: Option<Value>,
-    image_pre_download_timeout_seconds: Option<i32>,
-    image_pre_download_min_updated_ready_pods: Option<i32>,
-}
-
-impl From<String> for PodUpdatePolicy {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "" | "ReCreate" => Self::ReCreate,
-            "InPlaceIfPossible" => Self::InPlaceIfPossible,
-            "InPlaceOnly" => Self::InPlaceOnly,
-            _ => Self::Other(text),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for PodUpdatePolicy {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from)
-    }
-}
-
-/// A number, or the digits of one.
-fn whole(value: &Value) -> Option<u32> {
-    match value {
-        Value::String(text) => text.parse::<i32>().ok()?.try_into().ok(),
-        value => value.as_i64()?.try_into().ok(),
-    }
-}
-
-/// The value at a path; its default where it is absent or null.
-fn read<T: DeserializeOwned + Default>(object: &Value, path: &'static str) -> Result<T, ViewError> {
-    let mut keys = path.split('.');
-    let value = keys.try_fold(object, |value, key| value.get(key));
-    match value {
-        None | Some(Value::Null) => Ok(T::default()),
-        Some(value) => T::deserialize(value).map_err(|error| ViewError {
-            field: path,
-            problem: error.to_string(),
-        }),
-    }
-}
-
-/// A number of at least 0.
-fn count(object: &Value, path: &'static str) -> Result<Option<u32>, ViewError> {
-    let number: Option<i32> = read(object, path)?;
-    Ok(number.map(|number| u32::try_from(number).unwrap_or_default()))
 }

@@ -281,7 +281,7 @@ impl InPlaceView {
 }
 
 /// Annotations that decisions read.
-const READ: [&str; 7] = [
+const READ: [&str; 8] = [
     keys::INPLACE_STATE,
     keys::INPLACE_STATE_OLD,
     keys::INPLACE_GRACE,
@@ -289,6 +289,7 @@ const READ: [&str; 7] = [
     keys::RUNTIME_CONTAINERS,
     keys::LIFECYCLE_TIMESTAMP,
     keys::POD_DELETION_COST,
+    keys::ARBITER_OVERRIDE,
 ];
 
 fn is_read(key: &str, containers: &[ContainerSpec]) -> bool {

@@ -51,6 +51,8 @@ pub enum OwnerKind {
     DaemonSet,
     /// `CloneSet` of group `apps.kruise.io`, of whichever version. Source: cloneset.md 1.1.
     CloneSet,
+    /// `StatefulSet` of group `apps.kruise.io`, of whichever version.
+    StatefulSet,
     /// Any other.
     Other,
 }
@@ -150,6 +152,7 @@ impl MetaWire {
             kind: match (group, owner.kind.as_str()) {
                 ("apps", "DaemonSet") => OwnerKind::DaemonSet,
                 (crate::cloneset::GROUP, "CloneSet") => OwnerKind::CloneSet,
+                (crate::statefulset::GROUP, "StatefulSet") => OwnerKind::StatefulSet,
                 _ => OwnerKind::Other,
             },
         })

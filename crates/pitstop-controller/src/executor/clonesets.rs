@@ -146,6 +146,12 @@ impl Executor {
                 self.prune_pods_to_delete(whom, kept, *resource_version).await,
             ),
             Action::PatchPod { .. } | Action::CreatePod(_) | Action::DeletePod { .. } => return None,
+            // These are written for StatefulSets alone.
+            Action::Adopt { .. }
+            | Action::CreateClaim { .. }
+            | Action::PatchClaim { .. }
+            | Action::ClaimPods { .. }
+            | Action::ReleasePods { .. } => return None,
         })
     }
 

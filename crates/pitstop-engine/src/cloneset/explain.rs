@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pitstop_api::view::CloneSetUpdateType;
+use pitstop_api::view::UpdateType;
 
 use super::numbers::Numbers;
 use super::rows::Row;
 use super::{Touch, Turn};
-use crate::availability::available_at;
-use crate::inplace::state::{GraceState, UpdateState};
-use crate::inplace::{Completion, completion};
+use crate::instances::waiting::{Unavailable, why_not_available};
 use crate::lifecycle::State;
 use crate::plan::{Reason, Waiting};
 
@@ -58,48 +56,23 @@ impl Turn<'_, '_> {
             _ => {}
         }
         if row.is_new {
-            return self.why_not_available(row);
+            return why_not_available(&Unavailable {
+                pod: row.pod,
+                state: row.state,
+                is_ready: row.is_ready,
+                is_settled: row.is_settled,
+                min_ready_seconds: self.snapshot.cloneset.min_ready_seconds,
+                features: self.snapshot.features.in_place,
+                now: self.snapshot.now,
+            });
         }
         why_not_new.clone()
-    }
-
-    fn why_not_available(&self, row: &Row<'_>) -> Reason {
-        let (now, features) = (self.snapshot.now, self.snapshot.features.in_place);
-        if let Some(live) = row.live {
-            if let Ok(Some(grace)) = GraceState::of(live.view) {
-                let state = UpdateState::of(live.view).ok().flatten();
-                let until = state.and_then(|state| grace.ends_at(&state));
-                return Reason::GracePeriod { until };
-            }
-            if row.state == State::Updating
-                && let Completion::Waiting { why, .. } = completion(live, features, now)
-            {
-                return Reason::InPlace {
-                    pending: why.to_string(),
-                };
-            }
-        }
-        let seconds = self.snapshot.cloneset.min_ready_seconds;
-        match available_at(row.pod, seconds) {
-            Some(until) if row.is_ready && !row.is_settled => Reason::MinReadySeconds { until },
-            _ if row.is_settled => Reason::Hook {
-                state: row.state.as_str(),
-            },
-            _ => Reason::NotReady {
-                trouble: row.pod.trouble.clone(),
-                since: row
-                    .pod
-                    .ready
-                    .filter(|ready| !ready.is_true)
-                    .and_then(|ready| ready.since),
-            },
-        }
     }
 
     /// Why outdated pods that nothing else holds wait: the same for all of them.
     fn why_not_new(&self, numbers: Option<&Numbers>) -> Reason {
         let cloneset = self.snapshot.cloneset;
-        if cloneset.update.kind == CloneSetUpdateType::OnDelete {
+        if cloneset.update.kind == UpdateType::OnDelete {
             return Reason::OnDelete;
         }
         if cloneset.is_paused() {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use pitstop_api::view::CloneSetView;
 use pitstop_api::{cloneset, keys, reasons};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::history::label_of;
 use crate::inplace::short_revision;
+use crate::instances::history::label_of;
+use crate::instances::pod::{self, ClaimTemplates};
 use crate::lifecycle::State;
 
 /// Characters of an instance id.
@@ -74,48 +75,21 @@ pub fn pod_of(
     instance: &str,
     short_hash: bool,
 ) -> Value {
-    let part = |name: &str| object(template.get(name));
-    let (mut metadata, mut spec) = (part("metadata"), part("spec"));
-    let mut labels = object(metadata.get("labels"));
-    for (key, value) in [
+    let labels = [
         (keys::INSTANCE_ID, instance),
         (keys::REVISION_HASH, label_of(revision, short_hash)),
         (keys::POD_TEMPLATE_HASH, short_revision(revision)),
         (keys::LIFECYCLE_STATE, State::PreparingNormal.as_str()),
-    ] {
-        labels.insert(key.to_owned(), Value::from(value));
-    }
-    metadata.retain(|key, _| matches!(key.as_str(), "annotations" | "finalizers"));
-    metadata.insert("labels".to_owned(), Value::Object(labels));
+    ];
+    let mut metadata = pod::metadata(template, &labels, owner_reference(cloneset));
     metadata.insert("namespace".to_owned(), json!(cloneset.namespace));
     metadata.insert("name".to_owned(), Value::from(pod_name(cloneset, instance)));
-    metadata.insert("ownerReferences".to_owned(), json!([owner_reference(cloneset)]));
-
-    let mut gates = array(spec.get("readinessGates"));
-    for condition in [reasons::INPLACE_UPDATE_READY, reasons::KRUISE_POD_READY] {
-        let is_it = |gate: &Value| gate.get("conditionType") == Some(&Value::from(condition));
-        if !gates.iter().any(is_it) {
-            gates.push(json!({ "conditionType": condition }));
-        }
-    }
-    spec.insert("readinessGates".to_owned(), Value::Array(gates));
-    let claimed: Vec<(String, Value)> = claim_names(cloneset, instance)
-        .map(|(volume, claim)| {
-            let source =
-                json!({ "name": volume, "persistentVolumeClaim": { "claimName": claim, "readOnly": false } });
-            (volume, source)
-        })
-        .collect();
-    if !claimed.is_empty() {
-        let is_replaced = |volume: &Value| {
-            let name = volume.get("name").and_then(Value::as_str);
-            claimed.iter().any(|(claimed, _)| Some(claimed.as_str()) == name)
-        };
-        let mut others = array(spec.get("volumes"));
-        others.retain(|volume| !is_replaced(volume));
-        let volumes = claimed.iter().map(|(_, volume)| volume.clone()).chain(others);
-        spec.insert("volumes".to_owned(), volumes.collect());
-    }
+    let mut spec = pod::object(template.get("spec"));
+    pod::add_gates(
+        &mut spec,
+        &[reasons::INPLACE_UPDATE_READY, reasons::KRUISE_POD_READY],
+    );
+    claim_templates(cloneset).mount(instance, &mut spec);
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
 }
 
@@ -123,47 +97,15 @@ pub fn pod_of(
 ///
 /// Source: cloneset.md 3.
 pub fn claims_of(cloneset: &CloneSetView, instance: &str) -> Vec<Value> {
-    let names = claim_names(cloneset, instance).map(|(_, name)| name);
-    let templates = cloneset
-        .claim_templates
-        .iter()
-        .filter(|template| template_name(template).is_some());
-    let claims = templates.zip(names).map(|(template, name)| {
-        let mut metadata = object(template.get("metadata"));
-        let mut labels = object(metadata.get("labels"));
-        let selected = cloneset.selector.match_labels.iter();
-        labels.extend(selected.map(|(key, value)| (key.clone(), Value::from(value.as_str()))));
-        labels.insert(keys::INSTANCE_ID.to_owned(), Value::from(instance));
-        metadata.retain(|key, _| key == "annotations");
-        metadata.insert("labels".to_owned(), Value::Object(labels));
-        metadata.insert("name".to_owned(), Value::from(name));
-        metadata.insert("namespace".to_owned(), json!(cloneset.namespace));
-        metadata.insert("ownerReferences".to_owned(), json!([owner_reference(cloneset)]));
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata,
-            "spec": template.get("spec").cloned().unwrap_or_default(),
-        })
-    });
-    claims.collect()
+    let labels = [(keys::INSTANCE_ID, instance)];
+    claim_templates(cloneset).claims(instance, &labels, &[owner_reference(cloneset)])
 }
 
-/// Names of volumes, and of the claims behind them, in the order of the templates.
-fn claim_names<'a>(
-    cloneset: &'a CloneSetView,
-    instance: &'a str,
-) -> impl Iterator<Item = (String, String)> + 'a {
-    let names = cloneset.claim_templates.iter().filter_map(template_name);
-    names.map(move |name| (name.to_owned(), format!("{name}-{}-{instance}", cloneset.name)))
-}
-
-fn template_name(template: &Value) -> Option<&str> {
-    template.pointer("/metadata/name")?.as_str()
-}
-
-fn object(value: Option<&Value>) -> Map<String, Value> {
-    value.and_then(Value::as_object).cloned().unwrap_or_default()
-}
-
-fn array(value: Option<&Value>) -> Vec<Value> {
-    value.and_then(Value::as_array).cloned().unwrap_or_default()
+fn claim_templates(cloneset: &CloneSetView) -> ClaimTemplates<'_> {
+    ClaimTemplates {
+        workload: &cloneset.name,
+        namespace: &cloneset.namespace,
+        templates: &cloneset.claim_templates,
+        selected: &cloneset.selector.match_labels,
+    }
 }

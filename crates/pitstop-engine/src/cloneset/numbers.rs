@@ -2,17 +2,15 @@
 //!
 //! Source: cloneset.md 7; all rows of section 17 are tests of [`diff`].
 
-use std::borrow::Cow;
-
+use pitstop_api::Amount;
 use pitstop_api::cloneset::scaling;
-use pitstop_api::view::CloneSetUpdateType;
-use pitstop_api::{Amount, reasons};
+use pitstop_api::view::UpdateType;
 
-use super::history::History;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
+use crate::instances::history::History;
+use crate::instances::invalid::Invalid;
 use crate::lifecycle::State;
-use crate::plan::Event;
 
 /// What is true of one pod, as far as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -216,35 +214,6 @@ pub(super) struct Numbers {
     pub(super) partition: u32,
 }
 
-/// A field that cannot be read. Nothing is done that depends on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Invalid {
-    pub(super) field: Cow<'static, str>,
-    problem: String,
-}
-
-impl Invalid {
-    fn of(field: &'static str, problem: &impl ToString) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.to_string(),
-        }
-    }
-
-    pub(super) fn event(&self) -> Event {
-        Event {
-            is_warning: true,
-            reason: reasons::INVALID_SPEC,
-            message: format!(
-                "{}: {}; no pod is touched until it is mended",
-                self.field, self.problem
-            )
-            .into(),
-            once_per: Some(format!("{}={}", self.field, self.problem)),
-        }
-    }
-}
-
 const SCALE_MAX_UNAVAILABLE: &str = "spec.scaleStrategy.maxUnavailable";
 const PARTITION: &str = "spec.updateStrategy.rollingUpdate.partition";
 const MAX_UNAVAILABLE: &str = "spec.updateStrategy.rollingUpdate.maxUnavailable";
@@ -253,9 +222,13 @@ const UPDATE_TYPE: &str = "spec.updateStrategy.type";
 const SELECTOR: &str = "spec.selector";
 
 impl Numbers {
-    pub(super) fn of(snapshot: &Snapshot<'_>, rows: &Rows<'_>, history: &History) -> Result<Self, Invalid> {
+    pub(super) fn of(
+        snapshot: &Snapshot<'_>,
+        rows: &Rows<'_>,
+        history: &History<'_>,
+    ) -> Result<Self, Invalid> {
         let cloneset = snapshot.cloneset;
-        if let CloneSetUpdateType::Other(kind) = &cloneset.update.kind {
+        if let UpdateType::Other(kind) = &cloneset.update.kind {
             let problem = format!("{kind:?} is neither \"RollingUpdate\" nor \"OnDelete\"");
             return Err(Invalid::of(UPDATE_TYPE, &problem));
         }
@@ -264,7 +237,7 @@ impl Numbers {
         }
         let replicas = cloneset.replicas;
         let rolling = cloneset.update.rolling.as_ref();
-        let is_on_delete = cloneset.update.kind == CloneSetUpdateType::OnDelete;
+        let is_on_delete = cloneset.update.kind == UpdateType::OnDelete;
         let amount = |pick: fn(&pitstop_api::view::RollingUpdate) -> Option<&Amount>| rolling.and_then(pick);
         let partition = scaling::partition(amount(|r| r.partition.as_ref()), replicas)
             .map_err(|e| Invalid::of(PARTITION, &e))?;

@@ -1,7 +1,7 @@
 //! When a CloneSet has its images pulled ahead. Source: cloneset.md 15; inplace.md 11.1.
 
 use pitstop_api::cloneset::scaling;
-use pitstop_api::view::{CloneSetUpdateType, ImagePullJobView};
+use pitstop_api::view::{ImagePullJobView, UpdateType};
 use serde_json::json;
 
 use super::history;
@@ -33,10 +33,10 @@ pub fn pre_download<'a>(
         ignores_claims: must_stay(cloneset),
     };
     let is_possible = || {
-        let verdict = history.diff(snapshot, &history.current.name, &history.update, options);
+        let verdict = history.diff(&history.current.name, &history.update, options);
         matches!(verdict, Verdict::InPlace(_))
     };
-    let updates_in_place = cloneset.update.kind == CloneSetUpdateType::RollingUpdate && may_stay(cloneset);
+    let updates_in_place = cloneset.update.kind == UpdateType::RollingUpdate && may_stay(cloneset);
     let is_one_batch = rolling.is_some_and(|rolling| {
         let all = cloneset.replicas;
         let stays = scaling::partition(rolling.partition.as_ref(), all);

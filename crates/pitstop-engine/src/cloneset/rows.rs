@@ -6,13 +6,13 @@ use std::sync::Arc;
 use pitstop_api::keys;
 use pitstop_api::view::{PodView, Uid};
 
-use super::history::History;
 use super::numbers::Fact;
 use super::plan::Action;
 use super::snapshot::Snapshot;
 use crate::availability::is_update_ready;
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::{Live, Verdict, is_same_revision};
+use crate::instances::history::History;
 use crate::lifecycle::State;
 
 /// A pod that is active: neither at its end nor on its way out.
@@ -72,7 +72,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn of(snapshot: &Snapshot<'a>, history: &History) -> Self {
+    pub(super) fn of(snapshot: &Snapshot<'a>, history: &History<'_>) -> Self {
         let cloneset = snapshot.cloneset;
         let selector = cloneset.selector.selector();
         let in_flight = &snapshot.in_flight;
@@ -161,7 +161,7 @@ impl<'a> Rows<'a> {
     /// needs no surge.
     ///
     /// Source: inplace.md 13.7.
-    pub(super) fn is_metadata_only(&self, snapshot: &Snapshot<'_>, history: &History) -> bool {
+    pub(super) fn is_metadata_only(&self, snapshot: &Snapshot<'_>, history: &History<'_>) -> bool {
         let cloneset = snapshot.cloneset;
         if !super::update::may_stay(cloneset) || cloneset.lifecycle.in_place_update.is_some() {
             return false;
@@ -173,13 +173,13 @@ impl<'a> Rows<'a> {
         };
         !revisions.is_empty()
             && revisions.iter().all(|revision| {
-                let verdict = history.diff(snapshot, revision, &history.update, options);
+                let verdict = history.diff(revision, &history.update, options);
                 matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
             })
     }
 }
 
-fn row<'a>(snapshot: &Snapshot<'a>, history: &History, pod: &'a PodView) -> Row<'a> {
+fn row<'a>(snapshot: &Snapshot<'a>, history: &History<'_>, pod: &'a PodView) -> Row<'a> {
     let (cloneset, now) = (snapshot.cloneset, snapshot.now);
     let is_named = cloneset.scale.pods_to_delete.contains(&pod.name);
     let labels = Marks::of(pod);

@@ -1,12 +1,11 @@
 //! What a decision about a CloneSet is made from.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use pitstop_api::ClaimView;
-use pitstop_api::view::{CloneSetView, PodView, RevisionView, Uid};
+use pitstop_api::view::{CloneSetView, PodView, RevisionView};
 
 use crate::inplace;
+pub use crate::instances::{CreatedPod, Failures, InFlight, RefusedResize};
 use crate::snapshot::Nodes;
 
 /// Everything that a decision about one CloneSet looks at.
@@ -34,63 +33,15 @@ pub struct Snapshot<'a> {
     pub failures: Failures,
 }
 
-/// Our own writes that the stores may not show yet. Patched pods are not among them: the answer to a patch goes into the
-/// store.
-#[derive(Debug, Clone, Default)]
-pub struct InFlight {
-    /// Pods whose DELETE succeeded.
-    pub deleted: Vec<Uid>,
-    /// Pods whose DELETE was not answered: each is deleted again rather than another one.
-    pub maybe_deleted: Vec<Uid>,
-    /// Pods whose PATCH was not answered: each may have left service, and counts as unavailable until it is seen again.
-    pub maybe_patched: Vec<Uid>,
-    /// Pods whose POST succeeded, or was not answered.
-    pub created: Vec<CreatedPod>,
-    /// Claims whose DELETE succeeded.
-    pub deleted_claims: Vec<Uid>,
-    /// Resizes that the server would not carry out.
-    pub refused_resizes: Vec<RefusedResize>,
-}
-
-/// A resize that the server refused, and would refuse again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedResize {
-    /// The pod.
-    pub pod: Uid,
-    /// The name of the revision with the resources.
-    pub revision: Arc<str>,
-    /// What the server said.
-    pub message: Arc<str>,
-}
-
-impl InFlight {
-    /// What the server said of this pod's resize for a revision.
-    pub(super) fn refused_resize(&self, pod: Uid, revision: &str) -> Option<&str> {
-        let refused = self.refused_resizes.iter();
-        let mut of_pod = refused.filter(|refused| refused.pod == pod);
-        let refused = of_pod.find(|refused| inplace::is_same_revision(&refused.revision, revision))?;
-        Some(&refused.message)
+impl Snapshot<'_> {
+    /// The revisions that pods have, by label.
+    pub(super) fn labels_in_use(&self) -> impl Iterator<Item = &str> {
+        let created = self.in_flight.created.iter().map(|pod| &*pod.revision);
+        self.pods
+            .iter()
+            .filter_map(|pod| pod.revision_hash())
+            .chain(created)
     }
-}
-
-/// A pod that was posted and that the store does not show yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreatedPod {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its instance.
-    pub instance: Arc<str>,
-    /// The name of its revision.
-    pub revision: Arc<str>,
-}
-
-/// What went wrong when the last plan was carried out; nothing after a pass without a failure.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Failures {
-    /// In creating or deleting pods.
-    pub scale: Option<Arc<str>>,
-    /// In updating pods.
-    pub update: Option<Arc<str>>,
 }
 
 /// What the cluster and its administrator allow. Source: cloneset.md 16; the defaults are upstream's.

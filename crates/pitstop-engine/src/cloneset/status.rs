@@ -229,7 +229,9 @@ impl Turn<'_, '_> {
                 resource_version: cloneset.resource_version,
             });
         }
-        let surplus = self.history.surplus(self.snapshot);
+        let surplus = self
+            .history
+            .surplus(cloneset.revision_history_limit, self.snapshot.labels_in_use());
         self.plan.actions.extend(surplus);
     }
 

@@ -4,20 +4,19 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{CloneSetUpdateType, CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy};
+use pitstop_api::view::{CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy, UpdateType};
 use pitstop_api::{keys, reasons};
 
-use super::history::{Target, label_of};
 use super::numbers::Numbers;
 use super::plan::{Action, PatchWhy};
 use super::rows::Row;
 use super::{Touch, Turn};
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
-use crate::inplace::{
-    Change, Live, Stage, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, refresh, short_revision,
-};
-use crate::lifecycle::{BeforeUpdate, Facts, State, before_update, enter, hook_again, step};
+use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, short_revision};
+use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
+use crate::instances::history::{Target, label_of};
+use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::update_order;
 use crate::plan::Event;
 
@@ -75,32 +74,22 @@ impl<'a> Turn<'_, 'a> {
             let Some(live) = row.live else { continue };
             let mut change = Change::default();
             if needs_refresh(live, row.state) {
-                let template = self.history.template_of(self.snapshot, row.revision());
-                let features = self.snapshot.features.in_place;
-                let refreshed = refresh(live, template, features, self.snapshot.now);
-                self.wake(refreshed.wake_at);
-                let is_complete = refreshed.is_complete();
-                change = refreshed.change;
                 let in_flight = &self.snapshot.in_flight;
-                let refused = in_flight.refused_resize(row.pod.uid, row.revision());
-                if let Some(message) = refused.filter(|_| row.state == State::Updating) {
-                    change = Change::default();
-                    self.stalled
-                        .push((i, WhyRecreate::ResizeRefused(message.to_owned())));
-                }
-                let facts = Facts {
-                    waits_for_node: true,
+                let carried = carry_on(&UnderWay {
+                    live,
+                    state: row.state,
                     is_at_target: row.is_new,
-                    is_complete,
-                };
-                let lifecycle = &self.snapshot.cloneset.lifecycle;
-                if let Some(state) = step(live, lifecycle, facts) {
-                    enter(live, state, lifecycle, self.snapshot.now, &mut change);
-                    is_state_changed = true;
-                }
-                if let Stage::Impossible(why) = refreshed.stage {
-                    self.stalled.push((i, why));
-                }
+                    waits_for_node: true,
+                    template: self.history.template_of(row.revision()),
+                    refused_resize: in_flight.refused_resize(row.pod.uid, row.revision()),
+                    lifecycle: &self.snapshot.cloneset.lifecycle,
+                    features: self.snapshot.features.in_place,
+                    now: self.snapshot.now,
+                });
+                self.wake(carried.wake_at);
+                self.stalled.extend(carried.stalled.map(|why| (i, why)));
+                is_state_changed |= carried.has_new_state;
+                change = carried.change;
             }
             say_first_word(live, self.snapshot.now, &mut change);
             if !row.has_template_hash && !row.revision().is_empty() {
@@ -151,7 +140,7 @@ impl<'a> Turn<'_, 'a> {
     /// Updates the pods whose turn it is. Source: cloneset.md 9.
     pub(super) fn update(&mut self, numbers: &Numbers) {
         let cloneset = self.snapshot.cloneset;
-        let is_rolling = cloneset.update.kind == CloneSetUpdateType::RollingUpdate;
+        let is_rolling = cloneset.update.kind == UpdateType::RollingUpdate;
         let wanted = numbers.update.update;
         if !is_rolling || cloneset.is_paused() || wanted == 0 {
             return;
@@ -215,7 +204,7 @@ impl<'a> Turn<'_, 'a> {
         let mut revisions = self.rows.revisions(|row| row.is_new == goes_back);
         revisions.retain(|revision| {
             let options = self.diff_options();
-            let verdict = self.history.diff(self.snapshot, revision, target, options);
+            let verdict = self.history.diff(revision, target, options);
             matches!(verdict, Verdict::InPlace(spec) if !spec.touches_containers())
         });
         revisions
@@ -295,10 +284,7 @@ impl<'a> Turn<'_, 'a> {
 
     fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
         let live = row.live.ok_or(WhyRecreate::NoGate)?;
-        match self
-            .history
-            .diff(self.snapshot, row.revision(), target, self.diff_options())
-        {
+        match self.history.diff(row.revision(), target, self.diff_options()) {
             Verdict::Recreate(why) => Err(why),
             Verdict::InPlace(spec) => {
                 let in_flight = &self.snapshot.in_flight;
@@ -358,18 +344,6 @@ impl<'a> Turn<'_, 'a> {
             why,
         });
     }
-}
-
-/// A pod at rest needs no look at its notes: its gate is open, and no hook is under way. This is most pods in most passes.
-fn needs_refresh(live: Live<'_>, state: State) -> bool {
-    let is_open = live
-        .view
-        .update_ready
-        .as_ref()
-        .is_some_and(pitstop_api::view::PodCondition::is_true);
-    !is_open
-        || live.view.grace().is_some()
-        || !matches!(state, State::Unset | State::Normal | State::PreparingDelete)
 }
 
 /// What the limit of an update looks at.

@@ -117,6 +117,7 @@ fn in_grace(live: Live<'_>, grace: GraceState, mut state: UpdateState, now: Time
             ..Refreshed::quiet(Stage::Grace)
         };
     }
+    state.proof.from_revision.clear();
     let spec = UpdateSpec::from(grace);
     let mut change = Change::default();
     drop_grace(live, &mut change);

@@ -128,6 +128,9 @@ pub struct Proof {
     /// When the update was begun, exactly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub began_at: Option<Timestamp>,
+    /// The revision that the pod had, while no container has been touched for this update: it can still be taken back.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub from_revision: String,
     /// When containers were changed last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_at: Option<Timestamp>,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::batch::{Wanted, add_metadata, advance};
 use super::change::{merge_metadata, whole_seconds};
 use super::completion::{Completion, containers_done};
-use super::readiness::{needs_unready, updating};
+use super::readiness::{needs_unready, updated, updating};
 use super::state::{GraceState, Proof, UpdateState};
 use super::{Change, Features, Live, UpdateSpec, WhyRecreate};
 
@@ -56,6 +56,7 @@ pub fn begin(live: Live<'_>, spec: &UpdateSpec, features: Features, now: Timesta
     let grace = GraceState::of(live.view).ok().flatten();
     let is_in_grace = grace.is_some();
     let prior_began_at = prior.as_ref().and_then(UpdateState::began_at);
+    let from_revision = revision_before(live, prior.as_ref(), is_in_grace, features, now);
     let (mut spec, proof) = carry_over(live, spec.clone(), prior, grace, features, now);
     let has = |name: &String, image: &String| {
         let container = live.view.container(name);
@@ -91,6 +92,7 @@ pub fn begin(live: Live<'_>, spec: &UpdateSpec, features: Features, now: Timesta
         change.drop_annotation(keys::INPLACE_STATE_OLD);
     }
     if spec.grace_seconds > 0 && is_unready {
+        state.proof.from_revision = from_revision;
         change.annotation(keys::INPLACE_GRACE, &GraceState::from(&spec).to_json());
     } else {
         drop_grace(live, &mut change);
@@ -100,6 +102,45 @@ pub fn begin(live: Live<'_>, spec: &UpdateSpec, features: Features, now: Timesta
     }
     change.annotation(keys::INPLACE_STATE, &state.to_json());
     change
+}
+
+/// The revision that the containers of a pod are of, while an update waits for the end of its grace period; empty when an
+/// earlier update has left them between two.
+fn revision_before(
+    live: Live<'_>,
+    prior: Option<&UpdateState>,
+    is_in_grace: bool,
+    features: Features,
+    now: Timestamp,
+) -> String {
+    match prior {
+        Some(prior) if is_in_grace => prior.proof.from_revision.clone(),
+        Some(prior) if containers_done(live, prior, features, now) != Completion::Done => String::new(),
+        _ => live.pod.revision_hash().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Takes an update back that waits for the end of its grace period, and with it the label of its revision; `None` when
+/// containers may have been touched already.
+///
+/// Source: statefulset.md 16.3.
+pub fn cancel(live: Live<'_>, now: Timestamp) -> Option<Change> {
+    GraceState::of(live.view).ok().flatten()?;
+    let state = UpdateState::of(live.view).ok().flatten()?;
+    let before = state.proof.from_revision;
+    if before.is_empty() {
+        return None;
+    }
+    let mut change = Change::default();
+    drop_grace(live, &mut change);
+    for key in [keys::INPLACE_STATE, keys::INPLACE_STATE_OLD] {
+        if live.view.annotations.contains_key(key) {
+            change.drop_annotation(key);
+        }
+    }
+    change.label(keys::REVISION_HASH, &before);
+    change.condition(reasons::INPLACE_UPDATE_READY, updated(now));
+    Some(change)
 }
 
 /// Takes both keys of the grace annotation off.

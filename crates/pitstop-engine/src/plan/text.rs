@@ -45,6 +45,9 @@ impl Reason {
             Self::InPlace { .. } => "InPlace",
             Self::NotInPlace { .. } => "NotInPlace",
             Self::DeleteLimit => "DeleteLimit",
+            Self::Protected => "Protected",
+            Self::Ordinal { .. } => "Ordinal",
+            Self::VolumeClaim { .. } => "VolumeClaim",
         }
     }
 
@@ -134,6 +137,13 @@ impl Reason {
             Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
             Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
             Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
+            Self::Protected => {
+                "it is protected while it works (updateStrategy.rollingUpdate.protection)".to_owned()
+            }
+            Self::Ordinal { pod } => {
+                format!("podManagementPolicy is OrderedReady: {pod} has to be available or gone first")
+            }
+            Self::VolumeClaim { pending } => format!("its volume: {pending}"),
         }
     }
 

@@ -283,6 +283,11 @@ impl World {
                     .retain(|known| known["metadata"]["uid"] != uid.to_string());
                 1
             }
+            Action::Adopt { .. }
+            | Action::CreateClaim { .. }
+            | Action::PatchClaim { .. }
+            | Action::ClaimPods { .. }
+            | Action::ReleasePods { .. } => panic!("{action:?} is none of a CloneSet"),
             Action::ReleasePod { .. }
             | Action::DeleteClaim { .. }
             | Action::LeaveClaim { .. }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pitstop_api::WorkloadKind;
-use pitstop_api::view::{CloneSetUpdateType, CloneSetView, PodUpdatePolicy, StrategyType};
+use pitstop_api::view::{CloneSetView, PodUpdatePolicy, StrategyType, UpdateType};
 use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::inplace::is_same_revision;
 use pitstop_engine::plan::Event;
@@ -157,8 +157,8 @@ fn strategy_of_cloneset(cloneset: &CloneSetView) -> String {
         .as_ref()
         .map(|rolling| &rolling.pod_update_policy);
     match (&cloneset.update.kind, policy) {
-        (CloneSetUpdateType::OnDelete, _) => "OnDelete",
-        (CloneSetUpdateType::Other(other), _) | (_, Some(PodUpdatePolicy::Other(other))) => other,
+        (UpdateType::OnDelete, _) => "OnDelete",
+        (UpdateType::Other(other), _) | (_, Some(PodUpdatePolicy::Other(other))) => other,
         (_, None | Some(PodUpdatePolicy::ReCreate)) => "ReCreate",
         (_, Some(PodUpdatePolicy::InPlaceIfPossible)) => "InPlaceIfPossible",
         (_, Some(PodUpdatePolicy::InPlaceOnly)) => "InPlaceOnly",

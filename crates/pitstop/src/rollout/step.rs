@@ -126,6 +126,17 @@ fn cloneset_row(snapshot: &cloneset::Snapshot<'_>, action: &cloneset::Action) ->
             why: Some(why.as_str().to_owned()),
             ..row("delete pod", Some(name.to_string()))
         },
+        Action::Adopt { name, .. } => row("adopt", Some(name.to_string())),
+        Action::CreateClaim { pod, .. } => ActionRow {
+            why: Some(format!("for {pod}")),
+            ..row("create claim", None)
+        },
+        Action::PatchClaim { name, why, .. } => ActionRow {
+            why: Some(why.as_str().to_owned()),
+            ..row("change claim", Some(name.to_string()))
+        },
+        Action::ClaimPods { pods, .. } => row("ask arbiter", Some(pods.join(", "))),
+        Action::ReleasePods { pods, .. } => row("tell arbiter", Some(pods.join(", "))),
         Action::DeleteClaim { name, .. } => row("delete claim", Some(name.to_string())),
         Action::LeaveClaim { name, pod, .. } => ActionRow {
             why: Some(format!("goes with {pod}")),

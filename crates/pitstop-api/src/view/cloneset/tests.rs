@@ -107,13 +107,10 @@ fn the_largest_deadline_is_none() {
 
 #[test]
 fn types_and_policies_that_are_unknown_are_kept_as_such() {
-    assert_eq!(
-        update_of(&json!({"type": "OnDelete"})).kind,
-        CloneSetUpdateType::OnDelete
-    );
+    assert_eq!(update_of(&json!({"type": "OnDelete"})).kind, UpdateType::OnDelete);
     assert_eq!(
         update_of(&json!({"type": "Sometimes"})).kind,
-        CloneSetUpdateType::Other("Sometimes".to_owned())
+        UpdateType::Other("Sometimes".to_owned())
     );
     for (policy, want) in [
         ("", PodUpdatePolicy::ReCreate),

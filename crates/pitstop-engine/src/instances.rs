@@ -1,0 +1,23 @@
+//! What workloads share whose pods have identities and claims of their own: CloneSets and StatefulSets.
+//!
+//! | module | the rules in it |
+//! |---|---|
+//! | `action` | what is written |
+//! | [`carry_on`] | how an update in place and a lifecycle go on by themselves |
+//! | `history` | which revision is meant, which is current, which are surplus |
+//! | `in_flight` | what we did that the stores may not show yet |
+//! | `invalid` | fields that cannot be read |
+//! | `pod` | what every pod of them has |
+//! | `waiting` | why a pod at its target is not available |
+
+pub mod carry_on;
+
+mod action;
+pub(crate) mod history;
+mod in_flight;
+pub(crate) mod invalid;
+pub(crate) mod pod;
+pub(crate) mod waiting;
+
+pub use action::{Action, ClaimWhy, NewPod, PatchWhy, Removal};
+pub use in_flight::{CreatedPod, Failures, InFlight, RefusedResize};

@@ -1,0 +1,192 @@
+//! Why each pod of a StatefulSet is not at the target.
+
+use std::sync::Arc;
+
+use pitstop_api::view::UpdateType;
+
+use super::Turn;
+use super::numbers::Numbers;
+use super::rows::Row;
+use crate::instances::invalid::Invalid;
+use crate::instances::waiting::{Unavailable, why_not_available};
+use crate::lifecycle::State;
+use crate::plan::{Reason, Waiting};
+
+impl Turn<'_, '_> {
+    /// A reason for every pod that is not at the target, or there and not available. Source: design.md L3.
+    pub(super) fn explain(&mut self, numbers: Result<&Numbers, &Invalid>, list: &[usize]) {
+        let rows = self.rows;
+        let mut is_condemned = vec![false; rows.all.len()];
+        for i in &rows.condemned {
+            if let Some(flag) = is_condemned.get_mut(*i) {
+                *flag = true;
+            }
+        }
+        let mut is_listed = vec![false; rows.all.len()];
+        for (i, _) in list.iter().filter_map(|rank| rows.pod_of(*rank)) {
+            if let Some(flag) = is_listed.get_mut(i) {
+                *flag = true;
+            }
+        }
+        let in_the_way = self.in_the_way();
+        let mut waiting = Vec::new();
+        for (i, row) in rows.all.iter().enumerate() {
+            let flag = |flags: &[bool]| flags.get(i).copied().unwrap_or_default();
+            if row.is_new && row.is_up() && !row.is_specified && !flag(&is_condemned) {
+                continue;
+            }
+            let reason = match numbers {
+                Err(invalid) => Reason::Invalid {
+                    field: invalid.field.clone(),
+                },
+                Ok(numbers) if flag(&is_condemned) => {
+                    self.why_condemned(i, row, numbers, in_the_way.as_ref())
+                }
+                Ok(numbers) => self.reason(i, row, numbers, flag(&is_listed), in_the_way.as_ref()),
+            };
+            waiting.push(Waiting {
+                pod: Some((Arc::clone(&row.pod.name), row.pod.uid)),
+                node: row.pod.node,
+                reason,
+            });
+        }
+        self.plan.waiting = waiting;
+    }
+
+    /// The pod that all others wait for, where they come and go one after the other.
+    fn in_the_way(&self) -> Option<Arc<str>> {
+        let rows = self.rows;
+        if self.snapshot.set.is_parallel {
+            return None;
+        }
+        let mut slots = rows.slots.iter().enumerate();
+        let down = slots.find(|(rank, _)| rows.pod_of(*rank).is_none_or(|(_, row)| !row.is_up()));
+        let name = |ordinal| super::identity::pod_name(&self.snapshot.set.name, ordinal).into();
+        match down {
+            Some((_, slot)) => Some(name(slot.ordinal)),
+            None => Some(name(rows.all.get(*rows.condemned.first()?)?.ordinal)),
+        }
+    }
+
+    fn before_all(&self, i: usize, row: &Row<'_>) -> Option<Reason> {
+        if self.snapshot.set.deleted_at.is_some() {
+            return Some(Reason::WorkloadTerminating);
+        }
+        if row.is_terminating {
+            return Some(Reason::Terminating {
+                since: row.pod.deleted_at,
+            });
+        }
+        if let Some((_, why)) = self.impossible.iter().find(|(at, _)| *at == i) {
+            return Some(Reason::NotInPlace { why: why.clone() });
+        }
+        self.is_taken(i).then_some(Reason::Updating)
+    }
+
+    fn why_condemned(&self, i: usize, row: &Row<'_>, numbers: &Numbers, first: Option<&Arc<str>>) -> Reason {
+        if let Some(reason) = self.before_all(i, row) {
+            return reason;
+        }
+        if self.keeps_condemned(row, numbers) {
+            return Reason::Protected;
+        }
+        match first.filter(|first| **first != row.pod.name) {
+            Some(first) => Reason::Ordinal {
+                pod: Arc::clone(first),
+            },
+            None if row.state == State::PreparingDelete => Reason::Hook {
+                state: row.state.as_str(),
+            },
+            None => self.why_not_available(row),
+        }
+    }
+
+    fn reason(
+        &self,
+        i: usize,
+        row: &Row<'_>,
+        numbers: &Numbers,
+        is_listed: bool,
+        first: Option<&Arc<str>>,
+    ) -> Reason {
+        if let Some(reason) = self.before_all(i, row) {
+            return reason;
+        }
+        let is_covered = numbers.shield.covers(row.guard);
+        if row.is_specified {
+            return if is_covered {
+                Reason::Protected
+            } else {
+                Reason::DeleteLimit
+            };
+        }
+        let is_held = matches!(
+            row.state,
+            State::PreparingUpdate | State::Updated | State::PreparingDelete
+        );
+        if is_held {
+            return Reason::Hook {
+                state: row.state.as_str(),
+            };
+        }
+        if row.is_new {
+            return self.why_not_available(row);
+        }
+        self.why_not_new(row, numbers, is_listed, first)
+    }
+
+    fn why_not_available(&self, row: &Row<'_>) -> Reason {
+        let snapshot = self.snapshot;
+        if self.claims.is_growing(row.ordinal) && row.is_available() {
+            return Reason::VolumeClaim {
+                pending: "it grows to the size of its template".to_owned(),
+            };
+        }
+        why_not_available(&Unavailable {
+            pod: row.pod,
+            state: row.state,
+            is_ready: row.is_ready,
+            is_settled: row.is_settled,
+            min_ready_seconds: snapshot.set.min_ready_seconds(),
+            features: snapshot.features.in_place,
+            now: snapshot.now,
+        })
+    }
+
+    fn why_not_new(
+        &self,
+        row: &Row<'_>,
+        numbers: &Numbers,
+        is_listed: bool,
+        first: Option<&Arc<str>>,
+    ) -> Reason {
+        let set = self.snapshot.set;
+        if set.update == UpdateType::OnDelete {
+            return Reason::OnDelete;
+        }
+        if set.is_paused() {
+            return Reason::Paused;
+        }
+        if numbers.shield.covers(row.guard) {
+            return Reason::Protected;
+        }
+        if !is_listed {
+            return Reason::Partition {
+                keeps: numbers.shield.keeps,
+            };
+        }
+        if let Some(first) = first.filter(|first| **first != row.pod.name) {
+            return Reason::Ordinal {
+                pod: Arc::clone(first),
+            };
+        }
+        let slots = (0..self.rows.slots.len()).filter(|rank| match self.rows.pod_of(*rank) {
+            Some((i, row)) => !row.is_up() || self.is_taken(i),
+            None => true,
+        });
+        Reason::MaxUnavailable {
+            used: u32::try_from(slots.count()).unwrap_or(u32::MAX),
+            limit: numbers.max_unavailable,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Which pods work right now, and what an update leaves alone for that.
+//!
+//! What is not known counts as work: labels, answers of an arbiter that are too old, and a field that cannot be read.
+//!
+//! Source: statefulset.md 16.2, 16.3.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::view::{FailurePolicy, PodView, Protection, Uid};
+use pitstop_api::{keys, reasons};
+
+use super::rows::{Place, Rows};
+use super::snapshot::{ArbiterAnswers, Observation, Observed, Snapshot};
+
+/// Does a pod work?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// It has ended or is on its way out: it cannot be protected any more.
+    Gone,
+    /// It works, or nobody knows.
+    Protected,
+    /// It does not.
+    Idle,
+}
+
+/// Tells which pods work.
+pub(super) struct Judge<'s> {
+    protection: Option<Result<&'s Protection, ()>>,
+    answers: &'s ArbiterAnswers,
+    by_pod: BTreeMap<Uid, &'s Observation>,
+}
+
+impl<'s> Judge<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot<'_>) -> Self {
+        let protection = snapshot.set.protection.as_ref();
+        let observations = snapshot.arbiter.observations.iter();
+        Self {
+            protection: protection.map(|read| read.as_ref().map(|read| &**read).map_err(|_| ())),
+            answers: &snapshot.arbiter,
+            by_pod: observations.map(|seen| (seen.pod, seen)).collect(),
+        }
+    }
+
+    /// Source: statefulset.md 16.2.
+    pub(super) fn guard(&self, pod: &PodView, now: Timestamp) -> Guard {
+        let Some(protection) = self.protection else {
+            return Guard::Idle;
+        };
+        if pod.is_terminating() || pod.is_terminal() {
+            return Guard::Gone;
+        }
+        let Ok(protection) = protection else {
+            return Guard::Protected;
+        };
+        let by_label = || protection.labels_say(&pod.labels);
+        let works = match &protection.arbiter {
+            None => by_label(),
+            Some(arbiter) => match (overridden(pod), self.fresh(protection, pod.uid, now)) {
+                (Some(works), _) => Some(works),
+                (None, Some(Observed::Working)) => Some(true),
+                (None, Some(Observed::Idle)) => Some(false),
+                (None, Some(Observed::Unknown)) => None,
+                (None, None) => match arbiter.failure_policy {
+                    FailurePolicy::Protect => Some(true),
+                    FailurePolicy::KeepLabel => by_label(),
+                    FailurePolicy::Ignore => Some(false),
+                },
+            },
+        };
+        let is_refused = || {
+            let claims = protection.arbiter.as_ref().is_some_and(|arbiter| arbiter.claims);
+            let mut answers = self.answers.claimed.iter();
+            claims && answers.any(|claim| claim.pod == pod.name && !claim.is_granted && claim.until > now)
+        };
+        if works.unwrap_or(protection.protects_unknown) || is_refused() {
+            Guard::Protected
+        } else {
+            Guard::Idle
+        }
+    }
+
+    /// What the arbiter says of a pod; `None` when that is too old, or was never said.
+    pub(super) fn fresh(&self, protection: &Protection, pod: Uid, now: Timestamp) -> Option<Observed> {
+        let arbiter = protection.arbiter.as_ref()?;
+        if self.answers.failures >= arbiter.failure_threshold {
+            return None;
+        }
+        let seen = self.by_pod.get(&pod)?;
+        let seconds = seen.ttl_seconds.map_or(arbiter.stale_after_seconds, |ttl| {
+            ttl.min(arbiter.stale_after_seconds)
+        });
+        let age = now.duration_since(seen.at);
+        (age <= SignedDuration::from_secs(i64::from(seconds))).then_some(seen.state)
+    }
+
+    /// Is the arbiter not heard of any pod?
+    fn is_silent(&self, protection: &Protection, rows: &Rows<'_>, now: Timestamp) -> bool {
+        let Some(arbiter) = &protection.arbiter else {
+            return false;
+        };
+        let mut pods = rows.all.iter().filter(|row| row.guard != Guard::Gone).peekable();
+        self.answers.failures >= arbiter.failure_threshold
+            || pods.peek().is_some() && pods.all(|row| self.fresh(protection, row.pod.uid, now).is_none())
+    }
+}
+
+/// What a person says of a pod, which outranks the arbiter.
+fn overridden(pod: &PodView) -> Option<bool> {
+    let annotations = &pod.in_place.as_ref()?.annotations;
+    match annotations.get(keys::ARBITER_OVERRIDE)?.as_str() {
+        "protected" => Some(true),
+        "idle" => Some(false),
+        _ => None,
+    }
+}
+
+/// What protection means for one decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shield {
+    /// Pods that stay at old revisions, for partition and protection together.
+    pub(super) keeps: u32,
+    /// Pods that are protected.
+    pub(super) protected: u32,
+    /// Of those: not at the update revision.
+    pub(super) protected_old: u32,
+    /// Why nothing at all may be disrupted.
+    pub(super) stops: Option<&'static str>,
+    /// Has an update been blocked for so long that pods are taken for idle?
+    pub(super) is_forced: bool,
+    /// When it will have been blocked for so long.
+    pub(super) deadline: Option<Timestamp>,
+    /// Does the arbiter answer?
+    pub(super) arbiter_answers: Option<bool>,
+}
+
+impl Shield {
+    /// Source: statefulset.md 16.3. `partition`: what the user keeps at old revisions.
+    pub(super) fn of(snapshot: &Snapshot<'_>, rows: &Rows<'_>, partition: u32) -> Self {
+        let mut shield = Self {
+            keeps: partition,
+            ..Self::default()
+        };
+        let set = snapshot.set;
+        let Some(read) = &set.protection else {
+            return shield;
+        };
+        let slots = rows.slots.iter().filter_map(|slot| match slot.place {
+            Place::Pod(i) => rows.all.get(i),
+            Place::Missing { .. } | Place::Unseen { .. } | Place::Orphan => None,
+        });
+        for row in slots.filter(|row| row.guard == Guard::Protected) {
+            shield.protected = shield.protected.saturating_add(1);
+            shield.protected_old = shield.protected_old.saturating_add(u32::from(!row.is_new));
+        }
+        let Ok(protection) = read else {
+            shield.keeps = set.replicas;
+            shield.stops = Some(reasons::INVALID_SPEC);
+            return shield;
+        };
+        let judge = Judge::new(snapshot);
+        let is_silent = judge.is_silent(protection, rows, snapshot.now);
+        let arbiter = protection.arbiter.as_ref();
+        shield.arbiter_answers = arbiter.map(|_| !is_silent);
+        let protects_when_silent =
+            arbiter.is_some_and(|arbiter| arbiter.failure_policy == FailurePolicy::Protect);
+        if is_silent && protects_when_silent {
+            shield.stops = Some(reasons::ARBITER_UNAVAILABLE);
+        } else if shield.protected < protection.min_protected {
+            shield.stops = Some(reasons::TOO_FEW_PROTECTED);
+        }
+        shield.keeps = if shield.stops.is_some() {
+            set.replicas
+        } else if protection.follows {
+            partition.max(shield.protected_old)
+        } else {
+            partition
+        };
+        let blocked = set.status.condition(reasons::UPDATE_BLOCKED);
+        let since = blocked
+            .filter(|condition| condition.status == "True")
+            .and_then(|condition| condition.last_transition_time);
+        let seconds = protection.deadline_seconds.map(i64::from);
+        shield.deadline = since
+            .zip(seconds)
+            .and_then(|(since, seconds)| since.checked_add(SignedDuration::from_secs(seconds)).ok());
+        let is_over = shield.deadline.is_some_and(|deadline| deadline <= snapshot.now);
+        if is_over && protection.forces_at_deadline {
+            shield.is_forced = true;
+            shield.keeps = partition;
+        }
+        shield
+    }
+
+    /// May this pod not be disrupted?
+    pub(super) fn covers(&self, guard: Guard) -> bool {
+        !self.is_forced && (guard == Guard::Protected || (self.stops.is_some() && guard != Guard::Gone))
+    }
+}

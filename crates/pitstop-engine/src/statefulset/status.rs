@@ -1,0 +1,302 @@
+//! Counters and conditions of a StatefulSet.
+//!
+//! Source: statefulset.md 9, 10.2, 16.5; 15.1 rows 1, 15 and 17.
+
+use jiff::Timestamp;
+use pitstop_api::reasons;
+use pitstop_api::view::{ProtectionStatus, StatefulSetCondition, StatefulSetStatus, UpdateType};
+
+use super::Turn;
+use super::identity::seconds;
+use super::numbers::Numbers;
+use super::protection::Guard;
+use super::rows::{Place, Row};
+use crate::plan::{Event, Progress};
+
+/// A condition that a decision sets.
+struct Said<'a> {
+    kind: &'a str,
+    is_true: bool,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl Turn<'_, '_> {
+    /// The status of the pods as they are, before what this pass does.
+    pub(super) fn write_status(&mut self, numbers: Option<&Numbers>, list: &[usize]) {
+        let set = self.snapshot.set;
+        let mut status = self.counted();
+        let (create, update) = (self.create_failure.take(), self.update_failure.take());
+        let failures = &self.snapshot.failures;
+        let create = create.as_deref().or(failures.scale.as_deref());
+        let create = create.map(|error| format!("StatefulPodControl failed to create Pod error: {error}"));
+        let update = update.as_deref().or(failures.update.as_deref());
+        let update = update.map(|error| format!("StatefulPodControl failed to update Pod error: {error}"));
+        self.set_failure(&mut status, reasons::FAILED_CREATE_POD, create.as_deref());
+        self.set_failure(&mut status, reasons::FAILED_UPDATE_POD, update.as_deref());
+        self.set_malformed(&mut status);
+        self.set_protection(&mut status, numbers, list);
+        self.plan.progress = Progress {
+            target: Some(std::sync::Arc::clone(&self.history.update.name)),
+            pods: status.replicas,
+            updated: status.updated_replicas,
+            frozen: 0,
+            unavailable: status.replicas.saturating_sub(status.available_replicas),
+            limit: numbers.map_or(0, |numbers| numbers.max_unavailable),
+        };
+        if status != set.status {
+            self.plan.status = Some(status);
+        }
+    }
+
+    fn counted(&mut self) -> StatefulSetStatus {
+        let (set, rows) = (self.snapshot.set, self.rows);
+        let mut status = StatefulSetStatus {
+            observed_generation: set.generation,
+            current_revision: self.history.current.name.to_string(),
+            update_revision: self.history.update.name.to_string(),
+            collision_count: Some(set.status.collision_count.unwrap_or(0)),
+            conditions: set.status.conditions.clone(),
+            label_selector: set
+                .selector
+                .selector()
+                .map_or_else(String::new, |s| s.to_string()),
+            volume_claims: self.claims.status(rows.slots.iter().map(|slot| slot.ordinal)),
+            ..StatefulSetStatus::default()
+        };
+        for row in &rows.all {
+            self.wake_for_min_ready(row);
+            let is_available = row.is_ready && row.is_available();
+            let facts = [
+                (&mut status.replicas, true),
+                (&mut status.ready_replicas, row.is_ready),
+                (&mut status.available_replicas, is_available),
+                (
+                    &mut status.current_replicas,
+                    row.is_current && !row.is_terminating,
+                ),
+                (&mut status.updated_replicas, row.is_new && !row.is_terminating),
+                (&mut status.updated_ready_replicas, row.is_new && row.is_ready),
+                (&mut status.updated_available_replicas, row.is_new && is_available),
+            ];
+            for (count, fact) in facts {
+                *count = count.saturating_add(u32::from(fact));
+            }
+        }
+        // Against what is wanted, not only against what is there (15.1 row 1).
+        let is_through = set.update == UpdateType::RollingUpdate
+            && [status.updated_replicas, status.ready_replicas, status.replicas] == [set.replicas; 3];
+        if is_through {
+            status.current_revision.clone_from(&status.update_revision);
+            status.current_replicas = status.updated_replicas;
+        }
+        status
+    }
+
+    fn set_failure(&self, status: &mut StatefulSetStatus, kind: &str, failure: Option<&str>) {
+        let is_known = status.condition(kind).is_some();
+        let said = match failure {
+            Some(message) => Said {
+                kind,
+                is_true: true,
+                reason: "",
+                message,
+            },
+            None if is_known => Said {
+                kind,
+                is_true: false,
+                reason: "Succeeded",
+                message: "",
+            },
+            None => return,
+        };
+        set(status, &said, self.snapshot.now);
+    }
+
+    /// Entries of `reserveOrdinals` that are left out. Source: statefulset.md 15.1 row 17.
+    fn set_malformed(&mut self, status: &mut StatefulSetStatus) {
+        let kind = reasons::INVALID_SPEC;
+        let set_view = self.snapshot.set;
+        let malformed: Vec<&str> = set_view.reserved.malformed().iter().map(|text| &**text).collect();
+        let message = match &set_view.protection {
+            _ if !malformed.is_empty() => format!(
+                "spec.reserveOrdinals: {} is neither a number nor a range such as \"2-5\", and left out",
+                malformed.join(", ")
+            ),
+            Some(Err(problem)) => format!(
+                "spec.updateStrategy.rollingUpdate.protection: {problem}; no pod is disrupted until it is mended"
+            ),
+            _ if status.condition(kind).is_none() => return,
+            _ => String::new(),
+        };
+        let is_true = !message.is_empty();
+        if is_true {
+            self.plan.events.push(Event {
+                is_warning: true,
+                reason: kind,
+                message: message.clone().into(),
+                once_per: Some(message.clone()),
+            });
+        }
+        let said = Said {
+            kind,
+            is_true,
+            reason: if is_true { kind } else { "Succeeded" },
+            message: &message,
+        };
+        set(status, &said, self.snapshot.now);
+    }
+
+    /// Source: statefulset.md 16.5.
+    fn set_protection(&mut self, status: &mut StatefulSetStatus, numbers: Option<&Numbers>, list: &[usize]) {
+        let set_view = self.snapshot.set;
+        let (Some(_), Some(numbers)) = (&set_view.protection, numbers) else {
+            status
+                .conditions
+                .retain(|condition| condition.kind != reasons::UPDATE_BLOCKED);
+            return;
+        };
+        let shield = numbers.shield;
+        let waiting = self.held_back(numbers);
+        let kept = self.rows.condemned.iter().filter_map(|i| self.rows.all.get(*i));
+        let kept = kept.filter(|row| !row.is_terminating && self.keeps_condemned(row, numbers));
+        let name = |row: &Row<'_>| row.pod.name.to_string();
+        status.protection = Some(ProtectionStatus {
+            protected: shield.protected,
+            protected_old: shield.protected_old,
+            effective_partition: shield.keeps,
+            waiting: waiting.iter().map(name).collect(),
+            condemned: kept.map(name).collect(),
+            last_probe_time: self.snapshot.arbiter.heard_at.map(seconds),
+            arbiter_healthy: shield.arbiter_answers,
+        });
+        let goes_on = list.iter().any(|rank| {
+            let pod = self.rows.pod_of(*rank);
+            pod.is_some_and(|(_, row)| !row.is_new && row.guard == Guard::Idle)
+        });
+        let is_blocked = !waiting.is_empty() && (shield.stops.is_some() || !goes_on);
+        let reason = match shield.stops {
+            _ if !is_blocked => reasons::PROGRESSING,
+            Some(reason) => reason,
+            None => reasons::ALL_REMAINING_PROTECTED,
+        };
+        let message = if is_blocked {
+            format!("{} pods wait: {}", waiting.len(), names(&waiting))
+        } else {
+            String::new()
+        };
+        let said = Said {
+            kind: reasons::UPDATE_BLOCKED,
+            is_true: is_blocked,
+            reason,
+            message: &message,
+        };
+        set(status, &said, self.snapshot.now);
+        self.watch_deadline(status, numbers, is_blocked);
+    }
+
+    /// Old pods that the user lets be updated, and that work.
+    fn held_back(&self, numbers: &Numbers) -> Vec<Row<'_>> {
+        let (rows, set_view) = (self.rows, self.snapshot.set);
+        let is_rolling = self.is_rolling() && !set_view.is_paused();
+        let mut n_new = 0_u32;
+        let mut held = Vec::new();
+        for slot in rows.slots.iter().rev() {
+            match slot.place {
+                Place::Pod(i) => match rows.all.get(i) {
+                    Some(row) if row.is_new || row.is_terminating => n_new = n_new.saturating_add(1),
+                    Some(row) if row.guard == Guard::Protected || numbers.shield.stops.is_some() => {
+                        held.push(*row);
+                    }
+                    _ => {}
+                },
+                Place::Missing { is_new } | Place::Unseen { is_new } => {
+                    n_new = n_new.saturating_add(u32::from(is_new));
+                }
+                Place::Orphan => {}
+            }
+        }
+        let allowed = set_view.replicas.saturating_sub(numbers.partition);
+        let left = allowed.saturating_sub(n_new);
+        if left == 0 || !is_rolling {
+            return Vec::new();
+        }
+        held
+    }
+
+    /// Source: statefulset.md 16.1, `deadlineSeconds`.
+    fn watch_deadline(&mut self, status: &StatefulSetStatus, numbers: &Numbers, is_blocked: bool) {
+        let Some(Ok(protection)) = &self.snapshot.set.protection else {
+            return;
+        };
+        let Some(seconds) = protection.deadline_seconds.filter(|_| is_blocked) else {
+            return;
+        };
+        let now = self.snapshot.now;
+        match numbers.shield.deadline {
+            Some(deadline) if deadline <= now => {
+                let what = if protection.forces_at_deadline {
+                    "protected pods are updated now"
+                } else {
+                    "protected pods still wait"
+                };
+                self.plan.events.push(Event {
+                    is_warning: true,
+                    reason: reasons::PROTECTION_DEADLINE_EXCEEDED,
+                    message: format!("the update has been blocked for {seconds} s: {what}").into(),
+                    once_per: Some(format!("{}/{deadline}", status.update_revision)),
+                });
+            }
+            Some(deadline) => self.wake(Some(deadline)),
+            None => {
+                let until = now.checked_add(jiff::SignedDuration::from_secs(i64::from(seconds)));
+                self.wake(until.ok());
+            }
+        }
+    }
+
+    /// Surplus revisions go. Source: statefulset.md 4.5.
+    pub(super) fn tidy_up(&mut self) {
+        if self.snapshot.set.deleted_at.is_some() {
+            return;
+        }
+        let surplus = self.history.surplus(
+            self.snapshot.set.revision_history_limit,
+            self.snapshot.labels_in_use(),
+        );
+        self.plan.actions.extend(surplus);
+    }
+}
+
+fn names(rows: &[Row<'_>]) -> String {
+    const SHOWN: usize = 5;
+    let mut text: Vec<&str> = rows.iter().take(SHOWN).map(|row| &*row.pod.name).collect();
+    if rows.len() > SHOWN {
+        text.push("...");
+    }
+    text.join(", ")
+}
+
+/// Sets a condition. One that says the same is left alone.
+fn set(status: &mut StatefulSetStatus, said: &Said<'_>, now: Timestamp) {
+    let text = if said.is_true { "True" } else { "False" };
+    let old = status
+        .conditions
+        .iter()
+        .position(|condition| condition.kind == said.kind);
+    let same = old
+        .and_then(|at| status.conditions.get(at))
+        .filter(|old| old.status == text);
+    let since = same.and_then(|old| old.last_transition_time);
+    let condition = StatefulSetCondition {
+        kind: said.kind.to_owned(),
+        status: text.to_owned(),
+        last_transition_time: since.or(Some(seconds(now))),
+        reason: said.reason.to_owned(),
+        message: said.message.to_owned(),
+    };
+    match old.and_then(|at| status.conditions.get_mut(at)) {
+        Some(old) => *old = condition,
+        None => status.conditions.push(condition),
+    }
+}

@@ -1,0 +1,486 @@
+//! statefulset.md 16: pods that work are left alone.
+
+use pitstop_engine::statefulset::{Claimed, Observation, Observed};
+
+use super::*;
+
+/// Five pods at A under a rollout to B, of which these are at work; all others are idle.
+fn five(pods: &str, working: &[u32]) -> World {
+    protected(World::rollout(5).pods(pods), working)
+}
+
+fn protected(world: World, working: &[u32]) -> World {
+    let world = world.rolling(
+        "protection",
+        json!({ "podSelector": { "matchLabels": { "working": "true" } } }),
+    );
+    work(world, working)
+}
+
+/// Makes these pods work, and all others idle.
+fn work(mut world: World, working: &[u32]) -> World {
+    for pod in &mut world.pods {
+        let name = pod.json["metadata"]["name"].as_str().unwrap();
+        let ordinal: u32 = name.trim_start_matches("web-").parse().unwrap();
+        let value = if working.contains(&ordinal) {
+            "true"
+        } else {
+            "false"
+        };
+        *pod = pod.clone().label("working", value);
+    }
+    world
+}
+
+fn protection(world: World, key: &str, value: impl Into<Value>) -> World {
+    world.rolling(&format!("protection/{key}"), value)
+}
+
+/// One pass after the other until nothing more is done. Pods come as the template says: idle.
+fn run(world: &mut World) -> String {
+    let mut done = Vec::new();
+    for _ in 0..20 {
+        let did = world.pass();
+        for pod in &mut world.pods {
+            if pod.get("/metadata/labels/working").is_none() {
+                *pod = pod.clone().label("working", "false");
+            }
+        }
+        if did == "-" && world.plan().actions.is_empty() && world.plan().status.is_none() {
+            break;
+        }
+        if did != "-" {
+            done.push(did);
+        }
+    }
+    done.join(" ")
+}
+
+/// 16.6 P1, P2, P3: the update follows whoever becomes idle, and nobody edits the partition.
+#[test]
+fn an_update_follows_the_idle_pods() {
+    let mut world = five("0-4A", &[0, 2, 4]);
+    let effective = |world: &World| world.status().protection.unwrap().effective_partition;
+    assert_eq!((effective(&world), world.does().as_str()), (3, "-3"), "P1");
+    assert_eq!(run(&mut world), "-3 +3B -1 +1B", "P1");
+    assert_eq!(
+        world.condition("UpdateBlocked").as_deref(),
+        Some("True AllRemainingProtected")
+    );
+    assert_eq!(
+        world.status().protection.unwrap().waiting,
+        ["web-4", "web-2", "web-0"]
+    );
+    assert_eq!(world.reason(4), Some(Reason::Protected));
+
+    let mut world = work(world, &[0, 1, 2]);
+    assert_eq!((effective(&world), world.does().as_str()), (2, "-4"), "P2");
+    assert_eq!(run(&mut world), "-4 +4B", "P2");
+
+    let mut world = work(world, &[1, 3, 4]);
+    assert_eq!((effective(&world), world.does().as_str()), (0, "-2"), "P3");
+    assert_eq!(run(&mut world), "-2 +2B -0 +0B", "P3");
+    assert_eq!(world.view().status.current_revision, "web-b", "P3");
+    assert_eq!(
+        world.condition("UpdateBlocked").as_deref(),
+        Some("False Progressing")
+    );
+}
+
+/// 16.6 P4
+#[test]
+fn nothing_goes_while_too_few_are_protected() {
+    let world = protection(five("0-4A", &[]), "minProtected", 3);
+    assert_eq!(world.does(), "-");
+    assert_eq!(world.status().protection.unwrap().effective_partition, 5);
+    assert_eq!(
+        world.condition("UpdateBlocked").as_deref(),
+        Some("True TooFewProtected")
+    );
+    let world = protection(five("0-3A", &[]), "minProtected", 3);
+    assert_eq!(world.does(), "+4A", "16.3: a lost pod comes back as it was");
+    let marked = protection(
+        five("0-4A", &[]).labels("apps.kruise.io/specified-delete", &[(1, "true")]),
+        "minProtected",
+        3,
+    );
+    assert_eq!(marked.does(), "-", "no voluntary disruption at all");
+}
+
+/// With an arbiter that said this of each pod, so many seconds ago.
+fn asked(world: World, said: &[(u32, Observed)], age: i64) -> World {
+    let world = protection(
+        world,
+        "arbiter",
+        json!({ "http": { "service": { "name": "arbiter", "port": 80 }, "path": "/" } }),
+    );
+    world.with(|world| {
+        world.arbiter.heard_at = Some(at(world.now - age));
+        for (ordinal, state) in said {
+            let pod = world.get(*ordinal).unwrap().view().uid;
+            world.arbiter.observations.push(Observation {
+                pod,
+                state: *state,
+                at: at(world.now - age),
+                ttl_seconds: None,
+            });
+        }
+    })
+}
+
+const ALL_IDLE: [(u32, Observed); 5] = [
+    (0, Observed::Idle),
+    (1, Observed::Idle),
+    (2, Observed::Idle),
+    (3, Observed::Idle),
+    (4, Observed::Idle),
+];
+
+/// 16.6 P5; 16.2.3: what is stale counts by the policy for failures.
+#[test]
+fn a_silent_arbiter_protects_every_pod() {
+    let silent = || asked(five("0-4A", &[]), &ALL_IDLE, 31);
+    assert_eq!(silent().does(), "-");
+    assert_eq!(
+        silent().condition("UpdateBlocked").as_deref(),
+        Some("True ArbiterUnavailable")
+    );
+    let status = silent().status().protection.unwrap();
+    assert_eq!(
+        (status.effective_partition, status.arbiter_healthy),
+        (5, Some(false))
+    );
+    assert_eq!(
+        asked(five("0-3A", &[]), &ALL_IDLE[..4], 31).does(),
+        "+4A",
+        "it comes back as it was"
+    );
+
+    let heard = asked(five("0-4A", &[]), &ALL_IDLE, 30);
+    assert_eq!(heard.does(), "-4");
+    let failing = heard.with(|world| world.arbiter.failures = 3);
+    assert_eq!(failing.does(), "-", "after so many failures all is stale");
+    let two = failing.with(|world| world.arbiter.failures = 2);
+    assert_eq!(two.does(), "-4");
+    let short = two.with(|world| {
+        for seen in &mut world.arbiter.observations {
+            seen.ttl_seconds = Some(20);
+        }
+    });
+    assert_eq!(
+        short.does(),
+        "-",
+        "the arbiter may shorten how long its answers count"
+    );
+
+    let policy = |policy: &str, working: &[u32]| {
+        let world = asked(five("0-4A", working), &ALL_IDLE, 31);
+        protection(world, "arbiter/failurePolicy", policy)
+    };
+    assert_eq!(policy("KeepLabel", &[4]).does(), "-3", "labels decide");
+    assert_eq!(policy("Ignore", &[4]).does(), "-4", "all are idle");
+    assert_eq!(
+        asked(five("0-4A", &[]), &[], 0).does(),
+        "-",
+        "it never said anything"
+    );
+}
+
+/// 16.2.2: the arbiter outranks labels, and a person outranks the arbiter.
+#[test]
+fn a_person_outranks_the_arbiter_and_the_arbiter_the_labels() {
+    let said = [
+        (0, Observed::Idle),
+        (1, Observed::Idle),
+        (2, Observed::Idle),
+        (3, Observed::Idle),
+        (4, Observed::Working),
+    ];
+    let world = || asked(five("0-4A", &[3]), &said, 0);
+    assert_eq!(world().does(), "-3", "3 works by its label alone");
+    let by_hand = |ordinal, word: &str| {
+        world().edit(ordinal, |pod| pod.annotation("pitstop.io/arbiter-override", word))
+    };
+    assert_eq!(by_hand(4, "idle").does(), "-4");
+    assert_eq!(by_hand(3, "protected").does(), "-2");
+    let unknown = asked(five("0-4A", &[]), &[(4, Observed::Unknown), ALL_IDLE[3]], 0);
+    assert_eq!(unknown.does(), "-3", "4 is unknown, 0 to 2 were never seen");
+    assert_eq!(protection(unknown, "unknownPolicy", "Idle").does(), "-4");
+}
+
+/// 16.6 P6; 16.2.4
+#[test]
+fn a_pod_without_the_label_is_unknown() {
+    let world = || {
+        five("0-4A", &[]).rolling("maxUnavailable", 5).edit(0, |mut pod| {
+            pod.json["metadata"]["labels"]
+                .as_object_mut()
+                .unwrap()
+                .remove("working");
+            pod
+        })
+    };
+    assert_eq!(world().status().protection.unwrap().effective_partition, 1);
+    assert_eq!(world().does(), "-4 -3 -2 -1");
+    assert_eq!(
+        protection(world(), "unknownPolicy", "Idle").does(),
+        "-4 -3 -2 -1 -0"
+    );
+}
+
+/// 16.6 P7, P8
+#[test]
+fn the_partition_of_the_user_counts_too() {
+    let static_ = protection(five("0-4A", &[0, 2, 4]), "partitionPolicy", "Static")
+        .rolling("partition", 1)
+        .rolling("maxUnavailable", 5);
+    assert_eq!(static_.does(), "-3 -1", "P7: 4 and 2 are in the quota and work");
+    let mut world = five("0-4A", &[0, 2, 4]).rolling("partition", 4);
+    assert_eq!(world.status().protection.unwrap().effective_partition, 4, "P8");
+    assert_eq!(run(&mut world), "-3 +3B", "P8");
+    assert_eq!(
+        world.condition("UpdateBlocked").as_deref(),
+        Some("False Progressing"),
+        "the partition keeps the rest, not protection"
+    );
+}
+
+/// 16.6 P9: whoever becomes protected before the request arrives keeps running.
+#[test]
+fn a_pod_that_changed_is_decided_on_again() {
+    let mut truth = five("0-4A", &[0, 2, 4]);
+    let plan = truth.plan();
+    assert_eq!(words(&plan), "-3");
+    truth = truth.edit(3, |pod| {
+        pod.label("working", "true")
+            .set("/metadata/resourceVersion", "11")
+    });
+    truth.apply(&plan);
+    assert!(
+        truth.get(3).is_some(),
+        "the request names the version that was judged"
+    );
+    assert_eq!(truth.does(), "-1");
+}
+
+/// 16.6 P10; 16.1 `onScaleDown`
+#[test]
+fn a_pod_too_many_stays_while_it_works() {
+    let world = || {
+        five("0-4A", &[4])
+            .set("/spec/replicas", 3)
+            .set("/spec/template", template('A'))
+    };
+    assert_eq!(world().does(), "-3");
+    assert_eq!(world().status().replicas, 5);
+    assert_eq!(world().status().protection.unwrap().condemned, ["web-4"]);
+    assert_eq!(world().reason(4), Some(Reason::Protected));
+    assert_eq!(protection(world(), "onScaleDown", "Delete").does(), "-4 -3");
+    assert_eq!(work(world(), &[]).does(), "-4 -3", "it is idle");
+}
+
+/// 16.6 P11, P12
+#[test]
+fn what_has_ended_is_gone_and_what_is_not_ready_still_works() {
+    let mut ended = five("0-1A 2AF 3-4A", &[0, 2, 4]);
+    assert_eq!(ended.does(), "-2", "P11");
+    ended.apply(&ended.plan());
+    assert_eq!(ended.does(), "+2B", "P11: a missing pod is never protected");
+    let down = five("0-1A 2A! 3-4A", &[2]);
+    assert_eq!(down.does(), "-", "P12: the budget is used by 2");
+}
+
+/// 16.6 P13; 16.1 `deadlineSeconds`
+#[test]
+fn a_deadline_tells_or_forces() {
+    let blocked = |since: i64, on_deadline: &str| {
+        let world = protection(five("0-4A", &[0, 1, 2, 3, 4]), "deadlineSeconds", 60);
+        protection(world, "onDeadline", on_deadline)
+            .rolling("maxUnavailable", 1)
+            .set(
+                "/status/conditions",
+                json!([{ "type": "UpdateBlocked", "status": "True", "reason": "AllRemainingProtected",
+                    "lastTransitionTime": at(since).to_string() }]),
+            )
+    };
+    let early = blocked(-50, "Force");
+    assert_eq!((early.does().as_str(), early.requeue()), ("-", Some(10)));
+    assert!(early.events().is_empty());
+    let told = blocked(-60, "Event");
+    assert_eq!(told.does(), "-");
+    assert!(told.events().contains(&"ProtectionDeadlineExceeded"));
+    let mut forced = blocked(-60, "Force");
+    assert_eq!(forced.does(), "-4", "one at a time");
+    assert!(forced.events().contains(&"ProtectionDeadlineExceeded"));
+    let done = run(&mut forced);
+    assert_eq!(done, "-4 +4B -3 +3B -2 +2B -1 +1B -0 +0B", "the rest follows");
+    let first = protection(five("0-4A", &[0, 1, 2, 3, 4]), "deadlineSeconds", 60);
+    assert_eq!(first.requeue(), Some(60), "it is blocked from now on");
+}
+
+/// 16.6 P14
+#[test]
+fn a_rollback_follows_too() {
+    let mut world = protected(World::rollout(5).pods("0A 1B 2A 3B 4A"), &[0, 2, 4])
+        .set("/spec/template", template('A'))
+        .with(|world| world.revisions[0]["revision"] = json!(3));
+    assert_eq!(run(&mut world), "-3 +3A -1 +1A");
+}
+
+/// 16.3: a pod that starts to work comes back from wherever it was held.
+#[test]
+fn a_pod_that_starts_to_work_comes_back() {
+    let hooks = json!({ "preDelete": { "labelsHandler": { "held": "yes" }, "markPodNotReady": true },
+        "inPlaceUpdate": { "labelsHandler": { "held": "yes" }, "markPodNotReady": true } });
+    let world = |state: &str| {
+        five("0-4A", &[3])
+            .in_place()
+            .set("/spec/lifecycle", hooks.clone())
+            .labels("held", &[(3, "yes")])
+            .state(3, state)
+            .edit(3, |pod| {
+                pod.condition(
+                    "KruisePodReady",
+                    "False",
+                    r#"[{"userAgent":"Lifecycle","key":"preUpdateHook"}]"#,
+                )
+            })
+    };
+    for state in ["PreparingUpdate", "PreparingDelete"] {
+        let mut world = world(state);
+        assert_eq!(world.does(), "3:Normal", "{state}; 3 is down until it is back");
+        world.apply(&world.plan());
+        assert_eq!(
+            world.get(3).unwrap().says("KruisePodReady"),
+            Some("True"),
+            "{state}"
+        );
+    }
+}
+
+/// 16.3: in its grace period an update is taken back, and later it ends.
+#[test]
+fn an_update_in_its_grace_period_is_taken_back() {
+    let mut world = five("0-4A", &[])
+        .in_place()
+        .rolling("inPlaceUpdateStrategy/gracePeriodSeconds", 30)
+        .at(100);
+    world.apply(&world.plan());
+    assert_eq!(world.picture(), "0A 1A 2A 3A 4B");
+    let waiting = world.get(4).unwrap();
+    assert_eq!(
+        (waiting.image("c1"), waiting.says("Ready")),
+        ("foo1", Some("False"))
+    );
+    let mut works = work(world.clone(), &[4]).at(110);
+    assert_eq!(works.does(), "4:Normal");
+    works.apply(&works.plan());
+    assert_eq!(works.picture(), "0A 1A 2A 3A 4A");
+    let back = works.get(4).unwrap();
+    assert_eq!(
+        (back.image("c1"), back.says("InPlaceUpdateReady")),
+        ("foo1", Some("True"))
+    );
+    assert!(back.state().is_none(), "nothing is left of it");
+
+    // Once its container changes, it is finished.
+    world = world.at(131);
+    world.apply(&world.plan());
+    assert_eq!(world.get(4).unwrap().image("c1"), "foo2");
+    let mut late = work(world, &[4]).at(132);
+    late.apply(&late.plan());
+    assert_eq!(late.picture(), "0A 1A 2A 3A 4B");
+}
+
+/// 16.3: a marked pod waits until it is idle.
+#[test]
+fn a_marked_pod_waits_until_it_is_idle() {
+    let world = |working: &[u32]| five("0A 1As 2-4A", working).rolling("paused", true);
+    assert_eq!(world(&[1]).does(), "-");
+    assert!(world(&[1]).events().contains(&"ProtectedPodDeferred"));
+    assert_eq!(world(&[0]).does(), "-1");
+}
+
+/// 16.4: answers become labels.
+#[test]
+fn answers_of_the_arbiter_become_labels() {
+    let said = [(3, Observed::Working), (4, Observed::Working)];
+    let world = asked(five("0-4A", &[4]), &said, 0);
+    let mut world = protection(
+        world,
+        "arbiter/label",
+        json!({ "key": "working", "protectedValue": "true", "idleValue": "false" }),
+    );
+    world.apply(&world.plan());
+    let label = |ordinal| {
+        world
+            .get(ordinal)
+            .unwrap()
+            .get("/metadata/labels/working")
+            .unwrap()
+            .clone()
+    };
+    assert_eq!([label(2), label(3), label(4)], ["false", "true", "true"]);
+}
+
+/// 16.4: where the arbiter is to be asked first, it is, and again while the pod is down.
+#[test]
+fn a_pod_is_claimed_before_it_goes() {
+    let talk = |world: &World| -> Vec<String> {
+        let plan = world.plan();
+        let found = plan.actions.iter().filter_map(|action| match action {
+            Action::ClaimPods { pods, token, .. } => Some(format!("claim {} {token}", pods.join(" "))),
+            Action::ReleasePods { pods, .. } => Some(format!("release {}", pods.join(" "))),
+            _ => None,
+        });
+        found.collect()
+    };
+    let world = || protection(asked(five("0-4A", &[]), &ALL_IDLE, 0), "arbiter/claim", true);
+    assert_eq!(world().does(), "-");
+    assert_eq!(talk(&world()), [format!("claim web-4 {OWNER}-web-b")]);
+    let answered = |pod: &str, is_granted: bool, until: i64| {
+        world().with(|world| {
+            world.arbiter.claimed.push(Claimed {
+                pod: pod.into(),
+                is_granted,
+                until: at(until),
+            });
+        })
+    };
+    assert_eq!(answered("web-4", true, 100).does(), "-4");
+    let refused = answered("web-4", false, 100);
+    assert_eq!((refused.does().as_str(), talk(&refused).len()), ("-", 1));
+    assert!(
+        talk(&refused)[0].starts_with("claim web-3 "),
+        "the next one is asked for"
+    );
+    assert_eq!(answered("web-4", true, 0).does(), "-", "it has run out");
+    let mut gone = answered("web-4", true, 100);
+    gone.apply(&gone.plan());
+    assert_eq!(talk(&gone), Vec::<String>::new());
+    let soon = gone.clone().with(|world| world.arbiter.claimed[0].until = at(30));
+    assert!(
+        talk(&soon)[0].starts_with("claim web-4 "),
+        "renewed while it is down"
+    );
+    for _ in 0..3 {
+        gone.pass();
+    }
+    assert!(
+        talk(&gone).contains(&"release web-4".to_owned()),
+        "it is back: {:?}",
+        talk(&gone)
+    );
+}
+
+/// 16.1: what cannot be read protects every pod, and is said.
+#[test]
+fn a_protection_that_cannot_be_read_stops_every_disruption() {
+    let world = five("0A 1As 2-3A 5A", &[]).rolling("protection", json!({ "podSelector": {} }));
+    assert_eq!(world.does(), "+4A");
+    assert!(world.events().contains(&"InvalidSpec"));
+    assert_eq!(
+        world.condition("InvalidSpec").as_deref(),
+        Some("True InvalidSpec")
+    );
+}
