@@ -12,6 +12,7 @@ pub mod image_pull;
 pub mod int_or_percent;
 pub mod json_diff;
 pub mod keys;
+pub mod kruise;
 mod open_api;
 pub mod placement;
 pub mod pod_template;

@@ -1,6 +1,11 @@
 //! Rules of StatefulSets of `apps.kruise.io` that admission and decisions share. Pure: what is stored elsewhere is handed in.
 
-/// The API group.
-pub const GROUP: &str = "apps.kruise.io";
+pub mod conversion;
+pub mod defaults;
+pub mod definition;
+pub mod validation;
+
+pub use crate::kruise::{GROUP, Version, protection};
+
 /// The kind.
 pub const KIND: &str = "StatefulSet";

@@ -7,8 +7,10 @@
 use serde_json::{Map, Value};
 
 use super::{KIND, Version};
-use crate::fields::{map_mut, text};
+use crate::fields::map_mut;
 use crate::keys;
+pub use crate::kruise::ConversionError;
+use crate::kruise::versions;
 
 #[cfg(test)]
 mod tests;
@@ -40,33 +42,12 @@ const PRE_DOWNLOAD: [(&str, &str); 3] = [
 /// The one of them that may also be text.
 const PARALLELISM: &str = "imagePreDownloadParallelism";
 
-/// Why an object cannot be converted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConversionError {
-    /// It is of another kind, or of a version that is not known.
-    #[error("{kind} of {api_version} is no CloneSet that can be converted")]
-    Unknown {
-        /// Its kind.
-        kind: String,
-        /// Its version.
-        api_version: String,
-    },
-    /// The version that is wanted is not known.
-    #[error("CloneSets have no version {0}")]
-    UnknownVersion(String),
-}
-
 /// A CloneSet in another version. Of its metadata, labels and annotations may change.
 ///
 /// # Errors
 /// It is no CloneSet, or one of the versions is not known.
 pub fn convert(mut object: Value, wanted: &str) -> Result<Value, ConversionError> {
-    let given = Version::of_object(&object).ok_or_else(|| ConversionError::Unknown {
-        kind: text(&object, "/kind").to_owned(),
-        api_version: text(&object, "/apiVersion").to_owned(),
-    })?;
-    let wanted = Version::of(wanted).ok_or_else(|| ConversionError::UnknownVersion(wanted.to_owned()))?;
-    debug_assert_eq!(text(&object, "/kind"), KIND);
+    let (given, wanted) = versions(&object, KIND, wanted)?;
     if given == wanted {
         return Ok(object);
     }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Version;
-use crate::fields::{list_mut, map_mut};
-use crate::pod_template::default_spec;
+use super::{KIND, Version};
+use crate::fields::map_mut;
+use crate::kruise::defaults::{default_templates, set_empty, set_unset};
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ const MAX_UNAVAILABLE: &str = "20%";
 /// The template gets defaults only where it is new or changed: a controller of another Kubernetes version, whose
 /// defaults differ, must not make a new revision of a template that nobody touched.
 pub fn default(object: &mut Value, old: Option<&Value>) {
-    let Some(version) = Version::of_object(object) else {
+    let Some(version) = Version::of_object(object, KIND) else {
         return;
     };
     let is_new_template =
@@ -35,14 +35,7 @@ pub fn default(object: &mut Value, old: Option<&Value>) {
             default_amounts(strategy);
         }
         Version::V1beta1 => {
-            if strategy
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .is_empty()
-            {
-                strategy.insert("type".to_owned(), "RollingUpdate".into());
-            }
+            set_empty(strategy, "type", "RollingUpdate");
             if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
                 set_unset(strategy, "rollingUpdate", json!({}));
                 let rolling = map_mut(object, &["spec", "updateStrategy", "rollingUpdate"]);
@@ -53,31 +46,8 @@ pub fn default(object: &mut Value, old: Option<&Value>) {
     }
 }
 
-/// The standard defaults of pods and claims. What is missing altogether is left to validation.
-fn default_templates(spec: &mut Map<String, Value>) {
-    if let Some(pod) = spec
-        .get_mut("template")
-        .and_then(|template| template.get_mut("spec"))
-    {
-        default_spec(pod);
-    }
-    if let Some(claims) = spec.get_mut("volumeClaimTemplates") {
-        for claim in list_mut(claims, "") {
-            set_unset(map_mut(claim, &["spec"]), "volumeMode", "Filesystem");
-            set_unset(map_mut(claim, &["status"]), "phase", "Pending");
-        }
-    }
-}
-
 fn default_policy(strategy: &mut Map<String, Value>, field: &str) {
-    if strategy
-        .get(field)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .is_empty()
-    {
-        strategy.insert(field.to_owned(), "ReCreate".into());
-    }
+    set_empty(strategy, field, "ReCreate");
     if matches!(
         strategy.get(field).and_then(Value::as_str),
         Some("InPlaceIfPossible" | "InPlaceOnly")
@@ -90,11 +60,4 @@ fn default_amounts(strategy: &mut Map<String, Value>) {
     set_unset(strategy, "partition", 0);
     set_unset(strategy, "maxUnavailable", MAX_UNAVAILABLE);
     set_unset(strategy, "maxSurge", 0);
-}
-
-/// Sets what is absent or null.
-fn set_unset(map: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
-    if map.get(name).is_none_or(Value::is_null) {
-        map.insert(name.to_owned(), value.into());
-    }
 }

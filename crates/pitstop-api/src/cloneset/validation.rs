@@ -4,13 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Version, template};
+use super::{KIND, Version};
 use crate::amount::Amount;
-use crate::fields::{integer, list, map_mut, text};
-use crate::json_diff::diff;
-use crate::pod_template::{default_spec, nonnegative};
+use crate::fields::{integer, list, text};
+use crate::kruise::template;
+use crate::kruise::validation::{not_in_place, with_claims};
+use crate::pod_template::nonnegative;
 use crate::validate::{FieldError, selector_errors, template_errors};
 
 mod strategy;
@@ -32,7 +33,7 @@ pub struct Surroundings {
 /// # Errors
 /// The field, and what it should be.
 pub fn decode(object: &Value) -> Result<Version, String> {
-    let version = Version::of_object(object).ok_or_else(|| {
+    let version = Version::of_object(object, KIND).ok_or_else(|| {
         let (kind, api_version) = (text(object, "/kind"), text(object, "/apiVersion"));
         format!("{kind} of {api_version} is no CloneSet that is known here")
     })?;
@@ -61,7 +62,7 @@ pub fn pods_to_look_up<'a>(object: &'a Value, old: Option<&Value>) -> Vec<&'a st
 ///
 /// What was wrong before is no reason to refuse a change: an object that others admitted has to let go of its finalizers.
 pub fn validate(object: &Value, old: Option<&Value>, surroundings: &Surroundings) -> Vec<FieldError> {
-    let Some(version) = Version::of_object(object) else {
+    let Some(version) = Version::of_object(object, KIND) else {
         return vec![FieldError::invalid(
             "apiVersion",
             text(object, "/apiVersion"),
@@ -104,31 +105,6 @@ fn errors_of(
 }
 
 const PODS_TO_DELETE: &str = "/spec/scaleStrategy/podsToDelete";
-
-/// The object with a defaulted template that has a volume for each claim template; a volume of that name gives way.
-fn with_claims(object: &Value) -> Value {
-    let mut object = object.clone();
-    let claims: Vec<Value> = list(&object, "/spec/volumeClaimTemplates")
-        .iter()
-        .map(|claim| text(claim, "/metadata/name"))
-        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
-        .collect();
-    let Some(pod) = object
-        .pointer_mut("/spec/template/spec")
-        .filter(|pod| pod.is_object())
-    else {
-        return object;
-    };
-    default_spec(pod);
-    if !claims.is_empty() {
-        let volumes = list(pod, "/volumes").iter();
-        let others =
-            volumes.filter(|volume| claims.iter().all(|claim| claim.get("name") != volume.get("name")));
-        let all: Vec<Value> = claims.iter().chain(others).cloned().collect();
-        map_mut(pod, &[]).insert("volumes".to_owned(), all.into());
-    }
-    object
-}
 
 /// Rules of `spec.scaleStrategy`. Duplicates end its judgement, as upstream.
 fn scale_strategy(object: &Value, old: Option<&Value>, surroundings: &Surroundings) -> Vec<FieldError> {
@@ -246,29 +222,10 @@ fn in_place_only(object: &Value, old: &Value, version: Version, resizes: bool) -
     if text(object, &format!("{}/{}", version.rolling(), version.policy())) != "InPlaceOnly" {
         return None;
     }
-    let pod = |object: &Value| {
-        let mut pod = object.pointer("/spec/template/spec").cloned().unwrap_or_default();
-        default_spec(&mut pod);
-        pod
-    };
-    let changes = diff(&pod(old), &pod(object));
-    let refused = changes
-        .iter()
-        .find(|change| !is_in_place(change.op, &change.path, resizes))?;
+    let refused = not_in_place(object, old, resizes)?;
     let why = format!(
         "only allowed to update images in spec for InPlaceOnly, but found {} {}",
         refused.op, refused.path
     );
     Some(FieldError::forbidden("spec", why))
-}
-
-fn is_in_place(op: &str, path: &str, resizes: bool) -> bool {
-    let mut parts = path.split('/').skip(1);
-    let is_container = parts.next() == Some("containers") && parts.next().is_some();
-    is_container
-        && match (parts.next(), parts.next()) {
-            (Some("image"), None) => op == "replace",
-            (Some("resources"), _) => resizes,
-            _ => false,
-        }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 pub use protection::{Arbiter, ArbiterLabel, ArbiterProbe, FailurePolicy, Protection};
 pub use reserved::Reserved;
+pub(crate) use reserved::range_of;
 pub use status::{ClaimStatus, ProtectionStatus, StatefulSetCondition, StatefulSetStatus};
 
 use super::lifecycle::Lifecycle;

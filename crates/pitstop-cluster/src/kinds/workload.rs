@@ -5,6 +5,8 @@ pub(super) use pitstop_api::validate::{
 };
 use serde_json::Value;
 
+use pitstop_api::validate::percent_problem;
+
 use super::fields::{entries, list, or, text};
 /// Names, images and the selector: the wide cells.
 pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
@@ -43,10 +45,7 @@ fn percent(text: &str) -> Option<i64> {
 pub(super) fn amount_problem(value: &Value) -> Option<&'static str> {
     match value {
         Value::String(text) => match percent(text) {
-            None => Some(
-                "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
-                 regex used for validation is '[0-9]+%')",
-            ),
+            None => percent_problem(text),
             Some(number) if number > 100 => Some("must not be greater than 100%"),
             Some(_) => None,
         },

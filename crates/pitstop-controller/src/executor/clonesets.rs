@@ -145,9 +145,11 @@ impl Executor {
                 "prune_pods_to_delete",
                 self.prune_pods_to_delete(whom, kept, *resource_version).await,
             ),
-            Action::PatchPod { .. } | Action::CreatePod(_) | Action::DeletePod { .. } => return None,
-            // These are written for StatefulSets alone.
-            Action::Adopt { .. }
+            // The last five are written for StatefulSets alone.
+            Action::PatchPod { .. }
+            | Action::CreatePod(_)
+            | Action::DeletePod { .. }
+            | Action::Adopt { .. }
             | Action::CreateClaim { .. }
             | Action::PatchClaim { .. }
             | Action::ClaimPods { .. }

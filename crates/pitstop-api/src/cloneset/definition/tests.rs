@@ -1,6 +1,9 @@
 //! The definition against cloneset.md 1.1-1.3.
 
+use serde_json::json;
+
 use super::*;
+use crate::cloneset::{GROUP, Version};
 
 fn definition_of(version: Version) -> Value {
     let versions = definition(&json!({}))["spec"]["versions"].clone();

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::amount;
 use crate::cloneset::Version;
 use crate::fields::{integer, list, text};
-use crate::pod_template::nonnegative;
-use crate::validate::{FieldError, label_selector_errors};
+use crate::kruise::validation::{pre_download, priority};
+use crate::validate::FieldError;
 
 /// What pods can be updated by.
 const POLICIES: [&str; 3] = ["InPlaceIfPossible", "InPlaceOnly", "ReCreate"];
@@ -82,50 +82,6 @@ fn amounts(object: &Value, rolling: &Value, version: Version) -> Vec<FieldError>
     errors
 }
 
-/// `priorityStrategy`: the first thing that is wrong with it, as upstream; and `missingKey`, which is ours.
-fn priority(rolling: &Value, path: &str) -> Vec<FieldError> {
-    let path = format!("{path}.priorityStrategy");
-    let weights = list(rolling, "/priorityStrategy/weightPriority");
-    let orders = list(rolling, "/priorityStrategy/orderPriority");
-    let mut errors = Vec::new();
-    if let Some(why) = priority_problem(weights, orders) {
-        errors.push(FieldError::required(&path, why));
-    }
-    for (index, term) in orders.iter().enumerate() {
-        let missing = text(term, "/missingKey");
-        if !["", "First", "Last"].contains(&missing) {
-            let field = format!("{path}.orderPriority[{index}].missingKey");
-            errors.push(FieldError::not_supported(field, missing, &["First", "Last"]));
-        }
-    }
-    errors
-}
-
-fn priority_problem(weights: &[Value], orders: &[Value]) -> Option<String> {
-    if !weights.is_empty() && !orders.is_empty() {
-        return Some("only one of weightPriority and orderPriority can be used".to_owned());
-    }
-    for term in weights {
-        if !(0..=100).contains(&integer(term, "/weight").unwrap_or_default()) {
-            return Some("weight must be valid number in the range 1-100".to_owned());
-        }
-        let selector = term.get("matchSelector").unwrap_or(&Value::Null);
-        let asks = |field: &str| match selector.get(field) {
-            Some(Value::Object(labels)) => !labels.is_empty(),
-            Some(Value::Array(expressions)) => !expressions.is_empty(),
-            _ => false,
-        };
-        if !asks("matchLabels") && !asks("matchExpressions") {
-            return Some("selector can not be empty".to_owned());
-        }
-        if let Some(error) = label_selector_errors(selector, "matchSelector").first() {
-            return Some(format!("invalid selector {error}"));
-        }
-    }
-    let has_no_key = orders.iter().any(|term| text(term, "/orderedKey").is_empty());
-    has_no_key.then(|| "order key can not be empty".to_owned())
-}
-
 /// `scatterStrategy`: the first thing that is wrong with it, as upstream.
 fn scatter(rolling: &Value, path: &str) -> Option<FieldError> {
     let mut seen = BTreeSet::new();
@@ -137,33 +93,4 @@ fn scatter(rolling: &Value, path: &str) -> Option<FieldError> {
         (!seen.insert((key, value))).then(|| format!("duplicated key={key} value={value}"))
     })?;
     Some(FieldError::required(format!("{path}.scatterStrategy"), problem))
-}
-
-/// How images are pulled ahead; v1alpha1 has annotations for it, which are not judged.
-fn pre_download(rolling: &Value, path: &str) -> Vec<FieldError> {
-    const PARALLELISM: &str = "imagePreDownloadParallelism";
-    let path = format!("{path}.inPlaceUpdateStrategy");
-    let mut errors = Vec::new();
-    let parallelism = rolling.pointer(&format!("/inPlaceUpdateStrategy/{PARALLELISM}"));
-    if let Some(value) = parallelism.filter(|value| !value.is_null()) {
-        let number = match value {
-            Value::String(text) => text.parse::<i32>().ok().map(i64::from),
-            value => value.as_i64(),
-        };
-        let why = match number {
-            None => Some("must be a whole number, a percentage is not supported"),
-            Some(number) if number < 0 => Some("must be greater than or equal to 0"),
-            Some(_) => None,
-        };
-        errors
-            .extend(why.map(|why| FieldError::invalid(format!("{path}.{PARALLELISM}"), value.clone(), why)));
-    }
-    for name in [
-        "imagePreDownloadTimeoutSeconds",
-        "imagePreDownloadMinUpdatedReadyPods",
-    ] {
-        let pointer = format!("/inPlaceUpdateStrategy/{name}");
-        errors.extend(nonnegative(rolling, &pointer, &format!("{path}.{name}")));
-    }
-    errors
 }

@@ -1,7 +1,10 @@
 //! Every rejection of cloneset.md 1.6, with the field and the words, in both versions.
 
+use serde_json::json;
+
 use super::*;
 use crate::cloneset::defaults::default;
+use crate::fields::map_mut;
 use crate::keys;
 
 const ALPHA: Version = Version::V1alpha1;

@@ -1,11 +1,11 @@
-//! CloneSets that must not be deleted. Source: cloneset.md 1.6, DELETE.
+//! Workloads that must not be deleted. Source: cloneset.md 1.6, DELETE; statefulset.md 2.1.
 
 use serde_json::Value;
 
 use crate::fields::{integer, text};
 use crate::keys;
 
-/// Why a CloneSet must not be deleted; `None` when it may.
+/// Why a workload must not be deleted; `None` when it may.
 ///
 /// The label asks for protection: `Always`, or `Cascading` while there are replicas. What terminates already may go on.
 pub fn refusal(object: &Value) -> Option<String> {
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn protected_cloneset_stay_unless_they_terminate_already() {
+    fn protected_workloads_stay_unless_they_terminate_already() {
         let always = "forbidden by ResourcesProtectionDeletion for policy.kruise.io/delete-protection=Always";
         let cascading = "forbidden by ResourcesProtectionDeletion for policy.kruise.io/delete-protection=Cascading and \
                          replicas 2>0";

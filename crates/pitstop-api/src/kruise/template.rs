@@ -82,7 +82,7 @@ const CONTAINER: &[(&str, Type)] = &[
 ];
 
 /// The first field of a template, or of a claim template, that has the wrong type, and what it should be.
-pub(super) fn misshapen(spec: &Value) -> Option<String> {
+pub(crate) fn misshapen(spec: &Value) -> Option<String> {
     let template = spec.get("template")?;
     let at = "spec.template";
     if !template.is_object() {

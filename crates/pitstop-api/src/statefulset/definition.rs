@@ -1,0 +1,87 @@
+//! The objects that tell an API server of StatefulSets: the definition of the kind, and who is asked about its objects.
+//!
+//! Source: statefulset.md 2.1.
+
+use serde_json::Value;
+
+use super::KIND;
+use crate::kruise::definition::{self, Names, column, wide_column};
+
+mod schema;
+#[cfg(test)]
+mod tests;
+
+/// Plural name.
+pub const PLURAL: &str = "statefulsets";
+/// Name of the definition.
+pub const NAME: &str = "statefulsets.apps.kruise.io";
+/// Name of the webhook that fills in defaults.
+pub const MUTATING: &str = "mstatefulset.kb.io";
+/// Name of the webhook that judges.
+pub const VALIDATING: &str = "vstatefulset.kb.io";
+/// Where defaults are filled in.
+pub const MUTATE_PATH: &str = "/mutate-apps-kruise-io-statefulset";
+/// Where StatefulSets are judged.
+pub const VALIDATE_PATH: &str = "/validate-apps-kruise-io-statefulset";
+
+/// The `CustomResourceDefinition`. `client` is the `clientConfig` of who converts.
+pub fn definition(client: &Value) -> Value {
+    let names = Names {
+        kind: KIND,
+        list: "StatefulSetList",
+        plural: PLURAL,
+        singular: "statefulset",
+        short: &["sts", "asts"],
+    };
+    definition::definition(client, names, &columns(), schema::schema)
+}
+
+fn columns() -> Vec<Value> {
+    vec![
+        column(
+            "DESIRED",
+            "integer",
+            ".spec.replicas",
+            "How many pods are wanted.",
+        ),
+        column(
+            "CURRENT",
+            "integer",
+            ".status.replicas",
+            "How many pods there are.",
+        ),
+        column(
+            "UPDATED",
+            "integer",
+            ".status.updatedReplicas",
+            "How many have the newest revision.",
+        ),
+        column(
+            "READY",
+            "integer",
+            ".status.readyReplicas",
+            "How many pods are ready.",
+        ),
+        column("AGE", "date", ".metadata.creationTimestamp", "When it was made."),
+        wide_column(
+            "CONTAINERS",
+            ".spec.template.spec.containers[*].name",
+            "Names of the containers.",
+        ),
+        wide_column(
+            "IMAGES",
+            ".spec.template.spec.containers[*].image",
+            "Images of the containers.",
+        ),
+    ]
+}
+
+/// The entry of a `MutatingWebhookConfiguration`. `client` is asked at [`MUTATE_PATH`].
+pub fn mutating(client: &Value) -> Value {
+    definition::webhook(MUTATING, client, PLURAL, &["CREATE", "UPDATE"])
+}
+
+/// The entry of a `ValidatingWebhookConfiguration`. `client` is asked at [`VALIDATE_PATH`].
+pub fn validating(client: &Value) -> Value {
+    definition::webhook(VALIDATING, client, PLURAL, &["CREATE", "UPDATE", "DELETE"])
+}

@@ -1,0 +1,76 @@
+//! Rules of claims: when they go, and how their templates may change.
+
+use serde_json::Value;
+
+use super::StorageClasses;
+use crate::claim::ClaimDisk;
+use crate::fields::{list, text};
+use crate::validate::FieldError;
+
+/// Source: statefulset.md 2.2; upstream's words.
+pub(super) fn retention(object: &Value) -> Vec<FieldError> {
+    let written = object.pointer("/spec/persistentVolumeClaimRetentionPolicy");
+    let Some(written) = written.filter(|written| written.is_object()) else {
+        return Vec::new();
+    };
+    let wrong = ["whenDeleted", "whenScaled"].into_iter().filter_map(|field| {
+        let policy = text(written, &format!("/{field}"));
+        let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
+        // Where the gate is off nobody fills it in, and it counts as Retain.
+        let is_known = ["", "Retain", "Delete"].contains(&policy);
+        (!is_known).then(|| FieldError::not_supported(path, policy, &["Retain", "Delete"]))
+    });
+    wrong.collect()
+}
+
+/// Where claims grow with their templates, nothing but their size may change. Source: statefulset.md 2.4.10.
+///
+/// Differs from upstream, which judges the strategy of the old object (15.1 row 16).
+pub(super) fn growth(object: &Value, old: &Value, classes: &StorageClasses) -> Option<FieldError> {
+    const FIELD: &str = "spec.volumeClaimTemplates";
+    if text(object, "/spec/volumeClaimUpdateStrategy/type") != "OnPodRollingUpdate" {
+        return None;
+    }
+    let templates = list(object, "/spec/volumeClaimTemplates");
+    let before = list(old, "/spec/volumeClaimTemplates");
+    if templates.len() != before.len() {
+        let why = "volumeClaimTemplate can not be added or deleted when OnRollingUpdate";
+        return Some(FieldError::invalid(FIELD, templates.to_vec(), why));
+    }
+    templates.iter().find_map(|template| {
+        let name = text(template, "/metadata/name");
+        let path = format!("{FIELD}[{name}]");
+        let same = before
+            .iter()
+            .find(|before| text(before, "/metadata/name") == name);
+        let Some(before) = same else {
+            let why = "volumeClaimTemplate name can not be modified";
+            return Some(FieldError::forbidden(format!("{path}.name"), why));
+        };
+        let (new, old) = (ClaimDisk::of(template), ClaimDisk::of(before));
+        if new.class != old.class || new.access_modes != old.access_modes {
+            let why = "volumeClaimTemplate can not be modified when OnRollingUpdate";
+            return Some(FieldError::invalid(path, template.clone(), why));
+        }
+        if new.request == old.request {
+            return None;
+        }
+        resized(new.class.as_deref(), classes, &path)
+    })
+}
+
+fn resized(class: Option<&str>, classes: &StorageClasses, path: &str) -> Option<FieldError> {
+    let name = class.or(classes.default.as_deref())?;
+    match classes.expandable.get(name) {
+        Some(true) => None,
+        Some(false) => Some(FieldError::forbidden(
+            format!("{path}.spec.resources.requests.storage"),
+            format!("storage class {name} does not support volume expansion"),
+        )),
+        None => Some(FieldError::invalid(
+            format!("{path}.spec.storageClassName"),
+            name,
+            "can not get sc",
+        )),
+    }
+}
