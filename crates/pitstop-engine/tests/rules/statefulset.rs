@@ -15,6 +15,8 @@ use crate::live::LivePod;
 mod claims;
 #[path = "statefulset/defects.rs"]
 mod defects;
+#[path = "statefulset/model.rs"]
+mod model;
 #[path = "statefulset/passes.rs"]
 mod passes;
 #[path = "statefulset/pods.rs"]
