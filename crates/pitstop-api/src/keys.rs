@@ -30,7 +30,7 @@ pub const OPENYURT_NODEPOOL: &str = "apps.openyurt.io/nodepool";
 pub const OWN_PREFIX: &str = "pitstop.io/";
 /// Annotation of DaemonSets, `true`: no pod is updated.
 pub const PAUSED: &str = "pitstop.io/paused";
-/// Annotation of DaemonSets: how many pods stay at their revision, a number or a percentage.
+/// Annotation of DaemonSets and StatefulSets: how many pods stay at their revision, a number or a percentage.
 pub const PARTITION: &str = "pitstop.io/partition";
 /// Annotation of DaemonSets, a label selector: only pods on nodes that it matches are updated.
 pub const CANARY_NODES: &str = "pitstop.io/canary-nodes";
@@ -241,9 +241,6 @@ pub const STATEFUL_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 pub const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
 /// Annotation of claims: the StatefulSet that grows them. Source: statefulset.md 8.
 pub const OWNED_BY_STATEFULSET: &str = "apps.kruise.io/owned-by-asts";
-/// Annotation of StatefulSets: `partition`, for clusters and clients that take only numbers there. Source: statefulset.md
-/// 15.2.
-pub const PARTITION: &str = "pitstop.io/partition";
 /// Annotation of StatefulSets: `protection` as JSON, for clusters whose definition of the kind lacks the field. Source:
 /// statefulset.md 16.1.
 pub const UPDATE_PROTECTION: &str = "pitstop.io/update-protection";

@@ -25,6 +25,8 @@ mod pods;
 mod protection;
 #[path = "statefulset/story.rs"]
 mod story;
+#[path = "statefulset/walk.rs"]
+mod walk;
 
 const OWNER: &str = "00000000-0000-0000-0000-000000000001";
 
@@ -355,8 +357,8 @@ impl World {
             }
             Action::CreateRevision { manifest, .. } => {
                 let mut json = manifest.clone();
-                json["metadata"]["uid"] =
-                    json!(format!("00000000-0000-0000-0004-{:012}", self.revisions.len()));
+                self.n_created += 1;
+                json["metadata"]["uid"] = json!(format!("00000000-0000-0000-0004-{:012}", self.n_created));
                 self.revisions.push(json);
                 1
             }
