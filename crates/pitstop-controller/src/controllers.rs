@@ -15,6 +15,7 @@ use crate::store::{Key, Listener};
 pub mod cloneset;
 pub mod daemonset;
 pub mod image_pull_jobs;
+mod memory;
 pub mod node_images;
 mod noted;
 

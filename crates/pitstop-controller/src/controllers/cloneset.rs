@@ -1,7 +1,7 @@
 //! CloneSets: the loop around the decisions of `pitstop_engine::cloneset`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,7 +17,8 @@ use tracing::warn;
 use crate::api::Resource;
 use crate::controllers::Running;
 use crate::controllers::daemonset::Parts;
-use crate::controllers::noted::{self, Ending, Noted, RESYNC};
+use crate::controllers::memory::Memories;
+use crate::controllers::noted::{self, Ending, RESYNC};
 use crate::events::About;
 use crate::executor::{CloneSetWork, Whom};
 use crate::metrics::Metrics;
@@ -34,17 +35,9 @@ pub struct CloneSets {
     /// `PreDownloadImageForInPlaceUpdate`.
     pre_downloads: bool,
     queue: Queue<Key>,
-    memory: Mutex<BTreeMap<Key, Memory>>,
+    memories: Memories<Failures>,
     /// Where new instance ids begin.
     seeds: Mutex<StdRng>,
-}
-
-/// What is remembered of a CloneSet between reconciles.
-#[derive(Debug, Default)]
-struct Memory {
-    uid: Uid,
-    failures: Failures,
-    noted: Noted,
 }
 
 /// What came of looking at a CloneSet.
@@ -65,7 +58,7 @@ impl CloneSets {
             features,
             pre_downloads,
             queue: Queue::new(),
-            memory: Mutex::new(BTreeMap::new()),
+            memories: Memories::default(),
             seeds: Mutex::new(StdRng::seed_from_u64(seed)),
         }
     }
@@ -78,10 +71,7 @@ impl CloneSets {
             Look::Decided(decided) => decided,
         };
         let (work, pre_download) = &*decided;
-        let untold = match self.memory().get_mut(key) {
-            Some(memory) => memory.noted.untold(&work.plan.events),
-            None => work.plan.events.iter().collect(),
-        };
+        let untold = self.memories.untold(key, &work.plan.events);
         noted::tell(&self.parts.recorder, &work.whom, &untold);
         let (mut outcome, failures) = self.parts.executor.carry_out_cloneset(work).await;
         if outcome.is_ok() {
@@ -91,16 +81,12 @@ impl CloneSets {
                 .carry_out_pre_download(&work.whom, pre_download);
             outcome.merge(pre_download.await);
         }
-        let mut marked_at = None;
-        if let Some(memory) = self.memory().get_mut(key) {
-            memory.failures = failures;
-            marked_at = memory.noted.take_mark();
-        }
+        self.memories.change(key, |known| *known = failures);
         let ending = Ending {
             whom: &work.whom,
             outcome: &outcome,
             requeue_after: work.plan.requeue_after,
-            marked_at,
+            marked_at: self.memories.take_mark(key),
         };
         ending.close(&self.parts.recorder, &self.parts.metrics)
     }
@@ -123,7 +109,7 @@ impl CloneSets {
             return Look::Frozen;
         }
         let now = self.parts.clock.now();
-        let failures = self.failures(key, cloneset.uid);
+        let failures = self.memories.recall(key, cloneset.uid);
         let in_flight = self.parts.overlay.in_flight_by_name(cloneset.uid, &state, now);
         let seed = self.seeds.lock().unwrap_or_else(PoisonError::into_inner).random();
         let selector = cloneset.selector.selector();
@@ -153,9 +139,7 @@ impl CloneSets {
             Step::Nothing
         };
         self.parts.metrics.observe_plan(NAME, begun_at.elapsed());
-        if let Some(memory) = self.memory().get_mut(key) {
-            memory.noted.decided(&plan.waiting, &plan.progress);
-        }
+        self.memories.decided(key, &plan.waiting, &plan.progress);
         let work = CloneSetWork {
             whom: Whom {
                 controller: NAME,
@@ -168,33 +152,15 @@ impl CloneSets {
         Look::Decided(Box::new((work, pre_download)))
     }
 
-    /// What went wrong with the last plan, forgotten when another object has its name.
-    fn failures(&self, key: &Key, uid: Uid) -> Failures {
-        let mut memories = self.memory();
-        let memory = memories.entry(key.clone()).or_default();
-        if memory.uid != uid {
-            memory.uid = uid;
-            memory.failures = Failures::default();
-            memory.noted.renew();
-        }
-        memory.failures.clone()
-    }
-
     fn forget(&self, key: &Key) {
-        if let Some(memory) = self.memory().remove(key) {
-            self.parts.overlay.forget(memory.uid);
+        if let Some(uid) = self.memories.forget(key) {
+            self.parts.overlay.forget(uid);
         }
     }
 
     fn mark(&self, key: &Key, within: Duration) {
-        let mut memories = self.memory();
-        memories.entry(key.clone()).or_default().noted.mark();
-        drop(memories);
+        self.memories.mark(key);
         self.queue.mark(key, within);
-    }
-
-    fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The CloneSets that a change touches. Source: cloneset.md 14.
@@ -245,7 +211,7 @@ impl Listener for CloneSets {
     }
 
     fn relisted(&self, state: &State, _: Resource) {
-        let known: Vec<Key> = self.memory().keys().cloned().collect();
+        let known = self.memories.keys();
         let all = state.clonesets().map(|(key, _)| key.clone());
         for key in all.chain(known).collect::<BTreeSet<_>>() {
             self.mark(&key, COALESCE);
@@ -263,11 +229,7 @@ impl Running for CloneSets {
     }
 
     fn waiting(&self) -> BTreeMap<&'static str, usize> {
-        let mut sum = BTreeMap::new();
-        for memory in self.memory().values() {
-            memory.noted.add_waiting(&mut sum);
-        }
-        sum
+        self.memories.waiting()
     }
 
     fn metrics(&self) -> &Metrics {

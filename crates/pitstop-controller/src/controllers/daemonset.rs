@@ -4,12 +4,12 @@
 //! `triggers`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView, Uid};
+use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView};
 use pitstop_api::{SharedClock, reasons};
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Progress;
@@ -20,7 +20,8 @@ use tracing::warn;
 
 use crate::api::{Api, Call, CallError, Resource, Verb};
 use crate::controllers::Running;
-use crate::controllers::noted::{self, Ending, Noted, RESYNC, tell_missing};
+use crate::controllers::memory::Memories;
+use crate::controllers::noted::{self, Ending, RESYNC, tell_missing};
 use crate::events::{About, Recorder};
 use crate::executor::{Executor, Whom, Work};
 use crate::metrics::Metrics;
@@ -129,15 +130,8 @@ pub struct DaemonSets {
     model: Model,
     parts: Parts,
     queue: Queue<Key>,
-    memory: Mutex<BTreeMap<Key, Memory>>,
-}
-
-/// What is remembered of a workload between reconciles. Losing it costs at most a repeated event.
-#[derive(Debug, Default)]
-struct Memory {
-    uid: Uid,
-    failed_pods: Vec<FailedPods>,
-    noted: Noted,
+    /// With the back-off of failed pods.
+    memories: Memories<Vec<FailedPods>>,
 }
 
 /// What came of looking at a workload.
@@ -159,13 +153,13 @@ impl DaemonSets {
             model,
             parts,
             queue: Queue::new(),
-            memory: Mutex::new(BTreeMap::new()),
+            memories: Memories::default(),
         }
     }
 
     /// What the last decision about a workload counted.
     pub fn progress(&self, key: &Key) -> Option<Progress> {
-        Some(self.memory().get(key)?.noted.progress().clone())
+        self.memories.progress(key)
     }
 
     /// One reconcile: how to go on, and the word for metrics.
@@ -190,21 +184,14 @@ impl DaemonSets {
             Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
             Look::Decided(work) => work,
         };
-        let untold = match self.memory().get_mut(key) {
-            Some(memory) => memory.noted.untold(&work.plan.events),
-            None => work.plan.events.iter().collect(),
-        };
+        let untold = self.memories.untold(key, &work.plan.events);
         noted::tell(&self.parts.recorder, &work.whom, &untold);
         let outcome = self.parts.executor.carry_out(&work).await;
-        let marked_at = self
-            .memory()
-            .get_mut(key)
-            .and_then(|memory| memory.noted.take_mark());
         let ending = Ending {
             whom: &work.whom,
             outcome: &outcome,
             requeue_after: work.plan.requeue_after,
-            marked_at,
+            marked_at: self.memories.take_mark(key),
         };
         ending.close(&self.parts.recorder, &self.parts.metrics)
     }
@@ -226,7 +213,7 @@ impl DaemonSets {
             return Look::Nothing;
         };
         if !(self.model.concerns)(daemonset) {
-            self.memory().remove(key);
+            self.memories.forget(key);
             return Look::Nothing;
         }
         if let Some(unreadable) = state.unreadable_for(daemonset.uid) {
@@ -239,7 +226,7 @@ impl DaemonSets {
             return Look::Frozen;
         }
         let now = self.parts.clock.now();
-        let failed_pods = self.failed_pods(key, daemonset.uid);
+        let failed_pods = self.memories.recall(key, daemonset.uid);
         let mut in_flight = self.parts.overlay.in_flight(daemonset.uid, &state, now);
         let known: Vec<&PodView> = in_flight
             .deleted
@@ -288,40 +275,21 @@ impl DaemonSets {
         Ok(live.uid == daemonset.uid && live.deleted_at.is_none())
     }
 
-    /// What is remembered of this workload, made anew when another object has its name.
-    fn failed_pods(&self, key: &Key, uid: Uid) -> Vec<FailedPods> {
-        let mut memories = self.memory();
-        let memory = memories.entry(key.clone()).or_default();
-        if memory.uid != uid {
-            memory.uid = uid;
-            memory.failed_pods.clear();
-            memory.noted.renew();
-        }
-        memory.failed_pods.clone()
-    }
-
     fn remember(&self, key: &Key, plan: &Plan, now: Timestamp) {
-        if let Some(memory) = self.memory().get_mut(key) {
-            merge_failed_pods(&mut memory.failed_pods, &plan.failed_pods, now);
-            memory.noted.decided(&plan.waiting, &plan.progress);
-        }
+        let merge = |known: &mut Vec<FailedPods>| merge_failed_pods(known, &plan.failed_pods, now);
+        self.memories.change(key, merge);
+        self.memories.decided(key, &plan.waiting, &plan.progress);
     }
 
     fn forget(&self, key: &Key) {
-        if let Some(memory) = self.memory().remove(key) {
-            self.parts.overlay.forget(memory.uid);
+        if let Some(uid) = self.memories.forget(key) {
+            self.parts.overlay.forget(uid);
         }
     }
 
     fn mark(&self, key: &Key, within: Duration) {
-        let mut memories = self.memory();
-        memories.entry(key.clone()).or_default().noted.mark();
-        drop(memories);
+        self.memories.mark(key);
         self.queue.mark(key, within);
-    }
-
-    fn memory(&self) -> MutexGuard<'_, BTreeMap<Key, Memory>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -335,11 +303,7 @@ impl Running for DaemonSets {
     }
 
     fn waiting(&self) -> BTreeMap<&'static str, usize> {
-        let mut sum = BTreeMap::new();
-        for memory in self.memory().values() {
-            memory.noted.add_waiting(&mut sum);
-        }
-        sum
+        self.memories.waiting()
     }
 
     fn metrics(&self) -> &Metrics {

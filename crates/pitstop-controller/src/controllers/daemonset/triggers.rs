@@ -23,7 +23,7 @@ impl Listener for DaemonSets {
     }
 
     fn relisted(&self, state: &State, _: Resource) {
-        let known: Vec<Key> = self.memory().keys().cloned().collect();
+        let known = self.memories.keys();
         let concerned = state
             .daemonsets()
             .filter(|(_, daemonset)| (self.model.concerns)(daemonset))
