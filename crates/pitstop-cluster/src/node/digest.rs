@@ -1,7 +1,7 @@
 //! What stands for the digests of images and containers.
 
-/// The digest of an image reference: two references differ in it, the same one never does.
-pub(super) fn image_id(image: &str) -> String {
+/// What a runtime calls an image, from a name of it and its digest.
+pub(super) fn image_id(image: &str, digest: &str) -> String {
     let (repository, _) = image
         .rsplit_once(':')
         .filter(|(_, tag)| !tag.contains('/'))
@@ -11,7 +11,7 @@ pub(super) fn image_id(image: &str) -> String {
         Some(_) => "docker.io/",
         None => "docker.io/library/",
     };
-    format!("{registry}{repository}@sha256:{}", digest(image))
+    format!("{registry}{repository}@sha256:{digest}")
 }
 
 /// 64 hexadecimal digits that are the same for the same text.

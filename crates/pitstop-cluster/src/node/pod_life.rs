@@ -7,12 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitstop_api::view::Uid;
 
-use super::digest::digest;
-use super::inside::{Files, Inside, Said, normal};
+use super::inside::{Files, Inside, Said};
 use super::profile::{Profile, PullFailure};
-use super::resources::{self, Resources};
-use super::wire::{ContainerSpec, PodObject};
-use crate::alike::Alike;
+use super::resources;
+use super::wire::PodObject;
+
+pub(super) use container::{Container, State, Terminated};
+
+mod container;
 
 /// From bound to a sandbox with an address. Source: embedded-cluster.md 17.2 step 2.
 const SANDBOX: Duration = Duration::from_millis(500);
@@ -75,152 +77,6 @@ pub(super) enum Effect {
     Gone,
 }
 
-/// The state of a container.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum State {
-    /// It does not run, for this reason.
-    Waiting { reason: &'static str, message: String },
-    /// It runs.
-    Running { since: Timestamp },
-    /// It ended and stays so.
-    Terminated(Terminated),
-}
-
-/// How a container ended.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Terminated {
-    pub(super) code: i32,
-    pub(super) started_at: Timestamp,
-    pub(super) finished_at: Timestamp,
-    pub(super) container_id: String,
-    /// The image that ran, where it is known.
-    pub(super) image: String,
-    /// Which run it was: 0, 1, ...
-    pub(super) run: u32,
-}
-
-impl Terminated {
-    pub(super) fn reason(&self) -> &'static str {
-        match self.code {
-            0 => "Completed",
-            NOT_STARTED => "StartError",
-            _ => "Error",
-        }
-    }
-}
-
-/// A container on the node.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Container {
-    pub(super) spec: Alike<ContainerSpec>,
-    pub(super) is_init: bool,
-    /// The image that runs, or ran last.
-    pub(super) running_image: String,
-    /// Cpu and memory that it runs with.
-    pub(super) resources: Resources,
-    /// Are others on their way?
-    is_resizing: bool,
-    pub(super) state: State,
-    pub(super) last: Option<Terminated>,
-    pub(super) is_ready: bool,
-    pub(super) restarts: u32,
-    /// Was it ever started? Then the next start is a restart.
-    pub(super) was_started: bool,
-    /// Has its start begun?
-    begun: bool,
-    /// Its file system, once somebody has looked into it; each run has a new one.
-    files: Option<Box<Files>>,
-    back_off: Duration,
-    /// Raised when what was planned for it does not hold any more.
-    epoch: u32,
-}
-
-impl Container {
-    fn new(spec: Alike<ContainerSpec>, is_init: bool) -> Self {
-        Self {
-            spec,
-            is_init,
-            running_image: String::new(),
-            resources: Resources::default(),
-            is_resizing: false,
-            state: State::Waiting {
-                reason: "ContainerCreating",
-                message: String::new(),
-            },
-            last: None,
-            is_ready: false,
-            restarts: 0,
-            was_started: false,
-            begun: false,
-            files: None,
-            back_off: BACK_OFF.0,
-            epoch: 0,
-        }
-    }
-
-    /// Cpu and memory follow the object, while it runs or by starting it again.
-    fn resize(&mut self, i: usize) -> Effects {
-        if !self.is_running() || self.is_resizing || self.resources == self.spec.resources {
-            return Vec::new();
-        }
-        self.is_resizing = true;
-        if !resources::restarts(&self.spec.resize_policy, &self.resources, &self.spec.resources) {
-            return vec![(
-                Some(self.epoch),
-                Effect::After(resources::DELAY, Step::Resized(i)),
-            )];
-        }
-        self.epoch = self.epoch.wrapping_add(1);
-        let message = format!("Container {} resize requires restart", self.spec.name);
-        vec![
-            (None, event(false, "Killing", message)),
-            (Some(self.epoch), Effect::After(STOP, Step::Killed(i))),
-        ]
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.state, State::Running { .. })
-    }
-
-    /// Is it an init container that goes on beside the others?
-    pub(super) fn is_sidecar(&self) -> bool {
-        self.is_init && self.spec.restart_policy == "Always"
-    }
-
-    /// Is its readiness left to the probe? Not while the delay before the first probe is on, which [`Step::Ready`] ends.
-    fn is_probed(&self) -> bool {
-        self.is_running() && self.spec.readiness_probe.is_some()
-    }
-
-    /// Does it run, and would its readiness probe succeed?
-    fn passes_probe(&self, images: &dyn Images) -> bool {
-        let profile = images.profile(&self.running_image);
-        self.is_running() && !profile.never_ready && self.has_ready_file(&profile)
-    }
-
-    fn has_ready_file(&self, profile: &Profile) -> bool {
-        match (&self.spec.readiness_probe, &profile.ready_file, &self.files) {
-            (Some(_), Some(path), Some(files)) => files.exists(&normal("/", path)),
-            // Nobody has touched a file.
-            _ => true,
-        }
-    }
-
-    fn has_passed(&self) -> bool {
-        match &self.state {
-            State::Terminated(end) => end.code == 0,
-            State::Running { .. } => self.is_sidecar(),
-            State::Waiting { .. } => false,
-        }
-    }
-
-    /// `containerd://` and 64 hexadecimal digits that change with every start.
-    pub(super) fn id(&self, pod: Uid) -> String {
-        let seed = format!("{pod}/{}/{}", self.spec.name, self.restarts);
-        format!("containerd://{}", digest(&seed))
-    }
-}
-
 /// What the node knows about the images that it runs.
 pub(super) trait Images {
     /// The profile of an image for this pod.
@@ -242,6 +98,8 @@ pub(super) struct PodLife {
     pub(super) is_stopping: bool,
     /// Why the node cannot give what is asked for.
     pub(super) infeasible: Option<String>,
+    /// The generation of the object that was acted on.
+    pub(super) observed: i64,
     fail_ready: bool,
     run_for: Option<Duration>,
 }
@@ -277,6 +135,7 @@ impl PodLife {
             has_sandbox: false,
             is_stopping: false,
             infeasible: None,
+            observed: pod.generation(),
             fail_ready: pod.fails_readiness(),
             run_for: pod.run_for(),
         }
@@ -332,11 +191,26 @@ impl PodLife {
                 continue;
             };
             if container.is_running() {
+                self.recall(i, &*images);
                 effects.extend(self.after_start(i, &*images));
             }
         }
         effects.extend(self.start_next(images, now));
         effects
+    }
+
+    /// A container that ran before this process began has the image that the object names, if the runtime calls that one
+    /// as it called the container's.
+    fn recall(&mut self, i: usize, images: &dyn Images) {
+        if let Some(container) = self.containers.get_mut(i) {
+            let image = container.spec.image.clone();
+            let profile = images.profile(&image);
+            if profile.reported_as.as_ref() == Some(&container.running_image)
+                || image == container.running_image
+            {
+                container.runs(image, &profile);
+            }
+        }
     }
 
     /// Does the step still hold for the container that it was planned for?
@@ -413,6 +287,7 @@ impl PodLife {
     /// Source: embedded-cluster.md 17.3; inplace.md 1.3.
     pub(super) fn update(&mut self, pod: &PodObject, images: &dyn Images) -> Effects {
         let mut effects = Vec::new();
+        self.observed = pod.generation();
         let specs = pod.spec.init_containers.iter().chain(&pod.spec.containers);
         let fail_ready = pod.fails_readiness();
         let readiness_changed = fail_ready != self.fail_ready;
@@ -431,6 +306,13 @@ impl PodLife {
             if image_changed && container.is_running() {
                 container.epoch = container.epoch.wrapping_add(1);
                 if container.running_image == spec.image {
+                    continue;
+                }
+                let profile = images.profile(&spec.image);
+                let has_digest =
+                    |running: &str| images.profile(running).digest(running) == profile.digest(&spec.image);
+                if profile.keeps_running && has_digest(&container.running_image) {
+                    container.runs(spec.image.clone(), &profile);
                     continue;
                 }
                 let message = format!("Container {} definition changed, will be restarted", spec.name);
@@ -604,7 +486,7 @@ impl PodLife {
             container.restarts = container.restarts.saturating_add(1);
         }
         container.was_started = true;
-        container.running_image = image;
+        container.runs(image, &profile);
         container.resources = container.spec.resources.clone();
         container.is_resizing = false;
         container.state = State::Running { since: now };

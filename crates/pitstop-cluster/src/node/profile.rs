@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::digest::digest;
 use super::inside::INDEX_PAGE;
 
 /// What happens when a container of an image is started.
@@ -27,6 +28,12 @@ pub struct Profile {
     pub ready_file: Option<String>,
     /// There is nothing in it but its own program: a command that a pod gives cannot be started.
     pub bare: bool,
+    /// What is in it, where other images may have the same: it stands for them in the digest.
+    pub content: Option<String>,
+    /// By which name the runtime calls a container of it, where that is not the name that it was asked for.
+    pub reported_as: Option<String>,
+    /// A container whose image had the same digest goes on when it is to run this one, under the new name.
+    pub keeps_running: bool,
     /// Size of the image. Units: bytes.
     pub size: u64,
 }
@@ -66,6 +73,13 @@ pub struct Crash {
     pub code: i32,
 }
 
+impl Profile {
+    /// The digest of the image of this profile, as 64 hexadecimal digits.
+    pub(super) fn digest(&self, image: &str) -> String {
+        digest(self.content.as_deref().unwrap_or(image))
+    }
+}
+
 /// A rule for the images that match a pattern, as annotations write it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -96,6 +110,15 @@ pub struct Rule {
     /// There is nothing in it but its own program, no shell and no `true`: a command that a pod gives cannot be started.
     #[serde(default)]
     pub bare: bool,
+    /// What is in it, as any text: images of the same text have the same digest, as two tags of one image have.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// By which name the runtime calls a container of it: some report another tag of the same digest.
+    #[serde(default)]
+    pub reported_as: Option<String>,
+    /// A container whose image had the same digest is not restarted for this name.
+    #[serde(default)]
+    pub keeps_running: bool,
 }
 
 impl Rule {
@@ -110,6 +133,9 @@ impl Rule {
             never_ready: false,
             ready_file: None,
             bare: false,
+            content: None,
+            reported_as: None,
+            keeps_running: false,
         }
     }
 
@@ -205,8 +231,12 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         never_ready: false,
         ready_file: None,
         bare: false,
+        content: None,
+        reported_as: None,
+        keeps_running: false,
         size,
     };
+
     if let Some(rule) = rules.into_iter().find(|rule| matches(&rule.image, image)) {
         let seconds = |value: Option<f64>| value.and_then(|s| Duration::try_from_secs_f64(s).ok());
         profile.pull = seconds(rule.pull_seconds).unwrap_or(profile.pull);
@@ -217,6 +247,9 @@ pub(super) fn of_image<'a>(image: &str, rules: impl IntoIterator<Item = &'a Rule
         profile.never_ready = rule.never_ready;
         profile.ready_file.clone_from(&rule.ready_file);
         profile.bare = rule.bare;
+        profile.reported_as.clone_from(&rule.reported_as);
+        profile.keeps_running = rule.keeps_running;
+        profile.content.clone_from(&rule.content);
     }
     profile
 }

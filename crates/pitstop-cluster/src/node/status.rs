@@ -6,7 +6,6 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::digest::image_id;
 use super::pod_life::{Container, PodLife, State, Terminated};
 use super::wire::PodObject;
 
@@ -121,6 +120,7 @@ pub(super) fn render(
     };
     let mut patch = Map::new();
     patch.insert("phase".into(), Value::from(phase));
+    patch.insert("observedGeneration".into(), Value::from(life.observed));
     patch.insert("startTime".into(), time(life.started_at));
     patch.insert("hostIP".into(), Value::from(addresses.host));
     patch.insert("hostIPs".into(), json!([{ "ip": addresses.host }]));
@@ -214,15 +214,11 @@ fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 fn container(container: &Container, life: &PodLife) -> Value {
     let is_running = container.is_running();
-    let image = if container.running_image.is_empty() {
-        &container.spec.image
-    } else {
-        &container.running_image
-    };
+    let (image, image_id) = container.image();
     let mut status = json!({
         "name": container.spec.name,
         "image": image,
-        "imageID": if container.was_started { image_id(image) } else { String::new() },
+        "imageID": image_id,
         "ready": container.is_ready,
         "started": is_running,
         "restartCount": container.restarts,

@@ -1,61 +1,7 @@
 //! CloneSets as an API server keeps them, with kubectl: made, defaulted, converted, judged, listed, scaled, explained.
 
+use crate::seed_004::{FIRST, SECOND};
 use crate::world::{World, kubectl_is_there, squeezed};
-
-/// The first manifest of seed 004, as it is written there.
-pub(crate) const FIRST: &str = "\
-apiVersion: apps.kruise.io/v1alpha1
-kind: CloneSet
-metadata:
-  name: nginxweb1
-  namespace: default
-spec:
-  replicas: 5
-  selector:
-    matchLabels:
-      app: nginxweb1
-  template:
-    metadata:
-      labels:
-        app: nginxweb1
-    spec:
-      containers:
-      - name: nginx
-        image: nginx:perl
-        imagePullPolicy: IfNotPresent
-        ports:
-        - containerPort: 80
-";
-
-/// The second manifest of seed 004, as it is written there.
-pub(crate) const SECOND: &str = "\
-apiVersion: apps.kruise.io/v1alpha1
-kind: CloneSet
-metadata:
-  name: nginxweb1
-  namespace: default
-spec:
-  minReadySeconds: 30
-  updateStrategy: #添加更新策略
-    type: InPlaceIfPossible
-  scaleStrategy:
-    maxUnavailable: 1
-  replicas: 4
-  selector:
-    matchLabels:
-      app: nginxweb1
-  template:
-    metadata:
-      labels:
-        app: nginxweb1
-    spec:
-      containers:
-      - name: nginx
-        image: nginx:latest #更换镜像版本
-        imagePullPolicy: IfNotPresent
-        ports:
-        - containerPort: 80
-";
 
 const NAME: &str = "clonesets.v1alpha1.apps.kruise.io/nginxweb1";
 const STORED: &str = "clonesets.v1beta1.apps.kruise.io/nginxweb1";

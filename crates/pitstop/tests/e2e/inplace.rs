@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::cloneset::{FIRST, SECOND};
+use crate::seed_004::{FIRST, SECOND};
 use crate::world::{World, kubectl_is_there, words};
 
 pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
-/// `minReadySeconds` of the second manifest, and what it is here: this test does not wait for minutes.
+/// `minReadySeconds` of the second manifest, and what it is here: this test does not wait for minutes. Under virtual time the
+/// simulation plays it as it is written.
 const MIN_READY: (&str, &str) = ("minReadySeconds: 30", "minReadySeconds: 2");
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! A day in a second: the whole program in one process under virtual time and one seed, in a storm of faults.
 //!
 //! Cluster, nodes and two replicas of the controllers are the real ones. A seed is a run: the same seed brings the same
-//! history, to the last field. `PITSTOP_SEEDS=1000` plays so many, `PITSTOP_SEEDS=17..18` just that one.
+//! history, to the last field. `PITSTOP_SEEDS=1000` plays so many, `PITSTOP_SEEDS=17..18` just that one, with
+//! `PITSTOP_TRIALS=0` without looking for the shortest story that fails.
 //!
 //! Source: reliability.md section 2, level 3.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
@@ -14,11 +15,14 @@ mod mutant;
 #[path = "../e2e/objects.rs"]
 mod objects;
 mod owners;
+#[path = "../e2e/seed_004.rs"]
+mod seed_004;
 #[path = "../e2e/skewed.rs"]
 mod skewed;
 mod stage;
 mod storm;
 mod story;
+mod worked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -46,7 +50,7 @@ const N_FAULTS: usize = 10;
 const N_SEEDS_OF_A_MUTANT: u64 = 12;
 /// How many writes are shown of a run that failed.
 const N_LAST_WRITES: usize = 60;
-/// How many runs may be spent on finding out which faults matter.
+/// How many runs may be spent on finding out which faults matter, if `PITSTOP_TRIALS` does not say.
 const N_TRIALS: usize = 40;
 
 /// Stories of one kind.
@@ -228,9 +232,10 @@ fn shortest(play: Play, seed: u64, mutant: Mutant) -> String {
         .violations
         .first()
         .map_or_else(String::new, |first| first.chars().take(2).collect());
+    let most = most_trials();
     let mut step = report.injected.len().div_ceil(2);
     let mut n_trials = 0;
-    while step > 0 && n_trials < N_TRIALS {
+    while step > 0 && n_trials < most {
         let indices: Vec<usize> = report.injected.iter().map(|one| one.index).collect();
         let mut has_helped = false;
         for chunk in indices.chunks(step) {
@@ -244,7 +249,7 @@ fn shortest(play: Play, seed: u64, mutant: Mutant) -> String {
                 (omitted, report, has_helped) = (more, shorter, true);
                 break;
             }
-            if n_trials >= N_TRIALS {
+            if n_trials >= most {
                 break;
             }
         }
@@ -264,6 +269,16 @@ fn shortest(play: Play, seed: u64, mutant: Mutant) -> String {
         last_writes(&report).join("\n"),
         report.violations.join("\n")
     )
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test program has no flags of its own")]
+fn most_trials() -> usize {
+    let given = std::env::var("PITSTOP_TRIALS");
+    given.map_or(N_TRIALS, |given| {
+        given
+            .parse()
+            .unwrap_or_else(|_| panic!("PITSTOP_TRIALS is {given:?}, not a number"))
+    })
 }
 
 /// What happened to pods and nodes right before the first violation.

@@ -57,12 +57,17 @@ pub(crate) type Play = fn(u64, Mutant, Omitted) -> Report;
 
 /// Runs a story in virtual time.
 pub(crate) fn run(story: impl Future<Output = Report>) -> Report {
+    block_on(story)
+}
+
+/// Runs anything in virtual time.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(Box::pin(story))
+    runtime.block_on(Box::pin(work))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,6 +324,14 @@ impl Stage {
         for path in paths {
             let patch = json!({"metadata": {"labels": {"example.com/flap": null}}});
             self.call(Method::PATCH, path, MERGE, Some(&patch)).await;
+        }
+    }
+
+    /// Nothing goes wrong from now on, and all clocks show the same.
+    pub(crate) fn nothing_goes_wrong(&self) {
+        self.storm.ends();
+        for clock in &self.clocks {
+            clock.set(0);
         }
     }
 

@@ -6,9 +6,9 @@ use pitstop_api::image_pull::Reference;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::digest::digest;
 use super::super::images::{PullError, Pulled, Wish};
 use super::super::pod_life::Images as _;
+use super::super::profile::Profile;
 use super::images::NodeImages;
 use super::{Kubelets, LISTED_IMAGES, Machine, Timer};
 
@@ -27,11 +27,12 @@ impl Kubelets {
             drop(answer.send(Err(PullError::Unreachable)));
             return;
         };
+        let profile = machine.images().profile(&wish.image);
         if wish.unless_present && machine.has(&wish.image) {
-            drop(answer.send(Ok(pulled(&wish.image))));
+            drop(answer.send(Ok(pulled(&wish.image, &profile))));
             return;
         }
-        let took = machine.images().profile(&wish.image).pull;
+        let took = profile.pull;
         let free_at = machine.pull_free_at.max(Instant::now());
         let done = free_at + self.scaled(took);
         if let Some(machine) = self.machines.get_mut(&wish.node) {
@@ -52,13 +53,13 @@ impl Kubelets {
             return;
         };
         let image = &wish.image;
-        let failure = machine.images().profile(image).fail;
-        let result = match failure {
+        let profile = machine.images().profile(image);
+        let result = match profile.fail {
             Some(failure) => Err(PullError::Failed(failure.message(image))),
             None => {
                 machine.images().cache(image);
                 machine.is_dirty |= machine.images.len() <= LISTED_IMAGES;
-                Ok(pulled(image))
+                Ok(pulled(image, &profile))
             }
         };
         // Who asked may just have stopped waiting.
@@ -84,8 +85,8 @@ impl Machine {
     }
 }
 
-fn pulled(image: &str) -> Pulled {
+fn pulled(image: &str, profile: &Profile) -> Pulled {
     Pulled {
-        id: format!("sha256:{}", digest(image)),
+        id: format!("sha256:{}", profile.digest(image)),
     }
 }
