@@ -49,6 +49,10 @@ pub const POD_NEED_UPGRADE: &str = "PodNeedUpgrade";
 pub const POD_IMAGE_READY: &str = "PodImageReady";
 /// Pod condition: OTA, the owner of the node has asked for the upgrade through a hub that may not delete pods.
 pub const UPGRADE_REQUESTED: &str = "pitstop.io/UpgradeRequested";
+/// Why an upgrade is not requested any more: it is done.
+pub const UPGRADED: &str = "Upgraded";
+/// Why nothing moves: under OTA nobody has asked for the revision on the nodes that are left.
+pub const WAITING_FOR_OWNER: &str = "WaitingForOwner";
 /// Why an image is ready: it was pulled.
 pub const PULL_IMAGE_SUCCESS: &str = "PullImageSuccess";
 /// Why an image is not ready: it could not be pulled.

@@ -17,6 +17,7 @@
 //! Source: cloneset.md.
 
 use jiff::Timestamp;
+use pitstop_api::view::{CloneSetView, UpdateType};
 
 mod claims;
 mod explain;
@@ -40,6 +41,12 @@ pub use update::{Counted, limit};
 use crate::availability::until;
 use crate::inplace::WhyRecreate;
 use crate::instances::history::History;
+use crate::ota;
+
+/// Do the owners of nodes decide when pods are updated? Under OnDelete whoever deletes them does. Source: hub.md B4.
+pub(crate) fn is_ota(cloneset: &CloneSetView) -> bool {
+    cloneset.update.kind == UpdateType::RollingUpdate && ota::is_asked_for(&cloneset.annotations)
+}
 
 /// Decides what is written for a CloneSet now.
 ///
@@ -74,6 +81,9 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
             turn.plan.events.push(invalid.event());
         }
     }
+    let cloneset = snapshot.cloneset;
+    let warning = ota::warning(&cloneset.annotations, "CloneSet", cloneset.generation);
+    turn.plan.events.extend(warning);
     turn.tidy_up();
     turn.explain(numbers.as_ref().ok(), invalid.as_ref());
     turn.write_status(numbers.as_ref().ok());

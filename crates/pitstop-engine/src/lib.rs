@@ -12,6 +12,7 @@
 //! | [`inplace`] | update in place: comparison, writes, completion |
 //! | [`instances`] | what CloneSets and StatefulSets share: their writes, revisions, and pods under way |
 //! | [`lifecycle`] | hooks and the states between them |
+//! | [`ota`] | owners of nodes who decide when their pods are updated |
 //! | [`order`] | who is updated first, who is deleted first |
 //! | [`cloneset`] | CloneSets: scale, update, status |
 //! | [`statefulset`] | StatefulSets of `apps.kruise.io`: identities, scale, update, protection, status |
@@ -36,6 +37,7 @@ pub mod inplace;
 pub mod instances;
 pub mod lifecycle;
 pub mod order;
+pub mod ota;
 pub mod plan;
 pub mod predownload;
 pub mod revision;

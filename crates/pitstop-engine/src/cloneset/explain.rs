@@ -16,6 +16,7 @@ impl Turn<'_, '_> {
     /// A reason for every pod that is not at the target, or there and not available. Source: design.md L3; inplace.md 13.13.
     pub(super) fn explain(&mut self, numbers: Option<&Numbers>, invalid: Option<&Cow<'static, str>>) {
         let why_not_new = self.why_not_new(numbers);
+        let asks_owners = super::is_ota(self.snapshot.cloneset) && !self.snapshot.cloneset.is_paused();
         let mut waiting = Vec::new();
         for (i, row) in self.rows.active.iter().enumerate() {
             if row.is_new && row.is_available && !row.is_specified {
@@ -23,6 +24,7 @@ impl Turn<'_, '_> {
             }
             let reason = match invalid {
                 Some(field) => Reason::Invalid { field: field.clone() },
+                None if asks_owners && !row.is_requested => self.reason(i, row, &Reason::WaitingForOwner),
                 None => self.reason(i, row, &why_not_new),
             };
             waiting.push(Waiting {

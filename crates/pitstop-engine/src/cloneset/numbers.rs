@@ -251,9 +251,15 @@ impl Numbers {
         };
         let scale_limit = scaling::scale_max_unavailable(cloneset.scale.max_unavailable.as_ref(), replicas)
             .map_err(|e| Invalid::of(SCALE_MAX_UNAVAILABLE, &e))?;
+        let is_ota = super::is_ota(cloneset);
+        let kept = if is_ota {
+            partition.max(rows.n_unrequested())
+        } else {
+            partition
+        };
         let wanted = Wanted {
             replicas,
-            partition,
+            partition: kept.min(replicas),
             max_surge: if rows.is_metadata_only(snapshot, history) {
                 0
             } else {
@@ -262,7 +268,9 @@ impl Numbers {
             is_on_delete,
             max_unavailable,
             scale_max_unavailable: scale_limit,
-            may_go_back: snapshot.features.partition_rollback && history.update.name != history.current.name,
+            may_go_back: !is_ota
+                && snapshot.features.partition_rollback
+                && history.update.name != history.current.name,
             excludes_preparing_delete: cloneset.scale.excludes_preparing_delete
                 || snapshot.features.excludes_preparing_delete,
         };

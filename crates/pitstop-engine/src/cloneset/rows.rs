@@ -31,6 +31,8 @@ pub(super) struct Row<'a> {
     pub(super) is_ready: bool,
     /// Does it run and serve for `minReadySeconds`, whatever hook holds it?
     pub(super) is_settled: bool,
+    /// Has its owner asked for the update revision?
+    pub(super) is_requested: bool,
     /// Does it carry the hash of its revision?
     pub(super) has_template_hash: bool,
 }
@@ -106,6 +108,13 @@ impl<'a> Rows<'a> {
             .map(|created| is_same_revision(&created.revision, &history.update.name))
             .collect();
         found
+    }
+
+    /// How many outdated pods nobody has asked to update.
+    pub(super) fn n_unrequested(&self) -> u32 {
+        let rows = self.active.iter();
+        let n = rows.filter(|row| !row.is_new && !row.is_requested).count();
+        u32::try_from(n).unwrap_or(u32::MAX)
     }
 
     /// How many there are, those included that are not seen yet.
@@ -199,6 +208,9 @@ fn row<'a>(snapshot: &Snapshot<'a>, history: &History<'_>, pod: &'a PodView) -> 
         is_available: !may_be_down && is_settled && state.counts(),
         is_ready: is_update_ready(pod, 0, now),
         is_settled,
+        is_requested: pod
+            .requested_revision()
+            .is_some_and(|requested| is_same_revision(requested, &history.update.name)),
         has_template_hash: labels.has_template_hash,
     }
 }

@@ -142,6 +142,9 @@ impl Turn<'_, '_> {
             )
         } else if cloneset.is_paused() {
             (true, reasons::CLONESET_PAUSED, "CloneSet is paused".to_owned())
+        } else if self.waits_for_owners() {
+            let message = "CloneSet waits for the owners of the nodes of its outdated pods".to_owned();
+            (true, reasons::WAITING_FOR_OWNER, message)
         } else if expected < replicas && expected <= status.updated_available_replicas {
             let message = "CloneSet has been paused due to partition ready".to_owned();
             (true, reasons::PARTITION_AVAILABLE, message)
@@ -169,6 +172,18 @@ impl Turn<'_, '_> {
         }
         let text = if is_true { "True" } else { "False" };
         set(status, reasons::PROGRESSING, text, reason, &message, now);
+    }
+
+    /// Under OTA: is every pod available, or outdated and asked for by nobody?
+    fn waits_for_owners(&self) -> bool {
+        super::is_ota(self.snapshot.cloneset)
+            && self.rows.n_unrequested() > 0
+            && self.rows.unseen.is_empty()
+            && self
+                .rows
+                .active
+                .iter()
+                .all(|row| row.is_available && (row.is_new || !row.is_requested))
     }
 
     /// The moment at which the next pod becomes available. Source: cloneset.md 18.25.
@@ -268,6 +283,7 @@ fn is_resting(condition: Option<&CloneSetCondition>) -> bool {
             reasons::CLONESET_AVAILABLE,
             reasons::CLONESET_PAUSED,
             reasons::PARTITION_AVAILABLE,
+            reasons::WAITING_FOR_OWNER,
         ];
         at_rest.contains(&condition.reason.as_str())
     })

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy, UpdateType};
+use pitstop_api::view::{
+    CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy, UpdateType, revision_message,
+};
 use pitstop_api::{keys, reasons};
 
 use super::numbers::Numbers;
@@ -18,6 +20,7 @@ use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
 use crate::instances::history::{Target, label_of};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::update_order;
+use crate::ota;
 use crate::plan::Event;
 
 /// May pods stay when they are updated?
@@ -73,6 +76,7 @@ impl<'a> Turn<'_, 'a> {
         for (i, row) in rows {
             let Some(live) = row.live else { continue };
             let mut change = Change::default();
+            let mut state_now = row.state;
             if needs_refresh(live, row.state) {
                 let in_flight = &self.snapshot.in_flight;
                 let carried = carry_on(&UnderWay {
@@ -88,10 +92,12 @@ impl<'a> Turn<'_, 'a> {
                 });
                 self.wake(carried.wake_at);
                 self.stalled.extend(carried.stalled.map(|why| (i, why)));
-                is_state_changed |= carried.has_new_state;
+                is_state_changed |= carried.new_state.is_some();
+                state_now = carried.new_state.unwrap_or(row.state);
                 change = carried.change;
             }
             say_first_word(live, self.snapshot.now, &mut change);
+            self.tell_owner(&row, live, state_now, &mut change);
             if !row.has_template_hash && !row.revision().is_empty() {
                 change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision()));
                 is_state_changed = true;
@@ -103,6 +109,29 @@ impl<'a> Turn<'_, 'a> {
         }
         self.give_up();
         is_state_changed
+    }
+
+    /// The owner of the node is told whether a newer revision waits, and that what was asked for is done.
+    ///
+    /// Where pods once were under OTA, what is said is kept true. Source: hub.md B4; daemonset.md C7.13.
+    fn tell_owner(&self, row: &Row<'a>, live: Live<'a>, state: State, change: &mut Change) {
+        let is_told = super::is_ota(self.snapshot.cloneset) || row.pod.need_upgrade().is_some();
+        if !is_told && row.pod.requested_revision().is_none() {
+            return;
+        }
+        let now = self.snapshot.now;
+        let is_under_way = matches!(state, State::PreparingUpdate | State::Updating | State::Updated);
+        let is_done = row.is_new && !is_under_way && live.view.grace().is_none();
+        if is_told {
+            let revision = label_of(&self.history.update.name, self.snapshot.features.short_hash);
+            let message = revision_message(revision).into();
+            if let Some(condition) = ota::need(row.pod, !is_done, &message, now) {
+                change.condition(reasons::POD_NEED_UPGRADE, condition);
+            }
+        }
+        if let Some(condition) = ota::answered(row.pod, now).filter(|_| is_done) {
+            change.condition(reasons::UPGRADE_REQUESTED, condition);
+        }
     }
 
     /// An update in place that will never be complete ends in a replacement, where that is allowed.
@@ -165,9 +194,17 @@ impl<'a> Turn<'_, 'a> {
         let rows = &self.rows.active;
         // A pod in its grace period is one of them: it is turned towards the newer revision (inplace.md 13.11).
         let is_waiting = |row: &Row<'_>| row.is_new == goes_back && !row.is_preparing_delete();
-        let waiting: Vec<usize> = (0..rows.len())
-            .filter(|i| rows.get(*i).is_some_and(is_waiting))
-            .collect();
+        let waiting = (0..rows.len()).filter(|i| rows.get(*i).is_some_and(is_waiting));
+        // Whoever was asked for comes first, beside those that are out of service already; under OTA nobody else comes.
+        let is_ota = super::is_ota(self.snapshot.cloneset);
+        let is_first = |row: &Row<'_>| {
+            (row.is_requested && !goes_back) || (row.state == State::PreparingUpdate && !is_ota)
+        };
+        let (first, mut others): (Vec<usize>, Vec<usize>) =
+            waiting.partition(|i| rows.get(*i).is_some_and(is_first));
+        if is_ota {
+            others.clear();
+        }
         let pods: Vec<&PodView> = rows.iter().map(|row| row.pod).collect();
         let rolling = self.snapshot.cloneset.update.rolling.as_ref();
         let (none, no_terms) = (PriorityStrategy::None, Vec::new());
@@ -177,7 +214,9 @@ impl<'a> Turn<'_, 'a> {
         // Without free ones, no more are looked at than may become unavailable, or one that is so already.
         let looked_at = usize::try_from(max_unavailable.max(1)).unwrap_or(usize::MAX);
         let most = if free.is_empty() { n.min(looked_at) } else { n };
-        let order = update_order(&pods, waiting, most, priority, scatter);
+        let mut order = update_order(&pods, first, most, priority, scatter);
+        let left = most.saturating_sub(order.len());
+        order.extend(update_order(&pods, others, left, priority, scatter));
         let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision()));
         let seen = rows.iter().map(|row| Counted {
             is_available: row.is_available,

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use pitstop_api::reasons;
-use pitstop_api::view::{PodCondition, PodView, revision_message};
+use pitstop_api::view::{PodView, revision_message};
 
 use super::strategy::Model;
+use crate::ota::need;
 use crate::plan::Action;
 use crate::revision::Current;
 use crate::snapshot::Snapshot;
@@ -40,23 +41,12 @@ pub(super) fn conditions(
         .filter(|pod| model == Model::Ota || pod.need_upgrade().is_some())
         .filter(|pod| !is_gone(pod))
         .filter_map(|pod| {
-            let status = (!is_at_target(pod)).into();
-            let is = pod.need_upgrade();
-            let has_status = is.filter(|is| is.status == status);
-            if has_status.is_some_and(|is| is.message == message && is.reason.is_empty()) {
-                return None;
-            }
-            let since = has_status.and_then(|is| is.since).unwrap_or(snapshot.now);
+            let condition = need(pod, !is_at_target(pod), &message, snapshot.now)?;
             Some(Action::SetPodCondition {
                 name: Arc::clone(&pod.name),
                 uid: pod.uid,
                 kind: reasons::POD_NEED_UPGRADE,
-                condition: PodCondition {
-                    status,
-                    reason: Arc::from(""),
-                    message: Arc::clone(&message),
-                    since: Some(since),
-                },
+                condition,
             })
         })
         .collect()

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use pitstop_api::view::{DaemonSetView, StrategyType};
 use pitstop_api::{IntOrPercent, keys, reasons};
 
+use crate::ota;
 use crate::plan::Event;
 
 /// An upgrade model.
@@ -63,7 +64,7 @@ pub fn read(daemonset: &DaemonSetView) -> Reading {
     let is_on_delete = daemonset.strategy.kind == StrategyType::OnDelete;
     let named = if is("AdvancedRollingUpdate") || is("auto") {
         Model::AdvancedRollingUpdate
-    } else if is("OTA") {
+    } else if ota::is_ota(written) {
         Model::Ota
     } else {
         events.push(unknown(daemonset, written, is_on_delete));

@@ -37,8 +37,8 @@ pub struct UnderWay<'a> {
 pub struct Carried {
     /// What is written.
     pub change: Change,
-    /// Does its state change by that?
-    pub has_new_state: bool,
+    /// The state that it gets by that, if it is another one.
+    pub new_state: Option<State>,
     /// When to look again even if nothing happens.
     pub wake_at: Option<Timestamp>,
     /// Why its update in place will never be complete.
@@ -78,7 +78,7 @@ pub fn carry_on(pod: &UnderWay<'_>) -> Carried {
     }
     Carried {
         change,
-        has_new_state: state.is_some(),
+        new_state: state,
         wake_at: refreshed.wake_at,
         stalled,
     }

@@ -103,7 +103,7 @@ impl<'a> Turn<'_, 'a> {
                 });
                 self.wake(carried.wake_at);
                 self.stalled.extend(carried.stalled.map(|why| (i, why)));
-                is_state_changed |= carried.has_new_state;
+                is_state_changed |= carried.new_state.is_some();
                 change = carried.change;
             }
             say_first_word(live, snapshot.now, &mut change);

@@ -14,6 +14,8 @@ use crate::live::LivePod;
 
 #[path = "cloneset/numbers.rs"]
 mod numbers;
+#[path = "cloneset/owners.rs"]
+mod owners;
 #[path = "cloneset/passes.rs"]
 mod passes;
 #[path = "cloneset/pods.rs"]
