@@ -118,9 +118,14 @@ impl<'a> Turn<'_, 'a> {
     }
 
     /// Pods that were named, and those that are marked to be replaced. Source: cloneset.md 8, step 6.
+    ///
+    /// Differs from upstream: those of them that serve nobody count as unavailable, so that no other one goes beside them
+    /// that the budget does not allow (S1).
     fn delete_specified(&mut self, diff: Diff) -> bool {
         let specified = self.rows_with(|row| row.is_specified && !row.is_preparing_delete());
-        let affordable = affordable(specified, diff.delete_ready_limit);
+        let n_down = specified.iter().filter(|(_, row)| !row.is_available).count();
+        let n_down = u32::try_from(n_down).unwrap_or(u32::MAX);
+        let affordable = affordable(specified, diff.delete_ready_limit.saturating_sub(n_down));
         self.delete_all(&affordable, Removal::Specified)
     }
 
@@ -184,8 +189,9 @@ impl<'a> Turn<'_, 'a> {
             }
             self.touch(*i, Touch::Deleted);
             does_anything = true;
-            // Who was named goes whatever it does; others only as they were looked at.
-            let must_be_unchanged = why == Removal::ScaledDown;
+            // Who was named goes whatever it does, unless it goes beside the budget since it serves nobody; others only as
+            // they were looked at.
+            let must_be_unchanged = why == Removal::ScaledDown || !row.is_available;
             self.plan.actions.push(Action::DeletePod {
                 name: Arc::clone(&row.pod.name),
                 uid: row.pod.uid,

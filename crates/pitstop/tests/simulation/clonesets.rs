@@ -72,6 +72,19 @@ struct World {
     has_crowd: bool,
 }
 
+/// What can be seen of a pod, without what nobody wants to read.
+fn without_owners(pod: &Value) -> Value {
+    let mut metadata = pod["metadata"].clone();
+    metadata["managedFields"].take();
+    json!({"metadata": metadata, "containers": pod["status"]["containerStatuses"], "spec": pod["spec"]["containers"]})
+}
+
+/// Was it made, or changed, for a version that cannot run?
+fn is_broken(pod: &Value) -> bool {
+    let image = text(&pod["spec"]["containers"][0]["image"]);
+    image.starts_with("bad/") || image.starts_with("unready/")
+}
+
 impl World {
     async fn new(seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
@@ -276,9 +289,10 @@ impl World {
         sleep(REST).await;
         let n_writes = n_writes() - before;
         if n_writes > 0 {
-            self.stage
-                .violations
-                .push(format!("L1: {n_writes} writes after everything was done"));
+            self.stage.violations.push(format!(
+                "L1: {n_writes} writes after everything was done, the last of them {}",
+                self.stage.history.last_change()
+            ));
         }
         if let Some(problem) = self.unfinished().await {
             self.stage
@@ -289,6 +303,11 @@ impl World {
 
     /// Says whether everything gets where it should be.
     async fn comes_to_rest(&mut self) -> bool {
+        // Nobody keeps by a partition what cannot run.
+        if self.ours().await.iter().any(is_broken) {
+            self.wish.partition = 0;
+            self.tell().await;
+        }
         let deadline = self.stage.clock.now() + RECOVERY;
         while let Some(problem) = self.unfinished().await {
             self.an_old_pod_goes().await;
@@ -337,7 +356,12 @@ impl World {
         let (wish, pods) = (&self.wish, self.ours().await);
         let n_wanted = wish.replicas;
         if pods.len() != n_wanted {
-            return Some(format!("there are {} pods, not {n_wanted}", pods.len()));
+            let pods: Vec<Value> = pods.iter().map(without_owners).collect();
+            return Some(format!(
+                "there are {} pods, not {n_wanted} of {wish:?}: {}",
+                pods.len(),
+                Value::from(pods)
+            ));
         }
         let is_well = |pod: &&Value| {
             is_ready(pod)
@@ -346,12 +370,15 @@ impl World {
         };
         let n_well = pods.iter().filter(is_well).count();
         if n_well < n_wanted {
-            let states: Vec<&Value> = pods
+            let states: Vec<Value> = pods
                 .iter()
                 .filter(|pod| !is_well(pod))
-                .map(|pod| &pod["metadata"])
+                .map(without_owners)
                 .collect();
-            return Some(format!("{n_well} of {n_wanted} pods are well: {states:?}"));
+            return Some(format!(
+                "{n_well} of {n_wanted} pods are well of {wish:?}: {}",
+                Value::from(states)
+            ));
         }
         let n_new = pods.iter().filter(|pod| wish.is_met_by(pod)).count();
         if n_new < n_wanted - wish.partition.min(n_wanted) {

@@ -117,6 +117,28 @@ impl History {
         history
     }
 
+    /// The last write so far, and what it changed.
+    pub(crate) fn last_change(&self) -> String {
+        let entries = self.entries.lock().unwrap();
+        let Some(last) = entries.iter().max_by_key(|entry| entry.version) else {
+            return String::new();
+        };
+        let name = |entry: &Entry| (entry.kind, entry.object["metadata"]["name"].clone());
+        let before = entries
+            .iter()
+            .filter(|entry| name(entry) == name(last) && entry.version < last.version);
+        let before = before
+            .max_by_key(|entry| entry.version)
+            .map(|entry| &entry.object);
+        let mut changes = pitstop_api::json_diff::diff(before.unwrap_or(&Value::Null), &last.object);
+        changes.retain(|change| !change.path.starts_with("/metadata/managedFields"));
+        let changes: Vec<String> = changes
+            .iter()
+            .map(|change| change.to_json().to_string())
+            .collect();
+        format!("{last}: {}", changes.join(" "))
+    }
+
     /// What was written so far, oldest first.
     pub(crate) fn take(&self) -> Vec<Entry> {
         let mut entries = std::mem::take(&mut *self.entries.lock().unwrap());

@@ -31,6 +31,11 @@ fn pods_are_scaled() {
         ("marked", World::new(2).pods("1n+ 1n+!"), "delete 1"),
         ("marked, no budget", World::new(3).pods("1n+ 1n+! 1n-"), "nothing"),
         (
+            "marked, beside one that is marked and not ready",
+            World::new(4).pods("2n+ 1n+! 1n-!"),
+            "delete 3",
+        ),
+        (
             "marked and not ready",
             World::new(3).pods("1n+ 1n-! 1n-"),
             "delete 1",
