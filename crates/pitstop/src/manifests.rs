@@ -37,6 +37,9 @@ pub struct Options {
     pub replicas: u32,
     /// Which controllers run; they decide which rights are asked for. No order, no repetition.
     pub controllers: Vec<Controller>,
+    /// Where an API server asks the webhooks of controllers that run outside of the cluster, without a path; `None`: they
+    /// run in it. Outside, neither a Deployment nor a Service is printed.
+    pub webhook_url: Option<String>,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             image: default_image(),
             replicas: 2,
             controllers: vec![Controller::DaemonPodUpdater],
+            webhook_url: None,
         }
     }
 }
@@ -127,7 +131,9 @@ fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
     if options.brings_kinds() {
         documents.extend(webhooks::documents(options));
     }
-    documents.push(deployment::deployment(options));
+    if options.webhook_url.is_none() {
+        documents.push(deployment::deployment(options));
+    }
     documents
 }
 

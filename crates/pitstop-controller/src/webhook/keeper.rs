@@ -63,7 +63,7 @@ impl Keeper {
                     if told.as_ref() != Some(&why) {
                         warn!(
                             why,
-                            "the webhooks cannot be asked yet; `pitstop manifests --kinds` has what they need"
+                            "the webhooks cannot be asked yet; `pitstop manifests --controllers cloneset,imagepulljob` prints what they need"
                         );
                     }
                     told = Some(why);

@@ -66,7 +66,8 @@ pub struct Webhooks {
     /// Serve the webhooks of the kinds that `pitstop manifests --controllers cloneset` defines here, over TLS
     #[arg(long, value_name = "ADDRESS", env = "PITSTOP_WEBHOOK_ADDR", hide_env = true)]
     pub webhook_addr: Option<SocketAddr>,
-    /// Host name or address under which the API server reaches them, where the controllers run outside of the cluster
+    /// Host name or address under which the API server reaches them, where the controllers run outside of the cluster; print
+    /// their manifests with --webhook-url then
     #[arg(
         long,
         value_name = "HOST",

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::controller::Wanted;
 use crate::cli::hub::PodsSource;
+use crate::failure;
 use crate::manifests::{self, NAMESPACE, Options, hub};
 use crate::output;
 
@@ -73,6 +74,17 @@ pub struct Manifests {
     /// Which controllers.
     #[command(flatten)]
     pub controllers: Wanted,
+    /// Where the API server asks the webhooks of controllers that run outside of the cluster, with --webhook-host there;
+    /// neither Deployment nor Service is printed then
+    #[arg(
+        long,
+        value_name = "https://HOST:PORT",
+        env = "PITSTOP_WEBHOOK_URL",
+        hide_env = true,
+        conflicts_with = "hub",
+        value_parser = webhook_url
+    )]
+    pub webhook_url: Option<String>,
     /// Form of the answer
     #[arg(
         short,
@@ -131,11 +143,32 @@ impl Manifests {
             image: self.image,
             replicas: self.replicas,
             controllers: self.controllers.controllers().into_iter().collect(),
+            webhook_url: self.webhook_url,
         };
+        if options.webhook_url.is_some() && !options.brings_kinds() {
+            return Err(failure::usage(
+                "--webhook-url is about the kinds of cloneset and imagepulljob, which are not among the controllers",
+                "add --controllers cloneset, or leave --webhook-url out",
+            ));
+        }
         match self.output {
             Form::Yaml => output::data(manifests::render(&options, None).trim_end()),
             Form::Json => output::data(&format!("{:#}", manifests::to_json(&options, None))),
         }
+    }
+}
+
+/// Reads where webhooks are. A path would be lost: each webhook has one of its own.
+fn webhook_url(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is not https://HOST:PORT, without a path");
+    let url: http::Uri = text.parse().map_err(|_| wrong())?;
+    let has_path = !matches!(url.path(), "" | "/") || url.query().is_some();
+    let authority = url
+        .authority()
+        .filter(|authority| !authority.as_str().contains('@'));
+    match (url.scheme_str(), authority) {
+        (Some("https"), Some(authority)) if !has_path => Ok(format!("https://{authority}")),
+        _ => Err(wrong()),
     }
 }
 

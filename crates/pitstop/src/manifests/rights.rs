@@ -63,7 +63,7 @@ const ALL: &[Controller] = &Controller::ALL;
 const DAEMONS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
 /// Those that make pods, and write the revisions that they are made from.
 const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet];
-/// Those that write conditions of pods.
+/// Those that write conditions of pods, and make pods owners of what goes with them.
 const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
@@ -264,11 +264,11 @@ const RULES: &[Rule] = &[
         "say on each pod whether a newer revision waits, and take it out of service before it changes",
     ),
     cluster(
-        UPDATER,
+        TELLERS,
         "update",
         "",
         ("pods", "finalizers"),
-        "name the pod as owner that waits for its image pulls, where OwnerReferencesPermissionEnforcement is on",
+        "name the pod as owner that waits for its image pulls and claims, where OwnerReferencesPermissionEnforcement is on",
     ),
     cluster(CLONES, "list", "", CLAIMS, FOLLOW_CLAIMS),
     cluster(CLONES, "watch", "", CLAIMS, FOLLOW_CLAIMS),

@@ -69,6 +69,49 @@ fn with_kinds() -> Options {
     }
 }
 
+fn outside() -> Options {
+    Options {
+        webhook_url: Some("https://ops.example.com:9443".to_owned()),
+        ..with_kinds()
+    }
+}
+
+#[test]
+fn controllers_outside_of_the_cluster_are_asked_by_url() {
+    let documents = read(&render(&outside(), None));
+    let kinds: Vec<&str> = documents
+        .iter()
+        .filter_map(|document| document["kind"].as_str())
+        .collect();
+    assert!(
+        !kinds.contains(&"Deployment") && !kinds.contains(&"Service"),
+        "{kinds:?}"
+    );
+    let urls: Vec<&str> = documents
+        .iter()
+        .flat_map(|document| {
+            let webhooks = document["webhooks"].as_array().into_iter().flatten();
+            let conversion = &document["spec"]["conversion"]["webhook"]["clientConfig"];
+            webhooks
+                .map(|webhook| &webhook["clientConfig"])
+                .chain([conversion])
+        })
+        .filter(|client| !client.is_null())
+        .map(|client| {
+            assert_eq!(client.as_object().unwrap().len(), 1, "{client}");
+            client["url"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(
+        urls,
+        [
+            "https://ops.example.com:9443/mutate-apps-kruise-io-cloneset",
+            "https://ops.example.com:9443/validate-apps-kruise-io-cloneset",
+            "https://ops.example.com:9443/convert",
+        ]
+    );
+}
+
 #[test]
 fn the_kinds_and_what_their_webhooks_need() {
     let text = render(&with_kinds(), None);
@@ -83,6 +126,7 @@ fn yaml_and_json_are_the_same_objects() {
         options(&[DaemonPodUpdater]),
         options(&[NativeDaemonSet, DaemonPodUpdater]),
         with_kinds(),
+        outside(),
     ] {
         let json = to_json(&options, None);
         assert_eq!(Value::from(read(&render(&options, None))), json["items"]);

@@ -97,14 +97,19 @@ const fn named(
 /// The documents, in the order in which they are applied.
 pub(super) fn documents(options: &Options) -> Vec<Tree> {
     let namespace = options.namespace.as_str();
-    let here = |path: &str| json!({"service": {"namespace": namespace, "name": SERVICE, "path": path}});
+    let here = |path: &str| match &options.webhook_url {
+        Some(url) => json!({"url": format!("{url}{path}")}),
+        None => json!({"service": {"namespace": namespace, "name": SERVICE, "path": path}}),
+    };
     let mut documents = vec![
         role("ClusterRole", None, RULES, options),
         binding("ClusterRole", None, options),
         role("Role", Some(namespace), SECRET_RULES, options),
         binding("Role", Some(namespace), options),
-        service(options),
     ];
+    if options.webhook_url.is_none() {
+        documents.push(service(options));
+    }
     let objects = kinds::objects(here, &options.controllers);
     documents.extend(objects.into_iter().map(plain));
     documents

@@ -12,6 +12,7 @@ use crate::{auto, rolling, workloads};
 
 mod account;
 mod cloneset;
+mod cloneset_rights;
 mod faults;
 mod hub;
 mod kubelet;

@@ -30,10 +30,15 @@ impl Plane {
             replicas: 0,
             ..manifests::Options::default()
         };
+        self.install(&options, without).await;
+        self.token_kubeconfig(manifests::SERVICE_ACCOUNT).await
+    }
 
+    /// Applies what `pitstop manifests` prints, without one right perhaps.
+    pub(crate) async fn install(&self, options: &manifests::Options, without: Option<&manifests::Rule>) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pitstop.yaml");
-        std::fs::write(&file, manifests::render(&options, without)).unwrap();
+        std::fs::write(&file, manifests::render(options, without)).unwrap();
         let said = tokio::process::Command::new(self.kubectl())
             .env("KUBECONFIG", self.kubeconfig())
             .env("KUBECACHEDIR", folder.path())
@@ -43,7 +48,6 @@ impl Plane {
             .await
             .unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-        self.token_kubeconfig(manifests::SERVICE_ACCOUNT).await
     }
 
     /// A second account with the rights of the first, and its kubeconfig: the audit log tells them apart.
@@ -64,7 +68,7 @@ impl Plane {
         self.token_kubeconfig(name).await
     }
 
-    async fn token_kubeconfig(&self, account: &str) -> PathBuf {
+    pub(super) async fn token_kubeconfig(&self, account: &str) -> PathBuf {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await, manifests::NAMESPACE);
         let request = TokenRequest {
             spec: TokenRequestSpec {

@@ -1,11 +1,16 @@
 //! The kinds that pitstop brings, on a real API server: it asks a controller that stands by, and gets the same answers.
 
+use std::path::Path;
+
+use pitstop::manifests;
 use pitstop_controller::Controller;
+use tokio::process::Command;
 
 use super::Plane;
 use super::site::eventually;
 use crate::background::Background;
-use crate::cloneset::{FIRST, play};
+use crate::cloneset::play;
+use crate::seed_004::FIRST;
 use crate::world::World;
 use crate::{commands, inplace, predownload};
 
@@ -29,12 +34,28 @@ async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
     })
     .await;
     asks_the_webhooks(&world).await;
+    // The manifests are applied again, as those of a controller that runs outside of the cluster.
+    let said = webhooks.said();
+    let port = said
+        .split("webhooks on https://127.0.0.1:")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap();
+    let outside = manifests::Options {
+        controllers: CONTROLLERS.to_vec(),
+        webhook_url: Some(format!("https://127.0.0.1:{port}")),
+        ..manifests::Options::default()
+    };
+    world.plane().install(&outside, None).await;
+    asks_the_webhooks(&world).await;
     play(&world).await;
     // Without them nothing of the kind can be written, or read in another version.
     webhooks.stop().await;
     let said = world.kubectl_with(&["apply", "-f", "-"], FIRST).await;
     assert!(said.stderr.contains("failed calling webhook"), "{}", said.stderr);
-    forget_kinds(&world).await;
+    forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }
 
@@ -49,7 +70,7 @@ async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_pla
     inplace::policies_and_limits(&world).await;
     inplace::resizes(&world).await;
     commands::story(&world).await;
-    forget_kinds(&world).await;
+    forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }
 
@@ -67,18 +88,28 @@ async fn images_are_pulled_before_containers_restart_on_a_real_control_plane() {
     ] {
         world.kubectl(&["delete", crd, "--timeout=60s"]).await;
     }
-    forget_kinds(&world).await;
+    forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }
 
 /// What the kinds have brought is taken away again.
-async fn forget_kinds(world: &World) {
+pub(super) async fn forget_kinds(kubectl: &Path, kubeconfig: &Path) {
     for kind in [
         "crd/clonesets.apps.kruise.io",
         "mutatingwebhookconfigurations/pitstop-webhooks",
         "validatingwebhookconfigurations/pitstop-webhooks",
     ] {
-        world.kubectl(&["delete", kind, "--timeout=60s"]).await;
+        let deleted = Command::new(kubectl)
+            .env("KUBECONFIG", kubeconfig)
+            .args(["delete", kind, "--timeout=60s"])
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            deleted.status.success(),
+            "{}",
+            String::from_utf8_lossy(&deleted.stderr)
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use pitstop::manifests::{self, Rule, Scope};
 use pitstop_api::{keys, reasons};
 use pitstop_controller::Controller;
@@ -123,7 +123,7 @@ async fn in_the_way_of_deletions(site: &Site) -> Webhook {
 }
 
 /// Does it say that this right is missing?
-fn is_missed(rule: &Rule, said: &str) -> bool {
+pub(super) fn is_missed(rule: &Rule, said: &str) -> bool {
     let group = rule.group;
     said.contains(&format!(
         "lacks verb \"{}\" on resource \"{}\" (API group \"{group}\")",
@@ -145,7 +145,7 @@ async fn start_without(
         .await;
     let kubeconfig = site.plane.authorize(controllers, without).await;
     if let Some(rule) = without {
-        eventually("the right is taken away", || is_denied(site, rule)).await;
+        eventually("the right is taken away", || is_denied(&site.client, rule)).await;
     }
     let mut all = arguments.to_vec();
     // The other lease is there, although that DaemonSet controller is off; it is read only by those who respect it.
@@ -156,7 +156,7 @@ async fn start_without(
     site.spawn_controller(&kubeconfig, &all)
 }
 
-async fn is_denied(site: &Site, rule: &Rule) -> bool {
+pub(super) async fn is_denied(client: &Client, rule: &Rule) -> bool {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let namespace = match rule.scope {
         Scope::Cluster => None,
@@ -178,7 +178,7 @@ async fn is_denied(site: &Site, rule: &Rule) -> bool {
         },
         ..SubjectAccessReview::default()
     };
-    let reviews: Api<SubjectAccessReview> = Api::all(site.client.clone());
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let answer = reviews.create(&PostParams::default(), &review).await.unwrap();
     !answer.status.is_some_and(|status| status.allowed)
 }
@@ -187,9 +187,12 @@ async fn is_denied(site: &Site, rule: &Rule) -> bool {
 #[derive(Default)]
 struct Steps {
     taken: AtomicUsize,
-    /// Names of revisions.
-    seen: Mutex<BTreeSet<String>>,
+    names: Names,
 }
+
+/// Names of revisions that were there.
+#[derive(Default)]
+pub(super) struct Names(Mutex<BTreeSet<String>>);
 
 impl Steps {
     async fn take(&self, site: &Site, is_native: bool) {
@@ -202,18 +205,20 @@ impl Steps {
             if step.is_multiple_of(3) {
                 orphan_a_pod(site).await;
             }
-            self.take_names_of_revisions(site).await;
+            let revisions = Api::namespaced(site.client.clone(), "default");
+            self.names.take(&revisions).await;
         }
         // Time for the controller, which may not be able to finish.
         sleep(Duration::from_millis(1500)).await;
     }
+}
 
+impl Names {
     /// Somebody else's objects have the names that revisions had which the history no longer keeps.
-    async fn take_names_of_revisions(&self, site: &Site) {
-        let revisions: Api<ControllerRevision> = Api::namespaced(site.client.clone(), "default");
+    pub(super) async fn take(&self, revisions: &Api<ControllerRevision>) {
         let list = revisions.list(&ListParams::default()).await.unwrap();
         let there: BTreeSet<String> = list.iter().map(ResourceExt::name_any).collect();
-        let mut seen = self.seen.lock().await;
+        let mut seen = self.0.lock().await;
         for name in seen.difference(&there) {
             let other = json!({"metadata": {"name": name}, "revision": 1, "data": {"of": "somebody else"}});
             let other = serde_json::from_value(other).unwrap();
