@@ -191,26 +191,27 @@ impl PodLife {
                 continue;
             };
             if container.is_running() {
-                self.recall(i, &*images);
-                effects.extend(self.after_start(i, &*images));
+                effects.extend(self.recall(i, &*images));
             }
         }
         effects.extend(self.start_next(images, now));
         effects
     }
 
-    /// A container that ran before this process began has the image that the object names, if the runtime calls that one
-    /// as it called the container's.
-    fn recall(&mut self, i: usize, images: &dyn Images) {
-        if let Some(container) = self.containers.get_mut(i) {
-            let image = container.spec.image.clone();
-            let profile = images.profile(&image);
-            if profile.reported_as.as_ref() == Some(&container.running_image)
-                || image == container.running_image
-            {
-                container.runs(image, &profile);
-            }
+    /// A container that ran before this process began: it goes on if it runs what the object names, by the name that the
+    /// runtime has for that, and is restarted otherwise.
+    fn recall(&mut self, i: usize, images: &dyn Images) -> Effects {
+        let Some(container) = self.containers.get_mut(i) else {
+            return Vec::new();
+        };
+        let image = container.spec.image.clone();
+        let profile = images.profile(&image);
+        let name = profile.reported_as.as_ref().unwrap_or(&image);
+        if *name == container.running_image {
+            container.runs(image, &profile);
+            return self.after_start(i, images);
         }
+        container.replace(i, images)
     }
 
     /// Does the step still hold for the container that it was planned for?
@@ -308,16 +309,7 @@ impl PodLife {
                 if container.running_image == spec.image {
                     continue;
                 }
-                let profile = images.profile(&spec.image);
-                let has_digest =
-                    |running: &str| images.profile(running).digest(running) == profile.digest(&spec.image);
-                if profile.keeps_running && has_digest(&container.running_image) {
-                    container.runs(spec.image.clone(), &profile);
-                    continue;
-                }
-                let message = format!("Container {} definition changed, will be restarted", spec.name);
-                effects.push((None, event(false, "Killing", message)));
-                effects.push((Some(container.epoch), Effect::After(STOP, Step::Killed(i))));
+                effects.extend(container.replace(i, images));
             } else if image_changed && container.begun && !matches!(container.state, State::Terminated(_)) {
                 container.epoch = container.epoch.wrapping_add(1);
                 container.back_off = BACK_OFF.0;

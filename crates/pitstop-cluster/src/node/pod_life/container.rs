@@ -169,6 +169,26 @@ impl Container {
         }
     }
 
+    /// It is to run the image of its definition, which is another one: it is restarted, unless the runtime takes both for
+    /// the same.
+    pub(super) fn replace(&mut self, i: usize, images: &dyn Images) -> Effects {
+        let image = self.spec.image.clone();
+        let profile = images.profile(&image);
+        let digest = images.profile(&self.running_image).digest(&self.running_image);
+        if profile.keeps_running && digest == profile.digest(&image) {
+            self.runs(image, &profile);
+            return Vec::new();
+        }
+        let message = format!(
+            "Container {} definition changed, will be restarted",
+            self.spec.name
+        );
+        vec![
+            (None, event(false, "Killing", message)),
+            (Some(self.epoch), Effect::After(STOP, Step::Killed(i))),
+        ]
+    }
+
     /// It runs this image.
     pub(super) fn runs(&mut self, image: String, profile: &Profile) {
         self.reported = Reported::new(&image, profile);
