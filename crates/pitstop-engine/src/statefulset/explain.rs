@@ -12,6 +12,21 @@ use crate::instances::waiting::{Unavailable, why_not_available};
 use crate::lifecycle::State;
 use crate::plan::{Reason, Waiting};
 
+/// What is the same for all pods, and found once.
+struct Common {
+    /// The pod that all others wait for, where they come and go one after the other.
+    first: Option<Arc<str>>,
+    /// How many ordinals are down. Units: pods.
+    n_down: u32,
+}
+
+impl Common {
+    /// The pod that this one waits for.
+    fn before(&self, row: &Row<'_>) -> Option<&Arc<str>> {
+        self.first.as_ref().filter(|first| **first != row.pod.name)
+    }
+}
+
 impl Turn<'_, '_> {
     /// A reason for every pod that is not at the target, or there and not available. Source: design.md L3.
     pub(super) fn explain(&mut self, numbers: Result<&Numbers, &Invalid>, list: &[usize]) {
@@ -28,7 +43,10 @@ impl Turn<'_, '_> {
                 *flag = true;
             }
         }
-        let in_the_way = self.in_the_way();
+        let common = Common {
+            first: self.in_the_way(),
+            n_down: self.n_down(),
+        };
         let mut waiting = Vec::new();
         for (i, row) in rows.all.iter().enumerate() {
             let flag = |flags: &[bool]| flags.get(i).copied().unwrap_or_default();
@@ -39,10 +57,8 @@ impl Turn<'_, '_> {
                 Err(invalid) => Reason::Invalid {
                     field: invalid.field.clone(),
                 },
-                Ok(numbers) if flag(&is_condemned) => {
-                    self.why_condemned(i, row, numbers, in_the_way.as_ref())
-                }
-                Ok(numbers) => self.reason(i, row, numbers, flag(&is_listed), in_the_way.as_ref()),
+                Ok(numbers) if flag(&is_condemned) => self.why_condemned(i, row, numbers, &common),
+                Ok(numbers) => self.reason(i, row, numbers, flag(&is_listed), &common),
             };
             waiting.push(Waiting {
                 pod: Some((Arc::clone(&row.pod.name), row.pod.uid)),
@@ -68,6 +84,16 @@ impl Turn<'_, '_> {
         }
     }
 
+    /// How many ordinals are down, or are taken down now.
+    fn n_down(&self) -> u32 {
+        let ranks = 0..self.rows.slots.len();
+        let down = ranks.filter(|rank| match self.rows.pod_of(*rank) {
+            Some((i, row)) => !row.is_up() || self.is_taken(i),
+            None => true,
+        });
+        u32::try_from(down.count()).unwrap_or(u32::MAX)
+    }
+
     fn before_all(&self, i: usize, row: &Row<'_>) -> Option<Reason> {
         if self.snapshot.set.deleted_at.is_some() {
             return Some(Reason::WorkloadTerminating);
@@ -83,14 +109,14 @@ impl Turn<'_, '_> {
         self.is_taken(i).then_some(Reason::Updating)
     }
 
-    fn why_condemned(&self, i: usize, row: &Row<'_>, numbers: &Numbers, first: Option<&Arc<str>>) -> Reason {
+    fn why_condemned(&self, i: usize, row: &Row<'_>, numbers: &Numbers, common: &Common) -> Reason {
         if let Some(reason) = self.before_all(i, row) {
             return reason;
         }
         if self.keeps_condemned(row, numbers) {
             return Reason::Protected;
         }
-        match first.filter(|first| **first != row.pod.name) {
+        match common.before(row) {
             Some(first) => Reason::Ordinal {
                 pod: Arc::clone(first),
             },
@@ -101,14 +127,7 @@ impl Turn<'_, '_> {
         }
     }
 
-    fn reason(
-        &self,
-        i: usize,
-        row: &Row<'_>,
-        numbers: &Numbers,
-        is_listed: bool,
-        first: Option<&Arc<str>>,
-    ) -> Reason {
+    fn reason(&self, i: usize, row: &Row<'_>, numbers: &Numbers, is_listed: bool, common: &Common) -> Reason {
         if let Some(reason) = self.before_all(i, row) {
             return reason;
         }
@@ -132,7 +151,7 @@ impl Turn<'_, '_> {
         if row.is_new {
             return self.why_not_available(row);
         }
-        self.why_not_new(row, numbers, is_listed, first)
+        self.why_not_new(row, numbers, is_listed, common)
     }
 
     fn why_not_available(&self, row: &Row<'_>) -> Reason {
@@ -153,13 +172,7 @@ impl Turn<'_, '_> {
         })
     }
 
-    fn why_not_new(
-        &self,
-        row: &Row<'_>,
-        numbers: &Numbers,
-        is_listed: bool,
-        first: Option<&Arc<str>>,
-    ) -> Reason {
+    fn why_not_new(&self, row: &Row<'_>, numbers: &Numbers, is_listed: bool, common: &Common) -> Reason {
         let set = self.snapshot.set;
         if set.update == UpdateType::OnDelete {
             return Reason::OnDelete;
@@ -175,17 +188,13 @@ impl Turn<'_, '_> {
                 keeps: numbers.shield.keeps,
             };
         }
-        if let Some(first) = first.filter(|first| **first != row.pod.name) {
+        if let Some(first) = common.before(row) {
             return Reason::Ordinal {
                 pod: Arc::clone(first),
             };
         }
-        let slots = (0..self.rows.slots.len()).filter(|rank| match self.rows.pod_of(*rank) {
-            Some((i, row)) => !row.is_up() || self.is_taken(i),
-            None => true,
-        });
         Reason::MaxUnavailable {
-            used: u32::try_from(slots.count()).unwrap_or(u32::MAX),
+            used: common.n_down,
             limit: numbers.max_unavailable,
         }
     }
