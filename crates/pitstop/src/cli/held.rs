@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_rolling_update_is_offered_the_one_patch() {
         for (rolling, max_unavailable) in [
-            (json!(null), "1"),
+            (json!({}), "1"),
             (json!({ "maxUnavailable": 3, "maxSurge": 0 }), "3"),
             (json!({ "maxUnavailable": "30%" }), "30%"),
             (json!({ "maxUnavailable": 0, "maxSurge": 1 }), "1"),
