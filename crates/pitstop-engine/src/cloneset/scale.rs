@@ -189,9 +189,8 @@ impl<'a> Turn<'_, 'a> {
             }
             self.touch(*i, Touch::Deleted);
             does_anything = true;
-            // Who was named goes whatever it does, unless it goes beside the budget since it serves nobody; others only as
-            // they were looked at.
-            let must_be_unchanged = why == Removal::ScaledDown || !row.is_available;
+            // Who was named goes whatever it does; others only as they were looked at.
+            let must_be_unchanged = why == Removal::ScaledDown;
             self.plan.actions.push(Action::DeletePod {
                 name: Arc::clone(&row.pod.name),
                 uid: row.pod.uid,
