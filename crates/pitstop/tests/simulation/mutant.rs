@@ -165,7 +165,10 @@ impl Mutant {
             Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
             Self::TouchesLostNodes => !is_ready,
             Self::ReplacesAnyway => !is_replaced && object["metadata"]["uid"] == touched["metadata"]["uid"],
-            Self::TouchesStrangers | Self::LosesClaims | Self::IgnoresThePartition => true,
+            // A mark on pods that have not started yet would have them replaced at once, and be put on what
+            // replaces them, without end and without time passing.
+            Self::IgnoresThePartition => is_ready,
+            Self::TouchesStrangers | Self::LosesClaims => true,
             Self::Sound | Self::MakesTwo | Self::IgnoresHooks | Self::OnlyPretends | Self::NeverRests => {
                 false
             }
