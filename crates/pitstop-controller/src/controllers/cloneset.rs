@@ -81,7 +81,12 @@ impl CloneSets {
                 .carry_out_pre_download(&work.whom, pre_download);
             outcome.merge(pre_download.await);
         }
-        self.memories.change(key, |known| *known = failures);
+        let is_ok = outcome.is_ok();
+        self.memories.change(key, |known| {
+            // The condition that says that something failed goes with the next decision, for which nothing else may ask.
+            outcome.is_stale |= is_ok && *known != failures;
+            *known = failures;
+        });
         let ending = Ending {
             whom: &work.whom,
             outcome: &outcome,

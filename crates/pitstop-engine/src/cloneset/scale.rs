@@ -189,8 +189,9 @@ impl<'a> Turn<'_, 'a> {
             }
             self.touch(*i, Touch::Deleted);
             does_anything = true;
-            // Who was named goes whatever it does; others only as they were looked at.
-            let must_be_unchanged = why == Removal::ScaledDown;
+            // Who was named goes whatever it does, unless it goes beside the budget since it serves nobody; others only as
+            // they were looked at.
+            let must_be_unchanged = why == Removal::ScaledDown || !row.is_available;
             self.plan.actions.push(Action::DeletePod {
                 name: Arc::clone(&row.pod.name),
                 uid: row.pod.uid,
