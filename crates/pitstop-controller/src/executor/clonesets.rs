@@ -48,17 +48,20 @@ impl Executor {
         let mut outcome = self.post_again(work).await;
         outcome.merge(self.prepare_cloneset(work).await);
         if outcome.is_ok() {
-            let (creating, deleting, patching) = futures::join!(
+            let (claiming, creating, deleting, patching) = futures::join!(
+                self.create_missing_claims(work),
                 self.create_named(work),
                 self.delete_with_claims(work),
                 self.patch_pods(work),
             );
             let text = |outcome: &Outcome| outcome.failure.as_ref().map(|error| error.to_string().into());
-            failures.scale = text(&creating).or_else(|| text(&deleting));
+            failures.scale = text(&claiming)
+                .or_else(|| text(&creating))
+                .or_else(|| text(&deleting));
             failures.update = text(&patching);
-            outcome.merge(creating);
-            outcome.merge(deleting);
-            outcome.merge(patching);
+            for part in [claiming, creating, deleting, patching] {
+                outcome.merge(part);
+            }
         }
         outcome.merge(self.write_cloneset_status(work).await);
         outcome.merge(self.settle_overdue(&work.whom).await);
@@ -145,12 +148,12 @@ impl Executor {
                 "prune_pods_to_delete",
                 self.prune_pods_to_delete(whom, kept, *resource_version).await,
             ),
-            // The last five are written for StatefulSets alone.
+            // The last four are written for StatefulSets alone.
             Action::PatchPod { .. }
             | Action::CreatePod(_)
+            | Action::CreateClaim { .. }
             | Action::DeletePod { .. }
             | Action::Adopt { .. }
-            | Action::CreateClaim { .. }
             | Action::PatchClaim { .. }
             | Action::ClaimPods { .. }
             | Action::ReleasePods { .. } => return None,
@@ -178,6 +181,17 @@ impl Executor {
                 Err(taken)
             }
         }
+    }
+
+    /// Claims that pods wait for which are there already.
+    async fn create_missing_claims(&self, work: &CloneSetWork) -> Outcome {
+        let mut outcome = Outcome::default();
+        for action in &work.plan.actions {
+            if let Action::CreateClaim { manifest, .. } = action {
+                outcome.add(self.create_claim(&work.whom, manifest).await);
+            }
+        }
+        outcome
     }
 
     /// Slow start: 1, 2, 4, ... at a time, until one fails.
@@ -210,13 +224,11 @@ impl Executor {
     async fn create_one(&self, whom: &Whom, new: &NewPod) -> Result<(), CallError> {
         for claim in &new.claims {
             if let Err(error) = self.create_claim(whom, claim).await {
-                if error.is_namespace_terminating() {
-                    return Ok(());
-                }
-                self.tell_failed(whom, reasons::FAILED_CREATE, &error, || {
-                    format!("failed to create pvc: {error}, pvc: {claim}")
-                });
-                return Err(error);
+                return if error.is_namespace_terminating() {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
             }
         }
         let pod = CreatedPod {
@@ -241,6 +253,13 @@ impl Executor {
             Err(error) => Err(error),
         };
         self.count(whom, "create_claim", &result);
+        if let Err(error) = &result
+            && !error.is_namespace_terminating()
+        {
+            self.tell_failed(whom, reasons::FAILED_CREATE, error, || {
+                format!("failed to create pvc: {error}, pvc: {claim}")
+            });
+        }
         result
     }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use pitstop_api::ClaimView;
 use pitstop_api::keys;
 use pitstop_api::view::{PodView, Uid};
+use serde_json::Value;
 
-use super::instance::pod_name;
+use super::instance::{claims_of, pod_name};
 use super::plan::Action;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
@@ -92,6 +93,41 @@ pub(super) fn names<'a>(snapshot: &Snapshot<'a>) -> BTreeSet<&'a str> {
     let claims = snapshot.claims.iter();
     let there = claims.filter(|claim| !snapshot.in_flight.deleted_claims.contains(&claim.uid));
     there.map(|claim| &*claim.name).collect()
+}
+
+/// Claims that pods miss which are there already, and which no node can take without them: deleted by somebody, or by a
+/// DELETE of ours that was not answered and came late. `is_going`: what this pass does to the pod of a row.
+///
+/// Differs from upstream, where such a pod waits until somebody deletes it (L1).
+pub(super) fn missing(
+    snapshot: &Snapshot<'_>,
+    rows: &Rows<'_>,
+    is_going: impl Fn(usize) -> bool,
+) -> Vec<Action> {
+    if snapshot.cloneset.claim_templates.is_empty() {
+        return Vec::new();
+    }
+    let present = names(snapshot);
+    let rows = rows.active.iter().enumerate();
+    let waiting = rows.filter(|(i, row)| !row.pod.bound && !is_going(*i));
+    let missing = waiting.flat_map(|(_, row)| {
+        let missing = row.instance().map(|id| missing_of(snapshot, &present, id));
+        missing.into_iter().flatten().map(|manifest| Action::CreateClaim {
+            pod: Arc::clone(&row.pod.name),
+            manifest,
+        })
+    });
+    missing.collect()
+}
+
+/// The claims of an instance that are not among those present.
+pub(super) fn missing_of(snapshot: &Snapshot<'_>, present: &BTreeSet<&str>, instance: &str) -> Vec<Value> {
+    let is_missing = |claim: &Value| {
+        let name = claim.pointer("/metadata/name").and_then(Value::as_str);
+        name.is_some_and(|name| !present.contains(name))
+    };
+    let claims = claims_of(snapshot.cloneset, instance).into_iter();
+    claims.filter(is_missing).collect()
 }
 
 /// Where claims are not reused: those without an active pod go, with the pod that is on its way out where it is still

@@ -85,10 +85,6 @@ impl<'a> Turn<'_, 'a> {
         let n = usize::try_from(diff.scale_up_limit).unwrap_or(usize::MAX);
         let n_old = usize::try_from(diff.scale_up_old).unwrap_or(usize::MAX);
         let present = claims::names(snapshot);
-        let is_missing = |claim: &Value| {
-            let name = claim.pointer("/metadata/name").and_then(Value::as_str);
-            name.is_some_and(|name| !present.contains(name))
-        };
         for (i, id) in instance::ids(n, &free, &taken, snapshot.seed)
             .into_iter()
             .enumerate()
@@ -100,12 +96,11 @@ impl<'a> Turn<'_, 'a> {
             };
             let cloneset = snapshot.cloneset;
             let short = snapshot.features.short_hash;
-            let claims = instance::claims_of(cloneset, &id);
             self.plan.actions.push(Action::CreatePod(NewPod {
                 name: instance::pod_name(cloneset, &id).into(),
                 revision: Arc::clone(&revision.name),
                 manifest: instance::pod_of(cloneset, revision.template(), &revision.name, &id, short),
-                claims: claims.into_iter().filter(is_missing).collect(),
+                claims: claims::missing_of(snapshot, &present, &id),
                 instance: id,
             }));
         }

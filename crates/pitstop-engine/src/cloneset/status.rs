@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_api::reasons;
 use pitstop_api::view::{CloneSetCondition, CloneSetStatus, CloneSetView};
 
-use super::Turn;
 use super::numbers::Numbers;
 use super::plan::Action;
+use super::{Touch, Turn};
 use crate::availability::available_at;
 use crate::plan::{Event, Progress};
 
@@ -235,6 +235,9 @@ impl Turn<'_, '_> {
         if cloneset.deleted_at.is_some() {
             return;
         }
+        let is_going = |i: usize| self.touched.get(i) == Some(&Touch::Deleted);
+        let missing = super::claims::missing(self.snapshot, self.rows, is_going);
+        self.plan.actions.extend(missing);
         let named = &cloneset.scale.pods_to_delete;
         let is_there = |name: &&Arc<str>| self.snapshot.pods.iter().any(|pod| pod.name == **name);
         let kept: Vec<Arc<str>> = named.iter().filter(is_there).cloned().collect();

@@ -286,11 +286,11 @@ impl World {
                 1
             }
             Action::Adopt { .. }
-            | Action::CreateClaim { .. }
             | Action::PatchClaim { .. }
             | Action::ClaimPods { .. }
             | Action::ReleasePods { .. } => panic!("{action:?} is none of a CloneSet"),
             Action::ReleasePod { .. }
+            | Action::CreateClaim { .. }
             | Action::DeleteClaim { .. }
             | Action::LeaveClaim { .. }
             | Action::PrunePodsToDelete { .. } => 1,

@@ -268,3 +268,34 @@ fn claims_stay_for_the_next_pod_or_go_with_the_last() {
         "{actions:?}"
     );
 }
+
+/// L1: a claim that was deleted under a pod which no node has taken yet comes back; a pod that runs keeps what it has.
+#[test]
+fn a_pod_that_waits_for_its_lost_claim_gets_it_back() {
+    let with_pod = |bound: bool| {
+        let world = with_claims(1).pods("1n-");
+        let world = world.edit(0, |pod| {
+            if bound {
+                pod
+            } else {
+                pod.set("/spec/nodeName", Value::Null)
+            }
+        });
+        let created = |world: &World| -> Vec<String> {
+            let actions = world.plan().actions.into_iter();
+            let claims = actions.filter_map(|action| match action {
+                Action::CreateClaim { pod, manifest } => {
+                    Some(format!("{} for {pod}", manifest["metadata"]["name"]))
+                }
+                _ => None,
+            });
+            claims.collect()
+        };
+        let without = created(&world);
+        let with = created(&world.with(|world| world.claims.push(claim("00000", OWNER))));
+        (without, with)
+    };
+    let lost = vec![r#""data-web-00000" for web-00000"#.to_owned()];
+    assert_eq!(with_pod(false), (lost, vec![]));
+    assert_eq!(with_pod(true), (vec![], vec![]));
+}
