@@ -99,6 +99,8 @@ enum Touch {
     None,
     /// Its update goes on, or its state changes.
     Refreshed,
+    /// It returns to service without the update that it left it for.
+    Returned,
     /// Its update begins.
     Updated,
     /// It is deleted, or prepared for that.

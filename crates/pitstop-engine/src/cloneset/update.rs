@@ -169,9 +169,13 @@ impl<'a> Turn<'_, 'a> {
     /// Updates the pods whose turn it is. Source: cloneset.md 9.
     pub(super) fn update(&mut self, numbers: &Numbers) {
         let cloneset = self.snapshot.cloneset;
+        if cloneset.is_paused() {
+            return;
+        }
         let is_rolling = cloneset.update.kind == UpdateType::RollingUpdate;
-        let wanted = numbers.update.update;
-        if !is_rolling || cloneset.is_paused() || wanted == 0 {
+        let wanted = if is_rolling { numbers.update.update } else { 0 };
+        self.bring_back(usize::try_from(wanted).unwrap_or(0));
+        if wanted == 0 {
             return;
         }
         let (history, goes_back) = (self.history, wanted < 0);
@@ -187,6 +191,52 @@ impl<'a> Turn<'_, 'a> {
                 self.update_one(i, &row, target);
             }
         }
+    }
+
+    /// Pods that left service for an update that they do not get any more return to it: all but the first `n`, and under
+    /// OTA those whose owner has not asked. Whoever prepared them sees it end in the usual way (inplace.md 13.4).
+    ///
+    /// Differs from upstream, where they stay in `PreparingUpdate` when a partition is raised, out of service (L1).
+    fn bring_back(&mut self, n: usize) {
+        let rows = &self.rows.active;
+        let is_ota = super::is_ota(self.snapshot.cloneset);
+        let is_prepared =
+            |row: &Row<'_>| row.state == State::PreparingUpdate && !row.is_new && !row.is_specified;
+        let prepared = (0..rows.len()).filter(|i| rows.get(*i).is_some_and(is_prepared));
+        let (may_go_on, mut back): (Vec<usize>, Vec<usize>) =
+            prepared.partition(|i| !is_ota || rows.get(*i).is_some_and(|row| row.is_requested));
+        if may_go_on.len() > n {
+            let pods = self.pods();
+            back.extend(self.in_order(&pods, may_go_on, usize::MAX).into_iter().skip(n));
+        }
+        let lifecycle = &self.snapshot.cloneset.lifecycle;
+        let to = if lifecycle.in_place_update.is_some() {
+            State::Updated
+        } else {
+            State::Normal
+        };
+        for i in back {
+            let Some(live) = rows.get(i).and_then(|row| row.live) else {
+                continue;
+            };
+            let mut change = Change::default();
+            enter(live, to, lifecycle, self.snapshot.now, &mut change);
+            self.touch(i, Touch::Returned);
+            self.patch(live, change, PatchWhy::Refresh);
+        }
+    }
+
+    /// Candidates in the order in which they are updated, at least the first `most`.
+    fn in_order(&self, pods: &[&PodView], candidates: Vec<usize>, most: usize) -> Vec<usize> {
+        let rolling = self.snapshot.cloneset.update.rolling.as_ref();
+        let (none, no_terms) = (PriorityStrategy::None, Vec::new());
+        let priority = rolling.map_or(&none, |rolling| &rolling.priority);
+        let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
+        update_order(pods, candidates, most, priority, scatter)
+    }
+
+    fn pods(&self) -> Vec<&'a PodView> {
+        self.rows.active.iter().map(|row| row.pod).collect()
     }
 
     /// The pods whose turn it is, in order. Source: cloneset.md 9, steps 4 to 6.
@@ -205,18 +255,14 @@ impl<'a> Turn<'_, 'a> {
         if is_ota {
             others.clear();
         }
-        let pods: Vec<&PodView> = rows.iter().map(|row| row.pod).collect();
-        let rolling = self.snapshot.cloneset.update.rolling.as_ref();
-        let (none, no_terms) = (PriorityStrategy::None, Vec::new());
-        let priority = rolling.map_or(&none, |rolling| &rolling.priority);
-        let scatter = rolling.map_or(&no_terms, |rolling| &rolling.scatter);
         let free = self.free_revisions(goes_back, target);
         // Without free ones, no more are looked at than may become unavailable, or one that is so already.
         let looked_at = usize::try_from(max_unavailable.max(1)).unwrap_or(usize::MAX);
         let most = if free.is_empty() { n.min(looked_at) } else { n };
-        let mut order = update_order(&pods, first, most, priority, scatter);
+        let pods = self.pods();
+        let mut order = self.in_order(&pods, first, most);
         let left = most.saturating_sub(order.len());
-        order.extend(update_order(&pods, others, left, priority, scatter));
+        order.extend(self.in_order(&pods, others, left));
         let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision()));
         let seen = rows.iter().map(|row| Counted {
             is_available: row.is_available,

@@ -322,12 +322,13 @@ impl World {
         true
     }
 
-    /// Under `OnDelete`, people replace the pods, one after the other.
+    /// Under `OnDelete`, people replace the pods, one after the other, but those that the partition keeps.
     async fn an_old_pod_goes(&mut self) {
-        let pods = self.ours().await;
-        let is_old = |pod: &&Value| !self.wish.is_met_by(pod);
-        let old = pods.iter().find(is_old).map(|pod| text(&pod["metadata"]["name"]));
-        if let (false, Some(pod)) = (self.wish.moves_pods(), old) {
+        let mut old = self.ours().await;
+        old.retain(|pod| !self.wish.is_met_by(pod));
+        let is_left = old.len() > self.wish.partition.min(self.wish.replicas);
+        if let (false, true, Some(pod)) = (self.wish.moves_pods(), is_left, old.first()) {
+            let pod = text(&pod["metadata"]["name"]);
             self.stage.delete_by_hand(&pod).await;
         }
     }

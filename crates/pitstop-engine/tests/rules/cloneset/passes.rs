@@ -311,6 +311,58 @@ fn new_pods_count_when_they_may() {
     assert_eq!(held.pods[0].image("c1"), "foo1", "U27b");
 }
 
+/// L1, inplace.md 13.4: pods that left service for an update that they do not get any more return, in the usual way.
+#[test]
+fn pods_that_prepared_for_nothing_return() {
+    let hook = json!({ "inPlaceUpdate": { "labelsHandler": { "serves": "true" } } });
+    let two = || World::new(3).pods("2oP+ 1o+").rolling("maxUnavailable", 2);
+    let hooked = || two().set("/spec/lifecycle", hook.clone());
+    let states = |world: World| {
+        let mut world = world;
+        let plan = world.plan();
+        world.apply(&plan);
+        let state = |pod: &LivePod| {
+            let state = pod.get("/metadata/labels/lifecycle.apps.kruise.io~1state");
+            state.unwrap().as_str().unwrap().to_owned()
+        };
+        world.pods.iter().map(state).collect::<Vec<_>>().join(" ")
+    };
+    for (row, world, want) in [
+        ("their turn", two(), "Updating Updating Normal"),
+        (
+            "one kept",
+            two().rolling("partition", 2),
+            "Updating Normal Normal",
+        ),
+        ("all kept", two().rolling("partition", 3), "Normal Normal Normal"),
+        (
+            "all kept, hooked",
+            hooked().rolling("partition", 3),
+            "Updated Updated Normal",
+        ),
+        (
+            "updated by nobody",
+            hooked().set("/spec/updateStrategy/type", "OnDelete"),
+            "Updated Updated Normal",
+        ),
+        (
+            "paused",
+            hooked().rolling("partition", 3).rolling("paused", true),
+            "PreparingUpdate PreparingUpdate Normal",
+        ),
+    ] {
+        assert_eq!(states(world), want, "{row}");
+    }
+    // Whoever took it out of service takes it in again, and it stays as it was.
+    let back = hooked()
+        .rolling("partition", 3)
+        .edit(0, |pod| pod.label("serves", "true"));
+    let mut back = back.edit(0, |pod| pod.label("lifecycle.apps.kruise.io/state", "Updated"));
+    back.apply(&back.plan());
+    assert_eq!(states(back.clone()).split(' ').next(), Some("Normal"));
+    assert_eq!(back.pods[0].image("c1"), "foo1");
+}
+
 /// Passes until nothing changes any more, with the kubelets at work; how many writes to pods that took.
 fn settle(world: &mut World) -> usize {
     let mut n_writes = 0;
