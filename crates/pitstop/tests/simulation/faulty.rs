@@ -248,7 +248,8 @@ impl Api for Faulty {
             self.fate.is_fresh.store(false, Ordering::Relaxed);
             let resource = call.resource;
             let watched = Watched {
-                lines: self.inner.watch(call).await?,
+                // One that lags may look again after its end.
+                lines: self.inner.watch(call).await?.fuse().boxed(),
                 held: VecDeque::new(),
                 storm: Arc::clone(&self.storm),
                 fate: Arc::clone(&self.fate),
