@@ -124,10 +124,18 @@ impl Executor {
     ) -> Result<String, CallError> {
         let daemonset = &work.daemonset;
         let mut taken = CallError::Unreachable("no name was tried".to_owned());
+        // A request that comes late finds its name taken, or is the pod.
+        let late = self.overlay.name_of_late(daemonset.uid, node, self.clock.now());
+        let mut late = late.filter(|name| {
+            let state = self.stores.read();
+            !state.pods_of(daemonset.uid).iter().any(|pod| *pod.name == **name)
+        });
         for _ in 0..NAMES_TRIED {
             let in_doubt = self.overlay.name_in_doubt(daemonset.uid, node);
             let is_repeated = in_doubt.is_some();
-            let name = in_doubt.unwrap_or_else(|| self.pod_name(&daemonset.name));
+            let name = in_doubt
+                .or_else(|| late.take())
+                .unwrap_or_else(|| self.pod_name(&daemonset.name));
             if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
                 metadata.insert("name".to_owned(), json!(name));
                 metadata.insert("generateName".to_owned(), json!(format!("{}-", daemonset.name)));

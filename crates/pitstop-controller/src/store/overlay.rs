@@ -11,6 +11,7 @@
 //! | unanswered PATCH | when the pod is seen gone, or at another version than the PATCH named; or after 5 min |
 //! | deleted claim | when the store shows it terminating or no more, or after 5 min |
 //! | unanswered POST | when a repetition is answered; when the pod is seen; when a live read more than 5 min after it does not find it |
+//! | name of a POST that was unanswered once | 5 min after it was given up |
 //!
 //! # Writes without an answer
 //!
@@ -27,7 +28,8 @@
 //! counts from when it went on, since that is when it gives a request up.
 //!
 //! An unanswered POST is repeated under the same name, which the server has for one pod at most (S8). Until it is settled
-//! the pod counts among those that are there on top.
+//! the pod counts among those that are there on top. A POST may come late even after its repetition made the pod and that
+//! pod is gone again: until it must be dead, the next pod of the node gets the same name.
 //!
 //! A new leader starts without these entries, from a list that is consistent. What a former leader sent and never heard
 //! of is bounded by its lease alone: it gives its writes up before another can take the lease, so only a request that was
@@ -66,6 +68,8 @@ struct Ledger {
     created: Vec<(CreatedPod, u64)>,
     maybe_deleted: BTreeMap<Uid, SentDelete>,
     maybe_created: BTreeMap<NodeSlot, SentCreate>,
+    /// Those of them that are settled, and whose first request may come yet.
+    maybe_late: BTreeMap<NodeSlot, SentCreate>,
     /// Pods whose name was decided on, by name.
     named: BTreeMap<Arc<str>, Named>,
     deleted_claims: BTreeMap<Uid, Timestamp>,
@@ -132,10 +136,17 @@ pub struct Overdue {
 
 impl Ledger {
     fn len(&self) -> usize {
-        let by_node = self.created.len() + self.maybe_created.len();
+        let by_node = self.created.len() + self.maybe_created.len() + self.maybe_late.len();
         let by_name = self.named.len() + self.deleted_claims.len() + self.maybe_patched.len();
         let by_name = by_name + self.refused_resizes.len();
         self.deleted.len() + self.maybe_deleted.len() + by_node + by_name
+    }
+
+    /// What became of an unanswered POST for this node is known.
+    fn settle_create(&mut self, node: NodeSlot) {
+        if let Some(sent) = self.maybe_created.remove(&node) {
+            self.maybe_late.insert(node, sent);
+        }
     }
 }
 
@@ -191,7 +202,7 @@ impl Overlay {
     pub fn created(&self, owner: Uid, pod: CreatedPod, version: u64) {
         let mut ledgers = self.lock();
         let ledger = ledgers.entry(owner).or_default();
-        ledger.maybe_created.remove(&pod.node);
+        ledger.settle_create(pod.node);
         ledger.created.push((pod, version));
     }
 
@@ -324,7 +335,14 @@ impl Overlay {
 
     /// What became of an unanswered POST for this node is known, and the stores know it too.
     pub fn create_settled(&self, owner: Uid, node: NodeSlot) {
-        self.change(owner, |ledger| ledger.maybe_created.remove(&node));
+        self.change(owner, |ledger| ledger.settle_create(node));
+    }
+
+    /// The name that the next pod of this node gets, since a POST under it may come yet. Upholds S8.
+    pub fn name_of_late(&self, owner: Uid, node: NodeSlot, now: Timestamp) -> Option<String> {
+        let ledgers = self.lock();
+        let sent = ledgers.get(&owner)?.maybe_late.get(&node)?;
+        (!is_dead(sent.at, now)).then(|| sent.name.clone())
     }
 
     /// Does the ledger know that we created this pod?
@@ -353,10 +371,11 @@ impl Overlay {
                 !pod.is_terminating() && sent.version.is_none_or(|version| version == pod.resource_version)
             })
         });
-        ledger.maybe_created.retain(|_, sent| {
-            let is_it = |name: &str| name == sent.name;
-            !state.pods_of(owner).iter().any(|pod| is_it(&pod.name))
-        });
+        let is_seen = |sent: &SentCreate| state.pods_of(owner).iter().any(|pod| *pod.name == *sent.name);
+        let seen = ledger.maybe_created.iter().filter(|(_, sent)| is_seen(sent));
+        let seen: Vec<NodeSlot> = seen.map(|(node, _)| *node).collect();
+        seen.into_iter().for_each(|node| ledger.settle_create(node));
+        ledger.maybe_late.retain(|_, sent| !is_dead(sent.at, now));
         let in_flight = InFlight {
             deleted: ledger.deleted.clone(),
             created: ledger.created.iter().map(|(entry, _)| entry.clone()).collect(),

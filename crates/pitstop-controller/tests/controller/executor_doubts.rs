@@ -574,9 +574,37 @@ async fn s8_a_pod_whose_creation_is_not_answered_is_not_made_twice() {
             bench.go_on().await;
             assert_eq!(bench.site().most_on_a_node, 1, "{case}: S8");
             assert_eq!(bench.images().len(), 1, "{case}: L1");
+            sleep(Duration::from_mins(5)).await;
+            bench.go_on().await;
             assert!(bench.overlay.is_empty(), "{case}");
         }
     }
+}
+
+/// The first request comes when what the second one made is gone again, and its successor is there.
+#[tokio::test(start_paused = true)]
+async fn s8_a_creation_that_comes_very_late_makes_no_second_pod() {
+    let bench = Bench::new(NATIVE, &["a"], false);
+    bench.set_network(Network::Cut(Fate::Late));
+    bench.catch_up(&Resource::WATCHED).await;
+    sleep(Duration::from_millis(20)).await;
+    bench.set_network(Network::Up);
+    bench.go_on().await;
+    let first = bench.sent(Verb::Create);
+    assert!(first.len() > 1, "it is repeated: {first:?}");
+    {
+        let mut site = bench.site();
+        site.pods.clear();
+        site.next();
+    }
+    bench.go_on().await;
+    assert_eq!(bench.images().len(), 1);
+    let n_sent = bench.sent(Verb::Create).len();
+    assert!(n_sent > first.len(), "its successor");
+    bench.site().deliver();
+    bench.go_on().await;
+    assert_eq!(bench.site().most_on_a_node, 1, "S8");
+    assert_eq!(bench.sent(Verb::Create).len(), n_sent);
 }
 
 #[tokio::test(start_paused = true)]

@@ -306,6 +306,12 @@ fn a_name_that_was_not_answered_is_kept_until_the_pod_is_seen() {
     assert_eq!(in_flight.maybe_created, [NodeSlot(3)], "another pod");
     put(&mut state, Resource::Pods, &pod_json(7, "a", 7));
     assert_eq!(overlay.in_flight(Uid(1), &state, now()).maybe_created, []);
+    assert_eq!(overlay.name_in_doubt(Uid(1), NodeSlot(3)), None);
+    // What made the pod may have been the repetition: the first request can come yet, when that pod is gone.
+    let minutes = |n: i64| now().checked_add(SignedDuration::from_mins(n)).unwrap();
+    let late = |at| overlay.name_of_late(Uid(1), NodeSlot(3), minutes(at));
+    assert_eq!((late(4).as_deref(), late(6)), (Some("agent-7"), None));
+    overlay.in_flight(Uid(1), &state, minutes(6));
     assert!(overlay.is_empty());
 }
 
