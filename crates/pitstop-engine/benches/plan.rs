@@ -174,6 +174,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         }),
         images: Arc::new([]),
         trouble: None,
+        are_containers_ready: true,
         has_images: false,
         upgrade: None,
         in_place: None,

@@ -39,8 +39,6 @@ pub struct InPlaceView {
     pub update_ready: Option<PodCondition>,
     /// Condition `KruisePodReady`.
     pub kruise_ready: Option<PodCondition>,
-    /// Is condition `ContainersReady` True?
-    pub are_containers_ready: bool,
     /// Condition `PodResizePending`: its node has not taken new resources over.
     pub resize_pending: Option<PodCondition>,
 }
@@ -262,7 +260,6 @@ impl InPlaceView {
                 .collect(),
             update_ready: condition(reasons::INPLACE_UPDATE_READY),
             kruise_ready: condition(reasons::KRUISE_POD_READY),
-            are_containers_ready: condition(reasons::CONTAINERS_READY).is_some_and(|c| c.is_true()),
             resize_pending: condition(reasons::POD_RESIZE_PENDING).filter(PodCondition::is_true),
             spec: Arc::new(InPlaceSpec {
                 containers,

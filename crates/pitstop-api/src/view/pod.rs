@@ -40,6 +40,8 @@ pub struct PodView {
     pub phase: Phase,
     /// Condition `Ready`; absent before a kubelet reported.
     pub ready: Option<ReadyCondition>,
+    /// Is condition `ContainersReady` True? It stays so where condition `Ready` became False since the node is away.
+    pub are_containers_ready: bool,
     /// Images of the containers, in order.
     pub images: Arc<[Arc<str>]>,
     /// Why a container waits or ended, of the first container that does not run: `ImagePullBackOff` and the like.
@@ -363,6 +365,8 @@ impl PodWire {
                 _ => Phase::Unknown,
             },
             ready: ready_condition(&self.status.conditions),
+            are_containers_ready: condition(&self.status.conditions, crate::reasons::CONTAINERS_READY)
+                .is_some_and(|condition| condition.is_true),
             images: self
                 .spec
                 .containers

@@ -108,16 +108,18 @@ fn is_at_target(snapshot: &Snapshot<'_>, current: &Current, pod: &PodView) -> bo
 
 /// Was the pod marked not ready while its node was away, and not refreshed by its kubelet since?
 ///
-/// Such a pod really runs. Without this rule, nodes that return together would all lose theirs at once.
-/// Source: daemonset.md C5.4.
+/// Such a pod really runs. Without this rule, nodes that return together would all lose theirs at once. Whoever marks it
+/// leaves its containers ready; a pod whose containers were not so when its node went away serves nobody, and counts.
+/// Source: daemonset.md C5.4, which does not look at the containers.
 fn is_stale(pod: &PodView, node: &NodeView) -> bool {
     let not_ready_since = pod
         .ready
         .filter(|ready| !ready.is_true)
         .and_then(|ready| ready.since);
-    not_ready_since
+    let was_marked = not_ready_since
         .zip(node.ready_changed_at())
-        .is_some_and(|(pod, node)| pod <= node)
+        .is_some_and(|(pod, node)| pod <= node);
+    was_marked && pod.are_containers_ready
 }
 
 /// What keeps an outdated pod on a node that can be reached. Source: spec/README.md, `canary-nodes` and

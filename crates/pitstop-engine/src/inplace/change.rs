@@ -205,7 +205,7 @@ fn with_ready<'a>(
     let is_one_false = conditions
         .iter()
         .any(|(kind, condition)| !condition.is_true() && view.has_gate(kind));
-    if is_one_false && live.pod.is_ready() && view.are_containers_ready {
+    if is_one_false && live.pod.is_ready() && live.pod.are_containers_ready {
         let known = [
             (reasons::INPLACE_UPDATE_READY, &view.update_ready),
             (reasons::KRUISE_POD_READY, &view.kruise_ready),

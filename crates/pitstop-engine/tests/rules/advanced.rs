@@ -115,6 +115,18 @@ fn pods_marked_not_ready_while_their_node_was_away_share_one_budget() {
     );
 }
 
+/// C7.3: whoever marks pods of nodes that are away leaves their containers ready.
+#[test]
+fn a_pod_that_had_not_started_when_its_node_went_away_counts() {
+    let mut cluster = Cluster::advanced("n1R new+, n2N old-, n3N old-").at(10);
+    for node in ["n2", "n3"] {
+        cluster.pod_on(node).ready = ready(false, -1700);
+        cluster.set_ready(node, true);
+    }
+    cluster.pod_on("n3").are_containers_ready = false;
+    assert_eq!(cluster.advanced_does(), "del n3");
+}
+
 /// C7.3 between condition and taint: the pod would go and nothing could come.
 #[test]
 fn a_node_is_back_only_when_nothing_keeps_a_successor_from_it() {

@@ -695,6 +695,7 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         ready: None,
         images: Arc::new([]),
         trouble: None,
+        are_containers_ready: true,
         has_images: false,
         upgrade: None,
         in_place: None,

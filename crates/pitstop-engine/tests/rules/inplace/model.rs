@@ -153,7 +153,6 @@ impl Pod {
             statuses: statuses.collect(),
             update_ready: gate,
             kruise_ready: None,
-            are_containers_ready: true,
             resize_pending: None,
         };
         PodView {
