@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cloneset;
+use crate::{cloneset, statefulset};
 
 /// A kind of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -11,17 +11,20 @@ pub enum WorkloadKind {
     DaemonSet,
     /// `apps.kruise.io` CloneSet.
     CloneSet,
+    /// `apps.kruise.io` StatefulSet.
+    StatefulSet,
 }
 
 impl WorkloadKind {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 2] = [Self::DaemonSet, Self::CloneSet];
+    pub const ALL: [Self; 3] = [Self::DaemonSet, Self::CloneSet, Self::StatefulSet];
 
     /// `kind` of its objects.
     pub fn kind(self) -> &'static str {
         match self {
             Self::DaemonSet => "DaemonSet",
             Self::CloneSet => cloneset::KIND,
+            Self::StatefulSet => statefulset::KIND,
         }
     }
 
@@ -30,14 +33,15 @@ impl WorkloadKind {
         match self {
             Self::DaemonSet => "apps",
             Self::CloneSet => cloneset::GROUP,
+            Self::StatefulSet => statefulset::GROUP,
         }
     }
 
-    /// The version that is read and written. Source: cloneset.md 1.1.
+    /// The version that is read and written. Source: cloneset.md 1.1; statefulset.md 2.1.
     pub fn version(self) -> &'static str {
         match self {
             Self::DaemonSet => "v1",
-            Self::CloneSet => "v1beta1",
+            Self::CloneSet | Self::StatefulSet => "v1beta1",
         }
     }
 
@@ -46,15 +50,23 @@ impl WorkloadKind {
         match self {
             Self::DaemonSet => "daemonsets",
             Self::CloneSet => cloneset::definition::PLURAL,
+            Self::StatefulSet => statefulset::definition::PLURAL,
         }
     }
 
-    /// The short name, as the server lists it. Source: cloneset.md 1.1.
+    /// The short name that commands show, as the server lists it. Source: cloneset.md 1.1; statefulset.md 2.1.
     pub fn short(self) -> &'static str {
         match self {
             Self::DaemonSet => "ds",
             Self::CloneSet => "clone",
+            Self::StatefulSet => "asts",
         }
+    }
+
+    /// Another short name. To kubectl `sts` is the native kind, where a cluster serves it; no command of ours is about that
+    /// one.
+    fn other_short(self) -> Option<&'static str> {
+        (self == Self::StatefulSet).then_some("sts")
     }
 
     /// The kind as kubectl writes it before a name: `daemonset.apps`.
@@ -75,7 +87,8 @@ impl WorkloadKind {
                 group == kind.group() || group == versioned
             });
             let singular = kind.kind().to_ascii_lowercase();
-            is_group && (name == kind.short() && group.is_none() || name == kind.plural() || name == singular)
+            let is_short = name == kind.short() || Some(name) == kind.other_short();
+            is_group && (is_short && group.is_none() || name == kind.plural() || name == singular)
         })
     }
 }
@@ -96,6 +109,10 @@ mod tests {
             ("clonesets", Some(WorkloadKind::CloneSet)),
             ("cloneset.apps.kruise.io", Some(WorkloadKind::CloneSet)),
             ("clone.apps.kruise.io", None),
+            ("asts", Some(WorkloadKind::StatefulSet)),
+            ("sts", Some(WorkloadKind::StatefulSet)),
+            ("statefulsets.apps.kruise.io", Some(WorkloadKind::StatefulSet)),
+            ("statefulsets.apps", None),
             ("deployment", None),
             ("", None),
         ] {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use pitstop_api::{cloneset, statefulset};
 use serde_json::Value;
 
 pub use error::{CallError, Refusal};
@@ -68,6 +69,8 @@ pub enum Resource {
     Jobs,
     /// `apps.kruise.io/v1beta1` CloneSets.
     CloneSets,
+    /// `apps.kruise.io/v1beta1` StatefulSets.
+    StatefulSets,
     /// Claims of volumes.
     Claims,
     /// `apps.kruise.io/v1beta1` ImagePullJobs.
@@ -80,13 +83,14 @@ pub enum Resource {
 
 impl Resource {
     /// The kinds that stores keep.
-    pub const WATCHED: [Self; 9] = [
+    pub const WATCHED: [Self; 10] = [
         Self::DaemonSets,
         Self::Pods,
         Self::Nodes,
         Self::ControllerRevisions,
         Self::Jobs,
         Self::CloneSets,
+        Self::StatefulSets,
         Self::Claims,
         Self::ImagePullJobs,
         Self::NodeImages,
@@ -97,13 +101,22 @@ impl Resource {
     pub fn is_needed(self) -> bool {
         !matches!(
             self,
-            Self::Jobs | Self::CloneSets | Self::Claims | Self::ImagePullJobs | Self::NodeImages
+            Self::Jobs
+                | Self::CloneSets
+                | Self::StatefulSets
+                | Self::Claims
+                | Self::ImagePullJobs
+                | Self::NodeImages
         )
     }
 
     /// The name of its definition, where a cluster does not have the kind by itself.
     pub fn definition(self) -> Option<&'static str> {
-        (self == Self::CloneSets).then_some(pitstop_api::cloneset::definition::NAME)
+        match self {
+            Self::CloneSets => Some(cloneset::definition::NAME),
+            Self::StatefulSets => Some(statefulset::definition::NAME),
+            _ => None,
+        }
     }
 
     /// Which objects of a kind are kept: those with this label, all where there is none.
@@ -121,7 +134,8 @@ impl Resource {
             Self::Events => "events",
             Self::Leases => "leases",
             Self::Jobs => "jobs",
-            Self::CloneSets => "clonesets",
+            Self::CloneSets => cloneset::definition::PLURAL,
+            Self::StatefulSets => statefulset::definition::PLURAL,
             Self::Claims => "persistentvolumeclaims",
             Self::ImagePullJobs => "imagepulljobs",
             Self::NodeImages => "nodeimages",
@@ -135,7 +149,9 @@ impl Resource {
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",
-            Self::CloneSets | Self::ImagePullJobs | Self::NodeImages => "/apis/apps.kruise.io/v1beta1",
+            Self::CloneSets | Self::StatefulSets | Self::ImagePullJobs | Self::NodeImages => {
+                "/apis/apps.kruise.io/v1beta1"
+            }
         }
     }
 }

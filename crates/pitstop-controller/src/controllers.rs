@@ -15,9 +15,12 @@ use crate::store::{Key, Listener};
 pub mod cloneset;
 pub mod daemonset;
 pub mod image_pull_jobs;
+mod instances;
+mod live;
 mod memory;
 pub mod node_images;
 mod noted;
+pub mod statefulset;
 
 /// How soon a workload is looked at again while the stores are not in sync.
 const UNSYNCED: Duration = Duration::from_millis(100);

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitstop_api::SharedClock;
-use pitstop_api::image_pull;
-use pitstop_api::view::{CloneSetView, DaemonSetView, ImagePullJobView, NodeImageView, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, ImagePullJobView, NodeImageView, StatefulSetView, Uid};
+use pitstop_api::{SharedClock, image_pull, statefulset};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tracing::debug;
@@ -64,6 +63,18 @@ impl From<&CloneSetView> for About {
             namespace: Arc::clone(&cloneset.namespace),
             name: Arc::clone(&cloneset.name),
             uid: cloneset.uid,
+        }
+    }
+}
+
+impl From<&StatefulSetView> for About {
+    fn from(set: &StatefulSetView) -> Self {
+        Self {
+            kind: statefulset::KIND,
+            api_version: "apps.kruise.io/v1beta1",
+            namespace: Arc::clone(&set.namespace),
+            name: Arc::clone(&set.name),
+            uid: set.uid,
         }
     }
 }

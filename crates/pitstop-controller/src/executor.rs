@@ -27,16 +27,16 @@ use crate::events::{About, Record, Recorder};
 use crate::metrics::Metrics;
 use crate::store::{Overlay, Stores};
 
-mod clonesets;
 mod doubts;
 mod image_pulls;
+mod instances;
 mod jobs;
 mod pods;
 mod revisions;
 mod status;
 
-pub use clonesets::CloneSetWork;
 pub use image_pulls::PullJobWork;
+pub use instances::InstancesWork;
 
 /// How many requests of one plan are under way at once.
 const CONCURRENCY: usize = 32;

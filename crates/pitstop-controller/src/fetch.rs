@@ -1,7 +1,7 @@
 //! A snapshot by plain requests, for people who ask what would be decided and why.
 
 use pitstop_api::selector::{LabelSelector, Selector};
-use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, StatefulSetView, Uid};
 use pitstop_api::{Clock, SystemClock, Timestamp, WorkloadKind, keys};
 use pitstop_engine::snapshot::file::{SnapshotFile, VERSION, Workload};
 use serde::de::DeserializeOwned;
@@ -29,7 +29,7 @@ pub async fn snapshot_file(
 ) -> Result<SnapshotFile, Error> {
     let api = KubeApi::new(client.clone());
     let mut file = snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await?;
-    if kind == WorkloadKind::CloneSet {
+    if kind != WorkloadKind::DaemonSet {
         file.resizes_in_place = offers::resizes_in_place(client).await;
     }
     Ok(file)
@@ -64,7 +64,7 @@ pub async fn snapshot_file_at(
     pods.retain(concerns);
     let claims = match kind {
         WorkloadKind::DaemonSet => Vec::new(),
-        WorkloadKind::CloneSet => {
+        WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
             let mut claims = list(api, Resource::Claims, namespace, "listing claims of volumes").await?;
             claims.retain(concerns);
             claims.iter_mut().for_each(strip);
@@ -95,6 +95,7 @@ async fn workload(
     let (resource, doing) = match kind {
         WorkloadKind::DaemonSet => (Resource::DaemonSets, "reading the DaemonSet"),
         WorkloadKind::CloneSet => (Resource::CloneSets, "reading the CloneSet"),
+        WorkloadKind::StatefulSet => (Resource::StatefulSets, "reading the StatefulSet"),
     };
     let call = Call::object(Verb::Get, resource, Some(namespace), name);
     let answer = api.send(call).await.map_err(|source| match source {
@@ -107,6 +108,9 @@ async fn workload(
     let identity = match kind {
         WorkloadKind::DaemonSet => DaemonSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
         WorkloadKind::CloneSet => CloneSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
+        WorkloadKind::StatefulSet => {
+            StatefulSetView::from_json(&answer).map(|view| (view.uid, view.selector))
+        }
     };
     let (uid, selector) =
         identity.map_err(|error| unreadable(&format!("{} {namespace}/{name}", kind.kind()), &error))?;

@@ -27,6 +27,7 @@ use crate::controllers::cloneset::{self, CloneSets};
 use crate::controllers::daemonset::{self, DaemonSets, NATIVE, POD_UPDATER};
 use crate::controllers::image_pull_jobs::{self, ImagePullJobs};
 use crate::controllers::node_images::NodeImages;
+use crate::controllers::statefulset::{self, StatefulSets};
 use crate::events::Recorder;
 use crate::executor::{self, Executor};
 use crate::lease::{self, Keeper, LEASE};
@@ -52,16 +53,20 @@ pub enum Controller {
     DaemonPodUpdater,
     /// CloneSets of `apps.kruise.io`.
     CloneSet,
-    /// ImagePullJobs and NodeImages of `apps.kruise.io`. Where it runs, CloneSets have their images pulled ahead.
+    /// StatefulSets of `apps.kruise.io`.
+    StatefulSet,
+    /// ImagePullJobs and NodeImages of `apps.kruise.io`. Where it runs, CloneSets and StatefulSets have their images pulled
+    /// ahead.
     ImagePullJob,
 }
 
 impl Controller {
     /// Every controller there is.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::NativeDaemonSet,
         Self::DaemonPodUpdater,
         Self::CloneSet,
+        Self::StatefulSet,
         Self::ImagePullJob,
     ];
 
@@ -71,6 +76,7 @@ impl Controller {
             Self::NativeDaemonSet => NATIVE.name,
             Self::DaemonPodUpdater => POD_UPDATER.name,
             Self::CloneSet => cloneset::NAME,
+            Self::StatefulSet => statefulset::NAME,
             Self::ImagePullJob => image_pull_jobs::NAME,
         }
     }
@@ -81,7 +87,9 @@ impl Controller {
             Resource::Pods | Resource::Nodes | Resource::ControllerRevisions => true,
             Resource::DaemonSets => matches!(self, Self::NativeDaemonSet | Self::DaemonPodUpdater),
             Resource::Jobs => self == Self::DaemonPodUpdater,
-            Resource::CloneSets | Resource::Claims => self == Self::CloneSet,
+            Resource::CloneSets => self == Self::CloneSet,
+            Resource::StatefulSets => self == Self::StatefulSet,
+            Resource::Claims => matches!(self, Self::CloneSet | Self::StatefulSet),
             Resource::ImagePullJobs | Resource::NodeImages => self == Self::ImagePullJob,
             Resource::Events | Resource::Leases | Resource::Secrets => false,
         }
@@ -100,6 +108,14 @@ impl Controller {
                     seeds.random(),
                 ))]
             }
+            Self::StatefulSet => {
+                let features = pitstop_engine::statefulset::Features {
+                    in_place: config.features.in_place,
+                    ..config.statefulsets
+                };
+                let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
+                vec![Arc::new(StatefulSets::new(parts, features, pre_downloads))]
+            }
             Self::ImagePullJob => vec![
                 Arc::new(ImagePullJobs::new(parts.clone(), seeds.random())),
                 Arc::new(NodeImages::new(parts, config.node_image_after)),
@@ -117,8 +133,11 @@ pub struct Config {
     pub controllers: BTreeSet<Controller>,
     /// Run [`Controller::NativeDaemonSet`] even if the cluster has a DaemonSet controller of its own.
     pub force_native: bool,
-    /// What is allowed in updates of CloneSets. Whether containers that run are resized follows what the server offers.
+    /// What is allowed in updates of CloneSets, and, in place, of StatefulSets. Whether containers that run are resized
+    /// follows what the server offers.
     pub features: Features,
+    /// What is allowed in updates of StatefulSets otherwise.
+    pub statefulsets: pitstop_engine::statefulset::Features,
     /// Seed of name suffixes and jitter.
     pub seed: u64,
     /// Who we are in the lease. One that stays the same over a restart takes its lease back at once.
@@ -141,6 +160,7 @@ impl Config {
             controllers: BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]),
             force_native: false,
             features: Features::default(),
+            statefulsets: pitstop_engine::statefulset::Features::default(),
             seed,
             identity: identity.into(),
             takes_lease: true,
@@ -152,7 +172,8 @@ impl Config {
 
     /// Asks the server what it offers.
     async fn learn_offers(&mut self, client: &kube::Client) {
-        if self.controllers.contains(&Controller::CloneSet) {
+        let kinds = [Controller::CloneSet, Controller::StatefulSet];
+        if kinds.iter().any(|kind| self.controllers.contains(kind)) {
             self.features.in_place.vertical_scaling = offers::resizes_in_place(client).await;
         }
     }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use pitstop_api::cloneset::conversion;
-use pitstop_api::cloneset::definition::{CONVERT_PATH, MUTATE_PATH, VALIDATE_PATH};
+use pitstop_api::fields::text;
 use pitstop_api::image_pull::definition::{MUTATE_PATHS, VALIDATE_PATHS};
+use pitstop_api::kruise::definition::CONVERT_PATH;
+use pitstop_api::{cloneset as clonesets, statefulset as statefulsets};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -20,6 +21,7 @@ mod keeper;
 mod review;
 mod serve;
 pub mod server;
+mod statefulset;
 
 /// Name of the service in front of the webhooks.
 pub const SERVICE: &str = "pitstop-webhook";
@@ -50,14 +52,21 @@ impl Webhooks {
     pub async fn answer(&self, path: &str, review: &Value) -> Option<Value> {
         let verdict = match path {
             CONVERT_PATH => return Some(convert(review)),
-            MUTATE_PATH => Admission::read(review).map(|admission| cloneset::mutate(&admission)),
+            clonesets::definition::MUTATE_PATH => {
+                Admission::read(review).map(|admission| cloneset::mutate(&admission))
+            }
+            statefulsets::definition::MUTATE_PATH => {
+                Admission::read(review).map(|admission| statefulset::mutate(&admission))
+            }
+            statefulsets::definition::VALIDATE_PATH => Admission::read(review)
+                .map(|admission| statefulset::validate(&admission, self.resizes_in_place)),
             path if MUTATE_PATHS.contains(&path) => {
                 Admission::read(review).map(|admission| image_pull::mutate(&admission))
             }
             path if VALIDATE_PATHS.contains(&path) => {
                 Admission::read(review).map(|admission| image_pull::validate(&admission))
             }
-            VALIDATE_PATH => match Admission::read(review) {
+            clonesets::definition::VALIDATE_PATH => match Admission::read(review) {
                 Ok(admission) => Ok(self.judge(&admission).await),
                 Err(error) => Err(error),
             },
@@ -76,7 +85,10 @@ impl Webhooks {
 /// Converts all objects of a review; one that cannot be converted spoils it.
 fn convert(review: &Value) -> Value {
     let converted = review::objects_to_convert(review).and_then(|(objects, wanted)| {
-        let known = |object: &Value| conversion::convert(object.clone(), wanted);
+        let known = |object: &Value| match text(object, "/kind") {
+            statefulsets::KIND => statefulsets::conversion::convert(object.clone(), wanted),
+            _ => clonesets::conversion::convert(object.clone(), wanted),
+        };
         let all: Result<Vec<Value>, _> = objects.iter().map(known).collect();
         all.map_err(|error| ReviewError(error.to_string()))
     });

@@ -317,9 +317,9 @@ impl World {
             after,
             nodes_cpu: nodes_after.cpu - nodes_before.cpu,
             writes: audit.writes(system.user()),
-            reactions: match system.kind() {
-                WorkloadKind::DaemonSet => audit.reactions(system.user(), NODES, max_unavailable),
-                WorkloadKind::CloneSet => audit.reactions_in_place(system.user(), NODES, max_unavailable),
+            reactions: match system {
+                System::Pitstop | System::Native => audit.reactions(system.user(), NODES, max_unavailable),
+                System::CloneSet => audit.reactions_in_place(system.user(), NODES, max_unavailable),
             },
         };
         self.remove_workload(&namespace).await;
@@ -331,9 +331,9 @@ impl World {
 
     /// How many pods there are, and how many of them get the new image.
     fn sizes(&self, system: System) -> (usize, usize) {
-        match system.kind() {
-            WorkloadKind::DaemonSet => (self.n_nodes, self.n_nodes),
-            WorkloadKind::CloneSet => (self.size.n_pods, self.size.n_updated),
+        match system {
+            System::Pitstop | System::Native => (self.n_nodes, self.n_nodes),
+            System::CloneSet => (self.size.n_pods, self.size.n_updated),
         }
     }
 
@@ -407,9 +407,9 @@ impl World {
         .await;
         let api = self.workloads(system, &namespace);
         let (n_pods, n_updated) = self.sizes(system);
-        let object = match system.kind() {
-            WorkloadKind::DaemonSet => daemonset(system, budget),
-            WorkloadKind::CloneSet => cloneset(budget, n_pods, n_pods - n_updated),
+        let object = match system {
+            System::Pitstop | System::Native => daemonset(system, budget),
+            System::CloneSet => cloneset(budget, n_pods, n_pods - n_updated),
         };
         let object = serde_json::from_value(object).unwrap();
         // Webhooks answer from the moment on when their certificate is in place.

@@ -1,7 +1,7 @@
 //! The state that applying a manifest would lead to, without applying it.
 //!
 //! The API server fills in defaults and validates in a dry run. The revision that the controller of a DaemonSet would then
-//! write is added by hand; that of a CloneSet is ours, and the plan begins with it. Nothing is stored.
+//! write is added by hand; those of other kinds are ours, and the plan begins with it. Nothing is stored.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -11,8 +11,8 @@ use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
-use pitstop_api::cloneset::{self, conversion};
-use pitstop_api::{WorkloadKind, keys};
+use pitstop_api::kruise::Version;
+use pitstop_api::{WorkloadKind, cloneset, keys, statefulset};
 use pitstop_engine::revision;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ fn kind_of(object: &Value) -> Option<WorkloadKind> {
     WorkloadKind::ALL.into_iter().find(|known| {
         let is_version = match known {
             WorkloadKind::DaemonSet => version == "apps/v1",
-            WorkloadKind::CloneSet => cloneset::Version::of(version).is_some(),
+            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => Version::of(version).is_some(),
         };
         kind == known.kind() && is_version
     })
@@ -203,15 +203,15 @@ pub async fn suppose(
             let patched = serde_json::to_value(patched).context("reading the answer of the dry run")?;
             Ok(after_applying(file, patched))
         }
-        WorkloadKind::CloneSet => {
+        WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
             let patched = wanted.replaced(client, namespace).await.context(asking)?;
-            Ok(cloneset_after_applying(file, patched))
+            Ok(after_replacing(file, patched))
         }
     }
 }
 
 impl Wanted {
-    /// The CloneSet that the server would store.
+    /// The workload of `apps.kruise.io` that the server would store.
     async fn replaced(&self, client: &Client, namespace: &str) -> anyhow::Result<Value> {
         let version = self.object["apiVersion"].as_str().unwrap_or_default();
         let (group, version) = version.split_once('/').unwrap_or_default();
@@ -226,15 +226,18 @@ impl Wanted {
         };
         let replaced = api.replace(self.name(), &parameters, &replacement).await?;
         let replaced = serde_json::to_value(replaced)?;
-        Ok(conversion::convert(
-            replaced,
-            cloneset::Version::V1beta1.api_version(),
-        )?)
+        let stored = Version::V1beta1.api_version();
+        Ok(match self.kind {
+            WorkloadKind::StatefulSet => statefulset::conversion::convert(replaced, stored)?,
+            WorkloadKind::CloneSet | WorkloadKind::DaemonSet => {
+                cloneset::conversion::convert(replaced, stored)?
+            }
+        })
     }
 }
 
-/// Puts the patched CloneSet into the file.
-fn cloneset_after_applying(mut file: SnapshotFile, patched: Value) -> (SnapshotFile, Vec<String>) {
+/// Puts the patched workload into the file.
+fn after_replacing(mut file: SnapshotFile, patched: Value) -> (SnapshotFile, Vec<String>) {
     let mut assumed = vec!["the manifest is applied".to_owned()];
     if file.workload.object()["spec"]["template"] == patched["spec"]["template"] {
         assumed.push(SAME_TEMPLATE.to_owned());

@@ -58,7 +58,11 @@ impl Options {
     /// Is there a controller of kinds that a cluster does not have by itself? Then they are defined, and the controllers
     /// serve their webhooks.
     pub fn brings_kinds(&self) -> bool {
-        let brings = [Controller::CloneSet, Controller::ImagePullJob];
+        let brings = [
+            Controller::CloneSet,
+            Controller::StatefulSet,
+            Controller::ImagePullJob,
+        ];
         brings
             .iter()
             .any(|controller| self.controllers.contains(controller))

@@ -35,7 +35,7 @@ pub struct Rollout {
     /// Name.
     pub name: String,
     /// Who replaces or changes its pods. Of a DaemonSet `RollingUpdate`, OnDelete, AdvancedRollingUpdate, `OTA`, or
-    /// `Invalid`; of a CloneSet `ReCreate`, `InPlaceIfPossible`, `InPlaceOnly`, or OnDelete.
+    /// `Invalid`; of a CloneSet or a StatefulSet `ReCreate`, `InPlaceIfPossible`, `InPlaceOnly`, or OnDelete.
     pub strategy: String,
     /// The revision that pods are brought to, as they carry it in a label; absent until it is known.
     pub target: Option<String>,

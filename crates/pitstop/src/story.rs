@@ -145,7 +145,7 @@ impl Story {
     /// Pods that run when it begins. Those of seed 004 are four after its second manifest.
     pub fn n_pods(&self) -> u32 {
         match self.kind {
-            WorkloadKind::CloneSet => 4,
+            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => 4,
             WorkloadKind::DaemonSet => u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
         }
     }

@@ -41,6 +41,8 @@ pub enum OwnerKind {
     DaemonSet,
     /// A CloneSet.
     CloneSet,
+    /// A StatefulSet of `apps.kruise.io`.
+    StatefulSet,
     /// A pod.
     Pod,
 }
@@ -54,6 +56,7 @@ impl OwnerKind {
         match controller.get("kind")?.as_str()? {
             "DaemonSet" => Some(Self::DaemonSet),
             "CloneSet" => Some(Self::CloneSet),
+            "StatefulSet" => Some(Self::StatefulSet),
             "Pod" => Some(Self::Pod),
             _ => None,
         }
@@ -64,6 +67,7 @@ impl OwnerKind {
         match self {
             Self::DaemonSet => ("daemonsets", "apps"),
             Self::CloneSet => ("clonesets", "apps.kruise.io"),
+            Self::StatefulSet => ("statefulsets", "apps.kruise.io"),
             Self::Pod => ("pods", ""),
         }
     }

@@ -1,7 +1,7 @@
 //! CloneSets: the loop around the decisions of `pitstop_engine::cloneset`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::api::Resource;
-use crate::controllers::Running;
 use crate::controllers::daemonset::Parts;
 use crate::controllers::memory::Memories;
-use crate::controllers::noted::{self, Ending, RESYNC};
+use crate::controllers::noted::RESYNC;
+use crate::controllers::{Running, instances};
 use crate::events::About;
-use crate::executor::{CloneSetWork, Whom};
+use crate::executor::{InstancesWork, Whom};
 use crate::metrics::Metrics;
 use crate::queue::{COALESCE, Done, Queue};
 use crate::store::{Change, Key, Listener, State};
@@ -47,7 +47,7 @@ enum Look {
     /// Something that it depends on cannot be read.
     Frozen,
     /// A plan, and what becomes of images that are pulled ahead.
-    Decided(Box<(CloneSetWork, Step)>),
+    Decided(Box<(InstancesWork, Step)>),
 }
 
 impl CloneSets {
@@ -71,29 +71,7 @@ impl CloneSets {
             Look::Decided(decided) => decided,
         };
         let (work, pre_download) = &*decided;
-        let untold = self.memories.untold(key, &work.plan.events);
-        noted::tell(&self.parts.recorder, &work.whom, &untold);
-        let (mut outcome, failures) = self.parts.executor.carry_out_cloneset(work).await;
-        if outcome.is_ok() {
-            let pre_download = self
-                .parts
-                .executor
-                .carry_out_pre_download(&work.whom, pre_download);
-            outcome.merge(pre_download.await);
-        }
-        let is_ok = outcome.is_ok();
-        self.memories.change(key, |known| {
-            // The condition that says that something failed goes with the next decision, for which nothing else may ask.
-            outcome.is_stale |= is_ok && *known != failures;
-            *known = failures;
-        });
-        let ending = Ending {
-            whom: &work.whom,
-            outcome: &outcome,
-            requeue_after: work.plan.requeue_after,
-            marked_at: self.memories.take_mark(key),
-        };
-        ending.close(&self.parts.recorder, &self.parts.metrics)
+        instances::carry_out(&self.parts, &self.memories, key, work, pre_download).await
     }
 
     /// Gathers and decides, under one read lock.
@@ -145,15 +123,12 @@ impl CloneSets {
         };
         self.parts.metrics.observe_plan(NAME, begun_at.elapsed());
         self.memories.decided(key, &plan.waiting, &plan.progress);
-        let work = CloneSetWork {
-            whom: Whom {
-                controller: NAME,
-                source: reasons::SOURCE_CLONESET,
-                about: About::from(cloneset.as_ref()),
-            },
-            cloneset: Arc::clone(cloneset),
-            plan,
+        let whom = Whom {
+            controller: NAME,
+            source: reasons::SOURCE_CLONESET,
+            about: About::from(cloneset.as_ref()),
         };
+        let work = InstancesWork::of_cloneset(whom, cloneset, plan);
         Look::Decided(Box::new((work, pre_download)))
     }
 
@@ -185,9 +160,10 @@ impl CloneSets {
             Change::Pod { owned, .. } | Change::Revision(owned) => {
                 of([owned.controller_before, owned.controller])
             }
-            Change::Claim { owners } => of(*owners),
+            Change::Claim { owners, .. } => of(*owners),
             Change::Unreadable { controller } => of([*controller, None]),
             Change::DaemonSet { .. }
+            | Change::StatefulSet { .. }
             | Change::Job { .. }
             | Change::Node { .. }
             | Change::ImagePullJob { .. }

@@ -18,10 +18,10 @@ use pitstop_engine::{Action, Plan, Snapshot};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::api::{Api, Call, CallError, Resource, Verb};
-use crate::controllers::Running;
+use crate::api::{Api, Resource};
 use crate::controllers::memory::Memories;
 use crate::controllers::noted::{self, Ending, RESYNC, tell_missing};
+use crate::controllers::{Running, live};
 use crate::events::{About, Recorder};
 use crate::executor::{Executor, Whom, Work};
 use crate::metrics::Metrics;
@@ -166,7 +166,8 @@ impl DaemonSets {
     async fn decide(&self, key: &Key) -> (Done, &'static str) {
         let mut look = self.look(key, false);
         if let Look::NeedsLiveRead(daemonset) = look {
-            look = match self.is_live(&daemonset).await {
+            let api = self.parts.api.as_ref();
+            look = match live::is_live(api, Resource::DaemonSets, key, daemonset.uid).await {
                 Ok(true) => self.look(key, true),
                 Ok(false) => return (Done::Failed(None), "stale"),
                 Err(error) => {
@@ -257,22 +258,6 @@ impl DaemonSets {
             node_names: node_names(&state, &plan),
             plan,
         }))
-    }
-
-    /// Reads the DaemonSet past all caches. Source: daemonset.md A5 (d).
-    async fn is_live(&self, daemonset: &DaemonSetView) -> Result<bool, CallError> {
-        let namespace = Some(&*daemonset.namespace);
-        let call = Call::object(Verb::Get, Resource::DaemonSets, namespace, &daemonset.name);
-        let answer = match self.parts.api.send(call).await {
-            Ok(answer) => answer,
-            Err(CallError::NotFound(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let live = DaemonSetView::from_json(&answer).map_err(|e| CallError::Unreadable {
-            what: format!("DaemonSet {}", daemonset.name),
-            problem: e.to_string(),
-        })?;
-        Ok(live.uid == daemonset.uid && live.deleted_at.is_none())
     }
 
     fn remember(&self, key: &Key, plan: &Plan, now: Timestamp) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{CloneSetView, DaemonSetView, NodeImageView, NodeView, Uid};
+use pitstop_api::view::{CloneSetView, DaemonSetView, NodeImageView, NodeView, StatefulSetView, Uid};
 
 /// Namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,8 +51,19 @@ pub enum Change {
         /// As it is.
         after: Option<Arc<CloneSetView>>,
     },
+    /// A StatefulSet came, changed or went.
+    StatefulSet {
+        /// Its name.
+        key: Key,
+        /// As it was.
+        before: Option<Arc<StatefulSetView>>,
+        /// As it is.
+        after: Option<Arc<StatefulSetView>>,
+    },
     /// A claim of a volume came, changed or went.
     Claim {
+        /// Its name.
+        key: Key,
         /// Who owned it, and who does now.
         owners: [Option<Uid>; 2],
     },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pitstop_api::ClaimView;
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeView, NodeWire,
-    PodView, PodWire, RevisionView, Uid, ViewError,
+    PodView, PodWire, RevisionView, StatefulSetView, Uid, ViewError,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +29,8 @@ pub enum Wire {
     Job(Box<JobView>),
     /// A CloneSet.
     CloneSet(Box<CloneSetView>),
+    /// A StatefulSet of `apps.kruise.io`.
+    StatefulSet(Box<StatefulSetView>),
     /// A claim of a volume.
     Claim(Box<ClaimView>),
     /// An ImagePullJob.
@@ -54,6 +56,8 @@ pub enum Object {
     Job(Arc<JobView>),
     /// A CloneSet.
     CloneSet(Arc<CloneSetView>),
+    /// A StatefulSet of `apps.kruise.io`.
+    StatefulSet(Arc<StatefulSetView>),
     /// A claim of a volume.
     Claim(Arc<ClaimView>),
     /// An ImagePullJob.
@@ -97,6 +101,7 @@ impl Wire {
                 }
                 Resource::Jobs => Self::Job(Box::new(JobView::from_json(json)?)),
                 Resource::CloneSets => Self::CloneSet(Box::new(CloneSetView::from_json(json)?)),
+                Resource::StatefulSets => Self::StatefulSet(Box::new(StatefulSetView::from_json(json)?)),
                 Resource::Claims => Self::Claim(Box::new(ClaimView::from_json(json)?)),
                 Resource::ImagePullJobs => Self::ImagePullJob(Box::new(ImagePullJobView::from_json(json)?)),
                 Resource::NodeImages => Self::NodeImage(Box::new(NodeImageView::from_json(json)?)),
@@ -145,6 +150,7 @@ impl WatchEvent {
             | Resource::Leases
             | Resource::Jobs
             | Resource::CloneSets
+            | Resource::StatefulSets
             | Resource::Claims
             | Resource::ImagePullJobs
             | Resource::NodeImages
@@ -193,6 +199,7 @@ impl Object {
             Self::Revision(_, view) => view.resource_version,
             Self::Job(view) => view.resource_version,
             Self::CloneSet(view) => view.resource_version,
+            Self::StatefulSet(view) => view.resource_version,
             Self::Claim(view) => view.resource_version,
             Self::ImagePullJob(view) => view.resource_version,
             Self::NodeImage(view) => view.resource_version,

@@ -9,13 +9,14 @@ use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, PodView, Uid};
 /// Whose pods.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Group {
-    /// Of a DaemonSet, of a CloneSet, or of a Job that pulls images.
+    /// Of a DaemonSet, a CloneSet, a StatefulSet, or of a Job that pulls images.
     Of(Uid),
     /// Of nobody, in this namespace.
     Orphans(Arc<str>),
 }
 
-/// Pods that a DaemonSet or a CloneSet controls, pods that nobody controls, and pods that pull images ahead. Others are not kept.
+/// Pods that a workload controls which is rolled out here, pods that nobody controls, and pods that pull images ahead.
+/// Others are not kept, such as those of StatefulSets of `apps`.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     groups: HashMap<Group, Vec<PodView>>,
@@ -27,7 +28,10 @@ pub(super) struct Pods {
 impl Pods {
     /// Is this pod of a kind that is kept?
     pub(super) fn is_kept(pod: &PodView) -> bool {
-        let is_ours = |owner: ControllerRef| matches!(owner.kind, OwnerKind::DaemonSet | OwnerKind::CloneSet);
+        let is_ours = |owner: ControllerRef| match owner.kind {
+            OwnerKind::DaemonSet | OwnerKind::CloneSet | OwnerKind::StatefulSet => true,
+            OwnerKind::Other => false,
+        };
         pod.controller.is_none_or(is_ours) || pod.labels.contains_key(keys::IMAGE_PRE_PULL)
     }
 

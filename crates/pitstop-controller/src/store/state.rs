@@ -7,7 +7,7 @@ use pitstop_api::ClaimView;
 use pitstop_api::selector::{Labels, Selector};
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeNames, NodeSlot,
-    NodeView, PodView, RevisionView, Uid, ViewError,
+    NodeView, PodView, RevisionView, StatefulSetView, Uid, ViewError,
 };
 use pitstop_engine::snapshot::Nodes;
 
@@ -38,6 +38,8 @@ pub struct State {
     job_pods: HashMap<Uid, Uid>,
     clonesets: BTreeMap<Key, Arc<CloneSetView>>,
     cloneset_keys: HashMap<Uid, Key>,
+    statefulsets: BTreeMap<Key, Arc<StatefulSetView>>,
+    statefulset_keys: HashMap<Uid, Key>,
     claims: BTreeMap<Key, Arc<ClaimView>>,
     claims_of: HashMap<Uid, BTreeSet<Key>>,
     pull_jobs: BTreeMap<Key, Arc<ImagePullJobView>>,
@@ -167,6 +169,45 @@ impl State {
         self.cloneset_keys.get(&uid)
     }
 
+    /// The StatefulSet of this name.
+    pub fn statefulset(&self, key: &Key) -> Option<&Arc<StatefulSetView>> {
+        self.statefulsets.get(key)
+    }
+
+    /// All StatefulSets, by namespace and name.
+    pub fn statefulsets(&self) -> impl Iterator<Item = (&Key, &Arc<StatefulSetView>)> {
+        self.statefulsets.iter()
+    }
+
+    /// The StatefulSets of a namespace, by name.
+    pub fn statefulsets_in<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<StatefulSetView>> {
+        let sets = self.statefulsets.range(Key::new(namespace, "")..);
+        sets.take_while(move |(key, _)| *key.namespace == *namespace)
+            .map(|(_, set)| set)
+    }
+
+    /// The StatefulSet with this uid.
+    pub fn statefulset_key(&self, uid: Uid) -> Option<&Key> {
+        self.statefulset_keys.get(&uid)
+    }
+
+    /// The claims of a namespace whose names begin like this, by name.
+    pub fn claims_named<'a>(
+        &'a self,
+        namespace: &str,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a ClaimView> {
+        let first = Key::new(namespace, prefix);
+        let namespace = Arc::clone(&first.namespace);
+        let claims = self.claims.range(first..);
+        claims
+            .take_while(move |(key, _)| key.namespace == namespace && key.name.starts_with(prefix))
+            .map(|(_, claim)| claim.as_ref())
+    }
+
     /// The claims that somebody owns, by name.
     pub fn claims_of(&self, owner: Uid) -> impl Iterator<Item = &ClaimView> {
         let keys = self.claims_of.get(&owner).into_iter().flatten();
@@ -208,6 +249,7 @@ impl State {
             Resource::ControllerRevisions => self.revisions.len(),
             Resource::Jobs => self.jobs.len(),
             Resource::CloneSets => self.clonesets.len(),
+            Resource::StatefulSets => self.statefulsets.len(),
             Resource::Claims => self.claims.len(),
             Resource::ImagePullJobs => self.pull_jobs.len(),
             Resource::NodeImages => self.node_images.len(),
@@ -250,6 +292,7 @@ impl State {
             }
             Wire::Job(view) => Object::Job(Arc::new(*view)),
             Wire::CloneSet(view) => Object::CloneSet(Arc::new(*view)),
+            Wire::StatefulSet(view) => Object::StatefulSet(Arc::new(*view)),
             Wire::Claim(view) => Object::Claim(Arc::new(*view)),
             Wire::ImagePullJob(view) => Object::ImagePullJob(Arc::new(*view)),
             Wire::NodeImage(view) => Object::NodeImage(Arc::new(*view)),
@@ -266,6 +309,7 @@ impl State {
             Object::Revision(key, view) => self.put_revision(key, view),
             Object::Job(view) => self.put_job(view),
             Object::CloneSet(view) => self.put_cloneset(view),
+            Object::StatefulSet(view) => self.put_statefulset(view),
             Object::Claim(view) => self.put_claim(view),
             Object::ImagePullJob(view) => self.put_pull_job(view),
             Object::NodeImage(view) => self.put_node_image(view),
@@ -302,6 +346,12 @@ impl State {
                 self.readable(Resource::CloneSets, &key);
                 let stored = self.clonesets.get(&key)?;
                 (stored.uid == view.uid).then(|| self.remove_cloneset(&key))?
+            }
+            Object::StatefulSet(view) => {
+                let key = Key::new(&view.namespace, &view.name);
+                self.readable(Resource::StatefulSets, &key);
+                let stored = self.statefulsets.get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_statefulset(&key))?
             }
             Object::Claim(view) => {
                 let key = Key::new(&view.namespace, &view.name);
@@ -354,6 +404,7 @@ impl State {
                 Object::Revision(_, view) => listed.insert(view.uid),
                 Object::Job(view) => listed.insert(view.uid),
                 Object::CloneSet(view) => listed.insert(view.uid),
+                Object::StatefulSet(view) => listed.insert(view.uid),
                 Object::Claim(view) => listed.insert(view.uid),
                 Object::ImagePullJob(view) => listed.insert(view.uid),
                 Object::NodeImage(view) => listed.insert(view.uid),
@@ -408,6 +459,12 @@ impl State {
                 let gone = keys_of(&self.clonesets, |view| !stays(view.uid, view.resource_version));
                 for key in gone {
                     self.remove_cloneset(&key);
+                }
+            }
+            Resource::StatefulSets => {
+                let gone = keys_of(&self.statefulsets, |view| !stays(view.uid, view.resource_version));
+                for key in gone {
+                    self.remove_statefulset(&key);
                 }
             }
             Resource::Claims => {

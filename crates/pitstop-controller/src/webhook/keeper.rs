@@ -2,19 +2,17 @@
 //!
 //! Whoever sees first that something is missing or has to be renewed does it; a conflict means that another one did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
-use pitstop_api::cloneset::definition::{
-    CONVERT_PATH, MUTATE_PATH, MUTATING, NAME, VALIDATE_PATH, VALIDATING,
-};
 use pitstop_api::fields::{list, text};
 use pitstop_api::image_pull::{Kind, definition};
-use pitstop_api::{SharedClock, Timestamp, keys};
+use pitstop_api::kruise::definition::CONVERT_PATH;
+use pitstop_api::{SharedClock, Timestamp, cloneset, keys, statefulset};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -63,7 +61,7 @@ impl Keeper {
                     if told.as_ref() != Some(&why) {
                         warn!(
                             why,
-                            "the webhooks cannot be asked yet; `pitstop manifests --controllers cloneset,imagepulljob` prints what they need"
+                            "the webhooks cannot be asked yet; `pitstop manifests --controllers cloneset,statefulset,imagepulljob` prints what they need"
                         );
                     }
                     told = Some(why);
@@ -78,7 +76,7 @@ impl Keeper {
         self.shown.show(&credentials.certificate, &credentials.key)?;
         let bundle = STANDARD.encode(&credentials.authorities);
         let root = "/apis/admissionregistration.k8s.io/v1";
-        let mut has_clonesets = false;
+        let mut converted = BTreeSet::new();
         for (plural, known) in [
             ("mutatingwebhookconfigurations", mutating()),
             ("validatingwebhookconfigurations", validating()),
@@ -95,16 +93,17 @@ impl Keeper {
             if places.is_empty() {
                 return Err(format!("{plural}/{CONFIGURATION} has no webhook that is served here").into());
             }
-            has_clonesets |= places.iter().any(|(_, path)| *path == MUTATE_PATH);
+            let known = |(_, path): &(String, &str)| Some(CONVERTED.iter().find(|(at, _)| at == path)?.1);
+            converted.extend(places.iter().filter_map(known));
             self.tell(&at, &object, &places, &bundle).await?;
         }
-        if !has_clonesets {
-            return Ok(());
+        for name in converted {
+            let at = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+            let object = self.send(Method::GET, &at, None).await?;
+            let place = ("/spec/conversion/webhook/clientConfig".to_owned(), CONVERT_PATH);
+            self.tell(&at, &object, &[place], &bundle).await?;
         }
-        let at = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{NAME}");
-        let object = self.send(Method::GET, &at, None).await?;
-        let place = ("/spec/conversion/webhook/clientConfig".to_owned(), CONVERT_PATH);
-        self.tell(&at, &object, &[place], &bundle).await
+        Ok(())
     }
 
     /// Writes whom to ask and whom to trust, where that is not there. `places`: pointers into the object, and the paths
@@ -194,16 +193,46 @@ impl Keeper {
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
+/// Definitions of kinds whose versions are converted, by where their defaults are filled in.
+const CONVERTED: [(&str, &str); 2] = [
+    (cloneset::definition::MUTATE_PATH, cloneset::definition::NAME),
+    (
+        statefulset::definition::MUTATE_PATH,
+        statefulset::definition::NAME,
+    ),
+];
+
 /// Where the webhooks answer that fill in defaults, by name.
 fn mutating() -> BTreeMap<String, &'static str> {
     let pulls = Kind::ALL.map(definition::mutating_at).into_iter();
-    pulls.chain([(MUTATING.to_owned(), MUTATE_PATH)]).collect()
+    let workloads = [
+        (cloneset::definition::MUTATING, cloneset::definition::MUTATE_PATH),
+        (
+            statefulset::definition::MUTATING,
+            statefulset::definition::MUTATE_PATH,
+        ),
+    ];
+    pulls
+        .chain(workloads.map(|(name, path)| (name.to_owned(), path)))
+        .collect()
 }
 
 /// Where the webhooks answer that judge, by name.
 fn validating() -> BTreeMap<String, &'static str> {
     let pulls = Kind::ALL.map(definition::validating_at).into_iter();
-    pulls.chain([(VALIDATING.to_owned(), VALIDATE_PATH)]).collect()
+    let workloads = [
+        (
+            cloneset::definition::VALIDATING,
+            cloneset::definition::VALIDATE_PATH,
+        ),
+        (
+            statefulset::definition::VALIDATING,
+            statefulset::definition::VALIDATE_PATH,
+        ),
+    ];
+    pulls
+        .chain(workloads.map(|(name, path)| (name.to_owned(), path)))
+        .collect()
 }
 
 /// The API server did not do it.

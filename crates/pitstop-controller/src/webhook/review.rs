@@ -47,6 +47,8 @@ impl<'a> Admission<'a> {
 pub(super) enum Verdict {
     /// It goes on, perhaps with changes.
     Allowed(Vec<Operation>),
+    /// It goes on as it is, and whoever wrote it is warned.
+    Warned(Vec<String>),
     /// It ends here.
     Denied {
         /// HTTP status code.
@@ -103,6 +105,16 @@ impl Verdict {
         }
     }
 
+    /// Whoever wrote it is warned, where it goes on.
+    pub(super) fn warning(self, warnings: Vec<String>) -> Self {
+        match self {
+            Self::Allowed(operations) if operations.is_empty() && !warnings.is_empty() => {
+                Self::Warned(warnings)
+            }
+            other => other,
+        }
+    }
+
     /// The answer to the review that it is about.
     pub(super) fn to_review(&self, review: &Value) -> Value {
         let mut response = json!({"uid": text(review, "/request/uid")});
@@ -114,6 +126,10 @@ impl Verdict {
                     response["patchType"] = "JSONPatch".into();
                     response["patch"] = STANDARD.encode(patch.to_string()).into();
                 }
+            }
+            Self::Warned(warnings) => {
+                response["allowed"] = true.into();
+                response["warnings"] = warnings.clone().into();
             }
             Self::Denied {
                 code,

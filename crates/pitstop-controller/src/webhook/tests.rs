@@ -84,7 +84,11 @@ fn patched(object: &Value, answer: &Value) -> Value {
 async fn defaults_are_a_patch_that_ends_with_itself() {
     for version in ["v1alpha1", "v1beta1"] {
         let object = cloneset(version, &json!({}));
-        let answer = ask(MUTATE_PATH, &admission("CREATE", &object, &Value::Null)).await;
+        let answer = ask(
+            clonesets::definition::MUTATE_PATH,
+            &admission("CREATE", &object, &Value::Null),
+        )
+        .await;
         assert_eq!(
             (
                 &answer["kind"],
@@ -97,7 +101,11 @@ async fn defaults_are_a_patch_that_ends_with_itself() {
         assert_eq!(object["spec"]["replicas"], 1);
         assert_eq!(object["spec"]["template"]["spec"]["restartPolicy"], "Always");
         // cloneset.md 1.5 (5): no patch when nothing changed.
-        let again = ask(MUTATE_PATH, &admission("UPDATE", &object, &object)).await;
+        let again = ask(
+            clonesets::definition::MUTATE_PATH,
+            &admission("UPDATE", &object, &object),
+        )
+        .await;
         assert_eq!(again["response"], json!({"uid": "r-1", "allowed": true}));
     }
 }
@@ -105,7 +113,11 @@ async fn defaults_are_a_patch_that_ends_with_itself() {
 #[tokio::test]
 async fn what_is_wrong_is_said_as_message_and_causes() {
     let object = cloneset("v1beta1", &json!({"replicas": -1, "minReadySeconds": -2}));
-    let answer = ask(VALIDATE_PATH, &admission("CREATE", &object, &Value::Null)).await;
+    let answer = ask(
+        clonesets::definition::VALIDATE_PATH,
+        &admission("CREATE", &object, &Value::Null),
+    )
+    .await;
     let negative = |value: i32| format!("Invalid value: {value}: must be greater than or equal to 0");
     assert_eq!(answer["response"]["allowed"], false);
     assert_eq!(
@@ -128,7 +140,7 @@ async fn pods_that_are_to_be_deleted_are_looked_up() {
         &json!({"scaleStrategy": {"podsToDelete": ["mine", "gone"]}}),
     );
     let answer = ask(
-        VALIDATE_PATH,
+        clonesets::definition::VALIDATE_PATH,
         &admission("UPDATE", &object, &cloneset("v1beta1", &json!({}))),
     )
     .await;
@@ -141,17 +153,28 @@ async fn pods_that_are_to_be_deleted_are_looked_up() {
 #[tokio::test]
 async fn protected_objects_are_not_deleted() {
     let mut object = cloneset("v1beta1", &json!({"replicas": 2}));
-    let answer = ask(VALIDATE_PATH, &admission("DELETE", &Value::Null, &object)).await;
+    let answer = ask(
+        clonesets::definition::VALIDATE_PATH,
+        &admission("DELETE", &Value::Null, &object),
+    )
+    .await;
     assert_eq!(answer["response"]["allowed"], true);
     object["metadata"]["labels"] = json!({"policy.kruise.io/delete-protection": "Cascading"});
-    let answer = ask(VALIDATE_PATH, &admission("DELETE", &Value::Null, &object)).await;
+    let answer = ask(
+        clonesets::definition::VALIDATE_PATH,
+        &admission("DELETE", &Value::Null, &object),
+    )
+    .await;
     assert_eq!(answer["response"]["status"]["code"], 403);
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_a_bad_request() {
     let object = cloneset("v1beta1", &json!({"template": {"spec": {"containers": "none"}}}));
-    for path in [MUTATE_PATH, VALIDATE_PATH] {
+    for path in [
+        clonesets::definition::MUTATE_PATH,
+        clonesets::definition::VALIDATE_PATH,
+    ] {
         let answer = ask(path, &admission("CREATE", &object, &Value::Null)).await;
         let status = &answer["response"]["status"];
         assert_eq!(
@@ -184,7 +207,10 @@ async fn what_is_stored_lets_go_of_its_finalizers_whatever_it_says() {
     old["metadata"]["finalizers"] = json!(["example.com/hold"]);
     let mut object = old.clone();
     object["metadata"]["finalizers"] = json!([]);
-    for path in [MUTATE_PATH, VALIDATE_PATH] {
+    for path in [
+        clonesets::definition::MUTATE_PATH,
+        clonesets::definition::VALIDATE_PATH,
+    ] {
         let answer = ask(path, &admission("UPDATE", &object, &old)).await;
         assert_eq!(answer["response"]["allowed"], true, "{path}: {answer}");
     }
@@ -220,6 +246,64 @@ async fn objects_are_converted_in_their_order() {
     assert_eq!(
         answer["response"]["result"],
         json!({"status": "Failed", "message": "CloneSets have no version apps.kruise.io/v9"})
+    );
+}
+
+/// Sources: statefulset.md 2.1, 2.2, 2.4.7, 2.5.
+#[tokio::test]
+async fn statefulsets_are_defaulted_judged_and_converted() {
+    use statefulsets::definition::{MUTATE_PATH, VALIDATE_PATH};
+    let set = |version: &str, more: &Value| {
+        let mut object = cloneset(version, more);
+        object["kind"] = json!("StatefulSet");
+        object
+    };
+    let object = set("v1beta1", &json!({}));
+    let answer = ask(MUTATE_PATH, &admission("CREATE", &object, &Value::Null)).await;
+    let defaulted = patched(&object, &answer);
+    assert_eq!(defaulted["spec"]["podManagementPolicy"], "OrderedReady");
+    assert_eq!(
+        defaulted["spec"]["updateStrategy"]["rollingUpdate"]["podUpdatePolicy"],
+        "ReCreate"
+    );
+    let answer = ask(VALIDATE_PATH, &admission("CREATE", &defaulted, &Value::Null)).await;
+    assert_eq!(answer["response"]["allowed"], true, "{answer}");
+    let mut unordered = defaulted.clone();
+    unordered["spec"]["updateStrategy"]["rollingUpdate"]["unorderedUpdate"] = json!({});
+    let answer = ask(VALIDATE_PATH, &admission("CREATE", &unordered, &Value::Null)).await;
+    let status = &answer["response"]["status"];
+    assert_eq!(
+        (&status["code"], &status["details"]["kind"]),
+        (&json!(422), &json!("StatefulSet"))
+    );
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("unorderedUpdate can only work with Parallel PodManagementPolicyType"),
+        "{status}"
+    );
+    let review = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+        "request": {"uid": "c-1", "desiredAPIVersion": "apps.kruise.io/v1alpha1", "objects": [defaulted]},
+    });
+    let answer = ask(CONVERT_PATH, &review).await;
+    let converted = &answer["response"]["convertedObjects"][0];
+    assert_eq!(
+        (&converted["kind"], &converted["apiVersion"]),
+        (&json!("StatefulSet"), &json!("apps.kruise.io/v1alpha1"))
+    );
+    // What is allowed and still worth a warning.
+    let mut few = defaulted;
+    few["spec"]["podManagementPolicy"] = json!("Parallel");
+    few["spec"]["updateStrategy"]["rollingUpdate"]["protection"] =
+        json!({"podSelector": {"matchLabels": {"working": "true"}}, "minProtected": 9});
+    let answer = ask(VALIDATE_PATH, &admission("CREATE", &few, &Value::Null)).await;
+    assert_eq!(answer["response"]["allowed"], true, "{answer}");
+    assert_eq!(
+        answer["response"]["warnings"].as_array().map(Vec::len),
+        Some(1),
+        "{answer}"
     );
 }
 

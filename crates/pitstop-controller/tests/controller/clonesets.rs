@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pitstop_api::view::{CloneSetStatus, CloneSetView, Uid};
 use pitstop_controller::api::{Api, Call, CallError, Resource, Verb};
 use pitstop_controller::events::{About, Recorder};
-use pitstop_controller::executor::{CloneSetWork, Executor, Outcome, Parts, Whom};
+use pitstop_controller::executor::{Executor, InstancesWork, Outcome, Parts, Whom};
 use pitstop_controller::metrics::Metrics;
 use pitstop_controller::store::{Overlay, Stores};
 use pitstop_engine::cloneset::{Action, Failures, NewPod, PatchWhy, Plan, Removal};
@@ -62,16 +62,13 @@ fn cloneset() -> CloneSetView {
 impl Bench {
     async fn carry_out(&self, plan: Plan) -> (Outcome, Failures) {
         let cloneset = cloneset();
-        let work = CloneSetWork {
-            whom: Whom {
-                controller: "cloneset",
-                source: "cloneset-controller",
-                about: About::from(&cloneset),
-            },
-            cloneset: Arc::new(cloneset),
-            plan,
+        let whom = Whom {
+            controller: "cloneset",
+            source: "cloneset-controller",
+            about: About::from(&cloneset),
         };
-        let done = self.executor.carry_out_cloneset(&work).await;
+        let work = InstancesWork::of_cloneset(whom, &cloneset, plan);
+        let done = self.executor.carry_out_instances(&work).await;
         self.recorder.flush().await;
         done
     }

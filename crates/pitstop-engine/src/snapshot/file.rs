@@ -8,14 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView,
-    ViewError,
+    StatefulSetView, ViewError,
 };
 use pitstop_api::{ClaimView, WorkloadKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{FailedPods, InFlight, Nodes, Snapshot};
-use crate::cloneset;
+use crate::{cloneset, statefulset};
 
 /// The format that this version writes.
 pub const VERSION: u32 = 1;
@@ -34,7 +34,7 @@ pub struct SnapshotFile {
     pub revisions: Vec<Value>,
     /// Pods of its namespace that it controls or that match its selector.
     pub pods: Vec<Value>,
-    /// Claims of volumes that it owns.
+    /// Its claims of volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Value>,
     /// Every node.
@@ -55,6 +55,8 @@ pub enum Workload {
     DaemonSet(Value),
     /// A CloneSet, in the version that is stored.
     CloneSet(Value),
+    /// A StatefulSet of `apps.kruise.io`, in the version that is stored.
+    StatefulSet(Value),
 }
 
 impl Workload {
@@ -63,6 +65,7 @@ impl Workload {
         match kind {
             WorkloadKind::DaemonSet => Self::DaemonSet(object),
             WorkloadKind::CloneSet => Self::CloneSet(object),
+            WorkloadKind::StatefulSet => Self::StatefulSet(object),
         }
     }
 
@@ -71,20 +74,21 @@ impl Workload {
         match self {
             Self::DaemonSet(_) => WorkloadKind::DaemonSet,
             Self::CloneSet(_) => WorkloadKind::CloneSet,
+            Self::StatefulSet(_) => WorkloadKind::StatefulSet,
         }
     }
 
     /// The object.
     pub fn object(&self) -> &Value {
         match self {
-            Self::DaemonSet(object) | Self::CloneSet(object) => object,
+            Self::DaemonSet(object) | Self::CloneSet(object) | Self::StatefulSet(object) => object,
         }
     }
 
     /// The object, to be changed.
     pub fn object_mut(&mut self) -> &mut Value {
         match self {
-            Self::DaemonSet(object) | Self::CloneSet(object) => object,
+            Self::DaemonSet(object) | Self::CloneSet(object) | Self::StatefulSet(object) => object,
         }
     }
 }
@@ -132,6 +136,8 @@ pub enum WorkloadView {
     DaemonSet(Box<DaemonSetView>),
     /// Of a CloneSet.
     CloneSet(Box<CloneSetView>),
+    /// Of a StatefulSet.
+    StatefulSet(Box<StatefulSetView>),
 }
 
 /// What a decision is made from, whatever it is about.
@@ -141,6 +147,17 @@ pub enum AnySnapshot<'a> {
     DaemonSet(Box<Snapshot<'a>>),
     /// For [`cloneset::plan()`].
     CloneSet(Box<cloneset::Snapshot<'a>>),
+    /// For [`statefulset::plan()`].
+    StatefulSet(Box<StatefulSnapshot<'a>>),
+}
+
+/// What a decision about a StatefulSet is made from, and the nodes, which it does not look at.
+#[derive(Debug, Clone)]
+pub struct StatefulSnapshot<'a> {
+    /// The nodes of the cluster.
+    pub nodes: Nodes<'a>,
+    /// All else.
+    pub decided_on: statefulset::Snapshot<'a>,
 }
 
 impl SnapshotFile {
@@ -196,6 +213,9 @@ impl SnapshotFile {
                 }
                 Workload::CloneSet(object) => {
                     WorkloadView::CloneSet(Box::new(CloneSetView::from_json(&bytes(object))?))
+                }
+                Workload::StatefulSet(object) => {
+                    WorkloadView::StatefulSet(Box::new(StatefulSetView::from_json(&bytes(object))?))
                 }
             },
             revisions: self
@@ -272,6 +292,25 @@ impl Loaded {
                 // Instance ids of pods that would be created are made up anyway.
                 seed: 0,
                 failures: cloneset::Failures::default(),
+            })),
+            WorkloadView::StatefulSet(set) => AnySnapshot::StatefulSet(Box::new(StatefulSnapshot {
+                nodes,
+                decided_on: statefulset::Snapshot {
+                    now: self.now,
+                    set,
+                    revisions,
+                    pods,
+                    claims: self.claims.iter().collect(),
+                    classes: statefulset::StorageClasses::default(),
+                    in_flight: statefulset::InFlight::default(),
+                    arbiter: statefulset::ArbiterAnswers::default(),
+                    features: statefulset::Features {
+                        in_place: self.features().in_place,
+                        ..statefulset::Features::default()
+                    },
+                    failures: statefulset::Failures::default(),
+                    may_adopt: true,
+                },
             })),
         }
     }

@@ -1,6 +1,7 @@
 //! A snapshot in a file decides like one from the stores.
 
 use pitstop_engine::daemonset::plan;
+use pitstop_engine::instances::Action;
 use pitstop_engine::plan::render;
 use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
 use serde_json::{Value, json};
@@ -78,7 +79,7 @@ fn file() -> SnapshotFile {
 fn plan_of(loaded: &Loaded) -> pitstop_engine::Plan {
     match loaded.snapshot() {
         AnySnapshot::DaemonSet(snapshot) => plan(&snapshot),
-        AnySnapshot::CloneSet(_) => panic!("a file of a DaemonSet"),
+        AnySnapshot::CloneSet(_) | AnySnapshot::StatefulSet(_) => panic!("a file of a DaemonSet"),
     }
 }
 
@@ -167,4 +168,32 @@ fn a_file_can_be_about_a_cloneset() {
     strange["deployment"] = strange["cloneset"].take();
     strange.as_object_mut().unwrap().remove("cloneset");
     serde_json::from_value::<SnapshotFile>(strange).unwrap_err();
+}
+
+/// So is a StatefulSet, whose pods have ordinals.
+#[test]
+fn a_file_can_be_about_a_statefulset() {
+    let mut file = file();
+    let Workload::DaemonSet(mut object) = file.workload else {
+        panic!()
+    };
+    object["spec"]["replicas"] = json!(2);
+    object["spec"]["updateStrategy"] =
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } });
+    file.workload = Workload::StatefulSet(object);
+    file.pods.clear();
+    file.revisions.clear();
+    let text = serde_json::to_string(&file).unwrap();
+    assert!(text.contains("\"statefulset\":{"), "{text}");
+    let read: SnapshotFile = serde_json::from_str(&text).unwrap();
+    let loaded = read.load().unwrap();
+    let AnySnapshot::StatefulSet(snapshot) = loaded.snapshot() else {
+        panic!("a file of a StatefulSet")
+    };
+    let plan = pitstop_engine::statefulset::plan(&snapshot.decided_on);
+    let made = plan.actions.iter().filter_map(|action| match action {
+        Action::CreatePod(pod) => Some(&*pod.name),
+        _ => None,
+    });
+    assert_eq!(made.collect::<Vec<_>>(), ["agent-0"], "one after the other");
 }

@@ -155,7 +155,10 @@ pub enum Name {
     /// CloneSets of apps.kruise.io
     #[value(name = "cloneset")]
     CloneSet,
-    /// ImagePullJobs and NodeImages of apps.kruise.io; with it, CloneSets have their images pulled ahead
+    /// StatefulSets of apps.kruise.io
+    #[value(name = "statefulset")]
+    StatefulSet,
+    /// ImagePullJobs and NodeImages of apps.kruise.io; with it, CloneSets and StatefulSets have their images pulled ahead
     #[value(name = "imagepulljob")]
     ImagePullJob,
 }
@@ -166,6 +169,7 @@ impl From<Name> for pitstop_controller::Controller {
             Name::DaemonPodUpdater => Self::DaemonPodUpdater,
             Name::NativeDaemonSet => Self::NativeDaemonSet,
             Name::CloneSet => Self::CloneSet,
+            Name::StatefulSet => Self::StatefulSet,
             Name::ImagePullJob => Self::ImagePullJob,
         }
     }

@@ -15,12 +15,12 @@ use crate::{failure, output, rollout};
 
 /// Replace every pod of a workload, as its strategy allows
 ///
-/// Marks the template, as `kubectl rollout restart` does. A CloneSet that updates in place would only change that mark on
-/// its pods: there each pod is marked to be replaced (label apps.kruise.io/specified-delete) instead, which keeps to
+/// Marks the template, as `kubectl rollout restart` does. A CloneSet or StatefulSet that updates in place would only change
+/// that mark on its pods: there each pod is marked to be replaced (label apps.kruise.io/specified-delete) instead, which keeps to
 /// maxUnavailable too.
 #[derive(Debug, Args)]
 pub struct Restart {
-    /// The workload, as ds/NAME or clone/NAME
+    /// The workload, as ds/NAME, clone/NAME or sts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.
@@ -50,7 +50,7 @@ impl Restart {
             ));
         }
         let policy = rolling["podUpdatePolicy"].as_str().unwrap_or_default();
-        if found.kind == WorkloadKind::CloneSet && policy.starts_with("InPlace") {
+        if found.kind != WorkloadKind::DaemonSet && policy.starts_with("InPlace") {
             let n = mark_pods(&found.client, &found.namespace, &object).await?;
             return output::data(&format!("{title} restarted: {n} pods are marked to be replaced"));
         }
@@ -65,9 +65,9 @@ impl Restart {
     }
 }
 
-/// Marks every pod of a CloneSet to be replaced, and says how many there are.
-async fn mark_pods(client: &Client, namespace: &str, cloneset: &Value) -> anyhow::Result<usize> {
-    let uid = cloneset["metadata"]["uid"].as_str();
+/// Marks every pod of a workload to be replaced, and says how many there are.
+async fn mark_pods(client: &Client, namespace: &str, workload: &Value) -> anyhow::Result<usize> {
+    let uid = workload["metadata"]["uid"].as_str();
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = api.list(&ListParams::default()).await.context("listing pods")?;
     let is_owned = |pod: &&Pod| {

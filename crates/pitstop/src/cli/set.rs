@@ -29,7 +29,8 @@ pub struct Set {
 pub enum What {
     /// Change images of containers
     ///
-    /// Only the images change: the rest of each container stays as it is. `kubectl set image` does not know CloneSets.
+    /// Only the images change: the rest of each container stays as it is. `kubectl set image` knows neither CloneSets
+    /// nor StatefulSets of apps.kruise.io.
     #[command(
         after_help = "Examples:\n  pitstop set image clone/web nginx=nginx:1.27\n  pitstop set image ds/agent app=app:2 \
                       sidecar=sidecar:5\n  pitstop set image clone/web '*=nginx:1.27'   every container"
@@ -40,7 +41,7 @@ pub enum What {
 /// `set image`.
 #[derive(Debug, Args)]
 pub struct Image {
-    /// The workload, as ds/NAME or clone/NAME
+    /// The workload, as ds/NAME, clone/NAME or sts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Which container gets which image; `*` is every container

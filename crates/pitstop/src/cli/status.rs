@@ -17,7 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How far rollouts are
 ///
-/// Works for DaemonSets of every strategy, also for OnDelete, and for CloneSets, where `kubectl rollout status` refuses.
+/// Works for DaemonSets of every strategy, also for OnDelete, and for CloneSets and StatefulSets of apps.kruise.io, where
+/// `kubectl rollout status` refuses.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pitstop status                           every workload of the namespace\n  pitstop \
@@ -25,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
                         wait until all nodes that answer are done"
 )]
 pub struct Status {
-    /// DaemonSets and CloneSets, as ds/NAME and clone/NAME [default: all]
+    /// Workloads, as ds/NAME, clone/NAME and sts/NAME [default: all]
     #[arg(value_name = "KIND/NAME")]
     pub names: Vec<Workload>,
     /// Where to look.

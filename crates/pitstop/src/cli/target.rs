@@ -42,7 +42,9 @@ impl FromStr for Workload {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse()? {
             Target::Workload(workload) => Ok(workload),
-            Target::Pod(_) => Err(format!("\"{text}\" is a pod; write ds/NAME or clone/NAME")),
+            Target::Pod(_) => Err(format!(
+                "\"{text}\" is a pod; write ds/NAME, clone/NAME or sts/NAME"
+            )),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The kinds that pitstop brings: their definitions, and who is asked when their objects are written or converted.
 
-use pitstop_api::cloneset::definition;
 use pitstop_api::image_pull::{self, Kind, SECRETS_NAMESPACE};
+use pitstop_api::kruise::definition::CONVERT_PATH;
+use pitstop_api::{cloneset, statefulset};
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::CONFIGURATION;
 use serde_json::{Value, json};
@@ -19,9 +20,16 @@ pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Ve
     };
     let (mut mutating, mut validating, mut definitions) = (Vec::new(), Vec::new(), Vec::new());
     if controllers.contains(&Controller::CloneSet) {
+        use cloneset::definition;
         mutating.push(definition::mutating(&client(definition::MUTATE_PATH)));
         validating.push(definition::validating(&client(definition::VALIDATE_PATH)));
-        definitions.push(definition::definition(&client(definition::CONVERT_PATH)));
+        definitions.push(definition::definition(&client(CONVERT_PATH)));
+    }
+    if controllers.contains(&Controller::StatefulSet) {
+        use statefulset::definition;
+        mutating.push(definition::mutating(&client(definition::MUTATE_PATH)));
+        validating.push(definition::validating(&client(definition::VALIDATE_PATH)));
+        definitions.push(definition::definition(&client(CONVERT_PATH)));
     }
     if controllers.contains(&Controller::ImagePullJob) {
         for kind in Kind::ALL {
@@ -42,7 +50,10 @@ pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Ve
 pub fn definitions(controllers: &[Controller]) -> Vec<String> {
     let mut names = Vec::new();
     if controllers.contains(&Controller::CloneSet) {
-        names.push(definition::NAME.to_owned());
+        names.push(cloneset::definition::NAME.to_owned());
+    }
+    if controllers.contains(&Controller::StatefulSet) {
+        names.push(statefulset::definition::NAME.to_owned());
     }
     if controllers.contains(&Controller::ImagePullJob) {
         names.extend(Kind::ALL.map(image_pull::definition::name));

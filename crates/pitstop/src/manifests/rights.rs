@@ -2,7 +2,9 @@
 
 use pitstop_api::image_pull::SECRETS_NAMESPACE;
 use pitstop_controller::Controller;
-use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, ImagePullJob, NativeDaemonSet};
+use pitstop_controller::Controller::{
+    CloneSet, DaemonPodUpdater, ImagePullJob, NativeDaemonSet, StatefulSet,
+};
 
 use super::tree::{Tree, flow, list, map};
 
@@ -62,12 +64,15 @@ impl Rule {
 const ALL: &[Controller] = &Controller::ALL;
 const DAEMONS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
 /// Those that make pods, and write the revisions that they are made from.
-const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet];
+const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet, StatefulSet];
 /// Those that write conditions of pods, and make pods owners of what goes with them.
-const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet];
+const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet, StatefulSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
 const CLONES: &[Controller] = &[CloneSet];
+const STATEFUL: &[Controller] = &[StatefulSet];
+/// Those whose pods have identities of their own, and claims with them.
+const INSTANCES: &[Controller] = &[CloneSet, StatefulSet];
 /// Those that have images pulled ahead.
 const PULLERS: &[Controller] = &[ImagePullJob];
 
@@ -127,6 +132,7 @@ const fn copied_secret(verb: &'static str) -> Rule {
 const DAEMONSETS: (&str, &str) = ("daemonsets", "");
 const KRUISE: &str = "apps.kruise.io";
 const CLONESETS: (&str, &str) = ("clonesets", "");
+const STATEFULSETS: (&str, &str) = ("statefulsets", "");
 const PULL_JOBS: (&str, &str) = ("imagepulljobs", "");
 const NODE_IMAGES: (&str, &str) = ("nodeimages", "");
 const CLAIMS: (&str, &str) = ("persistentvolumeclaims", "");
@@ -136,7 +142,7 @@ const NODES: (&str, &str) = ("nodes", "");
 const JOBS: (&str, &str) = ("jobs", "");
 const EVENTS: (&str, &str) = ("events", "");
 
-const FOLLOW_CLAIMS: &str = "know which claims belong to which instance of a CloneSet";
+const FOLLOW_CLAIMS: &str = "know which claims belong to which instance";
 const FOLLOW_DAEMONSETS: &str = "follow the workloads and what they ask for";
 const FOLLOW_REVISIONS: &str = "know which revision is the newest";
 const FOLLOW_PODS: &str = "know which pods are outdated, and how many are available";
@@ -144,7 +150,7 @@ const FOLLOW_NODES: &str = "know which nodes are ready, and which should run a p
 const PULL_IMAGES: &str = "pull the images of a new revision ahead, where the owner of a node asks for it";
 const FOLLOW_PULLS: &str = "know which images nodes are to pull, and how far they are";
 const MAKE_PULL_JOBS: &str =
-    "have the images of a CloneSet pulled before it restarts containers, and stop that when it has";
+    "have the images of a workload pulled before it restarts containers, and stop that when it has";
 const KEEP_NODE_IMAGES: &str = "keep one list of images for each node, and add to it and take out of it";
 const COPY_SECRETS: &str = "copy the secrets that ImagePullJobs name to where the nodes may read them";
 const TELL: &str = "tell in `kubectl describe` what was done and what was refused";
@@ -207,6 +213,29 @@ const RULES: &[Rule] = &[
         ("clonesets", "finalizers"),
         "name the CloneSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
     ),
+    cluster(STATEFUL, "list", KRUISE, STATEFULSETS, FOLLOW_DAEMONSETS),
+    cluster(STATEFUL, "watch", KRUISE, STATEFULSETS, FOLLOW_DAEMONSETS),
+    cluster(
+        STATEFUL,
+        "get",
+        KRUISE,
+        STATEFULSETS,
+        "make sure that a StatefulSet still exists before something is adopted for it",
+    ),
+    cluster(
+        STATEFUL,
+        "patch",
+        KRUISE,
+        ("statefulsets", "status"),
+        "write how far the rollout is",
+    ),
+    cluster(
+        STATEFUL,
+        "update",
+        KRUISE,
+        ("statefulsets", "finalizers"),
+        "name the StatefulSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
+    ),
     cluster(ALL, "list", "apps", REVISIONS, FOLLOW_REVISIONS),
     cluster(ALL, "watch", "apps", REVISIONS, FOLLOW_REVISIONS),
     cluster(
@@ -250,7 +279,7 @@ const RULES: &[Rule] = &[
         "label, adopt and release pods, and change images in place",
     ),
     cluster(
-        CLONES,
+        INSTANCES,
         "patch",
         "",
         ("pods", "resize"),
@@ -270,21 +299,21 @@ const RULES: &[Rule] = &[
         ("pods", "finalizers"),
         "name the pod as owner that waits for its image pulls and claims, where OwnerReferencesPermissionEnforcement is on",
     ),
-    cluster(CLONES, "list", "", CLAIMS, FOLLOW_CLAIMS),
-    cluster(CLONES, "watch", "", CLAIMS, FOLLOW_CLAIMS),
+    cluster(INSTANCES, "list", "", CLAIMS, FOLLOW_CLAIMS),
+    cluster(INSTANCES, "watch", "", CLAIMS, FOLLOW_CLAIMS),
     cluster(
-        CLONES,
+        INSTANCES,
         "create",
         "",
         CLAIMS,
         "make the claims of an instance before its pod",
     ),
     cluster(
-        CLONES,
+        INSTANCES,
         "patch",
         "",
         CLAIMS,
-        "leave a claim to the pod that is on its way out",
+        "leave a claim to whom it goes with, and let it grow",
     ),
     cluster(CLONES, "delete", "", CLAIMS, "delete the claims of a pod with it"),
     cluster(UPDATER, "list", "batch", JOBS, PULL_IMAGES),

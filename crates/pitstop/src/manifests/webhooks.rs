@@ -1,6 +1,6 @@
 //! What the webhooks need in a cluster: a service in front of them, their rights, and the kinds that they are about.
 
-use pitstop_api::cloneset::definition;
+use pitstop_api::{cloneset, statefulset};
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::{CONFIGURATION, SECRET, SERVICE};
 use serde_json::json;
@@ -21,6 +21,8 @@ const KEEP: &str = "keep the certificate of the webhooks, which all replicas sha
 const MAKE: &str = "make it where there is none; a name cannot be asked for before the object is there";
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
+const EXTENSIONS: &str = "apiextensions.k8s.io";
+const DEFINITIONS: &str = "customresourcedefinitions";
 
 /// Their rights; pods, which they look up, are among those of every controller.
 const RULES: &[Rule] = &[
@@ -52,18 +54,20 @@ const RULES: &[Rule] = &[
         CONFIGURATION,
         TELL,
     ),
+    named("get", EXTENSIONS, DEFINITIONS, cloneset::definition::NAME, TELL),
+    named("patch", EXTENSIONS, DEFINITIONS, cloneset::definition::NAME, TELL),
     named(
         "get",
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        definition::NAME,
+        EXTENSIONS,
+        DEFINITIONS,
+        statefulset::definition::NAME,
         TELL,
     ),
     named(
         "patch",
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        definition::NAME,
+        EXTENSIONS,
+        DEFINITIONS,
+        statefulset::definition::NAME,
         TELL,
     ),
 ];
@@ -115,10 +119,18 @@ pub(super) fn documents(options: &Options) -> Vec<Tree> {
     documents
 }
 
-/// The definition is written where versions have to be converted, which those of CloneSets alone have.
+/// The definition of a kind is written where its versions have to be converted.
 fn role(kind: &'static str, namespace: Option<&str>, rules: &'static [Rule], options: &Options) -> Tree {
-    let converts = options.controllers.contains(&Controller::CloneSet);
-    let is_needed = |rule: &&Rule| converts || rule.name != definition::NAME;
+    let converted = [
+        (Controller::CloneSet, cloneset::definition::NAME),
+        (Controller::StatefulSet, statefulset::definition::NAME),
+    ];
+    let is_needed = |rule: &&Rule| {
+        let mut others = converted
+            .iter()
+            .filter(|(kind, _)| !options.controllers.contains(kind));
+        others.all(|(_, name)| rule.name != *name)
+    };
     let rules: Vec<&Rule> = rules.iter().filter(is_needed).collect();
     map([
         ("apiVersion", RBAC.into()),

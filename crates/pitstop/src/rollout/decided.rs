@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pitstop_api::WorkloadKind;
-use pitstop_api::view::{CloneSetView, PodUpdatePolicy, StrategyType, UpdateType};
+use pitstop_api::view::{PodUpdatePolicy, PodView, RevisionView, StrategyType, Uid, UpdateType};
+use pitstop_api::{Timestamp, WorkloadKind};
 use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::inplace::is_same_revision;
-use pitstop_engine::plan::Event;
-use pitstop_engine::snapshot::file::{AnySnapshot, SnapshotFile};
-use pitstop_engine::{Plan, Snapshot, cloneset, daemonset};
+use pitstop_engine::instances::Action;
+use pitstop_engine::plan::{Event, Progress, Waiting};
+use pitstop_engine::snapshot::Nodes;
+use pitstop_engine::snapshot::file::{AnySnapshot, SnapshotFile, StatefulSnapshot};
+use pitstop_engine::{Plan, Snapshot, cloneset, daemonset, statefulset};
 
 use super::revisions::{self, RevisionRow};
 use super::rows::Facts;
@@ -40,6 +42,7 @@ pub fn decide(file: &SnapshotFile) -> anyhow::Result<Decided> {
     Ok(match loaded.snapshot() {
         AnySnapshot::DaemonSet(snapshot) => of_daemonset(&snapshot),
         AnySnapshot::CloneSet(snapshot) => of_cloneset(&snapshot),
+        AnySnapshot::StatefulSet(snapshot) => of_statefulset(&snapshot),
     })
 }
 
@@ -103,60 +106,136 @@ fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>)
     }
 }
 
-fn of_cloneset(snapshot: &cloneset::Snapshot<'_>) -> Decided {
-    let plan = cloneset::plan(snapshot);
-    let owner = snapshot.cloneset;
-    let facts = Facts {
-        now: snapshot.now,
-        owner: owner.uid,
-        pods: &snapshot.pods,
-        nodes: snapshot.nodes,
-        waiting: &plan.waiting,
-    };
-    let target = plan.progress.target.as_deref().map(str::to_owned);
-    let owned = revisions::owned(&snapshot.revisions, owner.uid);
-    let revisions = revisions::rows(owned, |revision| {
-        let is_at = |label: &str| is_same_revision(label, &revision.name);
-        let pods = snapshot.pods.iter();
-        let n_pods = pods.filter(|pod| pod.revision_hash().is_some_and(is_at)).count();
-        (
-            revision.name.to_string(),
-            n_pods,
-            target.as_deref().is_some_and(is_at),
-        )
-    });
-    let pods = facts.rows();
-    Decided {
-        rollout: Rollout {
-            kind: WorkloadKind::CloneSet,
-            namespace: owner.namespace.to_string(),
-            name: owner.name.to_string(),
-            strategy: strategy_of_cloneset(owner),
-            target,
-            desired: owner.replicas,
-            present: plan.progress.pods,
-            updated: plan.progress.updated,
-            available: owner.status.available_replicas,
-            unavailable: plan.progress.unavailable,
-            limit: plan.progress.limit,
-            not_ready_nodes: Rollout::not_ready(&pods),
-            pods,
-            warnings: warnings(&plan.events),
-        },
-        revisions,
-        actions: step::of_cloneset(snapshot, &plan),
-        warnings: warnings(&plan.events),
-        requeue_after: plan.requeue_after,
+/// What is decided about a workload whose pods have identities of their own.
+struct Instances<'a> {
+    kind: WorkloadKind,
+    namespace: &'a str,
+    name: &'a str,
+    uid: Uid,
+    now: Timestamp,
+    pods: &'a [&'a PodView],
+    revisions: &'a [&'a RevisionView],
+    nodes: Nodes<'a>,
+    strategy: String,
+    desired: u32,
+    available: u32,
+    actions: &'a [Action],
+    waiting: &'a [Waiting],
+    events: &'a [Event],
+    progress: &'a Progress,
+    requeue_after: Option<Duration>,
+}
+
+impl Instances<'_> {
+    fn decided(self) -> Decided {
+        let facts = Facts {
+            now: self.now,
+            owner: self.uid,
+            pods: self.pods,
+            nodes: self.nodes,
+            waiting: self.waiting,
+        };
+        let target = self.progress.target.as_deref().map(str::to_owned);
+        let owned = revisions::owned(self.revisions, self.uid);
+        let revisions = revisions::rows(owned, |revision| {
+            let is_at = |label: &str| is_same_revision(label, &revision.name);
+            let pods = self.pods.iter();
+            let n_pods = pods.filter(|pod| pod.revision_hash().is_some_and(is_at)).count();
+            (
+                revision.name.to_string(),
+                n_pods,
+                target.as_deref().is_some_and(is_at),
+            )
+        });
+        let pods = facts.rows();
+        let rows = step::Instances {
+            kind: self.kind,
+            name: self.name,
+            pods: self.pods,
+            nodes: self.nodes,
+        };
+        Decided {
+            rollout: Rollout {
+                kind: self.kind,
+                namespace: self.namespace.to_owned(),
+                name: self.name.to_owned(),
+                strategy: self.strategy,
+                target,
+                desired: self.desired,
+                present: self.progress.pods,
+                updated: self.progress.updated,
+                available: self.available,
+                unavailable: self.progress.unavailable,
+                limit: self.progress.limit,
+                not_ready_nodes: Rollout::not_ready(&pods),
+                pods,
+                warnings: warnings(self.events),
+            },
+            revisions,
+            actions: rows.rows(self.actions),
+            warnings: warnings(self.events),
+            requeue_after: self.requeue_after,
+        }
     }
 }
 
-fn strategy_of_cloneset(cloneset: &CloneSetView) -> String {
-    let policy = cloneset
+fn of_cloneset(snapshot: &cloneset::Snapshot<'_>) -> Decided {
+    let plan = cloneset::plan(snapshot);
+    let owner = snapshot.cloneset;
+    let policy = owner
         .update
         .rolling
         .as_ref()
         .map(|rolling| &rolling.pod_update_policy);
-    match (&cloneset.update.kind, policy) {
+    let decided = Instances {
+        kind: WorkloadKind::CloneSet,
+        namespace: &owner.namespace,
+        name: &owner.name,
+        uid: owner.uid,
+        now: snapshot.now,
+        pods: &snapshot.pods,
+        revisions: &snapshot.revisions,
+        nodes: snapshot.nodes,
+        strategy: strategy_of(&owner.update.kind, policy),
+        desired: owner.replicas,
+        available: owner.status.available_replicas,
+        actions: &plan.actions,
+        waiting: &plan.waiting,
+        events: &plan.events,
+        progress: &plan.progress,
+        requeue_after: plan.requeue_after,
+    };
+    decided.decided()
+}
+
+fn of_statefulset(file: &StatefulSnapshot<'_>) -> Decided {
+    let snapshot = &file.decided_on;
+    let plan = statefulset::plan(snapshot);
+    let owner = snapshot.set;
+    let policy = owner.rolling.as_ref().map(|rolling| &rolling.pod_update_policy);
+    let decided = Instances {
+        kind: WorkloadKind::StatefulSet,
+        namespace: &owner.namespace,
+        name: &owner.name,
+        uid: owner.uid,
+        now: snapshot.now,
+        pods: &snapshot.pods,
+        revisions: &snapshot.revisions,
+        nodes: file.nodes,
+        strategy: strategy_of(&owner.update, policy),
+        desired: owner.replicas,
+        available: owner.status.available_replicas,
+        actions: &plan.actions,
+        waiting: &plan.waiting,
+        events: &plan.events,
+        progress: &plan.progress,
+        requeue_after: plan.requeue_after,
+    };
+    decided.decided()
+}
+
+fn strategy_of(kind: &UpdateType, policy: Option<&PodUpdatePolicy>) -> String {
+    match (kind, policy) {
         (UpdateType::OnDelete, _) => "OnDelete",
         (UpdateType::Other(other), _) | (_, Some(PodUpdatePolicy::Other(other))) => other,
         (_, None | Some(PodUpdatePolicy::ReCreate)) => "ReCreate",

@@ -1,7 +1,10 @@
 //! The next writes, as rows.
 
+use pitstop_api::WorkloadKind;
+use pitstop_api::view::PodView;
 use pitstop_engine::plan::DeleteReason;
-use pitstop_engine::{Action, Plan, Snapshot, cloneset};
+use pitstop_engine::snapshot::Nodes;
+use pitstop_engine::{Action, Plan, Snapshot, instances};
 use serde::Serialize;
 
 /// One write.
@@ -90,16 +93,27 @@ fn daemonset_row(snapshot: &Snapshot<'_>, action: &Action) -> ActionRow {
     }
 }
 
-/// The writes of a plan for a CloneSet.
-pub(super) fn of_cloneset(snapshot: &cloneset::Snapshot<'_>, plan: &cloneset::Plan) -> Vec<ActionRow> {
-    plan.actions
-        .iter()
-        .map(|action| cloneset_row(snapshot, action))
-        .collect()
+/// What rows of a workload are made from whose pods have identities of their own.
+pub(super) struct Instances<'a> {
+    /// Its kind.
+    pub(super) kind: WorkloadKind,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its pods.
+    pub(super) pods: &'a [&'a PodView],
+    /// The nodes.
+    pub(super) nodes: Nodes<'a>,
 }
 
-fn cloneset_row(snapshot: &cloneset::Snapshot<'_>, action: &cloneset::Action) -> ActionRow {
-    use cloneset::Action;
+impl Instances<'_> {
+    /// The writes of its plan.
+    pub(super) fn rows(&self, actions: &[instances::Action]) -> Vec<ActionRow> {
+        actions.iter().map(|action| instance_row(self, action)).collect()
+    }
+}
+
+fn instance_row(snapshot: &Instances<'_>, action: &instances::Action) -> ActionRow {
+    use instances::Action;
     let node_of = |name: &str| {
         let pod = snapshot.pods.iter().find(|pod| &*pod.name == name)?;
         Some(snapshot.nodes.names.name(pod.node?).to_owned())
@@ -119,7 +133,11 @@ fn cloneset_row(snapshot: &cloneset::Snapshot<'_>, action: &cloneset::Action) ->
         },
         Action::CreatePod(pod) => ActionRow {
             why: Some(format!("at {}", pod.revision)),
-            ..row("create pod", None)
+            // The name of a pod of a CloneSet is made up when it is made.
+            ..row(
+                "create pod",
+                (snapshot.kind == WorkloadKind::StatefulSet).then(|| pod.name.to_string()),
+            )
         },
         Action::DeletePod { name, why, .. } => ActionRow {
             node: node_of(name),
@@ -144,7 +162,7 @@ fn cloneset_row(snapshot: &cloneset::Snapshot<'_>, action: &cloneset::Action) ->
         },
         Action::PrunePodsToDelete { .. } => ActionRow {
             why: Some("podsToDelete names pods that are gone".to_owned()),
-            ..row("change cloneset", Some(snapshot.cloneset.name.to_string()))
+            ..row("change cloneset", Some(snapshot.name.to_owned()))
         },
     }
 }

@@ -158,7 +158,12 @@ impl<'a> Player<'a> {
         let command = match kind {
             WorkloadKind::DaemonSet => format!("kubectl set image ds/{name} {container}={new_image}"),
             // kubectl knows the kinds that it was built with.
-            WorkloadKind::CloneSet => format!("pitstop set image clone/{name} {container}={new_image}"),
+            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
+                format!(
+                    "pitstop set image {}/{name} {container}={new_image}",
+                    kind.short()
+                )
+            }
         };
         self.view.step(&format!("Upgrade to {new_image}"), &command);
         let images = [Assignment::new(container, new_image)];

@@ -19,6 +19,7 @@ mod kubelet;
 mod leader;
 mod rights;
 pub(crate) mod site;
+mod stateful;
 mod webhook;
 
 /// How many control planes there are at once: as many as stories are played at once on a machine with two processors.

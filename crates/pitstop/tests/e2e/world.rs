@@ -224,6 +224,7 @@ impl World {
         let controllers = [
             pitstop_controller::Controller::DaemonPodUpdater,
             pitstop_controller::Controller::CloneSet,
+            pitstop_controller::Controller::StatefulSet,
         ];
         let attached = Attached {
             client: plane.client().await,
@@ -232,7 +233,7 @@ impl World {
             kubectl,
             plane: Some(plane),
             arguments: vec![
-                "--controllers=daemon-pod-updater,cloneset",
+                "--controllers=daemon-pod-updater,cloneset,statefulset",
                 "--webhook-addr=127.0.0.1:0",
                 "--webhook-host=127.0.0.1",
             ],

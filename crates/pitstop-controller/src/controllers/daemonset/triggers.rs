@@ -62,6 +62,7 @@ impl DaemonSets {
                 }
             }
             Change::CloneSet { .. }
+            | Change::StatefulSet { .. }
             | Change::Claim { .. }
             | Change::ImagePullJob { .. }
             | Change::NodeImage { .. } => {}

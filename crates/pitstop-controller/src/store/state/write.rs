@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pitstop_api::ClaimView;
 use pitstop_api::view::{
-    CloneSetView, DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, Uid,
+    CloneSetView, DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, StatefulSetView, Uid,
 };
 
 use super::State;
@@ -226,6 +226,32 @@ impl State {
         })
     }
 
+    pub(super) fn put_statefulset(&mut self, view: Arc<StatefulSetView>) -> Option<Change> {
+        let key = Key::new(&view.namespace, &view.name);
+        self.readable(Resource::StatefulSets, &key);
+        let before = self.statefulsets.get(&key).map(Arc::clone);
+        if let Some(stored) = &before {
+            if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
+                return None;
+            }
+            self.statefulset_keys.remove(&stored.uid);
+        }
+        self.statefulset_keys.insert(view.uid, key.clone());
+        self.statefulsets.insert(key.clone(), Arc::clone(&view));
+        let after = Some(view);
+        Some(Change::StatefulSet { key, before, after })
+    }
+
+    pub(super) fn remove_statefulset(&mut self, key: &Key) -> Option<Change> {
+        let view = self.statefulsets.remove(key)?;
+        self.statefulset_keys.remove(&view.uid);
+        Some(Change::StatefulSet {
+            key: key.clone(),
+            before: Some(view),
+            after: None,
+        })
+    }
+
     pub(super) fn put_claim(&mut self, view: Arc<ClaimView>) -> Option<Change> {
         let key = Key::new(&view.namespace, &view.name);
         self.readable(Resource::Claims, &key);
@@ -241,8 +267,9 @@ impl State {
         if let Some(owner) = after {
             self.claims_of.entry(owner).or_default().insert(key.clone());
         }
-        self.claims.insert(key, view);
+        self.claims.insert(key.clone(), view);
         Some(Change::Claim {
+            key,
             owners: [before, after],
         })
     }
@@ -258,6 +285,7 @@ impl State {
             }
         }
         Some(Change::Claim {
+            key: key.clone(),
             owners: [view.owner, None],
         })
     }
@@ -275,6 +303,7 @@ impl State {
             Resource::ControllerRevisions => self.remove_revision(&key),
             Resource::Jobs => self.remove_job(&key),
             Resource::CloneSets => self.remove_cloneset(&key),
+            Resource::StatefulSets => self.remove_statefulset(&key),
             Resource::Claims => self.remove_claim(&key),
             Resource::ImagePullJobs => self.remove_pull_job(&key),
             Resource::NodeImages => self.remove_node_image(&key.name),

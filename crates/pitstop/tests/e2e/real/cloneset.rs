@@ -96,12 +96,13 @@ async fn images_are_pulled_before_containers_restart_on_a_real_control_plane() {
 pub(super) async fn forget_kinds(kubectl: &Path, kubeconfig: &Path) {
     for kind in [
         "crd/clonesets.apps.kruise.io",
+        "crd/statefulsets.apps.kruise.io",
         "mutatingwebhookconfigurations/pitstop-webhooks",
         "validatingwebhookconfigurations/pitstop-webhooks",
     ] {
         let deleted = Command::new(kubectl)
             .env("KUBECONFIG", kubeconfig)
-            .args(["delete", kind, "--timeout=60s"])
+            .args(["delete", kind, "--ignore-not-found", "--timeout=60s"])
             .output()
             .await
             .unwrap();
@@ -113,7 +114,7 @@ pub(super) async fn forget_kinds(kubectl: &Path, kubeconfig: &Path) {
     }
 }
 
-async fn asks_the_webhooks(world: &World) {
+pub(super) async fn asks_the_webhooks(world: &World) {
     let dry = [
         "apply",
         "--dry-run=server",

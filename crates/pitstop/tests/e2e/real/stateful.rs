@@ -1,0 +1,19 @@
+//! StatefulSets of `apps.kruise.io` on a real API server, beside the native ones.
+
+use super::Plane;
+use super::cloneset::{asks_the_webhooks, forget_kinds};
+use crate::stateful;
+use crate::world::World;
+
+/// Seed 002, and images in place.
+#[tokio::test(flavor = "multi_thread")]
+async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
+    let Some(plane) = Plane::take().await else { return };
+    let kubectl = plane.kubectl();
+    let world = World::real_with_kinds(plane, kubectl, &stateful::NODES).await;
+    asks_the_webhooks(&world).await;
+    stateful::story(&world).await;
+    stateful::in_place(&world).await;
+    forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
+    world.stop().await;
+}
