@@ -12,6 +12,7 @@ pub mod demo;
 mod held;
 pub mod history;
 pub mod hub;
+pub mod images;
 pub mod manifests;
 pub mod node;
 pub mod ota;
@@ -19,6 +20,7 @@ pub mod pause;
 pub mod plan;
 pub mod restart;
 pub mod set;
+pub mod set_partition;
 pub mod shell;
 pub mod simulate;
 pub mod snapshot;
@@ -150,8 +152,12 @@ pub enum Command {
     Status(status::Status),
     /// The revisions of a workload
     History(history::History),
+    /// Images of running pods
+    Images(images::Images),
     /// Change images of a workload
     Set(set::Set),
+    /// Say how many pods of a workload stay at their revision
+    SetPartition(set_partition::SetPartition),
     /// Hold a rollout where it is
     Pause(pause::Pause),
     /// Let a rollout go on that was paused, or was stopped
@@ -199,7 +205,9 @@ impl Cli {
             Command::Ota(command) => Box::pin(command.run()).await,
             Command::Status(command) => Box::pin(command.run()).await,
             Command::History(command) => Box::pin(command.run()).await,
+            Command::Images(command) => Box::pin(command.run()).await,
             Command::Set(command) => Box::pin(command.run()).await,
+            Command::SetPartition(command) => Box::pin(command.run()).await,
             Command::Pause(command) => Box::pin(command.run()).await,
             Command::Resume(command) => Box::pin(command.run()).await,
             Command::Canary(command) => Box::pin(command.run()).await,

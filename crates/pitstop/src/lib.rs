@@ -42,7 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(command) => command,
         Err(error) => return failure::report(&error),
     };
-    let cli: cli::Cli = parsed(command, arguments);
+    let cli: cli::Cli = parsed(command, as_plugin(arguments));
     if let Err(error) = cli.global.start_logging() {
         return failure::report(&error);
     }
@@ -60,6 +60,16 @@ pub fn run_hub(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return failure::report(&error);
     }
     ended(tokio::runtime::Builder::new_current_thread(), hub.command.run())
+}
+
+/// As `kubectl-images`, which kubectl finds on the PATH, this program has one command alone.
+fn as_plugin(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let program = arguments.first().map(std::path::Path::new);
+    if program.and_then(std::path::Path::file_stem) == Some(std::ffi::OsStr::new("kubectl-images")) {
+        arguments.insert(1, "images".into());
+    }
+    arguments
 }
 
 fn parsed<T: clap::FromArgMatches>(

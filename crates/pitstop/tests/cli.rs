@@ -45,6 +45,8 @@ fn help_of_commands() {
         "hub",
         "status",
         "history",
+        "images",
+        "set-partition",
         "set",
         "pause",
         "resume",
@@ -81,6 +83,8 @@ fn mistakes_in_what_was_typed_end_with_2() {
         vec!["set", "image", "clone/x", "nginx"],
         vec!["undo", "clone/x", "--to-revision", "0"],
         vec!["demo", "--nodes", "1"],
+        vec!["set-partition", "sts/x", "some"],
+        vec!["images", "("],
         vec!["plan"],
         vec!["status", "--log", "==="],
     ] {

@@ -26,7 +26,7 @@ async fn statefulsets_change_images_in_place() {
 }
 
 /// The image of each pod, by ordinal: `2` and `0` are the last digits of the two images, `-` is a pod that is missing.
-async fn versions(world: &World) -> String {
+pub(crate) async fn versions(world: &World) -> String {
     let path = "jsonpath={range .items[*]}{.metadata.name}={.spec.containers[0].image} {end}";
     let said = world
         .kubectl(&["get", "pods", "-l", "app=sample", "-o", path])
@@ -41,13 +41,13 @@ async fn versions(world: &World) -> String {
     (0..5).map(image_of).collect()
 }
 
-async fn status(world: &World, field: &str) -> String {
+pub(crate) async fn status(world: &World, field: &str) -> String {
     let path = format!("jsonpath={{.status.{field}}}");
     world.kubectl(&["get", SET, "-o", &path]).await
 }
 
 /// Waits until so many pods have the new image and all are ready, and the controller has seen the spec as it is.
-async fn updated(world: &World, n: u32) {
+pub(crate) async fn updated(world: &World, n: u32) {
     let generation = world
         .kubectl(&["get", SET, "-o", "jsonpath={.metadata.generation}"])
         .await;
@@ -61,7 +61,7 @@ async fn updated(world: &World, n: u32) {
     }
 }
 
-async fn label(world: &World, pod: u32, works: bool) {
+pub(crate) async fn label(world: &World, pod: u32, works: bool) {
     let (pod, label) = (format!("sample-{pod}"), format!("working={works}"));
     world
         .kubectl(&["label", "pod", &pod, &label, "--overwrite"])
@@ -124,6 +124,7 @@ pub(crate) async fn story(world: &World) {
         .kubectl(&["get", "pods", "-l", "app=sample,working=false", "-o", "name"])
         .await;
     assert_eq!(idle, "pod/sample-1\npod/sample-3\n");
+    images(world).await;
     // h: nothing comes of labels; i, j: one more may go, and it is the one that idles.
     label(world, 1, true).await;
     label(world, 4, false).await;
@@ -170,6 +171,49 @@ pub(crate) async fn story(world: &World) {
         .await;
 }
 
+/// What `kubectl images` shows in the seed at this moment, to the letter: by the program under that name.
+async fn images(world: &World) {
+    let plugin = world.folder.path().join("kubectl-images");
+    if !plugin.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pitstop"), &plugin).unwrap();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([world.folder.path().to_path_buf()]);
+    let said = world
+        .kubectl_command()
+        .env("PATH", std::env::join_paths(folders).unwrap())
+        .args(["images", "^sample-"])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let row = |pod: u32, image: &str| {
+        format!(
+            "| sample-{pod} | {} | {image} |",
+            if pod == 0 { "main     " } else { "         " }
+        )
+    };
+    let line = "+----------+           +---------------+";
+    let edge = "+----------+-----------+---------------+";
+    let mut wanted = vec![
+        "[Summary]: 1 namespaces, 5 pods, 5 containers and 2 different images".to_owned(),
+        edge.to_owned(),
+        "|   Pod    | Container |     Image     |".to_owned(),
+        edge.to_owned(),
+    ];
+    for (pod, image) in [
+        (0, IMAGES.0),
+        (1, IMAGES.1),
+        (2, IMAGES.0),
+        (3, IMAGES.1),
+        (4, IMAGES.0),
+    ] {
+        wanted.push(row(pod, image));
+        wanted.push(if pod == 4 { edge } else { line }.to_owned());
+    }
+    assert_eq!(said.trim_end().lines().collect::<Vec<_>>(), wanted, "{said}");
+}
+
 /// One pod after the other, in place.
 pub(crate) async fn in_place(world: &World) {
     let manifest = FIRST.replace(
@@ -191,8 +235,14 @@ pub(crate) async fn in_place(world: &World) {
     assert_eq!(said, "statefulset.apps.kruise.io/sample image updated\n");
     updated(world, 2).await;
     assert_eq!(versions(world).await, "22002");
+    let said = world.pitstop_ok(&["why", "sts/sample"]).await;
+    assert!(
+        said.contains("partition keeps 3 pods at their revision"),
+        "{said}"
+    );
     // A percentage is rounded up: 60 % of 5 are the 3 from before, and 20 % are 1.
-    set_partition(world, "\"60%\"").await;
+    let said = world.pitstop_ok(&["set-partition", "sts/sample", "60%"]).await;
+    assert_eq!(said, "statefulset.apps.kruise.io/sample keeps 60%\n");
     updated(world, 2).await;
     assert_eq!(versions(world).await, "22002");
     set_partition(world, "\"20%\"").await;
@@ -208,7 +258,61 @@ pub(crate) async fn in_place(world: &World) {
         .kubectl(&["get", "pods", "-l", "app=sample,working=true", "-o", "name"])
         .await;
     assert_eq!(works, "pod/sample-4\n", "what a label says survives");
+    commands(world).await;
     scales(world).await;
+}
+
+/// The commands, as they are typed for every kind.
+async fn commands(world: &World) {
+    let said = world
+        .pitstop_ok(&["status", "sts/sample", "--wait", "all", "--timeout", "60s"])
+        .await;
+    assert_eq!(
+        said,
+        "statefulset.apps.kruise.io/sample: updated 4 of 5, 1 kept by partition, done\n"
+    );
+    let said = world.pitstop_ok(&["history", "sts/sample"]).await;
+    assert_eq!(said.lines().count(), 3, "{said}");
+    for (command, wanted) in [
+        ("pause", "statefulset.apps.kruise.io/sample paused\n"),
+        ("pause", "statefulset.apps.kruise.io/sample is paused already\n"),
+        ("resume", "statefulset.apps.kruise.io/sample resumed\n"),
+    ] {
+        assert_eq!(world.pitstop_ok(&[command, "asts/sample"]).await, wanted);
+    }
+    world.pitstop_ok(&["set-partition", "sts/sample", "0"]).await;
+    updated(world, 5).await;
+    assert_eq!(versions(world).await, "00000");
+    let said = world.pitstop_ok(&["undo", "sts/sample"]).await;
+    assert!(
+        said.starts_with("statefulset.apps.kruise.io/sample rolled back to revision 1 "),
+        "{said}"
+    );
+    updated(world, 5).await;
+    assert_eq!(versions(world).await, "22222");
+    let before = uids(world).await;
+    let said = world.pitstop_ok(&["restart", "sts/sample"]).await;
+    assert_eq!(
+        said,
+        "statefulset.apps.kruise.io/sample restarted: 5 pods are marked to be replaced\n"
+    );
+    world
+        .kubectl(&[
+            "wait",
+            "--for=delete",
+            "pods",
+            "-l",
+            "app=sample,apps.kruise.io/specified-delete",
+            "--timeout=90s",
+        ])
+        .await;
+    updated(world, 5).await;
+    assert!(
+        uids(world).await.iter().all(|uid| !before.contains(uid)),
+        "all are new"
+    );
+    let said = world.pitstop_ok(&["plan", "sts/sample"]).await;
+    assert!(said.contains("nothing would be done now"), "{said}");
 }
 
 /// kubectl scales it, and waits for it; the ordinals that come last go first.
