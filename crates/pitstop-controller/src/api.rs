@@ -79,6 +79,8 @@ pub enum Resource {
     NodeImages,
     /// Secrets: those that ImagePullJobs name, and their copies.
     Secrets,
+    /// Services: those of arbiters.
+    Services,
 }
 
 impl Resource {
@@ -140,12 +142,15 @@ impl Resource {
             Self::ImagePullJobs => "imagepulljobs",
             Self::NodeImages => "nodeimages",
             Self::Secrets => "secrets",
+            Self::Services => "services",
         }
     }
 
     fn root(self) -> &'static str {
         match self {
-            Self::Pods | Self::Nodes | Self::Events | Self::Claims | Self::Secrets => "/api/v1",
+            Self::Pods | Self::Nodes | Self::Events | Self::Claims | Self::Secrets | Self::Services => {
+                "/api/v1"
+            }
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",

@@ -10,10 +10,22 @@ use crate::executor::InstancesWork;
 use crate::queue::Done;
 use crate::store::Key;
 
+/// What remembers how the last plan went.
+pub(super) trait Fails: Default {
+    /// What went wrong.
+    fn failures(&mut self) -> &mut Failures;
+}
+
+impl Fails for Failures {
+    fn failures(&mut self) -> &mut Failures {
+        self
+    }
+}
+
 /// Carries out a decision, and what becomes of images that are pulled ahead: how to go on, and the word for metrics.
-pub(super) async fn carry_out(
+pub(super) async fn carry_out<T: Fails>(
     parts: &Parts,
-    memories: &Memories<Failures>,
+    memories: &Memories<T>,
     key: &Key,
     work: &InstancesWork,
     pre_download: &Step,
@@ -28,6 +40,7 @@ pub(super) async fn carry_out(
     let is_ok = outcome.is_ok();
     memories.change(key, |known| {
         // The condition that says that something failed goes with the next decision, for which nothing else may ask.
+        let known = known.failures();
         outcome.is_stale |= is_ok && *known != failures;
         *known = failures;
     });

@@ -7,23 +7,28 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use pitstop_api::fields::text;
 use pitstop_api::reasons;
-use pitstop_api::view::{PodView, RevisionView, StatefulSetStatus, StatefulSetView, Uid};
+use pitstop_api::view::{PodView, Protection, RevisionView, StatefulSetStatus, StatefulSetView, Uid};
+use pitstop_engine::plan::Event;
 use pitstop_engine::predownload::trigger::Step;
 use pitstop_engine::statefulset::identity::ordinal_of;
-use pitstop_engine::statefulset::{self, ArbiterAnswers, Failures, Features, Snapshot, StorageClasses};
+use pitstop_engine::statefulset::{self, Action, Failures, Features, Snapshot, StorageClasses};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::api::Resource;
 use crate::controllers::daemonset::Parts;
 use crate::controllers::memory::Memories;
-use crate::controllers::noted::{RESYNC, tell_missing};
+use crate::controllers::noted::{self, RESYNC, tell_missing};
 use crate::controllers::{Running, instances, live};
 use crate::events::About;
 use crate::executor::{InstancesWork, Whom};
 use crate::metrics::Metrics;
 use crate::queue::{COALESCE, Done, Queue};
 use crate::store::{Change, Key, Listener, Owned, State};
+
+mod arbiter;
+
+use arbiter::{Asked, Turn};
 
 /// Its name, for flags and metrics.
 pub const NAME: &str = "statefulset";
@@ -35,7 +40,20 @@ pub struct StatefulSets {
     /// `PreDownloadImageForInPlaceUpdate`.
     pre_downloads: bool,
     queue: Queue<Key>,
-    memories: Memories<Failures>,
+    memories: Memories<Memory>,
+}
+
+/// What is remembered of a StatefulSet between reconciles.
+#[derive(Debug, Clone, Default)]
+struct Memory {
+    failures: Failures,
+    asked: Asked,
+}
+
+impl instances::Fails for Memory {
+    fn failures(&mut self) -> &mut Failures {
+        &mut self.failures
+    }
 }
 
 /// What came of looking at a StatefulSet.
@@ -64,6 +82,7 @@ impl StatefulSets {
 
     /// One reconcile: how to go on, and the word for metrics.
     async fn decide(&self, key: &Key) -> (Done, &'static str) {
+        let asked_in = self.ask_arbiter(key).await;
         let mut look = self.look(key, false);
         if let Look::NeedsLiveRead(set) = look {
             let api = self.parts.api.as_ref();
@@ -84,10 +103,107 @@ impl StatefulSets {
             Look::Nothing | Look::NeedsLiveRead(_) => (Done::Ok(None), "nothing"),
             Look::Frozen => (Done::Ok(Some(RESYNC)), "frozen"),
             Look::Decided(decided) => {
-                let (work, pre_download) = &*decided;
-                instances::carry_out(&self.parts, &self.memories, key, work, pre_download).await
+                let (mut work, pre_download) = *decided;
+                work.requeue_after = [work.requeue_after, asked_in].into_iter().flatten().min();
+                self.talk_to_arbiter(key, &mut work).await;
+                instances::carry_out(&self.parts, &self.memories, key, &work, &pre_download).await
             }
         }
+    }
+
+    /// Asks the arbiter which pods work, where it is time to. Says how long until the next time.
+    async fn ask_arbiter(&self, key: &Key) -> Option<Duration> {
+        let (set, protection) = self.protected(key)?;
+        let arbiter = protection.arbiter.as_ref()?;
+        let now = self.parts.clock.now();
+        let left = self.memories.recall(key, set.uid).asked.due_in(arbiter, now);
+        if !left.is_zero() {
+            return Some(left);
+        }
+        let pods: BTreeMap<Arc<str>, Uid> = {
+            let state = self.parts.stores.read();
+            let pods = state.pods_of(set.uid).iter();
+            pods.map(|pod| (Arc::clone(&pod.name), pod.uid)).collect()
+        };
+        let about = arbiter::About {
+            namespace: &set.namespace,
+            name: &set.name,
+            update_revision: &set.status.update_revision,
+        };
+        let answer = arbiter::ask(self.parts.api.as_ref(), arbiter, about).await;
+        debug!(statefulset = %key, ?answer, "the arbiter was asked");
+        let mut turn = None;
+        self.memories
+            .change(key, |memory| turn = memory.asked.take(answer, &pods, now));
+        let (is_warning, message) = match turn {
+            Some(Turn::Silent(why)) => (true, format!("the arbiter does not answer: {why}")),
+            Some(Turn::Back) => (false, "the arbiter answers again".to_owned()),
+            None => return Some(Duration::from_secs(u64::from(arbiter.period_seconds))),
+        };
+        let event = Event {
+            is_warning,
+            reason: reasons::ARBITER_PROBE_FAILED,
+            message: message.into(),
+            once_per: None,
+        };
+        noted::tell(&self.parts.recorder, &whom(&set), &[&event]);
+        Some(Duration::from_secs(u64::from(arbiter.period_seconds)))
+    }
+
+    /// Asks whether pods may be disrupted, and tells which are back. Where something was granted, it is decided again at once.
+    async fn talk_to_arbiter(&self, key: &Key, work: &mut InstancesWork) {
+        let Some((set, protection)) = self.protected(key) else {
+            return;
+        };
+        let Some(arbiter) = &protection.arbiter else {
+            return;
+        };
+        let api = self.parts.api.as_ref();
+        for action in &work.actions {
+            match action {
+                Action::ClaimPods {
+                    pods,
+                    token,
+                    ttl_seconds,
+                } => {
+                    // What is granted counts from when it was asked for.
+                    let now = self.parts.clock.now();
+                    let granted =
+                        arbiter::claim(api, arbiter, &set.namespace, pods, token, *ttl_seconds).await;
+                    let granted = granted.unwrap_or_else(|why| {
+                        warn!(statefulset = %key, why, "the arbiter was asked for pods in vain");
+                        Vec::new()
+                    });
+                    self.memories.change(key, |memory| {
+                        memory
+                            .asked
+                            .take_claim(pods, &granted, *ttl_seconds, arbiter, now);
+                    });
+                    work.requeue_after = Some(Duration::ZERO)
+                        .filter(|_| !granted.is_empty())
+                        .or(work.requeue_after);
+                }
+                Action::ReleasePods { pods, token } => {
+                    let told = arbiter::release(api, arbiter, &set.namespace, pods, token).await;
+                    if let Err(why) = told {
+                        // The claim ends by itself.
+                        warn!(statefulset = %key, why, "the arbiter was not told which pods are back");
+                    }
+                    let now = self.parts.clock.now();
+                    self.memories
+                        .change(key, |memory| memory.asked.release(pods, now));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A StatefulSet whose protection can be read.
+    fn protected(&self, key: &Key) -> Option<(Arc<StatefulSetView>, Arc<Protection>)> {
+        let state = self.parts.stores.read();
+        let set = state.statefulset(key).filter(|set| set.deleted_at.is_none())?;
+        let protection = set.protection.as_ref()?.as_ref().ok()?;
+        Some((Arc::clone(set), Arc::clone(protection)))
     }
 
     /// Gathers and decides, under one read lock.
@@ -108,7 +224,7 @@ impl StatefulSets {
             return Look::Frozen;
         }
         let now = self.parts.clock.now();
-        let failures = self.memories.recall(key, set.uid);
+        let Memory { failures, asked } = self.memories.recall(key, set.uid);
         let in_flight = self.parts.overlay.in_flight_by_name(set.uid, &state, now);
         let selector = set.selector.selector().filter(|selector| !selector.is_empty());
         let is_selected = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
@@ -138,7 +254,7 @@ impl StatefulSets {
             claims: claims.collect(),
             classes: StorageClasses::default(),
             in_flight,
-            arbiter: ArbiterAnswers::default(),
+            arbiter: asked.answers,
             features: self.features,
             failures,
             may_adopt,

@@ -105,7 +105,7 @@ impl Wire {
                 Resource::Claims => Self::Claim(Box::new(ClaimView::from_json(json)?)),
                 Resource::ImagePullJobs => Self::ImagePullJob(Box::new(ImagePullJobView::from_json(json)?)),
                 Resource::NodeImages => Self::NodeImage(Box::new(NodeImageView::from_json(json)?)),
-                Resource::Events | Resource::Leases | Resource::Secrets => {
+                Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => {
                     return Err(ViewError {
                         field: "kind",
                         problem: format!("{} are not stored", resource.plural()),
@@ -154,7 +154,8 @@ impl WatchEvent {
             | Resource::Claims
             | Resource::ImagePullJobs
             | Resource::NodeImages
-            | Resource::Secrets => return None,
+            | Resource::Secrets
+            | Resource::Services => return None,
         };
         let is_deleted = match kind.as_ref() {
             "ADDED" | "MODIFIED" => false,

@@ -253,7 +253,7 @@ impl State {
             Resource::Claims => self.claims.len(),
             Resource::ImagePullJobs => self.pull_jobs.len(),
             Resource::NodeImages => self.node_images.len(),
-            Resource::Events | Resource::Leases | Resource::Secrets => 0,
+            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => 0,
         }
     }
 
@@ -474,7 +474,7 @@ impl State {
                 }
             }
             Resource::ImagePullJobs | Resource::NodeImages => self.retain_pulls(resource, stays),
-            Resource::Events | Resource::Leases | Resource::Secrets => {}
+            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => {}
         }
     }
 }

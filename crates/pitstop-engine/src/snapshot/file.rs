@@ -299,11 +299,11 @@ impl Loaded {
                     now: self.now,
                     set,
                     revisions,
+                    arbiter: statefulset::ArbiterAnswers::reported(set, &pods, self.now),
                     pods,
                     claims: self.claims.iter().collect(),
                     classes: statefulset::StorageClasses::default(),
                     in_flight: statefulset::InFlight::default(),
-                    arbiter: statefulset::ArbiterAnswers::default(),
                     features: statefulset::Features {
                         in_place: self.features().in_place,
                         ..statefulset::Features::default()

@@ -70,6 +70,43 @@ pub struct ArbiterAnswers {
     pub claimed: Vec<Claimed>,
 }
 
+impl ArbiterAnswers {
+    /// What it said last as far as the status tells, for those who do not ask it themselves: old pods that wait work, and as
+    /// many others as are protected.
+    pub fn reported(set: &StatefulSetView, pods: &[&PodView], now: Timestamp) -> Self {
+        let reported = set.status.protection.as_ref();
+        let Some(reported) = reported.filter(|reported| reported.arbiter_healthy == Some(true)) else {
+            return Self::default();
+        };
+        let is_named = |pod: &PodView| {
+            let mut names = reported.waiting.iter().chain(&reported.condemned);
+            names.any(|name| **name == *pod.name)
+        };
+        let others = reported.protected.saturating_sub(reported.protected_old);
+        let mut left = usize::try_from(others).unwrap_or(usize::MAX);
+        let observations = pods.iter().map(|pod| {
+            let works = is_named(pod) || {
+                let is_one = left > 0
+                    && !pod.is_terminating()
+                    && pod.revision_hash() == Some(&*set.status.update_revision);
+                left -= usize::from(is_one);
+                is_one
+            };
+            Observation {
+                pod: pod.uid,
+                state: if works { Observed::Working } else { Observed::Idle },
+                at: now,
+                ttl_seconds: None,
+            }
+        });
+        Self {
+            observations: observations.collect(),
+            heard_at: reported.last_probe_time,
+            ..Self::default()
+        }
+    }
+}
+
 /// What an arbiter said of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {

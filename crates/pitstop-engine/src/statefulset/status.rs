@@ -44,6 +44,7 @@ impl Turn<'_, '_> {
             unavailable: status.replicas.saturating_sub(status.available_replicas),
             limit: numbers.map_or(0, |numbers| numbers.max_unavailable),
         };
+        keep_probe_time(&mut status, &set.status, self.snapshot.now);
         if status != set.status {
             self.plan.status = Some(status);
         }
@@ -265,6 +266,25 @@ impl Turn<'_, '_> {
             self.snapshot.labels_in_use(),
         );
         self.plan.actions.extend(surplus);
+    }
+}
+
+/// How long the time of the last probe may be behind when nothing else changes: it is no reason to write every few seconds.
+/// Units: seconds.
+const PROBE_TIME_BEHIND: i64 = 60;
+
+fn keep_probe_time(status: &mut StatefulSetStatus, before: &StatefulSetStatus, now: Timestamp) {
+    let known = before
+        .protection
+        .as_ref()
+        .and_then(|protection| protection.last_probe_time);
+    let is_recent = known.is_some_and(|at| now.duration_since(at).as_secs() < PROBE_TIME_BEHIND);
+    let mut same = status.clone();
+    if let Some(protection) = same.protection.as_mut().filter(|_| is_recent) {
+        protection.last_probe_time = known;
+        if same == *before {
+            *status = same;
+        }
     }
 }
 

@@ -231,6 +231,13 @@ const RULES: &[Rule] = &[
     ),
     cluster(
         STATEFUL,
+        "get",
+        "",
+        ("services", ""),
+        "find the arbiter that update protection names",
+    ),
+    cluster(
+        STATEFUL,
         "update",
         KRUISE,
         ("statefulsets", "finalizers"),

@@ -30,6 +30,7 @@ mod others;
 mod owners;
 mod plan;
 mod predownload;
+mod protection;
 mod proxy;
 mod real;
 mod reasons;

@@ -2,10 +2,10 @@
 
 use super::Plane;
 use super::cloneset::{asks_the_webhooks, forget_kinds};
-use crate::stateful;
 use crate::world::World;
+use crate::{protection, stateful};
 
-/// Seed 002, and images in place.
+/// Seed 002, images in place, and protection.
 #[tokio::test(flavor = "multi_thread")]
 async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
     let Some(plane) = Plane::take().await else { return };
@@ -14,6 +14,7 @@ async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
     asks_the_webhooks(&world).await;
     stateful::story(&world).await;
     stateful::in_place(&world).await;
+    protection::by_labels(&world).await;
     forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }

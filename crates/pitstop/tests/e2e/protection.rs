@@ -1,0 +1,149 @@
+//! Update protection, with kubectl: pods that work are left alone, whoever says that they do. Source: statefulset.md 16.
+
+use tokio::net::TcpListener;
+
+use crate::seed_002::{FIRST, IMAGES};
+use crate::stateful::{NODES, label, status, updated, versions};
+use crate::world::{World, kubectl_is_there};
+
+#[path = "../../examples/arbiter.rs"]
+mod arbiter;
+
+const SET: &str = "asts/sample";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_work_are_protected_by_their_labels() {
+    if kubectl_is_there() {
+        let world = World::embedded(&NODES, None).await;
+        by_labels(&world).await;
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_arbiter_says_which_pods_work() {
+    if kubectl_is_there() {
+        let world = World::embedded(&NODES, None).await;
+        by_arbiter(&world).await;
+        world.stop().await;
+    }
+}
+
+/// The manifest of the seed, with this protection in place of partition and priorities.
+fn manifest(protection: &str) -> String {
+    let (before, _) = FIRST.split_once("      partition: 3").unwrap();
+    format!("{before}      protection: {protection}\n")
+}
+
+async fn blocked(world: &World, reason: &str) {
+    let path = "jsonpath={.status.conditions[?(@.type==\"UpdateBlocked\")].reason}";
+    let wanted = format!("--for={path}={reason}");
+    world.kubectl(&["wait", &wanted, SET, "--timeout=60s"]).await;
+}
+
+async fn gone(world: &World) {
+    world.kubectl(&["delete", SET, "--timeout=60s"]).await;
+    world
+        .kubectl(&[
+            "wait",
+            "--for=delete",
+            "pods",
+            "-l",
+            "app=sample",
+            "--timeout=60s",
+        ])
+        .await;
+}
+
+/// Section 16.6, P1 to P3: nobody edits a partition.
+pub(crate) async fn by_labels(world: &World) {
+    let first = manifest("{podSelector: {matchLabels: {working: \"true\"}}}");
+    world.apply(&first).await;
+    updated(world, 5).await;
+    for pod in [0, 2, 4] {
+        label(world, pod, true).await;
+    }
+    world.apply(&first.replace(IMAGES.0, IMAGES.1)).await;
+    updated(world, 2).await;
+    assert_eq!(versions(world).await, "20202");
+    blocked(world, "AllRemainingProtected").await;
+    assert_eq!(status(world, "protection.effectivePartition").await, "3");
+    assert_eq!(
+        status(world, "protection.waiting").await,
+        r#"["sample-4","sample-2","sample-0"]"#
+    );
+    let said = world.pitstop_ok(&["why", "pod/sample-2"]).await;
+    assert!(said.contains("it is protected while it works"), "{said}");
+    // P2: 0, 1 and 2 work, so 4 goes.
+    label(world, 1, true).await;
+    label(world, 4, false).await;
+    updated(world, 3).await;
+    assert_eq!(versions(world).await, "20200");
+    // P3: what idles then is the rest.
+    label(world, 2, false).await;
+    label(world, 0, false).await;
+    updated(world, 5).await;
+    assert_eq!(versions(world).await, "00000");
+    blocked(world, "Progressing").await;
+    gone(world).await;
+}
+
+/// Section 16.4, with the example: unlisted pods are protected, and so are all while it does not answer.
+async fn by_arbiter(world: &World) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serving = tokio::spawn(arbiter::serve(listener));
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: arbiter}\nspec: {type: ExternalName, externalName: localhost}\n";
+    world.apply(service).await;
+    let http = format!(
+        "http: {{service: {{name: arbiter, port: {}}}, path: /work}}",
+        addr.port()
+    );
+    let first = manifest(&format!(
+        "{{arbiter: {{{http}, periodSeconds: 1, staleAfterSeconds: 5, failureThreshold: 2, claim: true}}}}"
+    ));
+    let said = world.apply(&first).await;
+    assert_eq!(said, "statefulset.apps.kruise.io/sample created\n");
+    updated(world, 5).await;
+    world.apply(&first.replace(IMAGES.0, IMAGES.1)).await;
+    blocked(world, "AllRemainingProtected").await;
+    assert_eq!(
+        versions(world).await,
+        "22222",
+        "it has named nobody: nobody idles"
+    );
+    tell(addr, 1, "idle").await;
+    tell(addr, 3, "idle").await;
+    tell(addr, 0, "working").await;
+    updated(world, 2).await;
+    assert_eq!(versions(world).await, "20202");
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    blocked(world, "ArbiterUnavailable").await;
+    let events = [
+        "get",
+        "events",
+        "--field-selector",
+        "reason=ArbiterProbeFailed",
+        "-o",
+    ];
+    let said = world
+        .kubectl(&[&events[..], &["jsonpath={.items[*].message}"]].concat())
+        .await;
+    assert!(said.starts_with("the arbiter does not answer: "), "{said}");
+    gone(world).await;
+}
+
+/// As an instance says what it does.
+async fn tell(addr: std::net::SocketAddr, pod: u32, state: &str) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let length = state.len();
+    let request = format!(
+        "PUT /instances/sample-{pod} HTTP/1.1\r\nHost: arbiter\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{state}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
