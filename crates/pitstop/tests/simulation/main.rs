@@ -20,6 +20,7 @@ mod seed_004;
 #[path = "../e2e/skewed.rs"]
 mod skewed;
 mod stage;
+mod stateful;
 mod storm;
 mod story;
 mod worked;
