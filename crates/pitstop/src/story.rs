@@ -1,10 +1,10 @@
-//! What `demo` plays: the stories of seeds 001, 003 and 004 with their names, as data.
+//! What `demo` plays: the stories of seeds 001 to 004 with their names, as data.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use pitstop_api::{WorkloadKind, keys};
+use pitstop_api::{WorkloadKind, keys, reasons};
 
 use crate::cli::target::Workload;
 
@@ -13,6 +13,9 @@ pub mod view;
 
 /// `minReadySeconds` of the CloneSet; the seed has 30, which is long to watch. Units: seconds.
 const MIN_READY_SECONDS: u32 = 2;
+
+/// The label of seed 002 that says whether an instance works: `true` or `false`.
+const WORKING: &str = "working";
 
 /// Which story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -26,6 +29,8 @@ pub enum Plot {
     /// A CloneSet whose containers restart while its pods stay: same names, uids, nodes and addresses
     #[value(name = "inplace")]
     InPlace,
+    /// A StatefulSet whose instances turn busy and idle: those that work are left alone
+    Protect,
 }
 
 impl Plot {
@@ -34,7 +39,7 @@ impl Plot {
         match self {
             Self::Auto => "auto",
             Self::Ota => "OTA",
-            Self::Rolling | Self::InPlace => "",
+            Self::Rolling | Self::InPlace | Self::Protect => "",
         }
     }
 
@@ -77,6 +82,7 @@ impl Story {
             Plot::Rolling => Self::rolling(n_nodes.unwrap_or(5), image),
             Plot::Ota => Self::ota(n_nodes.unwrap_or(3), image),
             Plot::InPlace => Self::in_place(n_nodes.unwrap_or(3), image),
+            Plot::Protect => Self::protect(n_nodes.unwrap_or(3), image),
         }
     }
 
@@ -142,10 +148,24 @@ impl Story {
         }
     }
 
+    /// Seed 002, with protection in place of what its author would have had to write.
+    fn protect(n_nodes: u32, image: Option<String>) -> Self {
+        Self {
+            plot: Plot::Protect,
+            kind: WorkloadKind::StatefulSet,
+            name: "sample",
+            container: "main",
+            old_image: "alpine:3.18.2",
+            new_image: image.unwrap_or_else(|| "alpine:3.18.0".to_owned()),
+            ..Self::in_place(n_nodes, None)
+        }
+    }
+
     /// Pods that run when it begins. Those of seed 004 are four after its second manifest.
     pub fn n_pods(&self) -> u32 {
         match self.kind {
-            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => 4,
+            WorkloadKind::CloneSet => 4,
+            WorkloadKind::StatefulSet => 5,
             WorkloadKind::DaemonSet => u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
         }
     }
@@ -171,6 +191,30 @@ impl Story {
                             "imagePullPolicy": "IfNotPresent",
                             "ports": [{"containerPort": 80}],
                         }]},
+                    },
+                },
+            }),
+            Plot::Protect => json!({
+                "apiVersion": "apps.kruise.io/v1beta1",
+                "kind": "StatefulSet",
+                "metadata": {"name": self.name},
+                "spec": {
+                    "replicas": self.n_pods(),
+                    "serviceName": "fake-service",
+                    "podManagementPolicy": "Parallel",
+                    "selector": {"matchLabels": {"app": self.name}},
+                    "updateStrategy": {"rollingUpdate": {
+                        "podUpdatePolicy": "InPlaceIfPossible",
+                        "protection": {"podSelector": {"matchLabels": {WORKING: "true"}}},
+                    }},
+                    "template": {
+                        "metadata": {"labels": {"app": self.name, WORKING: "false"}},
+                        "spec": {
+                            "readinessGates": [{"conditionType": reasons::INPLACE_UPDATE_READY}],
+                            "containers": [{
+                                "name": self.container, "image": self.old_image, "command": ["sleep", "3600"],
+                            }],
+                        },
                     },
                 },
             }),
@@ -225,7 +269,7 @@ impl Story {
             // A hub looks every ten seconds in life whether the network is back.
             Plot::Ota => 5.0,
             // Each pod is ready for two seconds before the next one's turn, and that is life's time.
-            Plot::InPlace => 1.0,
+            Plot::InPlace | Plot::Protect => 1.0,
             // One node after the other, about three seconds each in life.
             Plot::Rolling => f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0,
         }
@@ -235,7 +279,7 @@ impl Story {
     pub fn node_grace(&self) -> Duration {
         match self.plot {
             Plot::Auto | Plot::Ota => Duration::from_secs(8),
-            Plot::Rolling | Plot::InPlace => Duration::from_secs(40),
+            Plot::Rolling | Plot::InPlace | Plot::Protect => Duration::from_secs(40),
         }
     }
 }
@@ -272,12 +316,15 @@ mod tests {
         let in_place = Story::new(Plot::InPlace, None, None);
         assert_eq!((in_place.name, in_place.n_pods()), ("nginxweb1", 4));
         assert_eq!(in_place.workload().to_string(), "clone/nginxweb1");
+        let protect = Story::new(Plot::Protect, None, None);
+        assert_eq!((protect.name, protect.n_pods()), ("sample", 5));
+        assert_eq!(protect.workload().to_string(), "asts/sample");
     }
 
     #[test]
     fn a_node_that_answers_is_never_silent_for_too_long() {
         for n_nodes in [2, 5, 20] {
-            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota, Plot::InPlace] {
+            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota, Plot::InPlace, Plot::Protect] {
                 let story = Story::new(plot, Some(n_nodes), None);
                 let between_heartbeats = embedded::heartbeat(story.time_scale());
                 assert!(

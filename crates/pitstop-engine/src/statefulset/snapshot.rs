@@ -89,7 +89,7 @@ impl ArbiterAnswers {
                 let is_one = left > 0
                     && !pod.is_terminating()
                     && pod.revision_hash() == Some(&*set.status.update_revision);
-                left -= usize::from(is_one);
+                left = left.saturating_sub(usize::from(is_one));
                 is_one
             };
             Observation {

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, ResourceExt as _};
 use pitstop_api::{WorkloadKind, keys};
 use pitstop_engine::plan::Reason;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::view::View;
-use super::{Plot, Story};
+use super::{Plot, Story, WORKING};
 use crate::cli::node::{Network, is_ready, set_network};
 use crate::cli::set::{Assignment, set_image};
 use crate::cli::shell::hub_of;
@@ -37,6 +38,10 @@ pub struct Player<'a> {
     started: Instant,
     /// Most pods that were unavailable at once on nodes that answer, and how many were allowed.
     most_down: (u32, u32),
+    /// Instances that work, with how often their container had restarted when they began.
+    busy: BTreeMap<String, i32>,
+    /// How often an instance was seen at work, as it had begun.
+    n_left_alone: usize,
 }
 
 /// How a story ended.
@@ -50,6 +55,8 @@ pub struct Summary {
     pub allowed: u32,
     /// Pods that kept their uid, node and address while their container restarted; empty where pods are replaced.
     pub stayed: Vec<Stayed>,
+    /// How often an instance worked while others were updated, and was not touched.
+    pub n_left_alone: usize,
     /// Units: seconds.
     pub seconds: u64,
 }
@@ -79,6 +86,8 @@ impl<'a> Player<'a> {
             view,
             started: Instant::now(),
             most_down: (0, 0),
+            busy: BTreeMap::new(),
+            n_left_alone: 0,
         }
     }
 
@@ -93,11 +102,17 @@ impl<'a> Player<'a> {
         if self.story.plot == Plot::Auto {
             self.cut_off().await?;
         }
+        if self.story.plot == Plot::Protect {
+            self.turn(&[0, 2, 4], true).await?;
+        }
         let old_target = before.target.clone();
         self.set_image().await?;
         let is_new = move |now: &Rollout| now.target.is_some() && now.target != old_target;
         if self.story.plot == Plot::Ota {
             self.owners_decide(&is_new).await?;
+        }
+        if self.story.plot == Plot::Protect {
+            self.turn_by_turn(&is_new).await?;
         }
         if self.story.plot == Plot::Auto {
             let n_away = u32::try_from(self.story.cut_off.len()).unwrap_or(u32::MAX);
@@ -115,7 +130,7 @@ impl<'a> Player<'a> {
             })
             .await?;
         let mut summary = self.summary(&before, &after);
-        if self.story.plot == Plot::InPlace {
+        if [Plot::InPlace, Plot::Protect].contains(&self.story.plot) {
             summary.stayed = self.stayed(&stay).await?;
         }
         self.tell(&summary);
@@ -195,16 +210,12 @@ impl<'a> Player<'a> {
         Ok(same
             .map(|(pod, object)| {
                 let (_, node, address) = identity(&object);
-                let statuses = object.status.and_then(|status| status.container_statuses);
+                let restarts = n_restarts(&object);
                 Stayed {
                     pod,
                     node: node.unwrap_or_default(),
                     address: address.unwrap_or_default(),
-                    restarts: statuses
-                        .into_iter()
-                        .flatten()
-                        .map(|status| status.restart_count)
-                        .sum(),
+                    restarts,
                 }
             })
             .collect())
@@ -245,6 +256,70 @@ impl<'a> Player<'a> {
         self.reconnect().await?;
         self.view
             .say("  The hub carries out what it kept, within a few seconds");
+        Ok(())
+    }
+
+    /// Instances turn busy and idle, and the update follows them: nobody edits a partition.
+    async fn turn_by_turn(&mut self, is_new: &impl Fn(&Rollout) -> bool) -> anyhow::Result<()> {
+        let blocked = self.until_blocked(is_new, 3).await?;
+        self.explain(&blocked);
+        self.turn(&[1], true).await?;
+        self.turn(&[4], false).await?;
+        self.until_blocked(is_new, 2).await?;
+        self.turn(&[0, 2], false).await
+    }
+
+    /// Waits until so many instances wait, each because it works, and looks whether any was touched.
+    async fn until_blocked(
+        &mut self,
+        is_new: &impl Fn(&Rollout) -> bool,
+        n: usize,
+    ) -> anyhow::Result<Rollout> {
+        let blocked = self.watch_until("only instances that work are left", |now| {
+            let mut waiting = now.waiting();
+            is_new(now)
+                && now.waiting().count() == n
+                && waiting.all(|(_, waiting)| waiting.detail == Reason::Protected)
+        });
+        let blocked = blocked.await?;
+        let pods = self.pods().await?;
+        for (name, restarts) in &self.busy {
+            if pods.get(name).map(n_restarts) != Some(*restarts) {
+                return Err(failure::failed(
+                    format!("{name} was touched while it worked"),
+                    "run it again with --log info to see what the controllers did",
+                ));
+            }
+        }
+        self.n_left_alone = self.n_left_alone.saturating_add(self.busy.len());
+        Ok(blocked)
+    }
+
+    /// Instances begin or cease to work.
+    async fn turn(&mut self, ordinals: &[u32], works: bool) -> anyhow::Result<()> {
+        let names: Vec<String> = ordinals
+            .iter()
+            .map(|ordinal| format!("{}-{ordinal}", self.story.name))
+            .collect();
+        let state = if works { "busy" } else { "idle" };
+        self.view.step(
+            &format!("{} turn {state}", names.join(", ")),
+            &format!(
+                "kubectl label --overwrite pod {} {WORKING}={works}",
+                names.join(" ")
+            ),
+        );
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({"metadata": {"labels": {WORKING: works.to_string()}}}));
+        for name in names {
+            let pod = api.patch(&name, &PatchParams::default(), &patch).await;
+            let pod = pod.with_context(|| format!("labelling pod {name}"))?;
+            if works {
+                self.busy.insert(name, n_restarts(&pod));
+            } else {
+                self.busy.remove(&name);
+            }
+        }
         Ok(())
     }
 
@@ -395,6 +470,7 @@ impl<'a> Player<'a> {
             most_down: self.most_down.0,
             allowed: self.most_down.1,
             stayed: Vec::new(),
+            n_left_alone: self.n_left_alone,
             seconds: self.started.elapsed().as_secs(),
         }
     }
@@ -405,6 +481,15 @@ impl<'a> Player<'a> {
             self.view.say(&line);
         }
     }
+}
+
+/// How often the containers of a pod restarted.
+fn n_restarts(pod: &Pod) -> i32 {
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).sum()
 }
 
 fn identity(pod: &Pod) -> Identity {
@@ -455,6 +540,12 @@ impl Summary {
             lines.push(format!(
                 "  at most {} of {} allowed pods unavailable at once on nodes that answer",
                 self.most_down, self.allowed
+            ));
+        }
+        if story.plot == Plot::Protect {
+            lines.push(format!(
+                "  {} times an instance worked while others were updated: none of them was touched, and nobody set a partition",
+                self.n_left_alone
             ));
         }
         if story.plot == Plot::Auto {

@@ -118,3 +118,18 @@ async fn the_inplace_story_keeps_the_pods() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn the_protect_story_leaves_instances_alone_that_work() {
+    let said = demo(&["protect"]).await;
+    for want in [
+        "$ kubectl label --overwrite pod sample-0 sample-2 sample-4 working=true",
+        "$ pitstop set image asts/sample main=alpine:3.18.0",
+        "  pod/sample-2 waits (Protected): it is protected while it works",
+        ": 5 of 5 pods run alpine:3.18.0",
+        "at most 1 of 1 allowed pods unavailable at once",
+        "6 times an instance worked while others were updated: none of them was touched",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+}

@@ -285,7 +285,7 @@ impl Executor {
         match pod.why.succeeded(pod.name) {
             Some(event) => self.tell(whom, event.is_warning, event.reason, event.message.into_owned()),
             None if *pod.why == PatchWhy::Identity => {
-                self.tell_all(whom, Some(work.words().identified(pod.name)))
+                self.tell_all(whom, Some(work.words().identified(pod.name)));
             }
             None => {}
         }
