@@ -160,14 +160,13 @@ impl Mutant {
             Self::ExceedsTheBudget | Self::AsksNobody if is_replaced => {
                 is_ready && hash(object) == hash(touched)
             }
-            Self::ExceedsTheBudget | Self::AsksNobody => is_ready,
+            // A mark on pods that have not started yet would have them replaced at once, and be put on what
+            // replaces them, without end and without time passing.
+            Self::ExceedsTheBudget | Self::AsksNobody | Self::IgnoresThePartition => is_ready,
             // What is updated in place has its new revision already.
             Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
             Self::TouchesLostNodes => !is_ready,
             Self::ReplacesAnyway => !is_replaced && object["metadata"]["uid"] == touched["metadata"]["uid"],
-            // A mark on pods that have not started yet would have them replaced at once, and be put on what
-            // replaces them, without end and without time passing.
-            Self::IgnoresThePartition => is_ready,
             Self::TouchesStrangers | Self::LosesClaims => true,
             Self::Sound | Self::MakesTwo | Self::IgnoresHooks | Self::OnlyPretends | Self::NeverRests => {
                 false
