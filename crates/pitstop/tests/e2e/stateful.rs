@@ -296,15 +296,9 @@ async fn commands(world: &World) {
         said,
         "statefulset.apps.kruise.io/sample restarted: 5 pods are marked to be replaced\n"
     );
+    // A pod that is marked is not done.
     world
-        .kubectl(&[
-            "wait",
-            "--for=delete",
-            "pods",
-            "-l",
-            "app=sample,apps.kruise.io/specified-delete",
-            "--timeout=90s",
-        ])
+        .pitstop_ok(&["status", "sts/sample", "--wait", "all", "--timeout", "120s"])
         .await;
     updated(world, 5).await;
     assert!(
