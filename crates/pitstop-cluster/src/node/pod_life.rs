@@ -98,6 +98,8 @@ pub(super) struct PodLife {
     pub(super) is_stopping: bool,
     /// Why the node cannot give what is asked for.
     pub(super) infeasible: Option<String>,
+    /// The generation of the object that was acted on.
+    pub(super) observed: i64,
     fail_ready: bool,
     run_for: Option<Duration>,
 }
@@ -133,6 +135,7 @@ impl PodLife {
             has_sandbox: false,
             is_stopping: false,
             infeasible: None,
+            observed: pod.generation(),
             fail_ready: pod.fails_readiness(),
             run_for: pod.run_for(),
         }
@@ -280,19 +283,12 @@ impl PodLife {
         }
     }
 
-    /// What runs, as the runtime calls it: a runtime may take another name without a restart.
-    pub(super) fn images(&self) -> Vec<String> {
-        self.containers
-            .iter()
-            .map(|container| container.running_image.clone())
-            .collect()
-    }
-
     /// The object changed: images, cpu and memory, readiness switches.
     ///
     /// Source: embedded-cluster.md 17.3; inplace.md 1.3.
     pub(super) fn update(&mut self, pod: &PodObject, images: &dyn Images) -> Effects {
         let mut effects = Vec::new();
+        self.observed = pod.generation();
         let specs = pod.spec.init_containers.iter().chain(&pod.spec.containers);
         let fail_ready = pod.fails_readiness();
         let readiness_changed = fail_ready != self.fail_ready;

@@ -120,6 +120,7 @@ pub(super) fn render(
     };
     let mut patch = Map::new();
     patch.insert("phase".into(), Value::from(phase));
+    patch.insert("observedGeneration".into(), Value::from(life.observed));
     patch.insert("startTime".into(), time(life.started_at));
     patch.insert("hostIP".into(), Value::from(addresses.host));
     patch.insert("hostIPs".into(), json!([{ "ip": addresses.host }]));

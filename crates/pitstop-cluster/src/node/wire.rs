@@ -168,6 +168,11 @@ impl ContainerStatus {
 }
 
 impl PodObject {
+    /// Which version of its spec this is; 0 where the server does not count them.
+    pub(super) fn generation(&self) -> i64 {
+        self.metadata.generation.unwrap_or(0)
+    }
+
     /// Does an annotation make its readiness probes fail?
     pub(super) fn fails_readiness(&self) -> bool {
         self.metadata

@@ -121,6 +121,7 @@ impl Kubelets {
             }
             Some(life) if is_deleted && !life.is_stopping => {
                 pod.is_dirty = true;
+                life.observed = object.generation();
                 life.stop(remaining_grace(&object, now))
             }
             Some(life) if life.is_stopping => {
@@ -131,11 +132,10 @@ impl Kubelets {
                 }
             }
             Some(life) => {
-                let before = life.images();
+                let was_observed = life.observed >= object.generation();
                 let effects = life.update(&object, &images);
-                let has_news = life.images() != before;
                 let shown = object.is_true("Ready") == Some(true);
-                pod.is_dirty |= has_news || !effects.is_empty() || has_drifted(life, &object, shown);
+                pod.is_dirty |= !was_observed || !effects.is_empty() || has_drifted(life, &object, shown);
                 effects
             }
         };
