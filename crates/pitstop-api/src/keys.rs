@@ -42,6 +42,8 @@ pub const NODE_LOSS_GUARD: &str = "pitstop.io/node-loss-guard";
 pub const MAX_UNAVAILABLE_PER_POOL: &str = "pitstop.io/max-unavailable-per-pool";
 /// Annotation of DaemonSets, `true`: images are pulled on the next nodes ahead of their turn.
 pub const PREHEAT: &str = "pitstop.io/preheat";
+/// Annotation of DaemonSets: `ReCreate`, `InPlaceIfPossible` or `InPlaceOnly`.
+pub const POD_UPDATE_POLICY: &str = "pitstop.io/pod-update-policy";
 /// Annotation of DaemonSets: after how many seconds without a move a rollout has failed.
 pub const PROGRESS_DEADLINE_SECONDS: &str = "pitstop.io/progress-deadline-seconds";
 /// Annotation of DaemonSets: what becomes of a rollout that has failed, `Pause`, `Rollback` or `Report`.

@@ -103,6 +103,8 @@ pub const FAILED_UPDATE_IN_PLACE: &str = "FailedUpdatePodInPlace";
 pub const SUCCESSFUL_UPDATE_RECREATE: &str = "SuccessfulUpdatePodReCreate";
 /// A pod could not be marked to be replaced.
 pub const FAILED_UPDATE_RECREATE: &str = "FailedUpdatePodReCreate";
+/// Pods are replaced although they were to be updated in place where possible, and why.
+pub const NOT_IN_PLACE: &str = "NotInPlace";
 /// An update in place came to a stop, and why.
 pub const INPLACE_UPDATE_STALLED: &str = "InPlaceUpdateStalled";
 /// `partition` was raised, and no updated pod goes back.

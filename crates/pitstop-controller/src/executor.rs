@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use pitstop_api::SharedClock;
 use pitstop_api::view::{DaemonSetView, NodeSlot, Uid};
+use pitstop_api::{SharedClock, WorkloadKind};
 use pitstop_engine::{Action, Plan};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -37,6 +37,7 @@ mod status;
 
 pub use image_pulls::PullJobWork;
 pub use instances::InstancesWork;
+use instances::{Patched, Words};
 
 /// How many requests of one plan are under way at once.
 const CONCURRENCY: usize = 32;
@@ -193,13 +194,24 @@ impl Executor {
                 .partition(|action| matches!(action, Action::DeletePod { .. }));
             let (own, others): (Vec<&Action>, Vec<&Action>) =
                 others.into_iter().partition(|action| is_about_workload(action));
-            let (creating, deleting, telling, standing) = futures::join!(
+            let (patches, others): (Vec<&Action>, Vec<&Action>) = others
+                .into_iter()
+                .partition(|action| matches!(action, Action::PatchPod { .. }));
+            let (creating, deleting, patching, telling, standing) = futures::join!(
                 self.create_pods(work, &creates),
                 self.delete_pods(work, &deletes),
+                self.patch_all(
+                    &work.whom,
+                    Words {
+                        kind: WorkloadKind::DaemonSet,
+                        name: &work.daemonset.name,
+                    },
+                    patches.iter().copied().filter_map(patched),
+                ),
                 self.do_all(work, &others),
                 self.do_in_order(work, &own),
             );
-            for part in [creating, deleting, telling, standing] {
+            for part in [creating, deleting, patching, telling, standing] {
                 outcome.merge(part);
             }
         }
@@ -313,6 +325,7 @@ impl Executor {
             ),
             Action::CreatePod { .. }
             | Action::DeletePod { .. }
+            | Action::PatchPod { .. }
             | Action::SetPodCondition { .. }
             | Action::SetCondition { .. }
             | Action::RollBack { .. }
@@ -360,10 +373,32 @@ fn is_independent(action: &Action) -> bool {
         action,
         Action::CreatePod { .. }
             | Action::DeletePod { .. }
+            | Action::PatchPod { .. }
             | Action::SetPodCondition { .. }
             | Action::CreateJob(_)
             | Action::DeleteJob { .. }
     ) || is_about_workload(action)
+}
+
+/// The pod that an action changes.
+fn patched(action: &Action) -> Option<Patched<'_>> {
+    let Action::PatchPod {
+        name,
+        uid,
+        resource_version,
+        writes,
+        why,
+    } = action
+    else {
+        return None;
+    };
+    Some(Patched {
+        name,
+        uid: *uid,
+        version: *resource_version,
+        writes,
+        why,
+    })
 }
 
 fn is_about_workload(action: &Action) -> bool {

@@ -65,6 +65,7 @@ fn delete(pod: &PodView, why: DeleteReason) -> Action {
     let must_be_unchanged = match why {
         DeleteReason::Outdated
         | DeleteReason::OutdatedAndUnavailable
+        | DeleteReason::InPlaceStalled
         | DeleteReason::Requested
         | DeleteReason::Surged => true,
         DeleteReason::Duplicate

@@ -13,6 +13,8 @@ use pitstop_api::view::{DaemonSetStatus, NodeSlot, PodCondition, Uid};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::inplace::PodWrite;
+use crate::instances::PatchWhy;
 use crate::snapshot::FailedPods;
 
 /// The outcome of a decision. An empty plan with the same status means that nothing is written.
@@ -140,6 +142,20 @@ pub enum Action {
         /// The revision that it is made from.
         hash: Arc<str>,
     },
+    /// Change a pod, by one request after the other: each with the uid, and with the resourceVersion that the one before
+    /// left, as preconditions. When one fails, those after it are not sent.
+    PatchPod {
+        /// Name.
+        name: Arc<str>,
+        /// Uid, as precondition.
+        uid: Uid,
+        /// The version that was decided on, as precondition of the first request.
+        resource_version: u64,
+        /// The requests.
+        writes: Vec<PodWrite>,
+        /// Why, for events, logs and metrics.
+        why: PatchWhy,
+    },
     /// Delete a pod.
     DeletePod {
         /// Name.
@@ -197,6 +213,8 @@ pub enum DeleteReason {
     Outdated,
     /// It is at an old revision and unavailable anyway.
     OutdatedAndUnavailable,
+    /// Its update in place will never be complete.
+    InPlaceStalled,
     /// The owner of its node asked for the target revision.
     Requested,
     /// A surged pod has taken over.
@@ -219,6 +237,7 @@ impl DeleteReason {
         match self {
             Self::Outdated => "Outdated",
             Self::OutdatedAndUnavailable => "OutdatedAndUnavailable",
+            Self::InPlaceStalled => "InPlaceStalled",
             Self::Requested => "Requested",
             Self::Surged => "Surged",
             Self::Duplicate => "Duplicate",

@@ -83,6 +83,9 @@ pub struct InFlight {
     /// Pods whose DELETE was not answered: each may be gone, or may go yet. It counts as down, and where a rollout still
     /// wants it gone, it is deleted again rather than another one.
     pub maybe_deleted: Vec<Uid>,
+    /// Pods whose PATCH was not answered: each may have left service, and counts as down. Where a rollout still wants it
+    /// changed, it is changed again rather than another one.
+    pub maybe_patched: Vec<Uid>,
     /// Nodes for which a pod was posted without an answer: it may be there, or may come yet.
     pub maybe_created: Vec<NodeSlot>,
 }

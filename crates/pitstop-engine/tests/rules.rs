@@ -11,6 +11,8 @@ mod advanced;
 mod cloneset;
 #[path = "rules/cluster.rs"]
 mod cluster;
+#[path = "rules/gated.rs"]
+mod gated;
 #[path = "rules/guard.rs"]
 mod guard;
 #[path = "rules/history.rs"]
@@ -29,6 +31,8 @@ mod order;
 mod ota;
 #[path = "rules/own_keys.rs"]
 mod own_keys;
+#[path = "rules/own_keys_in_place.rs"]
+mod own_keys_in_place;
 #[path = "rules/preheat.rs"]
 mod preheat;
 #[path = "rules/preheat_ahead.rs"]

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use super::revisions::Posted;
 use super::{Executor, Outcome, Whom};
 use crate::api::{CallError, Resource, Verb};
-use words::Words;
+pub(super) use pods::Patched;
+pub(super) use words::Words;
 
 mod claims;
 mod pods;

@@ -278,6 +278,7 @@ impl Overlay {
         let mut in_flight = cloneset::InFlight {
             deleted: by_node.deleted.iter().map(|deleted| deleted.uid).collect(),
             maybe_deleted: by_node.maybe_deleted,
+            maybe_patched: by_node.maybe_patched,
             ..cloneset::InFlight::default()
         };
         let mut ledgers = self.lock();
@@ -303,15 +304,8 @@ impl Overlay {
             let claim = state.claim_of(owner, *uid);
             is_young(*at) && claim.is_some_and(|claim| !claim.is_terminating)
         });
-        ledger.maybe_patched.retain(|uid, (version, at)| {
-            let is_same = state
-                .pod(*uid)
-                .is_some_and(|pod| pod.resource_version == *version);
-            is_same && !is_dead(*at, now)
-        });
         ledger.refused_resizes.retain(|uid, _| state.pod(*uid).is_some());
         in_flight.refused_resizes = ledger.refused_resizes.values().cloned().collect();
-        in_flight.maybe_patched = ledger.maybe_patched.keys().copied().collect();
         in_flight.created = ledger.named.values().map(|named| named.pod.clone()).collect();
         in_flight.deleted_claims = ledger.deleted_claims.keys().copied().collect();
         if ledger.len() == 0 {
@@ -376,10 +370,17 @@ impl Overlay {
         let seen: Vec<NodeSlot> = seen.map(|(node, _)| *node).collect();
         seen.into_iter().for_each(|node| ledger.settle_create(node));
         ledger.maybe_late.retain(|_, sent| !is_dead(sent.at, now));
+        ledger.maybe_patched.retain(|uid, (version, at)| {
+            let is_same = state
+                .pod(*uid)
+                .is_some_and(|pod| pod.resource_version == *version);
+            is_same && !is_dead(*at, now)
+        });
         let in_flight = InFlight {
             deleted: ledger.deleted.clone(),
             created: ledger.created.iter().map(|(entry, _)| entry.clone()).collect(),
             maybe_deleted: ledger.maybe_deleted.keys().copied().collect(),
+            maybe_patched: ledger.maybe_patched.keys().copied().collect(),
             maybe_created: ledger.maybe_created.keys().copied().collect(),
         };
         if ledger.len() == 0 {

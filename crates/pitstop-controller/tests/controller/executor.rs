@@ -9,6 +9,8 @@ use pitstop_controller::events::{About, Recorder};
 use pitstop_controller::executor::{Executor, Outcome, Parts, Whom, Work};
 use pitstop_controller::metrics::Metrics;
 use pitstop_controller::store::{Overlay, Stores};
+use pitstop_engine::inplace::{Endpoint, PodWrite};
+use pitstop_engine::instances::PatchWhy;
 use pitstop_engine::plan::{Action, DeleteReason, NewRevision, OwnedObject, Plan};
 use serde_json::{Value, json};
 
@@ -246,6 +248,72 @@ async fn a_creation_without_an_answer_is_repeated_under_its_name_and_found() {
         .collect();
     assert_eq!(names.len(), 2);
     assert_eq!(names[0], names[1]);
+}
+
+/// inplace.md 4.1, S1: request by request; one without an answer may have taken the pod out of service, and counts until the
+/// pod is seen at another version.
+#[tokio::test]
+async fn a_pod_is_changed_step_by_step_and_a_change_without_an_answer_counts() {
+    let mut n = 0;
+    let bench = mk_bench(Scripted::new(move |call| {
+        if call.resource != Resource::Pods {
+            return Ok(made(call, 99));
+        }
+        n += 1;
+        let mut answer = pod_json(9, "node-0", 40 + n);
+        answer["metadata"]["name"] = json!("agent-9");
+        if n == 4 {
+            Err(pitstop_controller::CallError::Unreachable("reset".into()))
+        } else {
+            Ok(answer)
+        }
+    }));
+    let patch = |version| Action::PatchPod {
+        name: "agent-9".into(),
+        uid: Uid(9),
+        resource_version: version,
+        writes: [Endpoint::Status, Endpoint::Pod]
+            .map(|endpoint| PodWrite {
+                endpoint,
+                patch: json!({}),
+            })
+            .into(),
+        why: PatchWhy::UpdateInPlace {
+            revision: "h2".into(),
+        },
+    };
+    let outcome = bench.carry_out(vec![patch(40)]).await;
+    assert_eq!((outcome.n_written, outcome.is_ok()), (2, true), "{outcome:?}");
+    let versions: Vec<Value> = bench
+        .api
+        .writes()
+        .iter()
+        .filter(|call| call.resource == Resource::Pods)
+        .map(|call| body(call)["metadata"]["resourceVersion"].clone())
+        .collect();
+    assert_eq!(versions, ["40", "41"]);
+    assert_eq!(
+        bench.api.events(),
+        ["SuccessfulUpdatePodInPlace: successfully update pod agent-9 in-place(revision h2)"]
+    );
+    let outcome = bench.carry_out(vec![patch(42)]).await;
+    assert_eq!(
+        (outcome.n_written, outcome.failure.is_some()),
+        (1, true),
+        "{outcome:?}"
+    );
+    let in_doubt = || {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        bench
+            .overlay
+            .in_flight(Uid(1), &bench.stores.read(), now)
+            .maybe_patched
+    };
+    assert_eq!(in_doubt(), [Uid(9)]);
+    let mut seen = pod_json(9, "node-0", 60);
+    seen["metadata"]["name"] = json!("agent-9");
+    bench.stores.written(Resource::Pods, seen.to_string().as_bytes());
+    assert!(in_doubt().is_empty() && bench.overlay.is_empty());
 }
 
 #[tokio::test]

@@ -21,18 +21,20 @@ use super::board::{Board, Row};
 use super::eligibility::Eligibility;
 use super::own_keys::{self, OwnKeys};
 use super::strategy::{self, Model};
-use super::{BURST, add, after, count, delete, earlier, ota, preheat, until};
+use super::{BURST, add, after, count, earlier, ota, preheat, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
 use crate::plan::{Action, DeleteReason, Event, Plan, Progress, Reason};
 use crate::revision::{self, Current};
 use crate::snapshot::{Nodes, Snapshot};
 use deadline::Standing;
+use in_place::{Ways, updated_at};
 use limits::{Picked, Pools};
 
 mod deadline;
 mod explain;
 pub mod guard;
+mod in_place;
 mod ledger;
 mod limits;
 
@@ -204,6 +206,10 @@ struct Tally<'s> {
     standing: Standing,
     /// Outdated pods that only wait for their images.
     n_pulling: u32,
+    /// Outdated pods that would have to stay, and cannot be updated so.
+    n_refused: u32,
+    /// Outdated pods that become new without a container being touched.
+    free: Vec<Row<'s>>,
     in_doubt: Vec<Row<'s>>,
     broken: Vec<Row<'s>>,
     settling: Vec<Row<'s>>,
@@ -371,9 +377,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
         let mut kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
         let n_kept = count(kept.iter());
+        let ways = Ways::of(&self);
+        tally.part(&ways, &mut kept);
         let limit = budget.map_or(0, |budget| budget.max_unavailable);
         let asked = self.wait_for_images(&mut tally, limit, &mut kept);
-        let (blocked, wake_at) = self.judge(&mut tally, budget.is_some(), n_kept, &mut plan);
+        let (blocked, mut wake_at) = self.judge(&mut tally, budget.is_some(), n_kept, &mut plan);
         plan.actions
             .extend(asked.into_iter().filter(|_| blocked.is_none()));
         let outcome = self.choose(tally, budget, blocked, kept);
@@ -386,7 +394,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             limit: outcome.limit,
         };
         plan.events.extend(self.progress_event(&plan.progress, &outcome));
-        plan.waiting = self.explain(&outcome);
+        let carried = self.carry_on(&outcome, &ways);
+        wake_at = earlier(wake_at, carried.wake_at);
+        plan.waiting = self.explain(&outcome, &carried);
         if self.model != Model::Invalid {
             let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
             let conditions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
@@ -395,9 +405,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             plan.actions.extend(actions);
             plan.events.extend(events);
         }
-        let deletes = outcome.deletes.iter();
-        plan.actions
-            .extend(deletes.map(|(row, why)| delete(row.pod, *why)));
+        plan.events.extend(ways.events(&self, &outcome));
+        plan.actions.extend(self.touch(&outcome, &ways));
+        plan.events.extend(carried.events);
+        plan.actions.extend(carried.actions);
         let now = self.snapshot.now;
         let wake_at = earlier(wake_at, outcome.is_cut_short.then_some(now));
         plan.requeue_after = wake_at.map(|at| until(now, at));
@@ -426,10 +437,17 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             other => guard.blocked.or(other),
         };
         let wake_at = earlier(tally.wake_at, guard.wake_at);
-        let left = [&tally.in_doubt, &tally.broken, &tally.settling, &tally.candidates];
+        let left = [
+            &tally.in_doubt,
+            &tally.broken,
+            &tally.settling,
+            &tally.candidates,
+            &tally.free,
+        ];
+        let n_waiting = tally.n_pulling.saturating_add(tally.n_refused);
         let standing = Standing {
             hold: blocked.clone(),
-            n_left: count(left.into_iter().flatten()).saturating_add(tally.n_pulling),
+            n_left: count(left.into_iter().flatten()).saturating_add(n_waiting),
             n_unavailable: tally.unavailable,
             n_kept,
             ..mem::take(&mut tally.standing)
@@ -510,7 +528,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                         .since;
                 }
                 let available_at = available_at(row.pod, min_ready).filter(|_| row.is_available);
-                Some(available_at.map_or(row.pod.created_at, |at| at.max(row.pod.created_at)))
+                let updated_at = updated_at(row.pod);
+                Some(available_at.map_or(updated_at, |at| at.max(updated_at)))
             })
             .max()
     }

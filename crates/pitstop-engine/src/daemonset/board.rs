@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{NodeSlot, PodView, Uid};
+use pitstop_api::view::{NodeSlot, PodCondition, PodView, Uid};
 
 use crate::availability::is_available;
 use crate::snapshot::{CreatedPod, Nodes, Snapshot};
@@ -17,9 +17,9 @@ pub(super) struct Row<'a> {
     pub(super) is_terminating: bool,
     /// Is it at the target revision?
     pub(super) is_new: bool,
-    /// Is it available, as far as the store shows?
+    /// Is it available, as far as the store shows? One whose update in place is under way is not.
     pub(super) is_available: bool,
-    /// Was its DELETE sent and not answered? Then it may be gone.
+    /// Was its DELETE or a PATCH of it sent and not answered? Then it may be gone, or out of service.
     pub(super) is_in_doubt: bool,
     /// Has it come to its end?
     pub(super) is_terminal: bool,
@@ -58,6 +58,7 @@ impl<'a> Board<'a> {
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
         let mut in_doubt = in_flight.maybe_deleted.clone();
+        in_doubt.extend(&in_flight.maybe_patched);
         in_doubt.sort_unstable();
         let has = |uids: &[Uid], uid: Uid| !uids.is_empty() && uids.binary_search(&uid).is_ok();
         let mut last: Option<(&Arc<Labels>, bool)> = None;
@@ -73,7 +74,7 @@ impl<'a> Board<'a> {
                 is_terminating: pod.is_terminating() || has(&deleted, pod.uid),
                 is_in_doubt: has(&in_doubt, pod.uid),
                 is_new,
-                is_available: is_available(pod, min_ready, snapshot.now),
+                is_available: is_available(pod, min_ready, snapshot.now) && !is_out_of_service(pod),
                 is_terminal: pod.is_terminal(),
             };
             Some((slot, row))
@@ -153,6 +154,14 @@ impl<'a> Board<'a> {
     pub(super) fn may_have_created_on(&self, slot: NodeSlot) -> bool {
         !self.maybe_created.is_empty() && self.maybe_created.binary_search(&slot).is_ok()
     }
+}
+
+/// Is an update in place under way, whatever condition Ready says? Its kubelet may not have heard of it.
+///
+/// Source: inplace.md 9.
+fn is_out_of_service(pod: &PodView) -> bool {
+    let update_ready = pod.in_place.as_ref().and_then(|view| view.update_ready.as_ref());
+    update_ready.is_some_and(|condition| !PodCondition::is_true(condition))
 }
 
 /// What we created and the stores do not show yet, by slot.

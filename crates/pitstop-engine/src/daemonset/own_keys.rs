@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use pitstop_api::selector::Selector;
-use pitstop_api::view::{DaemonSetView, StrategyType};
+use pitstop_api::view::{DaemonSetView, PodUpdatePolicy, StrategyType};
 use pitstop_api::{IntOrPercent, keys, reasons};
 
 use super::strategy::Model;
@@ -20,6 +20,7 @@ pub const ALL: &[&str] = &[
     keys::PAUSED,
     keys::PARTITION,
     keys::CANARY_NODES,
+    keys::POD_UPDATE_POLICY,
     keys::MIN_NODE_READY_SECONDS,
     keys::NODE_LOSS_GUARD,
     keys::PREHEAT,
@@ -38,6 +39,8 @@ pub struct OwnKeys {
     pub partition: Option<IntOrPercent>,
     /// `canary-nodes`: only pods on nodes that it matches are updated.
     pub canary_nodes: Option<Selector>,
+    /// `pod-update-policy`: do pods stay when they are updated? Never one that this version does not know.
+    pub pod_update_policy: PodUpdatePolicy,
     /// `min-node-ready-seconds`. Units: seconds.
     pub min_node_ready_seconds: u32,
     /// `node-loss-guard`.
@@ -151,6 +154,18 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
         canary_nodes: reader.read(keys::CANARY_NODES, "a label selector such as disk=ssd", |text| {
             Selector::parse(text).ok().filter(|selector| !selector.is_empty())
         }),
+        pod_update_policy: reader
+            .read(
+                keys::POD_UPDATE_POLICY,
+                "ReCreate, InPlaceIfPossible or InPlaceOnly",
+                |text| match text {
+                    "ReCreate" => Some(PodUpdatePolicy::ReCreate),
+                    "InPlaceIfPossible" => Some(PodUpdatePolicy::InPlaceIfPossible),
+                    "InPlaceOnly" => Some(PodUpdatePolicy::InPlaceOnly),
+                    _ => None,
+                },
+            )
+            .unwrap_or_default(),
         min_node_ready_seconds: reader
             .read(
                 keys::MIN_NODE_READY_SECONDS,

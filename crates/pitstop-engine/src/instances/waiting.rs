@@ -24,20 +24,32 @@ pub(crate) struct Unavailable<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// What the update in place of a pod waits for, if one is under way.
+pub(crate) fn under_way(
+    live: Live<'_>,
+    is_updating: bool,
+    features: Features,
+    now: Timestamp,
+) -> Option<Reason> {
+    if let Ok(Some(grace)) = GraceState::of(live.view) {
+        let state = UpdateState::of(live.view).ok().flatten();
+        let until = state.and_then(|state| grace.ends_at(&state));
+        return Some(Reason::GracePeriod { until });
+    }
+    match is_updating.then(|| completion(live, features, now))? {
+        Completion::Waiting { why, .. } => Some(Reason::InPlace {
+            pending: why.to_string(),
+        }),
+        Completion::Done | Completion::Impossible(_) => None,
+    }
+}
+
 /// What it waits for. Source: design.md L3; inplace.md 13.13.
 pub(crate) fn why_not_available(of: &Unavailable<'_>) -> Reason {
     if let Some(live) = Live::of(of.pod) {
-        if let Ok(Some(grace)) = GraceState::of(live.view) {
-            let state = UpdateState::of(live.view).ok().flatten();
-            let until = state.and_then(|state| grace.ends_at(&state));
-            return Reason::GracePeriod { until };
-        }
-        if of.state == State::Updating
-            && let Completion::Waiting { why, .. } = completion(live, of.features, of.now)
-        {
-            return Reason::InPlace {
-                pending: why.to_string(),
-            };
+        let is_updating = of.state == State::Updating;
+        if let Some(reason) = under_way(live, is_updating, of.features, of.now) {
+            return reason;
         }
     }
     match available_at(of.pod, of.min_ready_seconds) {

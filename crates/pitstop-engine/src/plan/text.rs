@@ -258,6 +258,7 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
             Action::CreateJob(job) => format!("create job {}{}", job.name, on(Some(job.node))),
             Action::DeleteJob { name, .. } => format!("delete job {name}"),
             Action::CreatePod { node, hash } => format!("create pod{} at {hash}", on(Some(*node))),
+            Action::PatchPod { name, why, .. } => format!("change pod {name} ({})", why.as_str()),
             Action::DeletePod { name, node, why, .. } => {
                 format!("delete pod {name}{} ({})", on(*node), why.as_str())
             }

@@ -1,7 +1,8 @@
 //! A cluster small enough to be written in one line, in the notation of daemonset.md, and a model of what happens to it.
 //!
 //! `n1R old+, n2N new- T` is a Ready node `n1` with an available pod at the old revision, and a node `n2` that is not
-//! ready, with an unavailable pod at the new revision and a terminating one. `.` is no pod; `v3+` names a version.
+//! ready, with an unavailable pod at the new revision and a terminating one. `.` is no pod; `v3+` names a version; `*old+`
+//! has the readiness gate of pods that can be updated in place.
 //!
 //! A cluster starts from a healthy workload in the middle of a rollout from `v1` to `v2` that its own controller has
 //! observed; a test changes what it is about. Times are seconds after [`BASE`].
@@ -18,10 +19,13 @@ use pitstop_api::view::{
 };
 use pitstop_api::{keys, reasons};
 use pitstop_engine::daemonset::{advanced, native};
+use pitstop_engine::instances::PatchWhy;
 use pitstop_engine::plan::{Action, OwnedObject, Plan, Reason};
 use pitstop_engine::revision::{data_of, hash_of, labels_of, name_of};
 use pitstop_engine::snapshot::{CreatedPod, DeletedPod, FailedPods, InFlight, Nodes, Pull, Snapshot};
 use serde_json::{Value, json};
+
+use crate::gated::{self, gated, write};
 
 /// Second 0 of every test.
 pub(crate) const BASE: &str = "2026-01-01T00:00:00Z";
@@ -265,10 +269,11 @@ impl Cluster {
         }
     }
 
-    /// Adds a pod by its word: `old+`, `new-`, `T`, `v3+`.
+    /// Adds a pod by its word: `old+`, `new-`, `T`, `v3+`, `*old+`.
     pub(crate) fn add_pod(&mut self, node: &str, word: &str) -> &mut PodView {
         let slot = self.names.slot(node);
         self.nodes.resize(self.names.len(), None);
+        let (is_gated, word) = word.strip_prefix('*').map_or((false, word), |word| (true, word));
         let (version, sign) = match word {
             "T" => ("old", "T"),
             word => word.split_at(word.len() - 1),
@@ -284,6 +289,7 @@ impl Cluster {
         let mut pod = pod(uid, slot, &hash(version), Some(generation), at(created_at));
         pod.phase = Phase::Running;
         pod.ready = ready(sign != "-", -500);
+        pod.in_place = is_gated.then(|| Arc::new(gated(version)));
         if sign == "T" {
             pod.deleted_at = Some(at(-10));
         }
@@ -354,6 +360,14 @@ impl Cluster {
             let (verb, node) = match action {
                 Action::DeletePod { node, .. } => ("del", node.map_or("?", |slot| self.names.name(slot))),
                 Action::CreatePod { node, .. } => ("create", self.names.name(*node)),
+                Action::PatchPod { uid, why, .. } => {
+                    let pod = self.pods.iter().find(|pod| pod.uid == *uid).unwrap();
+                    let verb = match why {
+                        PatchWhy::Refresh => "refresh",
+                        _ => "patch",
+                    };
+                    (verb, self.names.name(pod.node.unwrap()))
+                }
                 _ => continue,
             };
             by_verb.entry(verb).or_default().push(node);
@@ -417,6 +431,17 @@ impl Cluster {
                     pod.resource_version += 1;
                     let (uid, node) = (*uid, *node);
                     self.in_flight.deleted.push(DeletedPod { uid, node, at: now });
+                }
+            }
+            Action::PatchPod {
+                uid,
+                resource_version,
+                writes,
+                ..
+            } => {
+                let found = self.pods.iter_mut().find(|pod| pod.uid == *uid);
+                if let Some(pod) = found.filter(|pod| pod.resource_version == *resource_version) {
+                    write(pod, writes);
                 }
             }
             Action::CreatePod { node, hash } => {
@@ -521,8 +546,15 @@ impl Cluster {
         let now = self.now;
         self.pods
             .retain(|pod| pod.node != Some(slot) || pod.deleted_at.is_none());
+        for pod in self.pods.iter_mut().filter(|pod| pod.node == Some(slot)) {
+            gated::kubelet(pod, now);
+        }
         let waiting = |pod: &&mut PodView| {
-            pod.node == Some(slot) && !pod.is_ready() && !pod.is_terminal() && pod.trouble.is_none()
+            pod.node == Some(slot)
+                && pod.in_place.is_none()
+                && !pod.is_ready()
+                && !pod.is_terminal()
+                && pod.trouble.is_none()
         };
         for pod in self.pods.iter_mut().filter(waiting) {
             pod.phase = Phase::Running;

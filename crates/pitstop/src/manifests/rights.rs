@@ -65,6 +65,8 @@ const ALL: &[Controller] = &Controller::ALL;
 const DAEMONS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
 /// Those that make pods, and write the revisions that they are made from.
 const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet, StatefulSet];
+/// Those that change pods.
+const CHANGERS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater, CloneSet, StatefulSet];
 /// Those that write conditions of pods, and make pods owners of what goes with them.
 const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet, StatefulSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
@@ -279,7 +281,7 @@ const RULES: &[Rule] = &[
     ),
     cluster(MAKERS, "create", "", PODS, "make pods"),
     cluster(
-        MAKERS,
+        CHANGERS,
         "patch",
         "",
         PODS,

@@ -85,6 +85,15 @@ fn daemonset_row(snapshot: &Snapshot<'_>, action: &Action) -> ActionRow {
             node: Some(snapshot.nodes.names.name(*node).to_owned()),
             ..row("create pod", None)
         },
+        Action::PatchPod { name, uid, why, .. } => ActionRow {
+            node: snapshot
+                .pods
+                .iter()
+                .find(|pod| pod.uid == *uid)
+                .and_then(|pod| Some(snapshot.nodes.names.name(pod.node?).to_owned())),
+            why: Some(why.as_str().to_owned()),
+            ..row("change pod", Some(name.to_string()))
+        },
         Action::DeletePod { name, node, why, .. } => ActionRow {
             node: node.map(|slot| snapshot.nodes.names.name(slot).to_owned()),
             why: Some(DeleteReason::as_str(*why).to_owned()),

@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::InstancesWork;
-use super::words::Told;
+use super::words::{Told, Words};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::executor::pods::{Doomed, Made, unreadable};
 use crate::executor::{Executor, Outcome, Whom, side_by_side};
 
 /// A pod as it is changed.
-struct Patched<'a> {
-    name: &'a Arc<str>,
-    uid: Uid,
-    version: u64,
-    writes: &'a [PodWrite],
-    why: &'a PatchWhy,
+pub(in crate::executor) struct Patched<'a> {
+    pub(in crate::executor) name: &'a Arc<str>,
+    pub(in crate::executor) uid: Uid,
+    pub(in crate::executor) version: u64,
+    pub(in crate::executor) writes: &'a [PodWrite],
+    pub(in crate::executor) why: &'a PatchWhy,
 }
 
 impl Executor {
@@ -221,7 +221,6 @@ impl Executor {
         Ok(())
     }
 
-    /// All pods side by side; the requests about one pod one after the other.
     pub(super) async fn patch_pods(&self, work: &InstancesWork) -> Outcome {
         let patches = work.actions.iter().filter_map(|action| match action {
             Action::PatchPod {
@@ -239,7 +238,17 @@ impl Executor {
             }),
             _ => None,
         });
-        let requests = patches.map(|pod| self.patch_one(work, pod));
+        self.patch_all(&work.whom, work.words(), patches).await
+    }
+
+    /// All pods side by side; the requests about one pod one after the other.
+    pub(in crate::executor) async fn patch_all<'p>(
+        &self,
+        whom: &Whom,
+        words: Words<'_>,
+        pods: impl Iterator<Item = Patched<'p>>,
+    ) -> Outcome {
+        let requests = pods.map(|pod| self.patch_one(whom, words, pod));
         let mut outcome = Outcome::default();
         for results in side_by_side(requests).await {
             for result in results {
@@ -250,12 +259,11 @@ impl Executor {
     }
 
     /// Changes one pod: how each request went, up to the first that failed.
-    async fn patch_one(&self, work: &InstancesWork, pod: Patched<'_>) -> Vec<Result<(), CallError>> {
-        let whom = &work.whom;
+    async fn patch_one(&self, whom: &Whom, words: Words<'_>, pod: Patched<'_>) -> Vec<Result<(), CallError>> {
         let mut results = Vec::with_capacity(pod.writes.len());
         let mut version = pod.version;
         if let Err(error) = self.try_resize(whom, &pod).await {
-            self.tell_not_patched(work, &pod, &error);
+            self.tell_not_patched(whom, words, &pod, &error);
             return vec![Err(error)];
         }
         for write in pod.writes {
@@ -270,7 +278,7 @@ impl Executor {
                 // It is gone, and with it what was to be done.
                 Err(CallError::NotFound(_)) => return results,
                 Err(error) => {
-                    self.tell_not_patched(work, &pod, &error);
+                    self.tell_not_patched(whom, words, &pod, &error);
                     results.push(Err(error));
                     return results;
                 }
@@ -285,7 +293,7 @@ impl Executor {
         match pod.why.succeeded(pod.name) {
             Some(event) => self.tell(whom, event.is_warning, event.reason, event.message.into_owned()),
             None if *pod.why == PatchWhy::Identity => {
-                self.tell_all(whom, Some(work.words().identified(pod.name)));
+                self.tell_all(whom, Some(words.identified(pod.name)));
             }
             None => {}
         }
@@ -344,20 +352,15 @@ impl Executor {
         }
     }
 
-    fn tell_not_patched(&self, work: &InstancesWork, pod: &Patched<'_>, error: &CallError) {
+    fn tell_not_patched(&self, whom: &Whom, words: Words<'_>, pod: &Patched<'_>, error: &CallError) {
         if *pod.why == PatchWhy::Identity {
-            self.tell_failed(&work.whom, error, || work.words().not_identified(pod.name, error));
+            self.tell_failed(whom, error, || words.not_identified(pod.name, error));
             return;
         }
         let event = pod.why.failed(pod.name, &error.to_string());
         let is_news = matches!(error, CallError::LeaseLost | CallError::Conflict(_));
         if let Some(event) = event.filter(|_| !is_news) {
-            self.tell(
-                &work.whom,
-                event.is_warning,
-                event.reason,
-                event.message.into_owned(),
-            );
+            self.tell(whom, event.is_warning, event.reason, event.message.into_owned());
         }
     }
 

@@ -12,10 +12,10 @@ pub(super) type Told = (&'static str, String);
 
 /// The words of one workload.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Words<'a> {
-    pub(super) kind: WorkloadKind,
+pub(in crate::executor) struct Words<'a> {
+    pub(in crate::executor) kind: WorkloadKind,
     /// Name of the workload.
-    pub(super) name: &'a str,
+    pub(in crate::executor) name: &'a str,
 }
 
 impl Words<'_> {

@@ -1,5 +1,6 @@
 //! Why each pod that is not at the target waits.
 
+use super::in_place::{self, Carried};
 use super::{Outcome, Spot, Turn};
 use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{
@@ -11,7 +12,7 @@ use crate::plan::{Reason, Waiting};
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
     /// A reason for every pod, and every node without its pod, that is not at the target.
-    pub(super) fn explain(&self, outcome: &Outcome<'s>) -> Vec<Waiting> {
+    pub(super) fn explain(&self, outcome: &Outcome<'s>, carried: &Carried) -> Vec<Waiting> {
         let n_slots = self.snapshot.nodes.names.len();
         let going = Going::new(n_slots, outcome.deletes.iter().map(|(row, _)| row));
         let mut list = on_vanished_nodes(&self.board, self.snapshot);
@@ -27,7 +28,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 let reason = if going.has(spot.slot, row.pod) {
                     Some(Reason::Updating)
                 } else {
-                    self.reason_of(*spot, row, outcome, n_live)
+                    let stalled = carried.stalled.get(&row.pod.uid).cloned();
+                    stalled.or_else(|| self.reason_of(*spot, row, outcome, n_live))
                 };
                 list.extend(reason.map(|reason| waiting(row, reason)));
             }
@@ -47,6 +49,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             return Some(terminating(row, spot.node, is_away));
         }
         if row.is_new {
+            if !is_away && let Some(reason) = in_place::waits_for(row, self.snapshot.now) {
+                return Some(reason);
+            }
             let min_ready = self.snapshot.daemonset.min_ready_seconds;
             return not_available(row, spot.node, is_away, min_ready);
         }

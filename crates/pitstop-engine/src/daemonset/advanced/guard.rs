@@ -26,6 +26,7 @@ use pitstop_api::view::{
     ConditionStatus, NodeView, PodCondition, PodView, RevisionView, Uid, revision_message,
 };
 
+use super::in_place::updated_at;
 use crate::daemonset::own_keys::OwnKeys;
 use crate::plan::{Action, Event, Reason};
 use crate::revision::Current;
@@ -176,13 +177,12 @@ impl<'a> Sight<'a> {
 
     /// Takes in a node, and its pod of the target if it has one.
     pub(super) fn add(&mut self, node: &NodeView, pod: Option<&'a PodView>) {
-        let pod = pod.filter(|pod| pod.created_at >= self.began_at);
-        let Some(pod) = pod else {
+        let pod = pod.map(|pod| (pod, updated_at(pod)));
+        let Some((pod, updated_at)) = pod.filter(|(_, at)| *at >= self.began_at) else {
             self.add_other(node);
             return;
         };
         self.updated = self.updated.saturating_add(1);
-        let updated_at = pod.created_at;
         let recorded = pod
             .node_lost()
             .filter(|lost| lost.is_true() && lost.revision() == &**self.target);

@@ -128,7 +128,7 @@ impl<'s> Tally<'s> {
     }
 
     /// A settling pod that stays where it is counts like any other that is down.
-    fn keep_settling(&mut self, row: &Row<'s>) {
+    pub(super) fn keep_settling(&mut self, row: &Row<'s>) {
         self.unavailable = self.unavailable.saturating_add(1);
         if let Some(node) = self.node_of(row) {
             self.pools.keep_settling(node);
@@ -171,6 +171,10 @@ impl<'s> Tally<'s> {
         picked
             .deletes
             .extend(broken.map(|row| (*row, DeleteReason::OutdatedAndUnavailable)));
+        let free = self.free.iter();
+        picked
+            .deletes
+            .extend(free.map(|row| (*row, DeleteReason::Outdated)));
         let settling = self.in_doubt.iter().chain(&self.settling).map(|row| (row, true));
         let candidates = self.candidates.iter().map(|row| (row, false));
         for (row, is_down) in settling.chain(candidates) {

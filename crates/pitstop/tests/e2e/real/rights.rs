@@ -26,6 +26,8 @@ use crate::background::Background;
 const OTA: &str = "owned";
 /// A DaemonSet whose rollouts fail.
 const STUCK: &str = "stuck";
+/// A DaemonSet whose pods stay.
+const STAYS: &str = "stays";
 /// Few nodes and a large budget: the rights are the same.
 const N_NODES: usize = 4;
 
@@ -36,7 +38,7 @@ async fn each_right_of_the_upgrade_is_needed() {
     site.wait_all(V1).await;
     let rules: Vec<&Rule> = manifests::rules_for(&[Controller::DaemonPodUpdater]).collect();
     take_each_away(&site, &[Controller::DaemonPodUpdater], &rules, &[]).await;
-    for name in [OTA, STUCK] {
+    for name in [OTA, STUCK, STAYS] {
         let deleted = site.daemonsets().delete(name, &DeleteParams::background()).await;
         deleted.unwrap();
     }
@@ -65,7 +67,7 @@ async fn each_right_of_the_daemonset_controller_is_needed() {
     assert!(!rules.is_empty());
     take_each_away(&site, &both, &rules, &arguments).await;
     site.plane.control_plane().restart_controller_manager(&[]).await;
-    for name in [OTA, STUCK] {
+    for name in [OTA, STUCK, STAYS] {
         let deleted = site.daemonsets().delete(name, &DeleteParams::background()).await;
         deleted.unwrap();
     }
@@ -201,6 +203,7 @@ impl Steps {
         site.set_image(&format!("example.com/agent:{}", step % 4)).await;
         an_owner_wants_images(site, step).await;
         a_rollout_fails(site, step).await;
+        pods_stay(site, step).await;
         if is_native {
             if step.is_multiple_of(3) {
                 orphan_a_pod(site).await;
@@ -294,6 +297,34 @@ async fn a_rollout_fails(site: &Site, step: usize) {
     let force = PatchParams::apply("e2e").force();
     site.daemonsets()
         .patch(STUCK, &force, &Patch::Apply(daemonset))
+        .await
+        .unwrap();
+}
+
+/// A DaemonSet that is updated in place, forth and back.
+async fn pods_stay(site: &Site, step: usize) {
+    let image = format!("example.com/stays:{}", step / 2 % 2);
+    let daemonset = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": STAYS, "annotations": {
+            (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
+            (keys::POD_UPDATE_POLICY): "InPlaceOnly",
+        }},
+        "spec": {
+            "selector": {"matchLabels": {"app": STAYS}},
+            "updateStrategy": {"type": "OnDelete"},
+            "template": {
+                "metadata": {"labels": {"app": STAYS}},
+                "spec": {
+                    "readinessGates": [{"conditionType": reasons::INPLACE_UPDATE_READY}],
+                    "containers": [{"name": "c", "image": image}],
+                },
+            },
+        },
+    });
+    let force = PatchParams::apply("e2e").force();
+    site.daemonsets()
+        .patch(STAYS, &force, &Patch::Apply(daemonset))
         .await
         .unwrap();
 }
