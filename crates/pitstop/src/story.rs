@@ -1,4 +1,4 @@
-//! What `demo` plays: the stories of seeds 001 to 004 with their names, as data.
+//! What `demo` plays, as data: the stories of seeds 001 to 004 with their names, a canary, and the guard.
 
 use std::time::Duration;
 
@@ -16,6 +16,11 @@ const MIN_READY_SECONDS: u32 = 2;
 
 /// The label of seed 002 that says whether an instance works: `true` or `false`.
 const WORKING: &str = "working";
+/// Nodes of the story about the guard, at least: two are lost before it can tell, and others have to be left. Units: nodes.
+const GUARD_NODES: u32 = 4;
+/// `minReadySeconds` in that story: longer than a node is silent before it is NotReady, and than it lives with the new version,
+/// so that none is updated while it is not known what became of the one before. Units: seconds.
+const GUARD_MIN_READY_SECONDS: u32 = 8;
 
 /// Which story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +36,10 @@ pub enum Plot {
     InPlace,
     /// A StatefulSet whose instances turn busy and idle: those that work are left alone
     Protect,
+    /// A new version comes to one node first, and to the others when that is promoted
+    Canary,
+    /// A new version takes its nodes down, and the guard stops it (4 nodes or more)
+    Guard,
 }
 
 impl Plot {
@@ -39,6 +48,7 @@ impl Plot {
         match self {
             Self::Auto => "auto",
             Self::Ota => "OTA",
+            Self::Canary | Self::Guard => "AdvancedRollingUpdate",
             Self::Rolling | Self::InPlace | Self::Protect => "",
         }
     }
@@ -83,6 +93,8 @@ impl Story {
             Plot::Ota => Self::ota(n_nodes.unwrap_or(3), image),
             Plot::InPlace => Self::in_place(n_nodes.unwrap_or(3), image),
             Plot::Protect => Self::protect(n_nodes.unwrap_or(3), image),
+            Plot::Canary => Self::canary(n_nodes.unwrap_or(4), image),
+            Plot::Guard => Self::guard(n_nodes.unwrap_or(8).max(GUARD_NODES), image),
         }
     }
 
@@ -130,6 +142,39 @@ impl Story {
             container: "filebeat",
             old_image: "ikubernetes/filebeat:5.6.5-alpine",
             new_image: image.unwrap_or_else(|| "ikubernetes/filebeat:5.6.6-alpine".to_owned()),
+        }
+    }
+
+    /// The DaemonSet of seed 003, held to one node at first.
+    fn canary(n_nodes: u32, image: Option<String>) -> Self {
+        let story = Self::rolling(n_nodes, image);
+        Self {
+            plot: Plot::Canary,
+            ..story
+        }
+    }
+
+    /// A version that takes every node down that it comes to.
+    fn guard(n_nodes: u32, image: Option<String>) -> Self {
+        Self {
+            plot: Plot::Guard,
+            control_plane: None,
+            nodes: (1..=n_nodes).map(|i| format!("node-{i}")).collect(),
+            cut_off: Vec::new(),
+            kind: WorkloadKind::DaemonSet,
+            name: "agent",
+            container: "agent",
+            old_image: "example.com/agent:1",
+            new_image: image.unwrap_or_else(|| "example.com/agent:2".to_owned()),
+        }
+    }
+
+    /// The image that all pods run when it is over.
+    pub fn last_image(&self) -> &str {
+        if self.plot == Plot::Guard {
+            self.old_image
+        } else {
+            &self.new_image
         }
     }
 
@@ -231,6 +276,37 @@ impl Story {
                     },
                 },
             }),
+            Plot::Guard => json!({
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "metadata": {"name": self.name, "annotations": {
+                    (keys::OPENYURT_UPDATE_STRATEGY): self.plot.model(), (keys::OPENYURT_MAX_UNAVAILABLE): "1",
+                }},
+                "spec": {
+                    "minReadySeconds": GUARD_MIN_READY_SECONDS,
+                    "selector": {"matchLabels": {"app": self.name}},
+                    "updateStrategy": {"type": "OnDelete"},
+                    "template": {
+                        "metadata": {"labels": {"app": self.name}},
+                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
+                    },
+                },
+            }),
+            Plot::Canary => json!({
+                "apiVersion": "apps/v1",
+                "kind": "DaemonSet",
+                "metadata": {"name": self.name, "annotations": {
+                    (keys::OPENYURT_UPDATE_STRATEGY): self.plot.model(), (keys::OPENYURT_MAX_UNAVAILABLE): "1",
+                }},
+                "spec": {
+                    "selector": {"matchLabels": {"app": "filebeat"}},
+                    "updateStrategy": {"type": "OnDelete"},
+                    "template": {
+                        "metadata": {"labels": {"app": "filebeat"}},
+                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
+                    },
+                },
+            }),
             Plot::Rolling => json!({
                 "apiVersion": "apps/v1",
                 "kind": "DaemonSet",
@@ -266,12 +342,15 @@ impl Story {
         match self.plot {
             // Heartbeats come every ten seconds in life, and the network of two nodes is cut.
             Plot::Auto => 2.0,
-            // A hub looks every ten seconds in life whether the network is back.
-            Plot::Ota => 5.0,
+            // A hub looks every ten seconds in life whether the network is back, and heartbeats come often enough that a silent
+            // node is noticed within seconds.
+            Plot::Ota | Plot::Guard => 5.0,
             // Each pod is ready for two seconds before the next one's turn, and that is life's time.
             Plot::InPlace | Plot::Protect => 1.0,
             // One node after the other, about three seconds each in life.
-            Plot::Rolling => f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0,
+            Plot::Rolling | Plot::Canary => {
+                f64::from(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).max(5.0) / 5.0
+            }
         }
     }
 
@@ -279,7 +358,8 @@ impl Story {
     pub fn node_grace(&self) -> Duration {
         match self.plot {
             Plot::Auto | Plot::Ota => Duration::from_secs(8),
-            Plot::Rolling | Plot::InPlace | Plot::Protect => Duration::from_secs(40),
+            Plot::Guard => Duration::from_secs(5),
+            Plot::Rolling | Plot::Canary | Plot::InPlace | Plot::Protect => Duration::from_secs(40),
         }
     }
 }
@@ -288,6 +368,7 @@ impl Story {
 mod tests {
     use super::*;
     use crate::embedded;
+    use clap::ValueEnum as _;
 
     #[test]
     fn the_seeds_stories_have_the_seeds_names() {
@@ -324,7 +405,7 @@ mod tests {
     #[test]
     fn a_node_that_answers_is_never_silent_for_too_long() {
         for n_nodes in [2, 5, 20] {
-            for plot in [Plot::Auto, Plot::Rolling, Plot::Ota, Plot::InPlace, Plot::Protect] {
+            for plot in Plot::value_variants().iter().copied() {
                 let story = Story::new(plot, Some(n_nodes), None);
                 let between_heartbeats = embedded::heartbeat(story.time_scale());
                 assert!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -57,6 +58,8 @@ pub struct Summary {
     pub stayed: Vec<Stayed>,
     /// How often an instance worked while others were updated, and was not touched.
     pub n_left_alone: usize,
+    /// Nodes that the new version took down.
+    pub lost: Vec<String>,
     /// Units: seconds.
     pub seconds: u64,
 }
@@ -106,7 +109,10 @@ impl<'a> Player<'a> {
             self.turn(&[0, 2, 4], true).await?;
         }
         let old_target = before.target.clone();
-        self.set_image().await?;
+        if self.story.plot == Plot::Canary {
+            self.hold_to_canary().await?;
+        }
+        self.set_image(&self.story.new_image).await?;
         let is_new = move |now: &Rollout| now.target.is_some() && now.target != old_target;
         if self.story.plot == Plot::Ota {
             self.owners_decide(&is_new).await?;
@@ -124,12 +130,22 @@ impl<'a> Player<'a> {
             self.explain(&frozen);
             self.reconnect().await?;
         }
+        if self.story.plot == Plot::Canary {
+            self.promote(&is_new).await?;
+        }
+        let goes_back = self.story.plot == Plot::Guard;
+        let lost = if goes_back {
+            self.lose_nodes_and_go_back(&is_new).await?
+        } else {
+            Vec::new()
+        };
         let after = self
             .watch_until("every pod is upgraded", |now| {
-                is_new(now) && now.is_done() && now.updated == now.desired
+                is_new(now) != goes_back && now.is_done() && now.updated == now.desired
             })
             .await?;
         let mut summary = self.summary(&before, &after);
+        summary.lost = lost;
         if [Plot::InPlace, Plot::Protect].contains(&self.story.plot) {
             summary.stayed = self.stayed(&stay).await?;
         }
@@ -162,28 +178,107 @@ impl<'a> Player<'a> {
         Ok(rollout)
     }
 
-    async fn set_image(&mut self) -> anyhow::Result<()> {
+    async fn set_image(&mut self, image: &str) -> anyhow::Result<()> {
         let Story {
             kind,
             name,
             container,
-            new_image,
             ..
         } = self.story;
         let command = match kind {
-            WorkloadKind::DaemonSet => format!("kubectl set image ds/{name} {container}={new_image}"),
+            WorkloadKind::DaemonSet => format!("kubectl set image ds/{name} {container}={image}"),
             // kubectl knows the kinds that it was built with.
             WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
-                format!(
-                    "pitstop set image {}/{name} {container}={new_image}",
-                    kind.short()
-                )
+                format!("pitstop set image {}/{name} {container}={image}", kind.short())
             }
         };
-        self.view.step(&format!("Upgrade to {new_image}"), &command);
-        let images = [Assignment::new(container, new_image)];
+        let what = if image == self.story.new_image {
+            "Upgrade"
+        } else {
+            "Go back"
+        };
+        self.view.step(&format!("{what} to {image}"), &command);
+        let images = [Assignment::new(container, image)];
         set_image(&self.client, *kind, NAMESPACE, name, &images).await?;
         Ok(())
+    }
+
+    /// Only the first node is updated from now on.
+    async fn hold_to_canary(&mut self) -> anyhow::Result<()> {
+        let node = self.story.nodes.first().cloned().unwrap_or_default();
+        let selector = format!("kubernetes.io/hostname={node}");
+        self.view.step(
+            &format!("From now on update {node} only"),
+            &format!(
+                "pitstop canary start {} --nodes {selector}",
+                self.story.workload()
+            ),
+        );
+        self.set_canary(Some(&selector)).await
+    }
+
+    async fn set_canary(&self, selector: Option<&str>) -> anyhow::Result<()> {
+        let patch = serde_json::json!({ "metadata": { "annotations": { (keys::CANARY_NODES): selector } } });
+        Api::<DaemonSet>::namespaced(self.client.clone(), NAMESPACE)
+            .patch(self.story.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .context("annotating the workload")?;
+        Ok(())
+    }
+
+    /// The canary is updated and serves; the others wait until it is promoted.
+    async fn promote(&mut self, is_new: &impl Fn(&Rollout) -> bool) -> anyhow::Result<()> {
+        let held = self
+            .watch_until("the canary is updated", |now| {
+                let waiting = now
+                    .waiting()
+                    .filter(|(_, waiting)| waiting.detail == Reason::Canary);
+                let n_held = u32::try_from(waiting.count()).unwrap_or(u32::MAX);
+                is_new(now) && now.updated == 1 && now.unavailable == 0 && n_held + 1 == now.desired
+            })
+            .await?;
+        self.explain(&held);
+        self.view.step(
+            "It works: let it come to all nodes",
+            &format!("pitstop canary promote {}", self.story.workload()),
+        );
+        self.set_canary(None).await
+    }
+
+    /// Every node that runs the new version falls silent, until the guard stops the rollout; then the old version comes
+    /// back, and the nodes are switched on again. Returns those that were lost.
+    async fn lose_nodes_and_go_back(
+        &mut self,
+        is_new: &impl Fn(&Rollout) -> bool,
+    ) -> anyhow::Result<Vec<String>> {
+        self.view
+            .say("  In this story it takes its node down: each that runs it falls silent");
+        let deadline = Instant::now() + STEP_LIMIT;
+        let mut lost: Vec<String> = Vec::new();
+        let stopped = loop {
+            let Some(now) = self.look(deadline, "the guard stops the rollout").await? else {
+                continue;
+            };
+            if !is_new(&now) {
+                continue;
+            }
+            for row in now.pods.iter().filter(|row| row.revision == now.target) {
+                let runs = row.node_ready && row.state == "Ready";
+                if let Some(node) = row.node.clone().filter(|node| runs && !lost.contains(node)) {
+                    set_network(&self.client, &node, Network::Disconnected).await?;
+                    self.view.say(&format!("  {node} runs it, and falls silent"));
+                    lost.push(node);
+                }
+            }
+            let is_stop = |reason: &Reason| matches!(reason, Reason::NodesLost { .. });
+            if now.waiting().any(|(_, waiting)| is_stop(&waiting.detail)) {
+                break now;
+            }
+        };
+        self.explain(&stopped);
+        self.set_image(self.story.old_image).await?;
+        self.switch("Switch on again:", &lost, Network::Connected).await?;
+        Ok(lost)
     }
 
     /// The pods of the workload, by name.
@@ -471,6 +566,7 @@ impl<'a> Player<'a> {
             allowed: self.most_down.1,
             stayed: Vec::new(),
             n_left_alone: self.n_left_alone,
+            lost: Vec::new(),
             seconds: self.started.elapsed().as_secs(),
         }
     }
@@ -519,7 +615,8 @@ impl Summary {
             String::new(),
             format!(
                 "Done in {}s: {n} of {n} pods run {}",
-                self.seconds, story.new_image
+                self.seconds,
+                story.last_image()
             ),
         ];
         if self.stayed.is_empty() {
@@ -548,6 +645,14 @@ impl Summary {
                 self.n_left_alone
             ));
         }
+        if story.plot == Plot::Guard {
+            let is_same = |(_, old, new): &&(String, String, String)| old == new;
+            lines.push(format!(
+                "  {} of {n} nodes were lost before the guard stopped it; the pods of {} were never touched",
+                self.lost.len(),
+                self.pods.iter().filter(is_same).count()
+            ));
+        }
         if story.plot == Plot::Auto {
             lines.push(format!(
                 "  {} nodes were away: they cost no budget, and caught up by themselves when they returned",
@@ -571,6 +676,12 @@ impl Summary {
             .max()
             .unwrap_or_default();
         let pods = self.pods.iter();
-        pods.map(move |(node, old, new)| format!("  {node:width$}  {old} -> {new}"))
+        pods.map(move |(node, old, new)| {
+            if old == new {
+                format!("  {node:width$}  {old} stayed")
+            } else {
+                format!("  {node:width$}  {old} -> {new}")
+            }
+        })
     }
 }

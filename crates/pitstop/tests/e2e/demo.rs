@@ -133,3 +133,35 @@ async fn the_protect_story_leaves_instances_alone_that_work() {
         assert!(said.contains(want), "{want:?} is missing:\n{said}");
     }
 }
+
+#[tokio::test]
+async fn the_canary_story_waits_for_its_promotion() {
+    let said = demo(&["canary"]).await;
+    for want in [
+        "$ pitstop canary start ds/filebeat-ds --nodes kubernetes.io/hostname=node-1",
+        "waits (Canary): ",
+        "$ pitstop canary promote ds/filebeat-ds",
+        ": 4 of 4 pods run ikubernetes/filebeat:5.6.6-alpine",
+        "at most 1 of 1 allowed pods unavailable at once",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+    let (before, _) = said.split_once("$ pitstop canary promote").unwrap();
+    let replaced = before.lines().filter(|line| line.contains(" waits: Terminating"));
+    assert!(replaced.clone().all(|line| line.contains("node-1")), "{said}");
+}
+
+/// users.md W2: every updated node is lost; the guard leaves the others alone.
+#[tokio::test]
+async fn the_guard_story_loses_two_nodes_and_no_more() {
+    let said = demo(&["guard"]).await;
+    for want in [
+        "waits (NodesLostAfterUpdate): ",
+        "Go back to example.com/agent:1",
+        ": 8 of 8 pods run example.com/agent:1",
+        "2 of 8 nodes were lost before the guard stopped it; the pods of 6 were never touched",
+    ] {
+        assert!(said.contains(want), "{want:?} is missing:\n{said}");
+    }
+    assert_eq!(said.matches(" runs it, and falls silent").count(), 2, "{said}");
+}
