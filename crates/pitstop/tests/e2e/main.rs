@@ -22,6 +22,7 @@ mod containers;
 mod control_plane;
 mod crds;
 mod demo;
+mod edge_rollouts;
 mod in_place_daemons;
 mod inplace;
 mod nodes;

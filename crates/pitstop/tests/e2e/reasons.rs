@@ -16,22 +16,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const HOLD: &str = "example.com/hold";
 
 /// Who replaces pods.
-enum Model {
+pub(crate) enum Model {
     Native(Value),
     OnDelete,
     Annotated(Value),
 }
 
 /// A workload on a cluster of its own.
-struct Stage {
-    world: World,
+pub(crate) struct Stage {
+    pub(crate) world: World,
     daemonsets: Api<DaemonSet>,
-    pods: Api<Pod>,
+    pub(crate) pods: Api<Pod>,
 }
 
 impl Stage {
     /// `agent` in image `app:1` on these nodes, rolled out.
-    async fn new(nodes: &[&str], model: Model) -> Self {
+    pub(crate) async fn new(nodes: &[&str], model: Model) -> Self {
         Self::on(World::embedded(nodes, None).await, nodes, model).await
     }
 
@@ -83,7 +83,7 @@ impl Stage {
         stage
     }
 
-    async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
+    pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
         let waiting = async {
             while !is_so().await {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -94,11 +94,11 @@ impl Stage {
             .unwrap_or_else(|_| panic!("waited in vain: {what}"));
     }
 
-    async fn daemonset(&self) -> DaemonSet {
+    pub(crate) async fn daemonset(&self) -> DaemonSet {
         self.daemonsets.get("agent").await.unwrap()
     }
 
-    async fn set_image(&self, image: &str) {
+    pub(crate) async fn set_image(&self, image: &str) {
         let patch =
             json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
         self.patch(&Patch::Strategic(patch)).await;
@@ -111,7 +111,7 @@ impl Stage {
             .unwrap();
     }
 
-    async fn pod_on(&self, node: &str) -> Pod {
+    pub(crate) async fn pod_on(&self, node: &str) -> Pod {
         let list = self
             .pods
             .list(&ListParams::default().fields(&format!("spec.nodeName={node}")))
@@ -155,7 +155,7 @@ impl Stage {
     }
 
     /// Waits until `why` gives this reason for the node, and returns what it explains.
-    async fn expect(&self, node: &str, reason: &str) -> String {
+    pub(crate) async fn expect(&self, node: &str, reason: &str) -> String {
         let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
             let why = self.why().await;
@@ -183,7 +183,7 @@ impl Stage {
     }
 
     /// Waits until every pod is at the image and ready.
-    async fn settled(&self, image: &str) {
+    pub(crate) async fn settled(&self, image: &str) {
         self.until("the rollout is done", || async {
             let said = self.world.pitstop_ok(&["why", "ds/agent", "-o", "json"]).await;
             let report: Value = serde_json::from_str(&said).unwrap();
@@ -204,12 +204,12 @@ impl Stage {
             .unwrap();
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.world.stop().await;
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .iter()

@@ -24,6 +24,7 @@ mod stateful;
 mod storm;
 mod story;
 mod worked;
+mod worked_daemons;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

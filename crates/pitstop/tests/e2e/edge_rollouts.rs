@@ -1,0 +1,198 @@
+//! Rollouts of DaemonSets over nodes that come and go: W1, W13, W15 and W16 of the worked rollouts. W2 is `pitstop demo guard`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use serde_json::{Value, json};
+
+use crate::reasons::{Model, Stage, is_ready};
+
+/// AdvancedRollingUpdate with these annotations beside.
+fn advanced(annotations: &[(&str, &str)]) -> Model {
+    let mut all = json!({"apps.openyurt.io/update-strategy": "AdvancedRollingUpdate"});
+    for (key, value) in annotations {
+        all[*key] = json!(value);
+    }
+    Model::Annotated(all)
+}
+
+fn names(n: usize) -> Vec<String> {
+    (1..=n).map(|i| format!("n{i:02}")).collect()
+}
+
+fn of(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+async fn network(stage: &Stage, nodes: &[&str], state: &str) {
+    let network = format!("sim.pitstop.io/network={state}");
+    let arguments = [&["annotate", "--overwrite", "node"], nodes, &[&network]].concat();
+    stage.world.kubectl(&arguments).await;
+    let ready = if state == "connected" { "True" } else { "Unknown" };
+    let condition = format!("--for=condition=Ready={ready}");
+    let arguments = [&["wait", &condition, "--timeout=90s", "node"], nodes].concat();
+    stage.world.kubectl(&arguments).await;
+}
+
+async fn patch_node(stage: &Stage, node: &str, is_status: bool, patch: Value) {
+    let nodes: Api<Node> = Api::all(stage.world.client());
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(patch));
+    let patched = if is_status {
+        nodes.patch_status(node, &params, &patch).await
+    } else {
+        nodes.patch(node, &params, &patch).await
+    };
+    patched.unwrap();
+}
+
+fn image(pod: &Pod) -> &str {
+    pod.spec.as_ref().unwrap().containers[0].image.as_deref().unwrap()
+}
+
+/// How many nodes were without a pod that serves, or is only waited for, at most: every change of a pod, in order.
+async fn most_in_flight(stage: &Stage, n_nodes: usize, most: &AtomicUsize) {
+    let mut by_uid: BTreeMap<String, Pod> = BTreeMap::new();
+    let list = stage.pods.list(&ListParams::default()).await.unwrap();
+    let version = list.metadata.resource_version.clone().unwrap();
+    by_uid.extend(list.items.into_iter().map(|pod| (pod.uid().unwrap(), pod)));
+    let mut changes = stage.pods.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    while let Some(change) = changes.try_next().await.unwrap() {
+        match change {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => _ = by_uid.insert(pod.uid().unwrap(), pod),
+            WatchEvent::Deleted(pod) => _ = by_uid.remove(&pod.uid().unwrap()),
+            WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
+        }
+        let stays = |pod: &&Pod| {
+            pod.metadata.deletion_timestamp.is_none() && (image(pod) == "app:1" || is_ready(pod))
+        };
+        let n_there = by_uid.values().filter(stays).count();
+        most.fetch_max(n_nodes.saturating_sub(n_there), Ordering::Relaxed);
+    }
+}
+
+/// W1: nodes that are away cost no budget, and the condition says how many were left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_away_are_left_out_and_counted() {
+    let names = names(12);
+    let nodes = of(&names);
+    let model = advanced(&[
+        ("apps.openyurt.io/max-unavailable", "1"),
+        ("pitstop.io/progress-deadline-seconds", "600"),
+    ]);
+    let stage = Stage::new(&nodes, model).await;
+    network(&stage, &nodes[9..], "disconnected").await;
+    let most = AtomicUsize::new(0);
+    let rollout = async {
+        stage.set_image("app:2").await;
+        stage.until("all that answer are updated", || async {
+            let daemonset = serde_json::to_value(stage.daemonset().await).unwrap();
+            let conditions = daemonset["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|condition| {
+                condition["type"] == "Progressing"
+                    && condition["status"] == "True"
+                    && condition["reason"] == "NodesExcluded"
+                    && condition["message"].as_str().unwrap().contains("excluded=3")
+            })
+        })
+        .await;
+    };
+    tokio::select! {
+        () = rollout => {}
+        () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
+    }
+    assert_eq!(most.load(Ordering::Relaxed), 1, "one at a time");
+    for (i, node) in nodes.iter().enumerate() {
+        let want = if i < 9 { "app:2" } else { "app:1" };
+        assert_eq!(image(&stage.pod_on(node).await), want, "{node}");
+    }
+    network(&stage, &nodes[9..], "connected").await;
+    stage.settled("app:2").await;
+    stage.stop().await;
+}
+
+/// W13: all nodes come back together, all outdated: neither the common limit nor that of a pool is ever exceeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_come_back_together_are_updated_within_both_limits() {
+    let names = names(16);
+    let nodes = of(&names);
+    let model = advanced(&[
+        ("apps.openyurt.io/max-unavailable", "50%"),
+        ("pitstop.io/max-unavailable-per-pool", "1"),
+        ("pitstop.io/min-node-ready-seconds", "2"),
+    ]);
+    let stage = Stage::new(&nodes, model).await;
+    for (i, node) in nodes.iter().enumerate() {
+        let pool = format!("pool-{}", i % 4);
+        let labels = json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": pool}}});
+        patch_node(&stage, node, false, labels).await;
+    }
+    network(&stage, &nodes, "disconnected").await;
+    stage.set_image("app:2").await;
+    let most = AtomicUsize::new(0);
+    let rollout = async {
+        network(&stage, &nodes, "connected").await;
+        stage.settled("app:2").await;
+    };
+    tokio::select! {
+        () = rollout => {}
+        () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
+    }
+    let most = most.load(Ordering::Relaxed);
+    assert!((1..=4).contains(&most), "{most} in flight; 8 may be, and 1 in each of 4 pools");
+    stage.stop().await;
+}
+
+/// W15: a node is put in maintenance while its pod is on its way: its slot is free, and it is caught up afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_in_maintenance_frees_its_slot() {
+    let stage = Stage::new(&["a", "b"], advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    stage.set_image("app:bad").await;
+    stage.expect("a", "NotReady").await;
+    stage.expect("b", "MaxUnavailable").await;
+    let maintenance = |status: &str| {
+        json!({"status": {"conditions": [{"type": "MaintenanceInProgress", "status": status, "reason": "Disk",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}})
+    };
+    patch_node(&stage, "a", true, maintenance("True")).await;
+    stage.expect("a", "NodeInMaintenance").await;
+    stage.expect("b", "NotReady").await;
+    stage.set_image("app:3").await;
+    stage.until("the other node is updated", || async { image(&stage.pod_on("b").await) == "app:3" }).await;
+    stage.until("and serves", || async { is_ready(&stage.pod_on("b").await) }).await;
+    assert_eq!(image(&stage.pod_on("a").await), "app:bad", "nobody touches it meanwhile");
+    patch_node(&stage, "a", true, maintenance("False")).await;
+    stage.settled("app:3").await;
+    stage.stop().await;
+}
+
+/// W16: a node that turns NotReady again sooner than it counts as settled is never touched; one that stays is caught up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_flaps_is_not_touched() {
+    let stage = Stage::new(&["a", "b"], advanced(&[("pitstop.io/min-node-ready-seconds", "5")])).await;
+    let flap = async |is_ready: bool| {
+        let value = (!is_ready).to_string();
+        let patch = json!({"metadata": {"annotations": {"sim.pitstop.io/not-ready": value}}});
+        patch_node(&stage, "b", false, patch).await;
+    };
+    flap(false).await;
+    stage.set_image("app:2").await;
+    stage.expect("b", "NodeNotReady").await;
+    let before = stage.pod_on("b").await.uid();
+    for _ in 0..6 {
+        flap(true).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        flap(false).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(stage.pod_on("b").await.uid(), before);
+    stage.until("the other one is updated", || async { image(&stage.pod_on("a").await) == "app:2" }).await;
+    flap(true).await;
+    stage.expect("b", "NodeUnsettled").await;
+    stage.settled("app:2").await;
+    stage.stop().await;
+}
