@@ -60,7 +60,12 @@ async fn most_in_flight(stage: &Stage, n_nodes: usize, most: &AtomicUsize) {
     let list = stage.pods.list(&ListParams::default()).await.unwrap();
     let version = list.metadata.resource_version.clone().unwrap();
     by_uid.extend(list.items.into_iter().map(|pod| (pod.uid().unwrap(), pod)));
-    let mut changes = stage.pods.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    let mut changes = stage
+        .pods
+        .watch(&WatchParams::default(), &version)
+        .await
+        .unwrap()
+        .boxed();
     while let Some(change) = changes.try_next().await.unwrap() {
         match change {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => _ = by_uid.insert(pod.uid().unwrap(), pod),
@@ -89,17 +94,21 @@ async fn nodes_that_are_away_are_left_out_and_counted() {
     let most = AtomicUsize::new(0);
     let rollout = async {
         stage.set_image("app:2").await;
-        stage.until("all that answer are updated", || async {
-            let daemonset = serde_json::to_value(stage.daemonset().await).unwrap();
-            let conditions = daemonset["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            conditions.iter().any(|condition| {
-                condition["type"] == "Progressing"
-                    && condition["status"] == "True"
-                    && condition["reason"] == "NodesExcluded"
-                    && condition["message"].as_str().unwrap().contains("excluded=3")
+        stage
+            .until("all that answer are updated", || async {
+                let daemonset = serde_json::to_value(stage.daemonset().await).unwrap();
+                let conditions = daemonset["status"]["conditions"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                conditions.iter().any(|condition| {
+                    condition["type"] == "Progressing"
+                        && condition["status"] == "True"
+                        && condition["reason"] == "NodesExcluded"
+                        && condition["message"].as_str().unwrap().contains("excluded=3")
+                })
             })
-        })
-        .await;
+            .await;
     };
     tokio::select! {
         () = rollout => {}
@@ -143,14 +152,21 @@ async fn nodes_that_come_back_together_are_updated_within_both_limits() {
         () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
     }
     let most = most.load(Ordering::Relaxed);
-    assert!((1..=4).contains(&most), "{most} in flight; 8 may be, and 1 in each of 4 pools");
+    assert!(
+        (1..=4).contains(&most),
+        "{most} in flight; 8 may be, and 1 in each of 4 pools"
+    );
     stage.stop().await;
 }
 
 /// W15: a node is put in maintenance while its pod is on its way: its slot is free, and it is caught up afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_in_maintenance_frees_its_slot() {
-    let stage = Stage::new(&["a", "b"], advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    let stage = Stage::new(
+        &["a", "b"],
+        advanced(&[("apps.openyurt.io/max-unavailable", "1")]),
+    )
+    .await;
     stage.set_image("app:bad").await;
     stage.expect("a", "NotReady").await;
     stage.expect("b", "MaxUnavailable").await;
@@ -162,9 +178,19 @@ async fn a_node_in_maintenance_frees_its_slot() {
     stage.expect("a", "NodeInMaintenance").await;
     stage.expect("b", "NotReady").await;
     stage.set_image("app:3").await;
-    stage.until("the other node is updated", || async { image(&stage.pod_on("b").await) == "app:3" }).await;
-    stage.until("and serves", || async { is_ready(&stage.pod_on("b").await) }).await;
-    assert_eq!(image(&stage.pod_on("a").await), "app:bad", "nobody touches it meanwhile");
+    stage
+        .until("the other node is updated", || async {
+            image(&stage.pod_on("b").await) == "app:3"
+        })
+        .await;
+    stage
+        .until("and serves", || async { is_ready(&stage.pod_on("b").await) })
+        .await;
+    assert_eq!(
+        image(&stage.pod_on("a").await),
+        "app:bad",
+        "nobody touches it meanwhile"
+    );
     patch_node(&stage, "a", true, maintenance("False")).await;
     stage.settled("app:3").await;
     stage.stop().await;
@@ -173,7 +199,11 @@ async fn a_node_in_maintenance_frees_its_slot() {
 /// W16: a node that turns NotReady again sooner than it counts as settled is never touched; one that stays is caught up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_flaps_is_not_touched() {
-    let stage = Stage::new(&["a", "b"], advanced(&[("pitstop.io/min-node-ready-seconds", "5")])).await;
+    let stage = Stage::new(
+        &["a", "b"],
+        advanced(&[("pitstop.io/min-node-ready-seconds", "5")]),
+    )
+    .await;
     let flap = async |is_ready: bool| {
         let value = (!is_ready).to_string();
         let patch = json!({"metadata": {"annotations": {"sim.pitstop.io/not-ready": value}}});
@@ -190,7 +220,11 @@ async fn a_node_that_flaps_is_not_touched() {
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     assert_eq!(stage.pod_on("b").await.uid(), before);
-    stage.until("the other one is updated", || async { image(&stage.pod_on("a").await) == "app:2" }).await;
+    stage
+        .until("the other one is updated", || async {
+            image(&stage.pod_on("a").await) == "app:2"
+        })
+        .await;
     flap(true).await;
     stage.expect("b", "NodeUnsettled").await;
     stage.settled("app:2").await;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::keys;
+use pitstop_api::{keys, reasons};
 use pitstop_controller::api::Resource;
 use serde_json::Value;
 
@@ -15,6 +15,11 @@ use crate::objects::{is_ready, node_of, owner, text};
 /// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
 const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
 
+/// Nodes of the canary, as a label selector.
+pub(crate) const CANARY: &str = "kubernetes.io/hostname in (n1,n2,n3,n4)";
+/// Their names.
+const CANARIES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
 /// What is judged by.
 pub(crate) struct Rules {
     /// How many pods may be down because of us.
@@ -23,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) passes_over: bool,
     /// Uids of the pods that we deleted.
     pub(crate) ours: BTreeSet<String>,
+    /// Of those: that were deleted for a rollout.
+    pub(crate) upgrades: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +39,8 @@ struct Pod {
     node: String,
     hash: String,
     is_ready: bool,
+    /// Is it out of service for an update in place?
+    is_updating: bool,
     is_terminating: bool,
     is_over: bool,
 }
@@ -44,6 +53,7 @@ pub(crate) fn judge(entries: &[Entry], rules: &Rules) -> Vec<String> {
         nodes: BTreeMap::new(),
         revisions: BTreeMap::new(),
         daemonsets: BTreeMap::new(),
+        holds: BTreeMap::new(),
         debts: BTreeSet::new(),
         violations: Vec::new(),
     };
@@ -63,6 +73,8 @@ struct Court<'a> {
     revisions: BTreeMap<String, Value>,
     /// The template of each DaemonSet, by uid, and since when it is so.
     daemonsets: BTreeMap<String, (Value, Timestamp)>,
+    /// Each annotation of each DaemonSet that holds pods back, by uid and key, and since when it says so.
+    holds: BTreeMap<(String, &'static str), (Value, Timestamp)>,
     /// Nodes on which we took down a pod that was available, and none is available yet.
     debts: BTreeSet<String>,
     violations: Vec<String>,
@@ -97,6 +109,14 @@ impl Court<'_> {
                     text(&object["metadata"]["uid"]),
                     images(&object["spec"]["template"]),
                 );
+                for key in [keys::PAUSED, keys::CANARY_NODES] {
+                    let value = &object["metadata"]["annotations"][key];
+                    let known = self.holds.entry((uid.clone(), key));
+                    let known = known.or_insert_with(|| (value.clone(), entry.at));
+                    if known.0 != *value {
+                        *known = (value.clone(), entry.at);
+                    }
+                }
                 let known = self
                     .daemonsets
                     .entry(uid)
@@ -118,14 +138,18 @@ impl Court<'_> {
             owner: owner(object),
             node: node_of(object),
             hash: text(&object["metadata"]["labels"][keys::REVISION_HASH]),
-            is_ready: is_ready(object),
+            is_ready: is_ready(object) && !is_updating(object),
+            is_updating: is_updating(object),
             is_terminating: is_gone || !object["metadata"]["deletionTimestamp"].is_null(),
             is_over: matches!(phase, "Failed" | "Succeeded"),
         };
         let before = self.pods.get(&uid).cloned();
         let begins_to_end = pod.is_terminating && before.as_ref().is_none_or(|before| !before.is_terminating);
-        if let (true, true, Some(before)) = (begins_to_end, self.rules.ours.contains(&uid), before) {
-            self.judge_deletion(entry, &before);
+        let is_upgrade = pod.is_updating || self.rules.upgrades.contains(&uid);
+        let leaves = pod.is_updating && before.as_ref().is_some_and(|before| !before.is_updating);
+        let is_ours = leaves || (begins_to_end && self.rules.ours.contains(&uid));
+        if let (true, Some(before)) = (is_ours, before) {
+            self.judge_deletion(entry, &before, is_upgrade);
         }
         if is_gone {
             self.pods.remove(&uid);
@@ -139,8 +163,8 @@ impl Court<'_> {
         self.judge_identity(entry, &owner, &node);
     }
 
-    /// We took down this pod, which was so right before.
-    fn judge_deletion(&mut self, entry: &Entry, pod: &Pod) {
+    /// We took down this pod, which was so right before: deleted it, or began to update it in place.
+    fn judge_deletion(&mut self, entry: &Entry, pod: &Pod, is_upgrade: bool) {
         let Pod { name, node, .. } = pod;
         let Some((template, since)) = self.daemonsets.get(&pod.owner) else {
             self.violation("S7", entry, &format!("{name} belongs to somebody else"));
@@ -164,6 +188,9 @@ impl Court<'_> {
         if !pod.is_ready {
             return;
         }
+        if is_upgrade && !is_up_to_date {
+            self.judge_holds(entry, pod);
+        }
         self.debts.insert(node.clone());
         // A node that has just come back may not be known to be back. On one that is away the native model counts the
         // pods that are there, but asks for none: its taint keeps them away.
@@ -181,6 +208,37 @@ impl Court<'_> {
         if down.len() > self.rules.allowed {
             let what = format!("with {name}, {down:?} are down because of us");
             self.violation("S1", entry, &what);
+        }
+    }
+
+    /// What somebody wrote on the DaemonSet holds this pod where it is.
+    fn judge_holds(
+        &mut self,
+        entry: &Entry,
+        Pod {
+            name, owner, node, ..
+        }: &Pod,
+    ) {
+        let says = |key: &'static str| {
+            let (value, since) = self.holds.get(&(owner.clone(), key))?;
+            let is_known = entry.at.duration_since(*since) > OLDEST_VIEW;
+            value.as_str().filter(|_| is_known)
+        };
+        let is_paused = says(keys::PAUSED) == Some("true");
+        let is_outside = says(keys::CANARY_NODES).is_some() && !CANARIES.contains(&node.as_str());
+        if is_paused {
+            self.violation(
+                "S5",
+                entry,
+                &format!("{name} is updated, and the rollout is paused"),
+            );
+        }
+        if is_outside {
+            self.violation(
+                "S5",
+                entry,
+                &format!("{name} is updated on {node}, outside the canary"),
+            );
         }
     }
 
@@ -211,4 +269,11 @@ fn images(template: &Value) -> Value {
         .flatten()
         .map(|container| container["image"].clone());
     images.collect()
+}
+
+/// Is the pod out of service for an update in place?
+fn is_updating(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|one| one["type"] == reasons::INPLACE_UPDATE_READY && one["status"] == "False")
 }

@@ -24,6 +24,8 @@ pub(crate) enum Mutant {
     MakesTwo,
     /// S5: where one pod is updated, it marks all others to be replaced as well.
     IgnoresThePartition,
+    /// S5: it replaces pods although the rollout is paused.
+    IgnoresThePause,
     /// S5: it deletes pods whose hook it has only just asked.
     IgnoresHooks,
     /// S6: it replaces what it has updated in place.
@@ -38,11 +40,12 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// Those that are broken, with the invariant that each breaks.
-    pub(crate) const BROKEN: [(Self, &str); 8] = [
+    pub(crate) const BROKEN: [(Self, &str); 9] = [
         (Self::ExceedsTheBudget, "S1"),
         (Self::TouchesTheFinished, "S2"),
         (Self::TouchesLostNodes, "S3"),
         (Self::AsksNobody, "S4"),
+        (Self::IgnoresThePause, "S5"),
         (Self::TouchesStrangers, "S7"),
         (Self::MakesTwo, "S8"),
         (Self::OnlyPretends, "L1"),
@@ -100,6 +103,7 @@ impl Mutant {
                 })
                 .into()
             }
+            (Self::IgnoresThePause, _, Resource::Leases) => replaced_while_paused(api).await,
             (Self::IgnoresHooks, Verb::StrategicPatch, Resource::Pods) => {
                 let asks = body.is_some_and(|body| {
                     body["metadata"]["labels"][keys::LIFECYCLE_STATE] == "PreparingDelete"
@@ -160,17 +164,54 @@ impl Mutant {
             Self::ExceedsTheBudget | Self::AsksNobody if is_replaced => {
                 is_ready && hash(object) == hash(touched)
             }
-            // A mark on pods that have not started yet would have them replaced at once, and be put on what
-            // replaces them, without end and without time passing.
+            // For the last of them: a mark on pods that have not started yet would have them replaced at once, and be put on
+            // what replaces them, without end and without time passing.
             Self::ExceedsTheBudget | Self::AsksNobody | Self::IgnoresThePartition => is_ready,
             // What is updated in place has its new revision already.
             Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
             Self::TouchesLostNodes => !is_ready,
             Self::ReplacesAnyway => !is_replaced && object["metadata"]["uid"] == touched["metadata"]["uid"],
             Self::TouchesStrangers | Self::LosesClaims => true,
-            Self::Sound | Self::MakesTwo | Self::IgnoresHooks | Self::OnlyPretends | Self::NeverRests => {
-                false
-            }
+            Self::Sound
+            | Self::MakesTwo
+            | Self::IgnoresThePause
+            | Self::IgnoresHooks
+            | Self::OnlyPretends
+            | Self::NeverRests => false,
         }
     }
+}
+
+/// The deletion of a pod that is outdated and Ready, while its DaemonSet is paused.
+async fn replaced_while_paused(api: &dyn Api) -> Vec<Call> {
+    let read = async |call: Call| -> Value {
+        let answer = api.send(call).await.unwrap_or_default();
+        serde_json::from_slice(&answer).unwrap_or_default()
+    };
+    let name = crate::story::NAME;
+    let daemonset = read(Call::object(
+        Verb::Get,
+        Resource::DaemonSets,
+        Some("default"),
+        name,
+    ))
+    .await;
+    if daemonset["metadata"]["annotations"][keys::PAUSED] != "true" {
+        return Vec::new();
+    }
+    let image = "/spec/containers/0/image";
+    let wanted = daemonset["spec"]["template"].pointer(image);
+    let list = read(Call::collection(Verb::List, Resource::Pods, Some("default"))).await;
+    let mut pods = list["items"].as_array().into_iter().flatten();
+    let outdated = pods.find(|pod| {
+        let is_ours = pod["metadata"]["labels"]["app"] == name;
+        is_ours && pod.pointer(image) != wanted && crate::objects::is_ready(pod)
+    });
+    let deletion = outdated.map(|pod| {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let version = &pod["metadata"]["resourceVersion"];
+        Call::object(Verb::Delete, Resource::Pods, Some("default"), name)
+            .with_body(json!({ "preconditions": { "resourceVersion": version } }))
+    });
+    deletion.into_iter().collect()
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::judge::{Rules, judge};
+use crate::judge::{CANARY, Rules, judge};
 use crate::mutant::Mutant;
 use crate::objects::{is_ready, node_of, owner};
 use crate::owners::{Consents, LOOKS_EVERY, Owner};
@@ -68,6 +68,10 @@ pub(crate) fn play(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
 struct World {
     stage: Stage,
     model: Model,
+    /// Do its pods stay when they are updated?
+    in_place: bool,
+    /// Our own keys, as far as they are on the DaemonSet; `None`: somebody does without them.
+    keys: Option<BTreeMap<&'static str, &'static str>>,
     allowed: usize,
     /// The image that the template names.
     image: u32,
@@ -103,6 +107,8 @@ impl World {
             allowed: stage.random.random_range(1..=3),
             stage,
             model,
+            in_place: model == Model::Advanced && seed % 8 >= 4,
+            keys: (model == Model::Advanced && seed % 4 == 2).then(BTreeMap::new),
             image: 1,
             owners,
             consents,
@@ -125,8 +131,16 @@ impl World {
                 json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": max_unavailable}})
             }
         };
+        let policy = if self.in_place {
+            "InPlaceIfPossible"
+        } else {
+            "ReCreate"
+        };
+        let gate = json!({"conditionType": reasons::INPLACE_UPDATE_READY});
+        let gates: Vec<Value> = self.in_place.then_some(gate).into_iter().collect();
         let annotations = match self.model {
             Model::Advanced => json!({
+                (keys::POD_UPDATE_POLICY): policy,
                 (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
                 (keys::OPENYURT_MAX_UNAVAILABLE): max_unavailable.to_string(),
             }),
@@ -141,7 +155,10 @@ impl World {
                 "updateStrategy": update_strategy,
                 "template": {
                     "metadata": {"labels": {"app": NAME}},
-                    "spec": {"containers": [{"name": "agent", "image": "example.com/agent:1"}]},
+                    "spec": {
+                        "readinessGates": gates,
+                        "containers": [{"name": "agent", "image": "example.com/agent:1"}],
+                    },
                 },
             },
         });
@@ -181,6 +198,7 @@ impl World {
                 self.set_image(&image).await;
             }
             self.something_happens().await;
+            self.a_key_changes().await;
             self.an_owner_acts().await;
         }
         assert_eq!(n_changed, changes.len());
@@ -219,6 +237,35 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Somebody puts one of our own keys on the DaemonSet, or takes it off again.
+    async fn a_key_changes(&mut self) {
+        let Some(set) = &mut self.keys else { return };
+        let (key, value) = match self.stage.random.random_range(0..12) {
+            0 | 1 => (keys::PAUSED, "true"),
+            2 => (keys::PARTITION, "40%"),
+            3 | 4 => (keys::CANARY_NODES, CANARY),
+            5 => (keys::MIN_NODE_READY_SECONDS, "20"),
+            6 => (keys::MAX_UNAVAILABLE_PER_POOL, "1"),
+            7 => (keys::NODE_LOSS_GUARD, "off"),
+            8 => (keys::PARTITION, "malformed"),
+            _ => return,
+        };
+        let is_taken_off = set.remove(key).is_some();
+        if !is_taken_off {
+            set.insert(key, value);
+        }
+        let value = (!is_taken_off).then_some(value);
+        self.annotate(&json!({ (key): value })).await;
+    }
+
+    async fn annotate(&self, annotations: &Value) {
+        let patch = json!({"metadata": {"annotations": annotations}});
+        self.stage
+            .call(Method::PATCH, DAEMONSET, STRATEGIC, Some(&patch))
+            .await
+            .unwrap();
     }
 
     /// Under OTA: an owner decides, or something befalls the hub.
@@ -293,6 +340,9 @@ impl World {
             if let Some(owner) = self.owners.get(&node) {
                 owner.set_connected(true);
             }
+        }
+        for key in self.keys.take().into_iter().flat_map(BTreeMap::into_keys) {
+            self.annotate(&json!({ (key): null })).await;
         }
         let image = format!("example.com/agent:{}", self.image);
         self.set_image(&image).await;
@@ -391,6 +441,7 @@ impl World {
             },
             passes_over: self.model == Model::Advanced,
             ours: deeds.deleted(),
+            upgrades: deeds.outdated.lock().unwrap().iter().cloned().collect(),
         };
         let violations = judge(&entries, &rules);
         drop((self.owners, self.disks));

@@ -49,13 +49,23 @@ fn downtime(preheat: bool) -> SignedDuration {
                 },
             },
         });
-        assert!(stage.call(Method::POST, DAEMONSETS, None, Some(&daemonset)).await.is_some());
+        assert!(
+            stage
+                .call(Method::POST, DAEMONSETS, None, Some(&daemonset))
+                .await
+                .is_some()
+        );
         until_all_run(&stage, "example.com/agent:1").await;
         let changed_at = stage.clock.now();
         let containers = json!([{"name": "agent", "image": "slow/agent:2"}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
         let path = format!("{DAEMONSETS}/agent");
-        assert!(stage.call(Method::PATCH, &path, STRATEGIC, Some(&patch)).await.is_some());
+        assert!(
+            stage
+                .call(Method::PATCH, &path, STRATEGIC, Some(&patch))
+                .await
+                .is_some()
+        );
         until_all_run(&stage, "slow/agent:2").await;
         let down = longest_gaps(&stage.history.take(), changed_at);
         assert_eq!(down.len(), N_NODES, "every pod was replaced: {down:?}");
@@ -72,7 +82,10 @@ async fn until_all_run(stage: &Stage, image: &str) {
         if pods.iter().filter(is_agent).filter(runs).count() == N_NODES {
             return;
         }
-        assert!(stage.clock.now() < deadline, "{PATIENCE:?} later not all run {image}");
+        assert!(
+            stage.clock.now() < deadline,
+            "{PATIENCE:?} later not all run {image}"
+        );
         sleep(Duration::from_millis(100)).await;
     }
 }
@@ -110,7 +123,8 @@ fn longest_gaps(entries: &[Entry], after: Timestamp) -> BTreeMap<String, SignedD
 #[test]
 fn images_that_are_pulled_ahead_cost_no_downtime() {
     let (without, with) = (downtime(false), downtime(true));
-    let text = format!("preheat: a node is down for {with:#}, {without:#} without it; a pull takes {PULL:#}\n");
+    let text =
+        format!("preheat: a node is down for {with:#}, {without:#} without it; a pull takes {PULL:#}\n");
     // Not with println: the test runner would swallow it.
     let _ = std::io::stderr().write_all(text.as_bytes());
     assert!(without >= PULL, "{without:?}");
