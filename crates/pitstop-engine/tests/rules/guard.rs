@@ -16,7 +16,7 @@ use pitstop_api::view::{PodCondition, ReadyCondition, Uid};
 use pitstop_api::{keys, reasons};
 use pitstop_engine::plan::{Action, Plan, Reason};
 
-use crate::cluster::{Cluster, at, events, hash};
+use crate::cluster::{Cluster, at, events, hash, ready};
 
 /// Numbers from a seed (`SplitMix64`).
 struct Dice(u64);
@@ -541,7 +541,7 @@ fn a_rollout_that_waits_writes_nothing_more() {
         Cluster::advanced("n1N new-, n2N new-, n3R old+").annotation(keys::PROGRESS_DEADLINE_SECONDS, "60");
     for node in ["n1", "n2"] {
         cluster.pod_on(node).created_at = at(-100);
-        cluster.node_mut(node).ready = crate::cluster::ready(false, -40);
+        cluster.node_mut(node).ready = ready(false, -40);
     }
     let plan = cluster.plan_advanced();
     assert!(!plan.actions.is_empty());
@@ -591,4 +591,29 @@ fn only_nodes_that_were_lost_after_their_update_count() {
         );
         assert_eq!(n_recorded.count(), if want { 2 } else { 0 }, "{id}");
     }
+}
+
+/// Two lost nodes of two are clearly more than others, also in a cluster that is minutes old: that its nodes have just turned
+/// Ready says nothing of how often they go.
+#[test]
+fn nodes_of_a_young_cluster_are_not_nodes_that_came_back() {
+    let mut cluster =
+        Cluster::advanced("n1N new-, n2N new-, n3R old+, n4R old+, n5R old+, n6R old+, n7R old+, n8R old+");
+    for n in 1..=8 {
+        let node = cluster.node_mut(&format!("n{n}"));
+        node.created_at = at(-60);
+        node.ready = ready(n > 2, if n > 2 { -55 } else { -10 });
+    }
+    for revision in &mut cluster.revisions {
+        revision.created_at = at(-50);
+    }
+    for node in ["n1", "n2"] {
+        cluster.pod_on(node).created_at = at(-30);
+        cluster.pod_on(node).ready = ready(false, -10);
+    }
+    let plan = cluster.plan_advanced();
+    let Some(Reason::NodesLost { lost, until, .. }) = cluster.reason(&plan, "n3") else {
+        panic!("{:?}", plan.waiting)
+    };
+    assert_eq!((lost, until), (2, None), "it is stopped at once");
 }

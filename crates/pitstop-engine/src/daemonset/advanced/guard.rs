@@ -224,14 +224,15 @@ impl<'a> Sight<'a> {
         let Some((is_ready, since)) = node.ready.and_then(|ready| Some((ready.is_true, ready.since?))) else {
             return;
         };
+        // A node that has just come for the first time was not lost before.
+        let has_returned = since.duration_since(node.created_at) > BEGINS;
         if is_ready {
             let (n_returned, windows) = &mut self.habit;
-            let has_returned = since.duration_since(node.created_at) > BEGINS;
             *n_returned = n_returned.saturating_add(u32::from(has_returned));
             let age = self.now.duration_since(since).as_secs_f64().max(0.0);
             *windows += age / WINDOW.as_secs_f64();
         }
-        if of_late(since) {
+        if of_late(since) && (!is_ready || has_returned) {
             let count = if is_ready { n_back } else { n_lost };
             *count = count.saturating_add(1);
         }
