@@ -38,7 +38,6 @@ pub(crate) fn gated(version: &str) -> InPlaceView {
             since: Some(at(-900)),
         }),
         kruise_ready: None,
-        are_containers_ready: true,
         resize_pending: None,
     }
 }
