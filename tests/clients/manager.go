@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -131,14 +132,24 @@ func (t *trial) expectCachesFilled(lists int, initialEvents string) {
 	}
 }
 
+func (t *trial) managerLease() *coordinationv1.Lease {
+	return must(t.typed().CoordinationV1().Leases(t.namespace).Get(t, "manager.clients.pitstop.io", metav1.GetOptions{}))
+}
+
 // release lets the manager remove its finalizers, and ends it.
 func (t *trial) release(manager *running, owners ...*corev1.ConfigMap) {
 	for _, owner := range owners {
 		done(t.generic().Delete(t, owner))
 		t.gone(owner)
 	}
+	// A renewal that is cut off when the manager ends may be carried out nevertheless, and then refuses the release: the
+	// manager ends right after one, when none is on its way.
+	before := t.managerLease().Spec.RenewTime
+	t.within(func() error {
+		return differs("a renewal of the lease", true, !before.Equal(t.managerLease().Spec.RenewTime))
+	})
 	manager.end()
-	lease := must(t.typed().CoordinationV1().Leases(t.namespace).Get(t, "manager.clients.pitstop.io", metav1.GetOptions{}))
+	lease := t.managerLease()
 	expect("holder of the lease after the end", "", *lease.Spec.HolderIdentity)
 }
 

@@ -263,50 +263,9 @@ impl Story {
                     },
                 },
             }),
-            Plot::Auto | Plot::Ota => json!({
-                "apiVersion": "apps/v1",
-                "kind": "DaemonSet",
-                "metadata": {"name": self.name, "annotations": {(keys::OPENYURT_UPDATE_STRATEGY): self.plot.model()}},
-                "spec": {
-                    "selector": {"matchLabels": {"app": "nginx"}},
-                    "updateStrategy": {"type": "OnDelete"},
-                    "template": {
-                        "metadata": {"labels": {"app": "nginx"}},
-                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
-                    },
-                },
-            }),
-            Plot::Guard => json!({
-                "apiVersion": "apps/v1",
-                "kind": "DaemonSet",
-                "metadata": {"name": self.name, "annotations": {
-                    (keys::OPENYURT_UPDATE_STRATEGY): self.plot.model(), (keys::OPENYURT_MAX_UNAVAILABLE): "1",
-                }},
-                "spec": {
-                    "minReadySeconds": GUARD_MIN_READY_SECONDS,
-                    "selector": {"matchLabels": {"app": self.name}},
-                    "updateStrategy": {"type": "OnDelete"},
-                    "template": {
-                        "metadata": {"labels": {"app": self.name}},
-                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
-                    },
-                },
-            }),
-            Plot::Canary => json!({
-                "apiVersion": "apps/v1",
-                "kind": "DaemonSet",
-                "metadata": {"name": self.name, "annotations": {
-                    (keys::OPENYURT_UPDATE_STRATEGY): self.plot.model(), (keys::OPENYURT_MAX_UNAVAILABLE): "1",
-                }},
-                "spec": {
-                    "selector": {"matchLabels": {"app": "filebeat"}},
-                    "updateStrategy": {"type": "OnDelete"},
-                    "template": {
-                        "metadata": {"labels": {"app": "filebeat"}},
-                        "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
-                    },
-                },
-            }),
+            Plot::Auto | Plot::Ota => self.on_delete("nginx", 0, None),
+            Plot::Guard => self.on_delete(self.name, GUARD_MIN_READY_SECONDS, Some("1")),
+            Plot::Canary => self.on_delete("filebeat", 0, Some("1")),
             Plot::Rolling => json!({
                 "apiVersion": "apps/v1",
                 "kind": "DaemonSet",
@@ -327,6 +286,28 @@ impl Story {
                 },
             }),
         }
+    }
+
+    /// A DaemonSet of type OnDelete that asks for a model.
+    fn on_delete(&self, app: &str, min_ready_seconds: u32, max_unavailable: Option<&str>) -> Value {
+        let mut annotations = json!({ (keys::OPENYURT_UPDATE_STRATEGY): self.plot.model() });
+        if let Some(max_unavailable) = max_unavailable {
+            annotations[keys::OPENYURT_MAX_UNAVAILABLE] = json!(max_unavailable);
+        }
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": self.name, "annotations": annotations},
+            "spec": {
+                "minReadySeconds": min_ready_seconds,
+                "selector": {"matchLabels": {"app": app}},
+                "updateStrategy": {"type": "OnDelete"},
+                "template": {
+                    "metadata": {"labels": {"app": app}},
+                    "spec": {"containers": [{"name": self.container, "image": self.old_image}]},
+                },
+            },
+        })
     }
 
     /// Its workload, for commands.

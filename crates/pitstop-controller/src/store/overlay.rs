@@ -368,7 +368,9 @@ impl Overlay {
         let is_seen = |sent: &SentCreate| state.pods_of(owner).iter().any(|pod| *pod.name == *sent.name);
         let seen = ledger.maybe_created.iter().filter(|(_, sent)| is_seen(sent));
         let seen: Vec<NodeSlot> = seen.map(|(node, _)| *node).collect();
-        seen.into_iter().for_each(|node| ledger.settle_create(node));
+        for node in seen {
+            ledger.settle_create(node);
+        }
         ledger.maybe_late.retain(|_, sent| !is_dead(sent.at, now));
         ledger.maybe_patched.retain(|uid, (version, at)| {
             let is_same = state

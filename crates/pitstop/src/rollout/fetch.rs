@@ -120,7 +120,8 @@ pub async fn fetch_all(
         } else {
             format!("namespace \"{namespace}\"")
         };
-        let kinds = WorkloadKind::ALL.map(WorkloadKind::kind).join(" or ");
+        let [kinds @ .., last] = &WorkloadKind::ALL.map(WorkloadKind::kind);
+        let kinds = format!("{} or {last}", kinds.join(", "));
         return Err(failure::nothing_matched(
             format!("no {kinds} of that description in {place}"),
             "look in other namespaces with -n NAME or -A",

@@ -65,8 +65,8 @@ async fn mistakes_have_their_exit_code_and_say_what_to_do() {
         (
             vec!["status", "-A"],
             4,
-            "error: no DaemonSet or CloneSet of that description in any namespace\nhint: look in other namespaces with -n NAME \
-             or -A\n",
+            "error: no DaemonSet, CloneSet or StatefulSet of that description in any namespace\nhint: look in other namespaces \
+             with -n NAME or -A\n",
         ),
         (
             vec!["why", "pod/nosuch"],

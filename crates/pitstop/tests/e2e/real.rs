@@ -22,8 +22,9 @@ pub(crate) mod site;
 mod stateful;
 mod webhook;
 
-/// How many control planes there are at once: as many as stories are played at once on a machine with two processors.
-const N_PLANES: usize = 2;
+/// How many control planes there are at once: of the stories that are played at once (`RUST_TEST_THREADS` in
+/// `.cargo/config.toml`) some need none.
+const N_PLANES: usize = 3;
 
 /// The control planes of this process. Each is started by the first who needs it, and ends with the process.
 static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];
