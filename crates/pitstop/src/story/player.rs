@@ -22,7 +22,7 @@ use crate::cli::set::{Assignment, set_image};
 use crate::cli::shell::hub_of;
 use crate::failure;
 use crate::hub_client::HubClient;
-use crate::rollout::{self, Rollout};
+use crate::rollout::{self, PodRow, Rollout};
 
 /// The namespace of the stories.
 const NAMESPACE: &str = "default";
@@ -245,8 +245,8 @@ impl<'a> Player<'a> {
         self.set_canary(None).await
     }
 
-    /// Every node that runs the new version falls silent, until the guard stops the rollout; then the old version comes
-    /// back, and the nodes are switched on again. Returns those that were lost.
+    /// Every node that runs the new version falls silent, until the guard stops the rollout; then the nodes are switched on
+    /// again, and the old version comes back. Returns those that were lost.
     async fn lose_nodes_and_go_back(
         &mut self,
         is_new: &impl Fn(&Rollout) -> bool,
@@ -276,8 +276,14 @@ impl<'a> Player<'a> {
             }
         };
         self.explain(&stopped);
-        self.set_image(self.story.old_image).await?;
+        let most_down = self.most_down;
         self.switch("Switch on again:", &lost, Network::Connected).await?;
+        let serves = |row: &PodRow| row.node_ready && row.state == "Ready";
+        self.watch_until("every pod serves", |now| now.pods.iter().all(serves))
+            .await?;
+        // A pod whose node comes back is not ready at first, which is no disruption.
+        self.most_down = most_down;
+        self.set_image(self.story.old_image).await?;
         Ok(lost)
     }
 
@@ -397,8 +403,9 @@ impl<'a> Player<'a> {
             .map(|ordinal| format!("{}-{ordinal}", self.story.name))
             .collect();
         let state = if works { "busy" } else { "idle" };
+        let verb = if names.len() == 1 { "turns" } else { "turn" };
         self.view.step(
-            &format!("{} turn {state}", names.join(", ")),
+            &format!("{} {verb} {state}", names.join(", ")),
             &format!(
                 "kubectl label --overwrite pod {} {WORKING}={works}",
                 names.join(" ")
