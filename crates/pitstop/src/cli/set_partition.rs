@@ -47,10 +47,15 @@ impl FromStr for Partition {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let value = text.parse::<u32>().map_or_else(|_| text.into(), Value::from);
+        // More than all is a slip, and StatefulSets refuse it.
+        let is_too_much = text
+            .strip_suffix('%')
+            .and_then(|percent| percent.parse::<u32>().ok())
+            .is_some_and(|percent| percent > 100);
         match amount::partition(Some(&Amount::of(&value)), 1) {
-            Ok(_) => Ok(Self(value)),
-            Err(_) => Err(format!(
-                "\"{text}\" is neither a number nor a percentage such as 40%"
+            Ok(_) if !is_too_much => Ok(Self(value)),
+            _ => Err(format!(
+                "\"{text}\" is neither a number nor a percentage from 0% to 100%"
             )),
         }
     }
@@ -114,7 +119,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Partition(value)), "{text}");
         }
-        for text in ["", "-1", "4.5", "x", "%", "40 %"] {
+        for text in ["", "-1", "4.5", "x", "%", "40 %", "140%"] {
             Partition::from_str(text).unwrap_err();
         }
     }
