@@ -3,13 +3,11 @@
 use tokio::net::TcpListener;
 
 use crate::seed_002::{FIRST, IMAGES};
-use crate::stateful::{NODES, label, status, updated, versions};
+use crate::stateful::{NODES, SET, gone, label, status, updated, versions};
 use crate::world::{World, kubectl_is_there};
 
 #[path = "../../examples/arbiter.rs"]
 mod arbiter;
-
-const SET: &str = "asts/sample";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_that_work_are_protected_by_their_labels() {
@@ -39,20 +37,6 @@ async fn blocked(world: &World, reason: &str) {
     let path = "jsonpath={.status.conditions[?(@.type==\"UpdateBlocked\")].reason}";
     let wanted = format!("--for={path}={reason}");
     world.kubectl(&["wait", &wanted, SET, "--timeout=60s"]).await;
-}
-
-async fn gone(world: &World) {
-    world.kubectl(&["delete", SET, "--timeout=60s"]).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=delete",
-            "pods",
-            "-l",
-            "app=sample",
-            "--timeout=60s",
-        ])
-        .await;
 }
 
 /// Section 16.6, P1 to P3: nobody edits a partition.

@@ -4,7 +4,7 @@ use crate::seed_002::{FIRST, IMAGES};
 use crate::world::{World, kubectl_is_there, squeezed};
 
 pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
-const SET: &str = "asts/sample";
+pub(crate) const SET: &str = "asts/sample";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seed_002_instances_that_work_are_left_alone() {
@@ -39,6 +39,21 @@ pub(crate) async fn versions(world: &World) -> String {
         image.and_then(|image| image.chars().last()).unwrap_or('-')
     };
     (0..5).map(image_of).collect()
+}
+
+/// Deletes it, and waits for the end of its pods.
+pub(crate) async fn gone(world: &World) {
+    world.kubectl(&["delete", SET, "--timeout=60s"]).await;
+    world
+        .kubectl(&[
+            "wait",
+            "--for=delete",
+            "pods",
+            "-l",
+            "app=sample",
+            "--timeout=60s",
+        ])
+        .await;
 }
 
 pub(crate) async fn status(world: &World, field: &str) -> String {
@@ -158,17 +173,7 @@ pub(crate) async fn story(world: &World) {
         events.contains("delete Pod sample-3 in StatefulSet sample successful"),
         "{events}"
     );
-    world.kubectl(&["delete", SET, "--timeout=60s"]).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=delete",
-            "pods",
-            "-l",
-            "app=sample",
-            "--timeout=60s",
-        ])
-        .await;
+    gone(world).await;
 }
 
 /// What `kubectl images` shows in the seed at this moment, to the letter: by the program under that name.
@@ -330,15 +335,5 @@ async fn scales(world: &World) {
         text.contains("Kind:         StatefulSet") && text.contains("SuccessfulUpdatePodInPlace"),
         "{text}"
     );
-    world.kubectl(&["delete", SET, "--timeout=60s"]).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=delete",
-            "pods",
-            "-l",
-            "app=sample",
-            "--timeout=60s",
-        ])
-        .await;
+    gone(world).await;
 }
