@@ -11,6 +11,11 @@ pub(crate) mod schema;
 pub(crate) mod template;
 pub(crate) mod validation;
 
+/// Is the spec written as it is stored, and only the rest changed? Then nothing of it is judged again.
+pub fn is_spec_untouched(object: &Value, old: Option<&Value>) -> bool {
+    old.is_some_and(|old| old.get("spec") == object.get("spec"))
+}
+
 /// The API group.
 pub const GROUP: &str = "apps.kruise.io";
 

@@ -43,11 +43,6 @@ pub fn decode(object: &Value) -> Result<Version, String> {
     }
 }
 
-/// Is the spec written as it is stored, and only the rest changed? Then nothing of it is judged again.
-pub fn is_spec_untouched(object: &Value, old: Option<&Value>) -> bool {
-    old.is_some_and(|old| old.get("spec") == object.get("spec"))
-}
-
 /// Names that a request adds to `podsToDelete`: their pods have to be looked up before it is judged.
 pub fn pods_to_look_up<'a>(object: &'a Value, old: Option<&Value>) -> Vec<&'a str> {
     let before = old.map(|old| list(old, PODS_TO_DELETE)).unwrap_or_default();

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Kind, MOST_IMAGES, Reference};
 use crate::fields::{entries, integer, list, text};
+use crate::kruise::is_spec_untouched;
 use crate::pod_template::nonnegative;
 use crate::validate::{FieldError, immutable, label_selector_errors};
 use crate::view::{ImagePullJobSpec, NodeImageSpec};
@@ -28,11 +29,6 @@ pub fn decode(object: &Value) -> Result<Kind, String> {
         Kind::NodeImage => serde_json::from_value::<NodeImageSpec>(spec).map(drop),
     };
     read.map(|()| kind).map_err(|error| format!("spec: {error}"))
-}
-
-/// Is the spec written as it is stored, and only the rest changed? Then nothing of it is judged again.
-pub fn is_spec_untouched(object: &Value, old: Option<&Value>) -> bool {
-    old.is_some_and(|old| old.get("spec") == object.get("spec"))
 }
 
 /// Everything that is wrong with an object. `old` is what is stored, on updates.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use pitstop_api::cloneset::validation::{self, Surroundings};
 use pitstop_api::cloneset::{GROUP, KIND, defaults, protection};
-use pitstop_api::json_diff::diff;
 use serde_json::Value;
 
 use super::review::{Admission, Verdict};
@@ -15,15 +14,9 @@ type Pods = BTreeMap<String, Result<Value, String>>;
 
 /// Fills in defaults.
 pub(super) fn mutate(admission: &Admission<'_>) -> Verdict {
-    let Some(object) = admission.object else {
-        return Verdict::ALLOWED;
-    };
-    if let Some(why) = undecodable(object, admission.old) {
-        return Verdict::undecodable(why);
-    }
-    let mut defaulted = object.clone();
-    defaults::default(&mut defaulted, admission.old);
-    Verdict::Allowed(diff(object, &defaulted))
+    admission.mutate(validation::decode, |object| {
+        defaults::default(object, admission.old);
+    })
 }
 
 /// Judges what is to be stored, or deleted.
@@ -32,24 +25,16 @@ pub(super) fn validate(admission: &Admission<'_>, pods: Pods, resizes_in_place: 
         let refusal = admission.old.and_then(protection::refusal);
         return refusal.map_or(Verdict::ALLOWED, Verdict::forbidden);
     }
-    let Some(object) = admission.object else {
-        return Verdict::ALLOWED;
+    let object = match admission.readable(validation::decode) {
+        Ok(object) => object,
+        Err(verdict) => return verdict,
     };
-    if let Some(why) = undecodable(object, admission.old) {
-        return Verdict::undecodable(why);
-    }
     let surroundings = Surroundings {
         pods,
         resizes_in_place,
     };
     let errors = validation::validate(object, admission.old, &surroundings);
     Verdict::of_errors(&errors, (GROUP, KIND, admission.name))
-}
-
-/// Why an object cannot be read. A spec that is stored like this is no reason: its finalizers have to go.
-fn undecodable(object: &Value, old: Option<&Value>) -> Option<String> {
-    let is_known = validation::is_spec_untouched(object, old);
-    validation::decode(object).err().filter(|_| !is_known)
 }
 
 /// The pods that have to be known before the request is judged. Those that are not there are left out.

@@ -5,7 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pitstop_api::fields::{list, text};
-use pitstop_api::json_diff::Operation;
+use pitstop_api::json_diff::{Operation, diff};
+use pitstop_api::kruise::is_spec_untouched;
 use pitstop_api::validate::FieldError;
 use serde_json::{Value, json};
 
@@ -39,6 +40,34 @@ impl<'a> Admission<'a> {
             object: object("object"),
             old: object("oldObject"),
         })
+    }
+
+    /// Fills in defaults.
+    pub(super) fn mutate<T>(
+        &self,
+        decode: impl FnOnce(&Value) -> Result<T, String>,
+        default: impl FnOnce(&mut Value),
+    ) -> Verdict {
+        let object = match self.readable(decode) {
+            Ok(object) => object,
+            Err(verdict) => return verdict,
+        };
+        let mut defaulted = object.clone();
+        default(&mut defaulted);
+        Verdict::Allowed(diff(object, &defaulted))
+    }
+
+    /// The object that is to be stored, or what becomes of the request where there is none or where it cannot be read. A spec
+    /// that is stored like this is no reason: its finalizers have to go.
+    pub(super) fn readable<T>(
+        &self,
+        decode: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<&'a Value, Verdict> {
+        let object = self.object.ok_or(Verdict::ALLOWED)?;
+        match decode(object) {
+            Err(why) if !is_spec_untouched(object, self.old) => Err(Verdict::undecodable(why)),
+            _ => Ok(object),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::cloneset::defaults::default;
 use crate::fields::map_mut;
 use crate::keys;
+use crate::kruise::is_spec_untouched;
 
 const ALPHA: Version = Version::V1alpha1;
 const BETA: Version = Version::V1beta1;
