@@ -144,6 +144,7 @@ impl Outcome {
     fn add(&mut self, result: Result<(), CallError>) {
         match result {
             Ok(()) => self.n_written += 1,
+            Err(error) if error.is_namespace_terminating() => {}
             Err(error) if error.is_news() => self.is_stale = true,
             Err(error) => {
                 self.failure.get_or_insert(error);
@@ -358,6 +359,11 @@ impl Executor {
             message,
         });
     }
+}
+
+/// Was a new object refused since its namespace is being deleted? That is nobody's failure, and what comes next would be refused too.
+fn ends_with_namespace(result: &Result<(), CallError>) -> bool {
+    result.as_ref().is_err_and(CallError::is_namespace_terminating)
 }
 
 /// Runs requests side by side, within bounds, and returns their results in order.

@@ -16,15 +16,10 @@ impl Executor {
         let call = Call::collection(Verb::Create, Resource::Jobs, namespace)
             .with_query("fieldManager", FIELD_MANAGER)
             .with_body(job.manifest.clone());
-        match self.api.send(call).await {
-            Ok(answer) => {
-                self.stores.written(Resource::Jobs, &answer);
-                info!(pod = &*job.pod, job = &*job.name, "images are pulled ahead");
-                Ok(())
-            }
-            Err(error) if error.is_namespace_terminating() => Ok(()),
-            Err(error) => Err(error),
-        }
+        let answer = self.api.send(call).await?;
+        self.stores.written(Resource::Jobs, &answer);
+        info!(pod = &*job.pod, job = &*job.name, "images are pulled ahead");
+        Ok(())
     }
 
     pub(super) async fn delete_job(&self, whom: &Whom, name: &str, uid: Uid) -> Result<(), CallError> {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::{Executor, Outcome, Whom, Work, side_by_side};
+use super::{Executor, Outcome, Whom, Work, ends_with_namespace, side_by_side};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::store::{SentCreate, SentDelete};
 
@@ -39,15 +39,19 @@ enum Taken {
 
 impl Executor {
     /// Slow start: 1, 2, 4, ... at a time, until one fails. Source: daemonset.md A8.
+    ///
+    /// A namespace that is being deleted takes none of them: that is nobody's failure, and ends by itself.
     pub(super) async fn create_pods(&self, work: &Work, actions: &[&Action]) -> Outcome {
         let mut outcome = Outcome::default();
         let mut rest = actions;
         let mut size = 1;
-        while !rest.is_empty() && outcome.failure.is_none() {
+        let mut goes_on = true;
+        while !rest.is_empty() && goes_on && outcome.failure.is_none() {
             let (batch, later) = rest.split_at(size.min(rest.len()));
             let requests = batch.iter().map(|action| self.create_pod(work, action));
             for result in side_by_side(requests).await {
                 self.count(&work.whom, "create_pod", &result);
+                goes_on &= !ends_with_namespace(&result);
                 outcome.add(result);
             }
             rest = later;
@@ -92,9 +96,8 @@ impl Executor {
                     format!("Created pod: {name}"),
                 );
             }
-            // It ends by itself, when the namespace is gone.
-            Err(error) if error.is_namespace_terminating() => return Ok(()),
             Err(CallError::LeaseLost) => {}
+            Err(error) if error.is_namespace_terminating() => {}
             Err(error) => {
                 if error.missing_right().is_none() {
                     warn!(daemonset = &*daemonset.name, node = &**node_name, %error, "pod not created");

@@ -196,9 +196,11 @@ async fn a_terminating_namespace_is_passed_over_in_silence() {
         let body = br#"{"reason":"Forbidden","details":{"causes":[{"reason":"NamespaceTerminating"}]}}"#;
         Err(pitstop_controller::CallError::from_answer(403, body))
     }));
-    let outcome = bench.carry_out(vec![create(0)]).await;
+    let outcome = bench.carry_out((0..10).map(create).collect()).await;
     assert!(outcome.is_ok(), "{outcome:?}");
     assert_eq!(bench.api.events(), [""; 0]);
+    // One is asked for; the nine that would be refused too are not.
+    assert_eq!((bench.api.writes().len(), outcome.n_written), (1, 0));
 }
 
 #[tokio::test]

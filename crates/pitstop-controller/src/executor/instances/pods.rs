@@ -13,7 +13,7 @@ use super::InstancesWork;
 use super::words::{Told, Words};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::executor::pods::{Doomed, Made, unreadable};
-use crate::executor::{Executor, Outcome, Whom, side_by_side};
+use crate::executor::{Executor, Outcome, Whom, ends_with_namespace, side_by_side};
 
 /// A pod as it is changed.
 pub(in crate::executor) struct Patched<'a> {
@@ -42,6 +42,8 @@ impl Executor {
     }
 
     /// Slow start: 1, 2, 4, ... at a time, until one fails; of a StatefulSet, until all that come next would fail too.
+    ///
+    /// A namespace that is being deleted takes none of them: that is nobody's failure, and ends by itself.
     pub(super) async fn create_named(&self, work: &InstancesWork) -> Outcome {
         let new: Vec<&NewPod> = work
             .actions
@@ -61,6 +63,7 @@ impl Executor {
                 self.count(&work.whom, "create_pod", &result);
                 let stops = result.as_ref().is_err_and(|error| !error.is_news());
                 goes_on &= !stops || (work.is_stateful() && result.as_ref().is_err_and(is_about_one));
+                goes_on &= !ends_with_namespace(&result);
                 outcome.add(result);
             }
             rest = later;
@@ -72,11 +75,7 @@ impl Executor {
     /// Creates the claims of a pod that are missing, and then the pod.
     async fn create_one(&self, work: &InstancesWork, new: &NewPod) -> Result<(), CallError> {
         for claim in &new.claims {
-            match self.create_claim(work, &new.name, claim).await {
-                Ok(()) => {}
-                Err(error) if error.is_namespace_terminating() => return Ok(()),
-                Err(error) => return Err(error),
-            }
+            self.create_claim(work, &new.name, claim).await?;
         }
         let pod = CreatedPod {
             name: Arc::clone(&new.name),
@@ -131,7 +130,7 @@ impl Executor {
             }
             Err(error) if error.is_namespace_terminating() => {
                 self.overlay.name_settled(whom.uid(), name);
-                Ok(())
+                Err(error)
             }
             Err(error) => {
                 if error.is_ambiguous() {
