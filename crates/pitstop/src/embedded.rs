@@ -209,6 +209,7 @@ async fn start_hubs(
         port,
         state: options.data.as_ref().map(|data| data.join("hubs")),
         time_scale: options.time_scale,
+        heartbeat: heartbeat(options.time_scale),
     };
     Hubs::start(
         cluster.client_as("system:nodes"),

@@ -135,6 +135,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Waits of simulated nodes are this many times shorter.
     pub time_scale: f64,
+    /// Between probes of a silent link; as often as their node sends heartbeats.
+    pub heartbeat: Duration,
 }
 
 /// The hubs of this process.
@@ -313,7 +315,7 @@ impl Follower {
         }
         let mut places = places.into_iter().peekable();
         let hub = loop {
-            let mut settings = settings(name, &self.folder, self.config.time_scale);
+            let mut settings = settings(name, &self.folder, &self.config);
             settings.listen = places.next().unwrap_or_default();
             match Hub::bind(settings, Arc::clone(&cloud) as _, Arc::new(SystemClock)).await {
                 Err(HubError::Listen { .. }) if places.peek().is_some() => {}
@@ -354,10 +356,10 @@ fn address(n: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, number(n / PER_BLOCK), number(n % PER_BLOCK))
 }
 
-fn settings(node: &str, folder: &Path, time_scale: f64) -> Settings {
+fn settings(node: &str, folder: &Path, config: &Config) -> Settings {
     let mut settings = Settings::new(node, folder.join(node));
-    settings.reconnect_spread = settings.reconnect_spread.div_f64(time_scale);
-    settings.heartbeat.interval = settings.heartbeat.interval.div_f64(time_scale);
+    settings.reconnect_spread = settings.reconnect_spread.div_f64(config.time_scale);
+    settings.heartbeat.interval = config.heartbeat;
     settings.seed = rand::random();
     // The clock of the machine is that of its owner.
     settings.clock_synced = Some(Arc::new(|| true));

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::span;
 use crate::cli::up::time_scale;
 use crate::connect::ConnectArgs;
-use crate::embedded::Nodes;
+use crate::embedded::{Nodes, heartbeat};
 use crate::failure;
 use crate::hubs::{self, Access, Hubs, HubsArgs};
 use crate::output::{self, talk};
@@ -50,7 +50,7 @@ pub struct Simulate {
         value_parser = time_scale
     )]
     pub time_scale: f64,
-    /// Time between heartbeats of a node, whatever the time scale [default: 10s divided by FACTOR]
+    /// Time between heartbeats of a node, and probes by its hub, whatever the time scale [default: 10s divided by FACTOR]
     // With many nodes and a large factor, heartbeats would be most of what the API server has to do.
     #[arg(
         long,
@@ -97,6 +97,7 @@ impl Simulate {
                     port,
                     state: None,
                     time_scale: self.time_scale,
+                    heartbeat: self.heartbeat.unwrap_or_else(|| heartbeat(self.time_scale)),
                 };
                 Some(Hubs::start(client.clone(), Access::Impersonating(client), config).await?)
             }
