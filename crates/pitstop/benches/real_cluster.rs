@@ -107,6 +107,9 @@ impl System {
     }
 }
 
+/// The words that name the values of max-unavailable.
+const BUDGETS: [(&str, &str); 2] = [("max=10%", "10%"), ("max=1", "1")];
+
 /// A control plane with nodes.
 struct World {
     client: Client,
@@ -172,23 +175,22 @@ async fn main() {
         control_plane_version(&programs).await
     );
     let world = World::start(programs, n_nodes, size).await;
+    let words = SYSTEMS.map(|(word, _)| word);
+    let parts: Vec<(System, &'static str)> = BUDGETS
+        .into_iter()
+        .filter(|(word, _)| is_wanted(word, &BUDGETS.map(|(word, _)| word)))
+        .flat_map(|(_, budget)| SYSTEMS.map(|(word, system)| (word, system, budget)))
+        .filter(|(word, ..)| is_wanted(word, &words))
+        .map(|(_, system, budget)| (system, budget))
+        .collect();
+    let n_parts = n_rounds * parts.len();
     let mut all = Vec::new();
-    for _ in 0..n_rounds {
-        for budget in ["10%", "1"] {
-            if !is_wanted(&format!("max={budget}"), &["max=10%", "max=1"]) {
-                continue;
-            }
-            for (word, system) in SYSTEMS {
-                if !is_wanted(word, &SYSTEMS.map(|(word, _)| word)) {
-                    continue;
-                }
-                let figures = world.rollout(system, budget).await;
-                figures.tell();
-                all.push(figures);
-            }
-        }
+    for (n, (system, budget)) in parts.into_iter().cycle().take(n_parts).enumerate() {
+        all.push(world.rollout(system, budget, n + 1 < n_parts).await);
     }
-    table(&all);
+    // The rows once more, without what was printed between them.
+    heading();
+    all.iter().for_each(Figures::row);
     world.nodes.stop().await;
 }
 
@@ -238,6 +240,9 @@ impl World {
             TIME_SCALE,
             "--heartbeat",
             HEARTBEAT,
+            // Nobody asks their owners.
+            "--hubs",
+            "none",
         ];
         let nodes = Background::start(folder.path(), &nodes_kubeconfig, &arguments).await;
         let client = plane.client().await;
@@ -271,8 +276,8 @@ impl World {
         .await;
     }
 
-    /// One rollout, from a workload made for it to its end.
-    async fn rollout(&self, system: System, budget: &'static str) -> Figures {
+    /// One rollout, from a workload made for it to its end. The workload is removed if another part follows.
+    async fn rollout(&self, system: System, budget: &'static str, is_followed: bool) -> Figures {
         // A CloneSet is made by its controller, whose webhooks are asked about it.
         let mut controller = match system {
             System::CloneSet => Some(self.start_controller(system).await),
@@ -322,7 +327,11 @@ impl World {
                 System::CloneSet => audit.reactions_in_place(system.user(), NODES, max_unavailable),
             },
         };
-        self.remove_workload(&namespace).await;
+        figures.tell();
+        // By the controller, which is asked for other versions of what goes.
+        if is_followed {
+            self.remove_workload(&namespace).await;
+        }
         if let Some(controller) = controller {
             controller.stop().await;
         }
@@ -551,28 +560,31 @@ impl Figures {
             println!("  {n:6} {what}");
         }
         println!("  reactions: {}", self.reactions);
+        heading();
+        self.row();
+    }
+
+    fn row(&self) {
+        println!(
+            "| {} | {} of {} | {} | {:.2} | {:.1} ({:.1}) | {:.2} | {:.1} / {:.1} |",
+            self.system.name(),
+            self.n_pods,
+            self.of_pods,
+            self.budget,
+            self.cpu_per_thousand(),
+            self.after.resident,
+            self.after.peak,
+            self.per_pod(self.n_writes()),
+            self.reactions.quantile(0.5),
+            self.reactions.quantile(0.99),
+        );
     }
 }
 
-fn table(all: &[Figures]) {
+fn heading() {
     println!(
         "\n| system | pods | max-unavailable | CPU s per 1,000 upgraded pods | memory, MiB (peak) | writes per pod \
          | pod Ready -> next begin, ms p50 / p99 |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for figures in all {
-        println!(
-            "| {} | {} of {} | {} | {:.2} | {:.1} ({:.1}) | {:.2} | {:.1} / {:.1} |",
-            figures.system.name(),
-            figures.n_pods,
-            figures.of_pods,
-            figures.budget,
-            figures.cpu_per_thousand(),
-            figures.after.resident,
-            figures.after.peak,
-            figures.per_pod(figures.n_writes()),
-            figures.reactions.quantile(0.5),
-            figures.reactions.quantile(0.99),
-        );
-    }
 }
