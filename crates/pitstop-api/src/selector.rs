@@ -3,6 +3,7 @@
 //! Source: embedded-cluster.md 7.1. `!=` and `notin` also match objects that lack the key.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +148,24 @@ impl LabelSelector {
     }
 }
 
+/// Labels to look a key up in.
+pub trait LabelValues {
+    /// The value of this key.
+    fn value_of(&self, key: &str) -> Option<&str>;
+}
+
+impl LabelValues for Labels {
+    fn value_of(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+impl<L: LabelValues + ?Sized> LabelValues for Arc<L> {
+    fn value_of(&self, key: &str) -> Option<&str> {
+        (**self).value_of(key)
+    }
+}
+
 impl Selector {
     /// Does it match everything?
     pub fn is_empty(&self) -> bool {
@@ -159,8 +178,8 @@ impl Selector {
     }
 
     /// Do these labels satisfy every requirement?
-    pub fn matches(&self, labels: &Labels) -> bool {
-        self.matches_by(|key| labels.get(key).map(String::as_str))
+    pub fn matches(&self, labels: &(impl LabelValues + ?Sized)) -> bool {
+        self.matches_by(|key| labels.value_of(key))
     }
 
     /// As [`Selector::matches`], for labels in another shape.

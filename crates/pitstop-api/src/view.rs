@@ -21,6 +21,7 @@ pub use inplace::{
     MetadataKey, Quantities, Resources, RestartPolicy,
 };
 pub use job::{JobView, PULL_BACKOFF_LIMIT};
+pub use labels::{KeyValues, PodLabels};
 pub use lifecycle::{Lifecycle, LifecycleHook};
 pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
@@ -39,6 +40,7 @@ mod daemonset;
 mod image_pull;
 mod inplace;
 mod job;
+mod labels;
 mod lifecycle;
 mod meta;
 mod node;

@@ -124,16 +124,18 @@ fn pods(updated: u32) -> Vec<PodView> {
     };
     let (old, new) = (pod("web-old", "foo1"), pod("web-new", "foo2"));
     (0..PODS)
-        .map(|n| PodView {
-            name: format!("web-{n:06}").into(),
-            uid: Uid(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-            in_place: if n < updated {
-                new.in_place.clone()
-            } else {
-                old.in_place.clone()
-            },
-            labels: Arc::clone(if n < updated { &new.labels } else { &old.labels }),
-            ..new.clone()
+        .map(|n| {
+            let like = if n < updated { &new } else { &old };
+            // As in the stores, each has what tells it apart and the state of its update for itself.
+            let mut labels = like.labels.clone();
+            labels.insert(keys::INSTANCE_ID.to_owned(), format!("{n:06}"));
+            PodView {
+                name: format!("web-{n:06}").into(),
+                uid: Uid(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                in_place: like.in_place.as_deref().cloned().map(Arc::new),
+                labels,
+                ..like.clone()
+            }
         })
         .collect()
 }

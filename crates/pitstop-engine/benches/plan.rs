@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::keys;
-use pitstop_api::selector::Labels;
-use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, Phase, PodView, ReadyCondition, Uid};
+use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, Phase, PodLabels, PodView, ReadyCondition, Uid};
 use pitstop_engine::Snapshot;
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Plan;
@@ -141,10 +140,10 @@ fn name(n: u32) -> String {
 
 fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
     let labels = |version: &str| {
-        Arc::new(Labels::from([
+        PodLabels::from_iter([
             ("app".to_owned(), "agent".to_owned()),
             (keys::REVISION_HASH.to_owned(), hash_of(&template(version), None)),
-        ]))
+        ])
     };
     let (old, new) = (labels("v1"), labels("v2"));
     let AnySnapshot::DaemonSet(snapshot) = loaded.snapshot() else {
@@ -158,7 +157,7 @@ fn pods(loaded: &Loaded, updated: u32) -> Vec<PodView> {
         name: format!("agent-{n:06}").into(),
         uid: Uid(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         resource_version: u64::from(n),
-        labels: Arc::clone(if n < updated { &new } else { &old }),
+        labels: if n < updated { new.clone() } else { old.clone() },
         controller: Some(ControllerRef {
             uid: daemonset,
             kind: OwnerKind::DaemonSet,

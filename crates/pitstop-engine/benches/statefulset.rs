@@ -10,7 +10,6 @@
 )]
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pitstop_api::keys;
@@ -137,11 +136,11 @@ fn pods(n: u32, updated: u32) -> Vec<PodView> {
     };
     let (old, new) = (pod("web-old", "foo1"), pod("web-new", "foo2"));
     let labels = |like: &PodView, ordinal: u32| {
-        let mut labels = (*like.labels).clone();
+        let mut labels = like.labels.clone();
         labels.insert(keys::POD_INDEX.to_owned(), ordinal.to_string());
         labels.insert(keys::STATEFUL_POD_NAME.to_owned(), format!("web-{ordinal}"));
         labels.insert("working".to_owned(), ordinal.is_multiple_of(3).to_string());
-        Arc::new(labels)
+        labels
     };
     (0..n)
         .map(|ordinal| {

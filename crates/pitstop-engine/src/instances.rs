@@ -19,5 +19,9 @@ pub(crate) mod invalid;
 pub(crate) mod pod;
 pub(crate) mod waiting;
 
+/// How many pods are made in one pass at most: the next one makes the others, so that the manifests of thousands are not held
+/// at a time. Source: `BurstReplicas` of Kubernetes' controller of ReplicaSets.
+pub(crate) const MOST_CREATED: usize = 500;
+
 pub use action::{Action, ClaimWhy, NewPod, PatchWhy, Removal};
 pub use in_flight::{CreatedPod, Failures, InFlight, RefusedResize};

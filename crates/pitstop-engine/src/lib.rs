@@ -41,6 +41,7 @@ pub mod ota;
 pub mod plan;
 pub mod predownload;
 pub mod revision;
+mod shared_labels;
 pub mod snapshot;
 pub mod statefulset;
 

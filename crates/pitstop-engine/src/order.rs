@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use pitstop_api::view::{Phase, PodView, PriorityStrategy, ScatterTerm};
 
 use crate::lifecycle::State;
+use crate::shared_labels::OncePerSet;
 
 pub mod deletion;
 pub mod priority;
@@ -19,15 +20,12 @@ pub mod scatter;
 ///
 /// Without a node; pending before unknown before running; not ready; ready for the shortest time; restarted most often;
 /// youngest. Source: inplace.md 10.1, step 2.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Worth<'a> {
-    is_bound: bool,
-    phase: u8,
-    is_ready: bool,
-    ready_for: Age,
-    restarts: Reverse<i32>,
-    age: Age,
-    name: &'a str,
+    /// Whether it is bound, its phase, whether it is ready and since when: of most pairs of pods, one is worth less by these.
+    first: (bool, u8, bool, Age),
+    /// The rest is read where they are equal.
+    pod: &'a PodView,
 }
 
 /// How long ago something was: what never said so first, then the latest.
@@ -36,16 +34,36 @@ type Age = Option<Reverse<Timestamp>>;
 impl<'a> Worth<'a> {
     pub(crate) fn of(pod: &'a PodView) -> Self {
         Self {
-            is_bound: is_bound(pod),
-            phase: phase_rank(pod),
-            is_ready: pod.is_ready(),
-            ready_for: ready_for(pod),
-            restarts: restarts(pod),
-            age: age(pod),
-            name: &pod.name,
+            first: (is_bound(pod), phase_rank(pod), pod.is_ready(), ready_for(pod)),
+            pod,
         }
     }
 }
+
+impl Ord for Worth<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b) = (self.pod, other.pod);
+        self.first
+            .cmp(&other.first)
+            .then_with(|| restarts(a).cmp(&restarts(b)))
+            .then_with(|| age(a).cmp(&age(b)))
+            .then_with(|| a.name.cmp(&b.name))
+    }
+}
+
+impl PartialOrd for Worth<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Worth<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Worth<'_> {}
 
 /// Is it bound to a node?
 pub(crate) fn is_bound(pod: &PodView) -> bool {
@@ -92,9 +110,14 @@ pub fn update_order(
     terms: &[ScatterTerm],
 ) -> Vec<usize> {
     let is_preparing = |pod: &PodView| State::of(pod) == State::PreparingUpdate;
+    let mut known = OncePerSet::default();
     let mut keyed: Vec<(bool, Worth<'_>, usize)> = candidates
         .into_iter()
-        .filter_map(|i| pods.get(i).map(|pod| (!is_preparing(pod), Worth::of(pod), i)))
+        .filter_map(|i| {
+            let pod = *pods.get(i)?;
+            let is_preparing = known.of(&pod.labels, || is_preparing(pod));
+            Some((!is_preparing, Worth::of(pod), i))
+        })
         .collect();
     if *priority == PriorityStrategy::None && terms.is_empty() {
         // Nothing but worth counts, so that most of many pods need no place in the order.
@@ -105,7 +128,7 @@ pub fn update_order(
         keyed.sort_unstable();
         return keyed.into_iter().map(|(_, _, i)| i).collect();
     }
-    keyed.sort_unstable_by(|(_, a, _), (_, b, _)| a.cmp(b));
+    keyed.sort_unstable_by_key(|(_, worth, _)| *worth);
     let mut order: Vec<usize> = keyed.iter().map(|(_, _, i)| *i).collect();
     priority::sort(&mut order, pods, priority);
     let mut order = scatter::scatter(order, pods, terms);

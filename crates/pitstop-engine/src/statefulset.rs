@@ -76,6 +76,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
         refreshes: Vec::new(),
         asked: Vec::new(),
         create_failure: None,
+        n_created: 0,
         update_failure: None,
     };
     turn.claim_and_let_go();
@@ -131,6 +132,8 @@ struct Turn<'s, 'a> {
     /// Pods for which the arbiter has to be asked first.
     asked: Vec<usize>,
     create_failure: Option<String>,
+    /// Pods that this pass makes.
+    n_created: usize,
     update_failure: Option<String>,
     touched: Vec<Touch>,
 }

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::condition::PodCondition;
+use super::labels::KeyValues;
 use super::meta::MetaWire;
 use super::pod::{ContainerStatusWire, ContainerWire, PodSpecWire, PodStatusWire};
-use crate::selector::Labels;
 use crate::{keys, reasons};
 
 /// Resources by name, as written: `cpu` and `250m`.
@@ -26,7 +26,7 @@ pub struct InPlaceView {
     /// The part of the spec that pods of one revision have in common.
     pub spec: Arc<InPlaceSpec>,
     /// Annotations about the update, and those that containers read.
-    pub annotations: Labels,
+    pub annotations: KeyValues,
     /// What holds the pod after its deletion.
     pub finalizers: Vec<Arc<str>>,
     /// `metadata.generation`; 0 where the server keeps none.
@@ -204,7 +204,7 @@ impl InPlaceView {
 
     /// The annotation under the first of these keys that is there and not empty.
     pub fn annotation(&self, keys: &[&str]) -> Option<&str> {
-        let mut values = keys.iter().filter_map(|key| self.annotations.get(*key));
+        let mut values = keys.iter().filter_map(|key| self.annotations.get(key));
         values.find(|value| !value.is_empty()).map(String::as_str)
     }
 
@@ -278,7 +278,7 @@ impl InPlaceView {
 }
 
 /// Annotations that decisions read.
-const READ: [&str; 8] = [
+pub(super) const READ: [&str; 8] = [
     keys::INPLACE_STATE,
     keys::INPLACE_STATE_OLD,
     keys::INPLACE_GRACE,

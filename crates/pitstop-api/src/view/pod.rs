@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{PodCondition, UpgradeConditions};
 use super::inplace::{EnvWire, GateWire, InPlaceView, ResizePolicyWire, Resources};
+use super::labels::PodLabels;
 use super::meta::{ControllerRef, MetaWire, Uid, ViewError};
 use super::{NodeNames, NodeSlot};
 use crate::keys;
 use crate::placement::{Affinity, NodeConstraints};
-use crate::selector::Labels;
 
 /// A pod, lean.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +24,8 @@ pub struct PodView {
     pub uid: Uid,
     /// Version of the object that this view was made from.
     pub resource_version: u64,
-    /// Labels; equal sets of one workload may be shared.
-    pub labels: Arc<Labels>,
+    /// Labels.
+    pub labels: PodLabels,
     /// Who controls it.
     pub controller: Option<ControllerRef>,
     /// The node that it runs on or is meant for.
@@ -379,7 +379,7 @@ impl PodWire {
             upgrade: UpgradeConditions::among(&self.status.conditions).map(Arc::new),
             namespace: self.metadata.namespace.into(),
             name: self.metadata.name.into(),
-            labels: Arc::new(self.metadata.labels),
+            labels: self.metadata.labels.into(),
         })
     }
 }

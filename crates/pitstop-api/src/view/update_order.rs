@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::selector::{LabelSelector, Labels, Selector};
+use crate::selector::{LabelSelector, LabelValues, Selector};
 
 /// `priorityStrategy`. Where both lists are written, which admission refuses, weights decide.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -36,7 +36,7 @@ pub struct WeightTerm {
 
 impl WeightTerm {
     /// Does a pod with these labels get the weight?
-    pub fn matches(&self, labels: &Labels) -> bool {
+    pub fn matches(&self, labels: &impl LabelValues) -> bool {
         self.selector
             .as_ref()
             .is_some_and(|selector| selector.matches(labels))

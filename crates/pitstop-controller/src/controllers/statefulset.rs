@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use pitstop_api::fields::text;
 use pitstop_api::reasons;
+use pitstop_api::selector::LabelValues;
 use pitstop_api::view::{PodView, Protection, RevisionView, StatefulSetStatus, StatefulSetView, Uid};
 use pitstop_engine::plan::Event;
 use pitstop_engine::predownload::trigger::Step;
@@ -227,7 +228,10 @@ impl StatefulSets {
         let Memory { failures, asked } = self.memories.recall(key, set.uid);
         let in_flight = self.parts.overlay.in_flight_by_name(set.uid, &state, now);
         let selector = set.selector.selector().filter(|selector| !selector.is_empty());
-        let is_selected = |labels| selector.as_ref().is_some_and(|selector| selector.matches(labels));
+        let is_selected = |labels: &dyn LabelValues| {
+            let selector = selector.as_ref();
+            selector.is_some_and(|selector| selector.matches(labels))
+        };
         let orphans: Vec<&RevisionView> = state
             .orphan_revisions(&key.namespace)
             .filter(|revision| is_selected(&revision.labels))
@@ -340,7 +344,7 @@ fn of(state: &State, owners: [Option<Uid>; 2]) -> BTreeSet<Key> {
 
 /// Those that could adopt an object that nobody controls.
 fn selecting<'a>(state: &'a State, owned: &'a Owned) -> impl Iterator<Item = Key> + 'a {
-    let labels = owned.orphan_labels.as_deref();
+    let labels = owned.orphan_labels.as_ref();
     labels.into_iter().flat_map(move |labels| {
         let sets = state.statefulsets_in(&owned.namespace);
         let selects = move |set: &&Arc<StatefulSetView>| {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use pitstop_api::selector::Labels;
-use pitstop_api::view::{CloneSetView, DaemonSetView, NodeImageView, NodeView, StatefulSetView, Uid};
+use pitstop_api::view::{
+    CloneSetView, DaemonSetView, NodeImageView, NodeView, PodLabels, StatefulSetView, Uid,
+};
 
 /// Namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,5 +122,5 @@ pub struct Owned {
     /// Who controls it now; `None` also when it is gone.
     pub controller: Option<Uid>,
     /// Its labels, when it exists and nobody controls it.
-    pub orphan_labels: Option<Arc<Labels>>,
+    pub orphan_labels: Option<PodLabels>,
 }

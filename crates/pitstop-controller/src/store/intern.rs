@@ -23,7 +23,7 @@ pub(super) struct Interner {
 impl Interner {
     /// Replaces what the pod owns alone by what is shared.
     pub(super) fn share(&mut self, pod: &mut PodView) {
-        self.labels.share(&mut pod.labels);
+        self.labels.share(pod.labels.shared_mut());
         self.strings.share(&mut pod.namespace);
         if !self.images.has(&pod.images) {
             pod.images = pod
@@ -45,6 +45,22 @@ impl Interner {
         }
         if let Some(in_place) = pod.in_place.as_mut().and_then(Arc::get_mut) {
             self.specs.share(&mut in_place.spec);
+            for status in &mut in_place.statuses {
+                self.strings.share(&mut status.name);
+                self.strings.share(&mut status.image);
+                self.strings.share(&mut status.image_id);
+            }
+            let conditions = [
+                &mut in_place.update_ready,
+                &mut in_place.kruise_ready,
+                &mut in_place.resize_pending,
+            ];
+            for condition in conditions.into_iter().flatten() {
+                self.strings.share(&mut condition.reason);
+                if condition.message.is_empty() {
+                    self.strings.share(&mut condition.message);
+                }
+            }
         }
     }
 

@@ -84,10 +84,16 @@ struct Ledger {
 struct Named {
     pod: cloneset::CreatedPod,
     at: Timestamp,
-    /// The version of the answer; `None`: there was none.
-    answered: Option<u64>,
-    /// What was posted, to be posted again while there is no answer.
-    manifest: Value,
+    answer: PostAnswer,
+}
+
+/// What came of the POST of a pod.
+#[derive(Debug, Clone)]
+pub enum PostAnswer {
+    /// It was made, at this version.
+    Made(u64),
+    /// There was no answer: what was posted, to be posted again.
+    Missing(Value),
 }
 
 /// A DELETE of a pod that was not answered.
@@ -206,20 +212,12 @@ impl Overlay {
         ledger.created.push((pod, version));
     }
 
-    /// A pod was posted under the name that was decided on: the version of the answer, `None` when there was none.
-    pub fn posted(
-        &self,
-        owner: Uid,
-        pod: cloneset::CreatedPod,
-        manifest: Value,
-        answered: Option<u64>,
-        at: Timestamp,
-    ) {
+    /// A pod was posted under the name that was decided on.
+    pub fn posted(&self, owner: Uid, pod: cloneset::CreatedPod, answer: PostAnswer, at: Timestamp) {
         let named = Named {
             pod: pod.clone(),
             at,
-            answered,
-            manifest,
+            answer,
         };
         self.lock()
             .entry(owner)
@@ -236,8 +234,10 @@ impl Overlay {
             .into_iter()
             .flat_map(|ledger| ledger.named.values());
         named
-            .filter(|named| named.answered.is_none())
-            .map(|named| (named.pod.clone(), named.manifest.clone()))
+            .filter_map(|named| match &named.answer {
+                PostAnswer::Made(_) => None,
+                PostAnswer::Missing(manifest) => Some((named.pod.clone(), manifest.clone())),
+            })
             .collect()
     }
 
@@ -294,9 +294,9 @@ impl Overlay {
         };
         ledger.named.retain(|name, named| {
             let is_shown = shown.contains(name);
-            let is_awaited = match named.answered {
-                Some(version) => is_young(named.at) && seen < version,
-                None => true,
+            let is_awaited = match named.answer {
+                PostAnswer::Made(version) => is_young(named.at) && seen < version,
+                PostAnswer::Missing(_) => true,
             };
             !is_shown && is_awaited
         });

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use pitstop_api::ClaimView;
-use pitstop_api::selector::{Labels, Selector};
+use pitstop_api::selector::Selector;
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeNames, NodeSlot,
-    NodeView, PodView, RevisionView, StatefulSetView, Uid, ViewError,
+    NodeView, PodLabels, PodView, RevisionView, StatefulSetView, Uid, ViewError,
 };
 use pitstop_engine::snapshot::Nodes;
 
@@ -75,7 +75,7 @@ impl State {
     pub fn daemonsets_selecting<'a>(
         &'a self,
         namespace: &'a Arc<str>,
-        labels: &'a Labels,
+        labels: &'a PodLabels,
     ) -> impl Iterator<Item = &'a Key> {
         let first = Key {
             namespace: Arc::clone(namespace),

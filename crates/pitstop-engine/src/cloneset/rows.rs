@@ -1,6 +1,6 @@
 //! What is true of each pod of a CloneSet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use pitstop_api::keys;
@@ -11,9 +11,12 @@ use super::plan::Action;
 use super::snapshot::Snapshot;
 use crate::availability::is_update_ready;
 use crate::inplace::diff::DiffOptions;
+use crate::inplace::readiness::is_silent;
 use crate::inplace::{Live, Verdict, is_same_revision};
+use crate::instances::carry_on::needs_refresh;
 use crate::instances::history::History;
 use crate::lifecycle::State;
+use crate::shared_labels::{OncePerSet, Selected, revisions_of};
 
 /// A pod that is active: neither at its end nor on its way out.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,8 @@ pub(super) struct Row<'a> {
     pub(super) state: State,
     /// Is it at the update revision?
     pub(super) is_new: bool,
+    /// The name of its revision, or its hash; empty where it has none.
+    pub(super) revision: &'a str,
     /// Is it to be deleted, by its label or by name?
     pub(super) is_specified: bool,
     /// Is it available for `minReadySeconds`?
@@ -35,16 +40,13 @@ pub(super) struct Row<'a> {
     pub(super) is_requested: bool,
     /// Does it carry the hash of its revision?
     pub(super) has_template_hash: bool,
+    /// Does nothing of an update, a hook or a first word stand out? Most pods are so in most passes, and are looked at once.
+    pub(super) is_quiet: bool,
 }
 
 impl Row<'_> {
     pub(super) fn is_preparing_delete(&self) -> bool {
         self.state == State::PreparingDelete
-    }
-
-    /// The name of its revision, or its hash.
-    pub(super) fn revision(&self) -> &str {
-        self.pod.revision_hash().unwrap_or_default()
     }
 
     pub(super) fn instance(&self) -> Option<&str> {
@@ -79,6 +81,9 @@ impl<'a> Rows<'a> {
         let selector = cloneset.selector.selector();
         let in_flight = &snapshot.in_flight;
         let deleted: BTreeSet<Uid> = in_flight.deleted.iter().copied().collect();
+        // A selector that cannot be read lets nobody go.
+        let mut selected = selector.as_ref().map(|selector| Selected::by(Some(selector)));
+        let mut marks = OncePerSet::default();
         let mut found = Self {
             active: Vec::new(),
             inactive: Vec::new(),
@@ -93,17 +98,25 @@ impl<'a> Rows<'a> {
             let is_gone = pod.is_terminating() || deleted.contains(&pod.uid);
             if is_gone || pod.is_terminal() {
                 found.inactive.push(pod);
-            } else if selector
-                .as_ref()
-                .is_some_and(|selector| !selector.matches(&pod.labels))
+            } else if selected
+                .as_mut()
+                .is_some_and(|selected| !selected.has(&pod.labels))
             {
                 found.released.push(pod);
             } else {
-                found.active.push(row(snapshot, history, pod));
+                let update = &history.update.name;
+                let marks = marks.of(&pod.labels, || Marks::of(pod, update));
+                found.active.push(row(snapshot, update, pod, marks));
             }
         }
-        let is_seen = |name: &Arc<str>| snapshot.pods.iter().any(|pod| pod.name == *name);
-        let unseen = in_flight.created.iter().filter(|created| !is_seen(&created.name));
+        let seen: HashSet<&str> = match in_flight.created.as_slice() {
+            [] => HashSet::new(),
+            _ => snapshot.pods.iter().map(|pod| &*pod.name).collect(),
+        };
+        let unseen = in_flight
+            .created
+            .iter()
+            .filter(|created| !seen.contains(&*created.name));
         found.unseen = unseen
             .map(|created| is_same_revision(&created.revision, &history.update.name))
             .collect();
@@ -153,17 +166,8 @@ impl<'a> Rows<'a> {
 
     /// The revisions of pods that something is true of, each once.
     pub(super) fn revisions(&self, is_wanted: impl Fn(&Row<'_>) -> bool) -> Vec<&'a str> {
-        let mut found: Vec<&str> = Vec::new();
-        for row in self.active.iter().filter(|row| is_wanted(row)) {
-            let revision = row.pod.revision_hash().unwrap_or_default();
-            // Most pods have the revision of the one before.
-            if found.last() != Some(&revision) {
-                found.push(revision);
-            }
-        }
-        found.sort_unstable();
-        found.dedup();
-        found
+        let wanted = self.active.iter().filter(|row| is_wanted(row));
+        revisions_of(wanted.map(|row| row.pod))
     }
 
     /// Do all outdated pods differ from the update revision in metadata alone, and is no hook asked first? Such an update
@@ -188,48 +192,52 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn row<'a>(snapshot: &Snapshot<'a>, history: &History<'_>, pod: &'a PodView) -> Row<'a> {
+fn row<'a>(snapshot: &Snapshot<'a>, update_revision: &str, pod: &'a PodView, marks: Marks<'a>) -> Row<'a> {
     let (cloneset, now) = (snapshot.cloneset, snapshot.now);
     let is_named = cloneset.scale.pods_to_delete.contains(&pod.name);
-    let labels = Marks::of(pod);
-    let state = labels.state;
+    let state = marks.state;
+    let live = Live::of(pod);
     let is_settled = is_update_ready(pod, cloneset.min_ready_seconds, now);
     // A pod whose DELETE was not answered is deleted again rather than another one.
     let is_in_doubt = snapshot.in_flight.maybe_deleted.contains(&pod.uid);
     let may_be_down = is_in_doubt || snapshot.in_flight.maybe_patched.contains(&pod.uid);
     Row {
         pod,
-        live: Live::of(pod),
+        live,
         state,
-        is_new: labels
-            .revision
-            .is_some_and(|label| is_same_revision(label, &history.update.name)),
-        is_specified: is_named || is_in_doubt || labels.is_specified,
+        is_new: marks.is_new,
+        revision: marks.revision,
+        is_specified: is_named || is_in_doubt || marks.is_specified,
         is_available: !may_be_down && is_settled && state.counts(),
         is_ready: is_update_ready(pod, 0, now),
         is_settled,
         is_requested: pod
             .requested_revision()
-            .is_some_and(|requested| is_same_revision(requested, &history.update.name)),
-        has_template_hash: labels.has_template_hash,
+            .is_some_and(|requested| is_same_revision(requested, update_revision)),
+        has_template_hash: marks.has_template_hash,
+        is_quiet: live.is_none_or(|live| !needs_refresh(live, state) && !is_silent(live)),
     }
 }
 
-/// What the labels of a pod say, read in one go: there may be many pods.
-#[derive(Default)]
+/// What the labels of a pod say.
+#[derive(Debug, Clone, Copy, Default)]
 struct Marks<'a> {
-    revision: Option<&'a str>,
+    is_new: bool,
+    revision: &'a str,
     state: State,
     is_specified: bool,
     has_template_hash: bool,
 }
 
 impl<'a> Marks<'a> {
-    fn of(pod: &'a PodView) -> Self {
+    fn of(pod: &'a PodView, update_revision: &str) -> Self {
         let mut found = Self::default();
-        for (key, value) in &*pod.labels {
-            match key.as_str() {
-                keys::REVISION_HASH => found.revision = Some(value),
+        for (key, value) in pod.labels.iter() {
+            match key {
+                keys::REVISION_HASH => {
+                    found.revision = value;
+                    found.is_new = is_same_revision(value, update_revision);
+                }
                 keys::LIFECYCLE_STATE => found.state = State::read(value),
                 keys::SPECIFIED_DELETE => found.is_specified = true,
                 keys::POD_TEMPLATE_HASH => found.has_template_hash = true,

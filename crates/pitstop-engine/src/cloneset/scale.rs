@@ -12,6 +12,7 @@ use super::plan::{Action, NewPod, PatchWhy, Removal};
 use super::rows::Row;
 use super::{Touch, Turn, claims, instance};
 use crate::inplace::Change;
+use crate::instances::MOST_CREATED;
 use crate::lifecycle::{State, enter, is_hooked};
 use crate::order::deletion::{Candidate, Spread, deletion_order};
 use crate::plan::Event;
@@ -82,7 +83,7 @@ impl<'a> Turn<'_, 'a> {
     fn create(&mut self, diff: Diff) {
         let snapshot = self.snapshot;
         let (free, taken) = claims::ids(snapshot, self.rows);
-        let n = usize::try_from(diff.scale_up_limit).unwrap_or(usize::MAX);
+        let n = usize::try_from(diff.scale_up_limit).map_or(MOST_CREATED, |n| n.min(MOST_CREATED));
         let n_old = usize::try_from(diff.scale_up_old).unwrap_or(usize::MAX);
         let present = claims::names(snapshot);
         for (i, id) in instance::ids(n, &free, &taken, snapshot.seed)

@@ -6,6 +6,7 @@ use pitstop_api::view::{CloneSetView, PodView, RevisionView};
 
 use crate::inplace;
 pub use crate::instances::{CreatedPod, Failures, InFlight, RefusedResize};
+use crate::shared_labels::revisions_of;
 use crate::snapshot::Nodes;
 
 /// Everything that a decision about one CloneSet looks at.
@@ -37,10 +38,8 @@ impl Snapshot<'_> {
     /// The revisions that pods have, by label.
     pub(super) fn labels_in_use(&self) -> impl Iterator<Item = &str> {
         let created = self.in_flight.created.iter().map(|pod| &*pod.revision);
-        self.pods
-            .iter()
-            .filter_map(|pod| pod.revision_hash())
-            .chain(created)
+        let labels = revisions_of(self.pods.iter().copied()).into_iter();
+        labels.filter(|label| !label.is_empty()).chain(created)
     }
 }
 

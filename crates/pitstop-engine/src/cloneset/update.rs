@@ -72,9 +72,14 @@ impl<'a> Turn<'_, 'a> {
     /// Source: cloneset.md 9, step 1; 10.1.
     pub(super) fn refresh(&mut self) -> bool {
         let mut is_state_changed = false;
+        let is_ota = super::is_ota(self.snapshot.cloneset);
         let rows = self.rows.active.iter().copied().enumerate();
         for (i, row) in rows {
             let Some(live) = row.live else { continue };
+            let is_told = is_ota || row.pod.upgrade.is_some();
+            if row.is_quiet && row.has_template_hash && !is_told {
+                continue;
+            }
             let mut change = Change::default();
             let mut state_now = row.state;
             if needs_refresh(live, row.state) {
@@ -84,8 +89,8 @@ impl<'a> Turn<'_, 'a> {
                     state: row.state,
                     is_at_target: row.is_new,
                     waits_for_node: true,
-                    template: self.history.template_of(row.revision()),
-                    refused_resize: in_flight.refused_resize(row.pod.uid, row.revision()),
+                    template: self.history.template_of(row.revision),
+                    refused_resize: in_flight.refused_resize(row.pod.uid, row.revision),
                     lifecycle: &self.snapshot.cloneset.lifecycle,
                     features: self.snapshot.features.in_place,
                     now: self.snapshot.now,
@@ -98,8 +103,8 @@ impl<'a> Turn<'_, 'a> {
             }
             say_first_word(live, self.snapshot.now, &mut change);
             self.tell_owner(&row, live, state_now, &mut change);
-            if !row.has_template_hash && !row.revision().is_empty() {
-                change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision()));
+            if !row.has_template_hash && !row.revision.is_empty() {
+                change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision));
                 is_state_changed = true;
             }
             if !change.is_empty() {
@@ -147,7 +152,7 @@ impl<'a> Turn<'_, 'a> {
                 is_warning: true,
                 reason: reasons::INPLACE_UPDATE_STALLED,
                 message: format!("update of pod {} in-place never completes: {why}", row.pod.name).into(),
-                once_per: Some(format!("{}/{}", row.pod.uid, row.revision())),
+                once_per: Some(format!("{}/{}", row.pod.uid, row.revision)),
             });
             if may_replace && !row.is_specified {
                 self.mark(i, &row);
@@ -263,7 +268,7 @@ impl<'a> Turn<'_, 'a> {
         let mut order = self.in_order(&pods, first, most);
         let left = most.saturating_sub(order.len());
         order.extend(self.in_order(&pods, others, left));
-        let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision()));
+        let is_free = |i: usize| rows.get(i).is_some_and(|row| free.contains(&row.revision));
         let seen = rows.iter().map(|row| Counted {
             is_available: row.is_available,
             is_at_target: row.is_new != goes_back,
@@ -369,7 +374,7 @@ impl<'a> Turn<'_, 'a> {
 
     fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
         let live = row.live.ok_or(WhyRecreate::NoGate)?;
-        match self.history.diff(row.revision(), target, self.diff_options()) {
+        match self.history.diff(row.revision, target, self.diff_options()) {
             Verdict::Recreate(why) => Err(why),
             Verdict::InPlace(spec) => {
                 let in_flight = &self.snapshot.in_flight;

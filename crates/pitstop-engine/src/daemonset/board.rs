@@ -1,11 +1,9 @@
 //! Pods by node, in the order in which rules look at them.
 
-use std::sync::Arc;
-
-use pitstop_api::selector::Labels;
 use pitstop_api::view::{NodeSlot, PodCondition, PodView, Uid};
 
 use crate::availability::is_available;
+use crate::shared_labels::OncePerSet;
 use crate::snapshot::{CreatedPod, Nodes, Snapshot};
 
 /// A pod as a decision sees it: what the store shows, and what we did to it since.
@@ -61,14 +59,10 @@ impl<'a> Board<'a> {
         in_doubt.extend(&in_flight.maybe_patched);
         in_doubt.sort_unstable();
         let has = |uids: &[Uid], uid: Uid| !uids.is_empty() && uids.binary_search(&uid).is_ok();
-        let mut last: Option<(&Arc<Labels>, bool)> = None;
+        let mut known = OncePerSet::default();
         let judged = pods.filter_map(|pod| {
             let slot = pod.node.filter(|slot| slot.index() < n_slots)?;
-            let is_new = match last {
-                Some((labels, is_new)) if Arc::ptr_eq(labels, &pod.labels) => is_new,
-                _ => is_new(pod),
-            };
-            last = Some((&pod.labels, is_new));
+            let is_new = known.of(&pod.labels, || is_new(pod));
             let row = Row {
                 pod,
                 is_terminating: pod.is_terminating() || has(&deleted, pod.uid),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::reasons;
-use pitstop_api::selector::{Labels, Selector};
+use pitstop_api::selector::Selector;
 use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType};
 
 use super::board::{Board, Row};
@@ -20,6 +20,7 @@ use super::{BURST, count, delete, earlier, until};
 use crate::budget::{self, RollingBudget};
 use crate::plan::{Action, DeleteReason, Event, OwnedObject, Plan, Progress, Reason};
 use crate::revision::history::{self, History};
+use crate::shared_labels::Selected;
 use crate::snapshot::{FailedPods, Snapshot};
 
 mod explain;
@@ -91,10 +92,8 @@ fn is_at_target(daemonset: &DaemonSetView, history: &History, pod: &PodView) -> 
 /// Source: daemonset.md A5. Upholds S7.
 struct Claim<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
-    selector: &'s Selector,
+    selected: Selected<'s, 'a>,
     history: &'s History,
-    /// Labels of the pod before, and whether the selector matches them: most pods share them.
-    last: Option<(&'a Arc<Labels>, bool)>,
     actions: Vec<Action>,
 }
 
@@ -102,20 +101,15 @@ impl<'s, 'a> Claim<'s, 'a> {
     fn new(snapshot: &'s Snapshot<'a>, selector: &'s Selector, history: &'s History) -> Self {
         Self {
             snapshot,
-            selector,
+            selected: Selected::by(Some(selector)),
             history,
-            last: None,
             actions: Vec::new(),
         }
     }
 
     /// Is the pod ours, or ours from now on? Notes what has to be written about it.
     fn takes(&mut self, pod: &'a PodView) -> bool {
-        let matches = match self.last {
-            Some((labels, matches)) if Arc::ptr_eq(labels, &pod.labels) => matches,
-            _ => self.selector.matches(&pod.labels),
-        };
-        self.last = Some((&pod.labels, matches));
+        let matches = self.selected.has(&pod.labels);
         let (name, uid, object) = (|| Arc::clone(&pod.name), pod.uid, OwnedObject::Pod);
         match pod.controller {
             Some(controller) if controller.uid != self.snapshot.daemonset.uid => return false,

@@ -86,10 +86,14 @@ pub fn holds(live: Live<'_>) -> Vec<Hold> {
 ///
 /// Source: inplace.md 8.
 pub fn say_first_word(live: Live<'_>, now: Timestamp, change: &mut Change) {
-    let is_silent = live.view.kruise_ready.is_none() && live.view.has_gate(reasons::KRUISE_POD_READY);
-    if is_silent && !change.conditions.contains_key(reasons::KRUISE_POD_READY) {
+    if is_silent(live) && !change.conditions.contains_key(reasons::KRUISE_POD_READY) {
         change.condition(reasons::KRUISE_POD_READY, service(&[], now));
     }
+}
+
+/// Has nobody said yet whether the pod may serve, though its gate waits for that?
+pub(crate) fn is_silent(live: Live<'_>) -> bool {
+    live.view.kruise_ready.is_none() && live.view.has_gate(reasons::KRUISE_POD_READY)
 }
 
 /// Condition `KruisePodReady` of a pod with these holds.

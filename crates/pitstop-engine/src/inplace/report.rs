@@ -68,8 +68,8 @@ impl Report {
 /// The hash of the environment that the metadata of the pod gives a container.
 fn expected_env(live: Live<'_>, container: &ContainerSpec) -> u32 {
     let value = |key: &MetadataKey| match key {
-        MetadataKey::Label(key) => live.pod.labels.get(&**key),
-        MetadataKey::Annotation(key) => live.view.annotations.get(&**key),
+        MetadataKey::Label(key) => live.pod.labels.get(key),
+        MetadataKey::Annotation(key) => live.view.annotations.get(key),
     };
     let mut variables: Vec<(&str, &str)> = container
         .env

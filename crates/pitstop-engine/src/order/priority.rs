@@ -21,7 +21,7 @@ pub fn sort(order: &mut [usize], pods: &[&PodView], strategy: &PriorityStrategy)
         PriorityStrategy::Order { keys, missing_key } => {
             let level = |pod: &PodView| {
                 let found = keys.iter().enumerate();
-                let mut found = found.filter_map(|(i, key)| Some((i, pod.labels.get(&**key)?)));
+                let mut found = found.filter_map(|(i, key)| Some((i, pod.labels.get(key)?)));
                 match (found.next(), missing_key) {
                     (Some((i, value)), _) => (1, i, Reverse(number_at_end(value))),
                     (None, MissingKey::First) => (0, 0, Reverse(0)),

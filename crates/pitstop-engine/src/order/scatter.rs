@@ -26,7 +26,7 @@ pub fn scatter(order: Vec<usize>, pods: &[&PodView], terms: &[ScatterTerm]) -> V
 
 fn matches(pod: &PodView, term: &ScatterTerm) -> bool {
     pod.labels
-        .get(&*term.key)
+        .get(&term.key)
         .is_some_and(|value| **value == *term.value)
 }
 

@@ -9,6 +9,7 @@ use pitstop_api::view::{DaemonSetView, PodView, RevisionView};
 
 use super::{data_of, hash_of, holds, name_of};
 use crate::plan::{Action, NewRevision, OwnedObject};
+use crate::shared_labels::revisions_of;
 
 /// What has to be written so that the history is right, and the hash of the current revision.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,9 +161,7 @@ pub fn surplus<'a>(
         return Vec::new();
     }
     old.sort_by(|a, b| a.revision.cmp(&b.revision).then_with(|| a.name.cmp(&b.name)));
-    let mut live: Vec<&str> = pods.iter().filter_map(|pod| pod.revision_hash()).collect();
-    live.sort_unstable();
-    live.dedup();
+    let live = revisions_of(pods.iter().copied());
     old.into_iter()
         .filter(|r| live.binary_search(&r.hash()).is_err())
         .take(n_surplus)

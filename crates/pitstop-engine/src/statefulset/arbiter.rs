@@ -41,7 +41,7 @@ impl Turn<'_, '_> {
                 Some(Observed::Idle) => &label.idle,
                 Some(Observed::Unknown) | None => continue,
             };
-            if row.pod.labels.get(&*label.key).map(String::as_str) != Some(&**value) {
+            if row.pod.labels.get(&label.key).map(String::as_str) != Some(&**value) {
                 labels.insert(row.pod.uid, (Arc::clone(&label.key), Arc::clone(value)));
             }
         }

@@ -1,7 +1,6 @@
 //! What is true of each ordinal of a StatefulSet, and of each of its pods.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use pitstop_api::keys;
 use pitstop_api::view::{Phase, PodView, Uid};
@@ -13,6 +12,7 @@ use crate::availability::is_available;
 use crate::inplace::{Completion, Live, completion, is_same_revision};
 use crate::instances::history::History;
 use crate::lifecycle::State;
+use crate::shared_labels::{OncePerSet, Selected};
 
 /// A pod.
 #[derive(Debug, Clone, Copy)]
@@ -105,15 +105,16 @@ impl<'a> Rows<'a> {
         let judge = Judge::new(snapshot);
         let deleted: BTreeSet<Uid> = snapshot.in_flight.deleted.iter().copied().collect();
         let (mut all, mut orphans, mut released) = (Vec::new(), Vec::new(), Vec::new());
+        let mut selected = Selected::by(selector.as_ref());
+        let mut marks = OncePerSet::default();
         for pod in &snapshot.pods {
             let ordinal = ordinal_of(&set.name, &pod.name);
-            let matches = selector
-                .as_ref()
-                .is_some_and(|selector| selector.matches(&pod.labels));
+            let matches = selected.has(&pod.labels);
             match (pod.controller, ordinal) {
                 (Some(owner), _) if owner.uid != set.uid => {}
                 (Some(_), Some(ordinal)) if matches => {
-                    all.push(row(snapshot, history, &judge, pod, ordinal, &deleted));
+                    let marks = marks.of(&pod.labels, || Marks::of(pod, history));
+                    all.push(row(snapshot, &judge, pod, ordinal, &deleted, marks));
                 }
                 (Some(_), _) if !pod.is_terminating() => released.push(*pod),
                 (None, Some(_)) if matches => orphans.push(*pod),
@@ -190,25 +191,23 @@ fn slots(snapshot: &Snapshot<'_>, history: &History<'_>, all: &[Row<'_>], orphan
 
 fn row<'a>(
     snapshot: &Snapshot<'a>,
-    history: &History<'_>,
     judge: &Judge<'_>,
     pod: &'a PodView,
     ordinal: u32,
     deleted: &BTreeSet<Uid>,
+    marks: Marks,
 ) -> Row<'a> {
     let now = snapshot.now;
-    let marks = Marks::of(pod);
     let live = Live::of(pod);
     let runs = pod.phase == Phase::Running;
-    let is_at = |name: &Arc<str>| marks.revision.is_some_and(|label| is_same_revision(label, name));
     let in_flight = &snapshot.in_flight;
     Row {
         ordinal,
         pod,
         live,
         state: marks.state,
-        is_new: is_at(&history.update.name),
-        is_current: is_at(&history.current.name),
+        is_new: marks.is_new,
+        is_current: marks.is_current,
         is_terminating: pod.is_terminating() || deleted.contains(&pod.uid),
         is_specified: marks.is_specified,
         is_ready: runs && pod.is_ready(),
@@ -227,20 +226,24 @@ fn is_complete(live: Live<'_>, snapshot: &Snapshot<'_>) -> bool {
         || completion(live, snapshot.features.in_place, snapshot.now) == Completion::Done
 }
 
-/// What the labels of a pod say, read in one go: there may be many pods.
-#[derive(Default)]
-struct Marks<'a> {
-    revision: Option<&'a str>,
+/// What the labels of a pod say.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    is_new: bool,
+    is_current: bool,
     state: State,
     is_specified: bool,
 }
 
-impl<'a> Marks<'a> {
-    fn of(pod: &'a PodView) -> Self {
+impl Marks {
+    fn of(pod: &PodView, history: &History<'_>) -> Self {
         let mut found = Self::default();
-        for (key, value) in &*pod.labels {
-            match key.as_str() {
-                keys::REVISION_HASH => found.revision = Some(value),
+        for (key, value) in pod.labels.iter() {
+            match key {
+                keys::REVISION_HASH => {
+                    found.is_new = is_same_revision(value, &history.update.name);
+                    found.is_current = is_same_revision(value, &history.current.name);
+                }
                 keys::LIFECYCLE_STATE => found.state = State::read(value),
                 // Source: statefulset.md 15.1 row 14.
                 keys::SPECIFIED_DELETE => found.is_specified = value != "false",

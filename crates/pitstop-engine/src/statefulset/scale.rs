@@ -15,6 +15,7 @@ use super::rows::{Place, Row};
 use super::{Action, NewPod, PatchWhy, Removal, Touch, Turn};
 use crate::availability::available_at;
 use crate::inplace::{Change, Endpoint, PodWrite, is_same_revision};
+use crate::instances::MOST_CREATED;
 use crate::lifecycle::{State, enter, is_hooked};
 use crate::plan::Event;
 
@@ -118,6 +119,10 @@ impl<'a> Turn<'_, 'a> {
             self.wake(later(snapshot.now, CLAIM_RECHECK));
             return Visit::Waits;
         }
+        if self.n_created >= MOST_CREATED {
+            return Visit::Down;
+        }
+        self.n_created = self.n_created.saturating_add(1);
         let revision = if is_new { &history.update } else { &history.current };
         let index = snapshot.features.labels_index;
         self.plan.actions.push(Action::CreatePod(NewPod {

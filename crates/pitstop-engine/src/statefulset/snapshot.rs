@@ -9,6 +9,7 @@ use pitstop_api::view::{PodView, RevisionView, StatefulSetView, Uid};
 
 use crate::inplace;
 use crate::instances::{Failures, InFlight};
+use crate::shared_labels::revisions_of;
 
 /// Everything that a decision about one StatefulSet looks at.
 #[derive(Debug, Clone)]
@@ -41,10 +42,8 @@ impl Snapshot<'_> {
     /// The revisions that pods have, by label.
     pub(super) fn labels_in_use(&self) -> impl Iterator<Item = &str> {
         let created = self.in_flight.created.iter().map(|pod| &*pod.revision);
-        self.pods
-            .iter()
-            .filter_map(|pod| pod.revision_hash())
-            .chain(created)
+        let labels = revisions_of(self.pods.iter().copied()).into_iter();
+        labels.filter(|label| !label.is_empty()).chain(created)
     }
 }
 

@@ -18,6 +18,7 @@ use crate::instances::history::label_of;
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::priority;
 use crate::plan::Event;
+use crate::shared_labels::revisions_of;
 
 fn policy(set: &StatefulSetView) -> Option<&PodUpdatePolicy> {
     set.rolling.as_ref().map(|rolling| &rolling.pod_update_policy)
@@ -292,11 +293,7 @@ impl<'a> Turn<'_, 'a> {
         }
         let pods = list.iter().filter_map(|rank| self.rows.pod_of(*rank));
         let old = pods.filter(|(_, row)| !row.is_new);
-        let mut revisions: Vec<&'a str> = old
-            .map(|(_, row)| row.pod.revision_hash().unwrap_or_default())
-            .collect();
-        revisions.sort_unstable();
-        revisions.dedup();
+        let mut revisions = revisions_of(old.map(|(_, row)| row.pod));
         let options = diff_options(set, self.snapshot.features.in_place);
         revisions.retain(|revision| {
             let verdict = self.history.diff(revision, &self.history.update, options);

@@ -1,7 +1,5 @@
 //! Worked examples of AdvancedRollingUpdate: daemonset.md, C7 and Y1-Y34.
 
-use std::sync::Arc;
-
 use pitstop_api::{keys, reasons};
 use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::daemonset::{advanced, native};
@@ -331,7 +329,7 @@ fn an_adopted_pod_is_judged_by_its_hash_and_only_without_one_by_its_generation()
         ("C3.6", false, "1", "del n1"),
     ] {
         let cluster = Cluster::advanced("n1R old+").with(|c| {
-            let labels = Arc::make_mut(&mut c.pod_on("n1").labels);
+            let labels = &mut c.pod_on("n1").labels;
             labels.insert(keys::REVISION_HASH.into(), "unknown".into());
             labels.insert(keys::POD_TEMPLATE_GENERATION.into(), generation.into());
             if !has_hash {

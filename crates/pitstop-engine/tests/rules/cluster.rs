@@ -458,7 +458,7 @@ impl Cluster {
             }
             Action::RelabelPod { uid, hash, .. } => {
                 if let Some(pod) = self.pods.iter_mut().find(|pod| pod.uid == *uid) {
-                    Arc::make_mut(&mut pod.labels).insert(keys::REVISION_HASH.into(), hash.to_string());
+                    pod.labels.insert(keys::REVISION_HASH.into(), hash.to_string());
                     pod.resource_version += 1;
                 }
             }
@@ -714,7 +714,7 @@ fn pod(uid: Uid, node: NodeSlot, hash: &str, generation: Option<i64>, created_at
         name: format!("agent-{}", uid.0).into(),
         uid,
         resource_version: 1,
-        labels: Arc::new(labels),
+        labels: labels.into(),
         controller: Some(ControllerRef {
             uid: OURS,
             kind: OwnerKind::DaemonSet,

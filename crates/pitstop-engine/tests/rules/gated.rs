@@ -26,7 +26,7 @@ pub(crate) fn gated(version: &str) -> InPlaceView {
             readiness_gates: vec![reasons::INPLACE_UPDATE_READY.into()],
             ..InPlaceSpec::default()
         }),
-        annotations: pitstop_api::selector::Labels::new(),
+        annotations: pitstop_api::view::KeyValues::new(),
         finalizers: Vec::new(),
         generation: 1,
         observed_generation: None,
@@ -58,23 +58,26 @@ fn running(image: &Arc<str>, restart_count: i32, since: Timestamp) -> ContainerS
 /// Carries requests out, as the server would.
 pub(crate) fn write(pod: &mut PodView, writes: &[PodWrite]) {
     let patches: Vec<&Value> = writes.iter().map(|write| &write.patch).collect();
-    let labels = Arc::make_mut(&mut pod.labels);
+    let labels = &mut pod.labels;
     let view = Arc::make_mut(pod.in_place.as_mut().unwrap());
     for patch in patches {
-        for (path, into) in [
-            ("/metadata/labels", &mut *labels),
-            ("/metadata/annotations", &mut view.annotations),
-        ] {
-            for (key, value) in patch
+        let named = |path: &str| {
+            patch
                 .pointer(path)
                 .and_then(Value::as_object)
                 .into_iter()
                 .flatten()
-            {
-                match value.as_str() {
-                    Some(value) => _ = into.insert(key.clone(), value.to_owned()),
-                    None => _ = into.remove(key),
-                }
+        };
+        for (key, value) in named("/metadata/labels") {
+            match value.as_str() {
+                Some(value) => labels.insert(key.clone(), value.to_owned()),
+                None => labels.remove(key),
+            }
+        }
+        for (key, value) in named("/metadata/annotations") {
+            match value.as_str() {
+                Some(value) => view.annotations.insert(key.clone(), value.to_owned()),
+                None => view.annotations.remove(key),
             }
         }
         let conditions = patch.pointer("/status/conditions").and_then(Value::as_array);

@@ -204,7 +204,7 @@ impl Fleet {
         pod.ready = None;
         pod.upgrade = None;
         pod.resource_version += 1;
-        let labels = Arc::make_mut(&mut pod.labels);
+        let labels = &mut pod.labels;
         let target = if *self.cluster.daemonset.template == crate::cluster::template("v2") {
             "v2"
         } else {

@@ -390,7 +390,7 @@ fn an_orphan_is_adopted_and_old_without_a_hash() {
     let mut cluster = Cluster::native("n1R new+, n2R new+").with(|c| {
         let pod = c.pod_on("n1");
         pod.controller = None;
-        let labels = std::sync::Arc::make_mut(&mut pod.labels);
+        let labels = &mut pod.labels;
         labels.remove(pitstop_api::keys::REVISION_HASH);
         labels.remove(pitstop_api::keys::POD_TEMPLATE_GENERATION);
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pitstop_api::selector::{LabelSelector, Labels};
 use pitstop_api::view::{
-    ContainerStatus, InPlaceView, MissingKey, NodeNames, NodeSlot, NodeView, Phase, PodView,
+    ContainerStatus, InPlaceView, MissingKey, NodeNames, NodeSlot, NodeView, Phase, PodLabels, PodView,
     PriorityStrategy, ScatterTerm, WeightTerm,
 };
 use pitstop_engine::order::deletion::{Candidate, Spread, cost, deletion_order, ranks};
@@ -23,13 +23,13 @@ fn pod(i: usize) -> PodView {
     let mut pod = LivePod::running(&["c1=foo1"]).view();
     pod.name = format!("web-{i:03}").into();
     pod.ready = ready(true, -500);
-    pod.labels = Arc::new(Labels::new());
+    pod.labels = PodLabels::default();
     pod
 }
 
 fn labelled(i: usize, labels: &[(&str, &str)]) -> PodView {
     let mut pod = pod(i);
-    pod.labels = Arc::new(labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect());
+    pod.labels = labels.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
     pod
 }
 

@@ -205,8 +205,10 @@ fn spares_what_is_finished(effect: &Effect<'_>) -> Result<(), String> {
 fn what_is_finished_is_left_alone() {
     fn without_labels(snapshot: &Snapshot<'_>, planner: Planner) -> Plan {
         on_changed_pods(snapshot, planner, |pod| {
-            let labels = Arc::make_mut(&mut pod.labels);
-            labels.retain(|key, _| key == "app");
+            let labels = pod.labels.iter().filter(|(key, _)| *key == "app");
+            pod.labels = labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
         })
     }
     let property = |(start, steps): &Course, planner| {

@@ -175,7 +175,7 @@ impl Start {
             .items
             .iter()
             .map(|node| node.metadata.labels.as_ref().unwrap_or(&empty));
-        let n = labels.filter(|labels| selector.matches(labels)).count();
+        let n = labels.filter(|labels| selector.matches(*labels)).count();
         if n == 0 || selector.is_empty() {
             return Err(failure::nothing_matched(
                 format!("--nodes {:?} selects no canary", self.nodes),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::selector::{LabelSelector, Labels, Op, Requirement, Selector};
+use crate::selector::{LabelSelector, LabelValues, Labels, Op, Requirement, Selector};
 
 /// Which pods an update leaves alone, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl Protection {
     /// What labels say of a pod: does it work? `None`: it carries none of the keys that the selector asks for.
     ///
     /// Source: statefulset.md 16.2, step 4.
-    pub fn labels_say(&self, labels: &Labels) -> Option<bool> {
+    pub fn labels_say(&self, labels: &impl LabelValues) -> Option<bool> {
         if self.selector.is_empty() {
             return None;
         }
@@ -245,7 +245,7 @@ impl Protection {
         let is_positive = |requirement: &&Requirement| matches!(requirement.op, Op::In(_) | Op::Exists);
         let positive = self.selector.requirements().iter().filter(is_positive);
         let mut keys = positive.map(|requirement| requirement.key.as_str()).peekable();
-        let is_known = keys.peek().is_none() || keys.any(|key| labels.contains_key(key));
+        let is_known = keys.peek().is_none() || keys.any(|key| labels.value_of(key).is_some());
         is_known.then_some(false)
     }
 }

@@ -14,6 +14,7 @@ use super::words::{Told, Words};
 use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::executor::pods::{Doomed, Made, unreadable};
 use crate::executor::{Executor, Outcome, Whom, ends_with_namespace, side_by_side};
+use crate::store::PostAnswer;
 
 /// A pod as it is changed.
 pub(in crate::executor) struct Patched<'a> {
@@ -97,19 +98,19 @@ impl Executor {
         let call = Call::collection(Verb::Create, Resource::Pods, Some(whom.namespace()))
             .with_query("fieldManager", FIELD_MANAGER)
             .with_body(manifest.clone());
-        let note = |answered| {
+        let note = |answer| {
             let at = self.clock.now();
-            self.overlay
-                .posted(whom.uid(), pod.clone(), manifest.clone(), answered, at);
+            self.overlay.posted(whom.uid(), pod.clone(), answer, at);
         };
+        let unanswered = || PostAnswer::Missing(manifest.clone());
         let name = &pod.name;
         match self.api.send(call).await {
             Ok(answer) => {
                 let made: Result<Made, _> = serde_json::from_slice(&answer);
                 let made = made
                     .map_err(|e| unreadable(name, &e))
-                    .inspect_err(|_| note(None))?;
-                note(Some(made.metadata.version()));
+                    .inspect_err(|_| note(unanswered()))?;
+                note(PostAnswer::Made(made.metadata.version()));
                 self.stores.written(Resource::Pods, &answer);
                 info!(workload = &*whom.about.name, pod = &**name, "pod created");
                 self.tell_all(whom, Some(work.words().created(name)));
@@ -134,7 +135,7 @@ impl Executor {
             }
             Err(error) => {
                 if error.is_ambiguous() {
-                    note(None);
+                    note(unanswered());
                 } else if !(is_again && may_pass(&error)) {
                     self.overlay.name_settled(whom.uid(), name);
                 }

@@ -59,7 +59,7 @@ impl State {
         let is_news = was_unreadable || stored.is_none_or(|stored| !is_alike(stored, &mut pod));
         let namespace = Arc::clone(&pod.namespace);
         let controller = pod.controller.map(|controller| controller.uid);
-        let orphan_labels = controller.is_none().then(|| Arc::clone(&pod.labels));
+        let orphan_labels = controller.is_none().then(|| pod.labels.clone());
         let is_ready = pod.is_ready();
         let before = self.pods.put(pod);
         is_news.then(|| Change::Pod {
@@ -147,7 +147,7 @@ impl State {
                 .or_default()
                 .insert(key.clone());
         }
-        let orphan_labels = controller.is_none().then(|| Arc::clone(&view.labels));
+        let orphan_labels = controller.is_none().then(|| (*view.labels).clone().into());
         self.revisions.insert(key.clone(), view);
         Some(Change::Revision(Owned {
             namespace: key.namespace,

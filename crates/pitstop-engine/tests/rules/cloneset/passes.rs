@@ -10,6 +10,11 @@ fn pods_are_scaled() {
     for (case, world, want) in [
         ("empty", World::new(3), "create 0 old 3 new"),
         (
+            "as many as one pass makes",
+            World::new(2000),
+            "create 0 old 500 new",
+        ),
+        (
             "E13",
             World::new(5).pods("2o+ 2n+").rolling("partition", 3),
             "create 1 old 0 new",

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use pitstop_api::view::{
-    ContainerSpec, ContainerState, ContainerStatus, InPlaceSpec, InPlaceView, PodCondition, PodView,
+    ContainerSpec, ContainerState, ContainerStatus, InPlaceSpec, InPlaceView, PodCondition, PodLabels,
+    PodView,
 };
 use pitstop_api::{keys, reasons};
 
@@ -156,10 +157,7 @@ impl Pod {
             resize_pending: None,
         };
         PodView {
-            labels: Arc::new(BTreeMap::from([(
-                keys::REVISION_HASH.to_owned(),
-                revision_name(self.revision),
-            )])),
+            labels: PodLabels::from_iter([(keys::REVISION_HASH.to_owned(), revision_name(self.revision))]),
             in_place: Some(Arc::new(view)),
             ..blank.clone()
         }

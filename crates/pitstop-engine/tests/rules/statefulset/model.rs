@@ -6,7 +6,6 @@
 //! many pods are new as the partition and those that work allow, and nothing is done any more (L1).
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 
 use pitstop_api::keys;
 use pitstop_api::selector::Labels;
@@ -192,7 +191,7 @@ impl Checker {
         PodView {
             name: format!("web-{ordinal}").into(),
             uid: uid(ordinal, is_same),
-            labels: Arc::new(labels),
+            labels: labels.into(),
             deleted_at: pod.is_terminating.then(|| at(0)),
             phase: Phase::Running,
             ready: crate::cluster::ready(pod.is_ready, -500),

@@ -59,6 +59,15 @@ fn pods_are_created_and_deleted() {
     ]);
 }
 
+/// One pass makes 500 pods at most; the next one goes on.
+#[test]
+fn very_many_pods_are_created_in_several_passes() {
+    let does = World::new(2000).does();
+    assert_eq!(does.split(' ').count(), 500, "{does}");
+    assert!(does.ends_with("+499A"), "{does}");
+    assert!(World::new(2000).pods("0-499A").does().starts_with("+500A"));
+}
+
 /// 13.1 row 2; 10.3.
 #[test]
 fn a_pass_comes_again_when_a_pod_becomes_available() {
