@@ -237,6 +237,15 @@ pub const SPECIFIED_DELETE: &str = "apps.kruise.io/specified-delete";
 /// Label of ControllerRevisions: the hash of their data.
 pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
 
+/// Annotation of DaemonSets of `apps.kruise.io` in v1alpha1, `true`: what v1beta1 calls `partitionedScaling`. Source:
+/// daemonset.md D1.
+pub const PROGRESSIVE_CREATE_POD: &str = "daemonset.kruise.io/progressive-create-pod";
+
+/// Annotation of DaemonSets of `apps.kruise.io`, `true`: nodes that are not ready take no part in a rolling update. Upstream
+/// has after v1.9 a gate of the whole controller, `DaemonSetPruneIneligibleNodes`, for nodes that should run no pod. Source:
+/// daemonset.md D2.
+pub const IGNORE_NOT_READY_NODES: &str = "pitstop.io/ignore-not-ready-nodes";
+
 /// Label of pods of StatefulSets: their own name.
 pub const STATEFUL_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
 /// Label of pods of StatefulSets: their ordinal.

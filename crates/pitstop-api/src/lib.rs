@@ -7,6 +7,7 @@ pub mod amount;
 pub mod claim;
 pub mod clock;
 pub mod cloneset;
+pub mod daemonset;
 pub mod fields;
 pub mod image_pull;
 pub mod int_or_percent;

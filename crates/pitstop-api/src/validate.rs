@@ -1,6 +1,6 @@
 //! What admission says about objects, in the words of Kubernetes.
 
-pub use amount::percent_problem;
+pub use amount::{amount, amount_problem, percent_problem};
 pub use field_error::{FieldError, FieldErrorReason};
 pub use name::{NameRule, annotations, key_problems, label_value_problems, labels, name_problems};
 pub use workload::{

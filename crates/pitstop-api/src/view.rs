@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use advanced_daemonset::{AdvancedDaemonSet, RollingType};
 pub use cloneset::{
     CloneSetCondition, CloneSetStatus, CloneSetUpdateStrategy, CloneSetView, RollingUpdate, ScaleStrategy,
 };
@@ -34,6 +35,7 @@ pub use statefulset::{
 pub use update_order::{MissingKey, PriorityStrategy, ScatterTerm, WeightTerm};
 pub use update_policy::{InPlaceUpdateStrategy, PodUpdatePolicy, UpdateType};
 
+mod advanced_daemonset;
 mod cloneset;
 mod condition;
 mod daemonset;

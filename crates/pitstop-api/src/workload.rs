@@ -2,13 +2,16 @@
 
 use serde::Serialize;
 
-use crate::{cloneset, statefulset};
+use crate::kruise::Version;
+use crate::{cloneset, daemonset, statefulset};
 
 /// A kind of workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum WorkloadKind {
     /// `apps/v1` DaemonSet.
     DaemonSet,
+    /// `apps.kruise.io` DaemonSet.
+    AdvancedDaemonSet,
     /// `apps.kruise.io` CloneSet.
     CloneSet,
     /// `apps.kruise.io` StatefulSet.
@@ -17,12 +20,25 @@ pub enum WorkloadKind {
 
 impl WorkloadKind {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 3] = [Self::DaemonSet, Self::CloneSet, Self::StatefulSet];
+    pub const ALL: [Self; 4] = [
+        Self::DaemonSet,
+        Self::AdvancedDaemonSet,
+        Self::CloneSet,
+        Self::StatefulSet,
+    ];
+
+    /// `kind` of the objects of these, each once.
+    pub fn kinds(of: &[Self]) -> Vec<&'static str> {
+        let mut kinds: Vec<&str> = of.iter().map(|kind| kind.kind()).collect();
+        kinds.dedup();
+        kinds
+    }
 
     /// `kind` of its objects.
     pub fn kind(self) -> &'static str {
         match self {
             Self::DaemonSet => "DaemonSet",
+            Self::AdvancedDaemonSet => daemonset::KIND,
             Self::CloneSet => cloneset::KIND,
             Self::StatefulSet => statefulset::KIND,
         }
@@ -32,16 +48,26 @@ impl WorkloadKind {
     pub fn group(self) -> &'static str {
         match self {
             Self::DaemonSet => "apps",
+            Self::AdvancedDaemonSet => daemonset::GROUP,
             Self::CloneSet => cloneset::GROUP,
             Self::StatefulSet => statefulset::GROUP,
         }
     }
 
-    /// The version that is read and written. Source: cloneset.md 1.1; statefulset.md 2.1.
+    /// The version that is read and written. Source: cloneset.md 1.1; statefulset.md 2.1;
+    /// daemonset.md D1.
     pub fn version(self) -> &'static str {
         match self {
             Self::DaemonSet => "v1",
-            Self::CloneSet | Self::StatefulSet => "v1beta1",
+            Self::AdvancedDaemonSet | Self::CloneSet | Self::StatefulSet => "v1beta1",
+        }
+    }
+
+    /// `apiVersion` of its objects.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "apps/v1",
+            Self::AdvancedDaemonSet | Self::CloneSet | Self::StatefulSet => Version::V1beta1.api_version(),
         }
     }
 
@@ -49,15 +75,18 @@ impl WorkloadKind {
     pub fn plural(self) -> &'static str {
         match self {
             Self::DaemonSet => "daemonsets",
+            Self::AdvancedDaemonSet => daemonset::definition::PLURAL,
             Self::CloneSet => cloneset::definition::PLURAL,
             Self::StatefulSet => statefulset::definition::PLURAL,
         }
     }
 
-    /// The short name that commands show, as the server lists it. Source: cloneset.md 1.1; statefulset.md 2.1.
+    /// The short name that commands show, as the server lists it. Source: cloneset.md 1.1; statefulset.md 2.1;
+    /// daemonset.md D1.
     pub fn short(self) -> &'static str {
         match self {
             Self::DaemonSet => "ds",
+            Self::AdvancedDaemonSet => "ads",
             Self::CloneSet => "clone",
             Self::StatefulSet => "asts",
         }
@@ -66,7 +95,11 @@ impl WorkloadKind {
     /// Another short name. To kubectl `sts` is the native kind, where a cluster serves it; no command of ours is about that
     /// one.
     fn other_short(self) -> Option<&'static str> {
-        (self == Self::StatefulSet).then_some("sts")
+        match self {
+            Self::AdvancedDaemonSet => Some("daemon"),
+            Self::StatefulSet => Some("sts"),
+            Self::DaemonSet | Self::CloneSet => None,
+        }
     }
 
     /// The kind as kubectl writes it before a name: `daemonset.apps`.
@@ -104,7 +137,14 @@ mod tests {
             ("DaemonSet", Some(WorkloadKind::DaemonSet)),
             ("daemonsets.apps", Some(WorkloadKind::DaemonSet)),
             ("daemonsets.v1.apps", Some(WorkloadKind::DaemonSet)),
-            ("daemonsets.apps.kruise.io", None),
+            ("daemonsets.apps.kruise.io", Some(WorkloadKind::AdvancedDaemonSet)),
+            (
+                "daemonset.v1beta1.apps.kruise.io",
+                Some(WorkloadKind::AdvancedDaemonSet),
+            ),
+            ("ads", Some(WorkloadKind::AdvancedDaemonSet)),
+            ("daemon", Some(WorkloadKind::AdvancedDaemonSet)),
+            ("ads.apps.kruise.io", None),
             ("clone", Some(WorkloadKind::CloneSet)),
             ("clonesets", Some(WorkloadKind::CloneSet)),
             ("cloneset.apps.kruise.io", Some(WorkloadKind::CloneSet)),

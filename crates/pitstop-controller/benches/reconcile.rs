@@ -60,7 +60,7 @@ fn measure(n: u32, is_advanced: bool) -> (Duration, Duration) {
             let start = Instant::now();
             stores.written(Resource::Pods, &event);
             let state = stores.read();
-            let view = state.daemonset(&key).unwrap();
+            let view = state.daemonsets().get(&key).unwrap();
             let beside = Beside {
                 now,
                 in_flight: pitstop_engine::snapshot::InFlight::default(),

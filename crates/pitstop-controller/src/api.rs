@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use pitstop_api::{cloneset, statefulset};
+use pitstop_api::{WorkloadKind, cloneset, daemonset, statefulset};
 use serde_json::Value;
 
 pub use error::{CallError, Refusal};
@@ -55,6 +55,8 @@ pub type Lines = BoxStream<'static, Result<Bytes, CallError>>;
 pub enum Resource {
     /// `apps/v1` DaemonSets.
     DaemonSets,
+    /// `apps.kruise.io/v1beta1` DaemonSets.
+    AdvancedDaemonSets,
     /// Pods.
     Pods,
     /// Nodes.
@@ -84,9 +86,20 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The objects of a kind of workload.
+    pub fn of(kind: WorkloadKind) -> Self {
+        match kind {
+            WorkloadKind::DaemonSet => Self::DaemonSets,
+            WorkloadKind::AdvancedDaemonSet => Self::AdvancedDaemonSets,
+            WorkloadKind::CloneSet => Self::CloneSets,
+            WorkloadKind::StatefulSet => Self::StatefulSets,
+        }
+    }
+
     /// The kinds that stores keep.
-    pub const WATCHED: [Self; 10] = [
+    pub const WATCHED: [Self; 11] = [
         Self::DaemonSets,
+        Self::AdvancedDaemonSets,
         Self::Pods,
         Self::Nodes,
         Self::ControllerRevisions,
@@ -104,6 +117,7 @@ impl Resource {
         !matches!(
             self,
             Self::Jobs
+                | Self::AdvancedDaemonSets
                 | Self::CloneSets
                 | Self::StatefulSets
                 | Self::Claims
@@ -115,6 +129,7 @@ impl Resource {
     /// The name of its definition, where a cluster does not have the kind by itself.
     pub fn definition(self) -> Option<&'static str> {
         match self {
+            Self::AdvancedDaemonSets => Some(daemonset::definition::NAME),
             Self::CloneSets => Some(cloneset::definition::NAME),
             Self::StatefulSets => Some(statefulset::definition::NAME),
             _ => None,
@@ -130,6 +145,7 @@ impl Resource {
     pub fn plural(self) -> &'static str {
         match self {
             Self::DaemonSets => "daemonsets",
+            Self::AdvancedDaemonSets => daemonset::definition::PLURAL,
             Self::Pods => "pods",
             Self::Nodes => "nodes",
             Self::ControllerRevisions => "controllerrevisions",
@@ -146,6 +162,14 @@ impl Resource {
         }
     }
 
+    /// The word for metrics: one of its own for each kind.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::AdvancedDaemonSets => daemonset::definition::NAME,
+            other => other.plural(),
+        }
+    }
+
     fn root(self) -> &'static str {
         match self {
             Self::Pods | Self::Nodes | Self::Events | Self::Claims | Self::Secrets | Self::Services => {
@@ -154,9 +178,11 @@ impl Resource {
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",
-            Self::CloneSets | Self::StatefulSets | Self::ImagePullJobs | Self::NodeImages => {
-                "/apis/apps.kruise.io/v1beta1"
-            }
+            Self::AdvancedDaemonSets
+            | Self::CloneSets
+            | Self::StatefulSets
+            | Self::ImagePullJobs
+            | Self::NodeImages => "/apis/apps.kruise.io/v1beta1",
         }
     }
 }

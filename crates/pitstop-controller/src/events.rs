@@ -46,8 +46,8 @@ pub struct About {
 impl From<&DaemonSetView> for About {
     fn from(daemonset: &DaemonSetView) -> Self {
         Self {
-            kind: "DaemonSet",
-            api_version: "apps/v1",
+            kind: daemonset.workload_kind().kind(),
+            api_version: daemonset.workload_kind().api_version(),
             namespace: Arc::clone(&daemonset.namespace),
             name: Arc::clone(&daemonset.name),
             uid: daemonset.uid,

@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use pitstop_api::SharedClock;
 use pitstop_api::view::{DaemonSetView, NodeSlot, Uid};
-use pitstop_api::{SharedClock, WorkloadKind};
 use pitstop_engine::{Action, Plan};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tracing::debug;
 
-use crate::api::{Api, CallError};
+use crate::api::{Api, CallError, Resource};
 use crate::events::{About, Record, Recorder};
 use crate::metrics::Metrics;
 use crate::store::{Overlay, Stores};
@@ -104,7 +104,7 @@ impl Whom {
     }
 }
 
-/// A plan for a DaemonSet.
+/// A plan for a DaemonSet of either group.
 #[derive(Debug)]
 pub struct Work {
     /// Whose it is.
@@ -115,6 +115,13 @@ pub struct Work {
     pub plan: Plan,
     /// The names of the nodes in it.
     pub node_names: BTreeMap<NodeSlot, Arc<str>>,
+}
+
+impl Work {
+    /// The objects of its kind.
+    fn resource(&self) -> Resource {
+        Resource::of(self.daemonset.workload_kind())
+    }
 }
 
 /// How it went.
@@ -204,7 +211,7 @@ impl Executor {
                 self.patch_all(
                     &work.whom,
                     Words {
-                        kind: WorkloadKind::DaemonSet,
+                        kind: work.daemonset.workload_kind(),
                         name: &work.daemonset.name,
                     },
                     patches.iter().copied().filter_map(patched),

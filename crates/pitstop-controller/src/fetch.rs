@@ -29,7 +29,7 @@ pub async fn snapshot_file(
 ) -> Result<SnapshotFile, Error> {
     let api = KubeApi::new(client.clone());
     let mut file = snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await?;
-    if kind != WorkloadKind::DaemonSet {
+    if !matches!(kind, WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet) {
         file.resizes_in_place = offers::resizes_in_place(client).await;
     }
     Ok(file)
@@ -63,7 +63,7 @@ pub async fn snapshot_file_at(
     let mut pods = list(api, Resource::Pods, namespace, "listing pods").await?;
     pods.retain(concerns);
     let claims = match kind {
-        WorkloadKind::DaemonSet => Vec::new(),
+        WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => Vec::new(),
         WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
             let mut claims = list(api, Resource::Claims, namespace, "listing claims of volumes").await?;
             claims.retain(concerns);
@@ -92,12 +92,12 @@ async fn workload(
     namespace: &str,
     name: &str,
 ) -> Result<(Value, Uid, LabelSelector), Error> {
-    let (resource, doing) = match kind {
-        WorkloadKind::DaemonSet => (Resource::DaemonSets, "reading the DaemonSet"),
-        WorkloadKind::CloneSet => (Resource::CloneSets, "reading the CloneSet"),
-        WorkloadKind::StatefulSet => (Resource::StatefulSets, "reading the StatefulSet"),
+    let doing = match kind {
+        WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => "reading the DaemonSet",
+        WorkloadKind::CloneSet => "reading the CloneSet",
+        WorkloadKind::StatefulSet => "reading the StatefulSet",
     };
-    let call = Call::object(Verb::Get, resource, Some(namespace), name);
+    let call = Call::object(Verb::Get, Resource::of(kind), Some(namespace), name);
     let answer = api.send(call).await.map_err(|source| match source {
         CallError::NotFound(_) => Error::NotFound {
             kind: kind.kind(),
@@ -107,6 +107,9 @@ async fn workload(
     })?;
     let identity = match kind {
         WorkloadKind::DaemonSet => DaemonSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
+        WorkloadKind::AdvancedDaemonSet => {
+            DaemonSetView::advanced_from_json(&answer).map(|view| (view.uid, view.selector))
+        }
         WorkloadKind::CloneSet => CloneSetView::from_json(&answer).map(|view| (view.uid, view.selector)),
         WorkloadKind::StatefulSet => {
             StatefulSetView::from_json(&answer).map(|view| (view.uid, view.selector))

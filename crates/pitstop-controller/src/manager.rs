@@ -24,7 +24,7 @@ use crate::Error;
 use crate::api::{Api, Gate, KubeApi, Learning, Resource};
 use crate::controllers::Running;
 use crate::controllers::cloneset::{self, CloneSets};
-use crate::controllers::daemonset::{self, DaemonSets, NATIVE, POD_UPDATER};
+use crate::controllers::daemonset::{self, ADVANCED, DaemonSets, NATIVE, POD_UPDATER};
 use crate::controllers::image_pull_jobs::{self, ImagePullJobs};
 use crate::controllers::node_images::NodeImages;
 use crate::controllers::statefulset::{self, StatefulSets};
@@ -51,6 +51,8 @@ pub enum Controller {
     NativeDaemonSet,
     /// `AdvancedRollingUpdate` and its aliases on native DaemonSets.
     DaemonPodUpdater,
+    /// DaemonSets of `apps.kruise.io`.
+    AdvancedDaemonSet,
     /// CloneSets of `apps.kruise.io`.
     CloneSet,
     /// StatefulSets of `apps.kruise.io`.
@@ -62,9 +64,10 @@ pub enum Controller {
 
 impl Controller {
     /// Every controller there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NativeDaemonSet,
         Self::DaemonPodUpdater,
+        Self::AdvancedDaemonSet,
         Self::CloneSet,
         Self::StatefulSet,
         Self::ImagePullJob,
@@ -75,6 +78,7 @@ impl Controller {
         match self {
             Self::NativeDaemonSet => NATIVE.name,
             Self::DaemonPodUpdater => POD_UPDATER.name,
+            Self::AdvancedDaemonSet => ADVANCED.name,
             Self::CloneSet => cloneset::NAME,
             Self::StatefulSet => statefulset::NAME,
             Self::ImagePullJob => image_pull_jobs::NAME,
@@ -86,6 +90,7 @@ impl Controller {
         match resource {
             Resource::Pods | Resource::Nodes | Resource::ControllerRevisions => true,
             Resource::DaemonSets => matches!(self, Self::NativeDaemonSet | Self::DaemonPodUpdater),
+            Resource::AdvancedDaemonSets => self == Self::AdvancedDaemonSet,
             Resource::Jobs => self == Self::DaemonPodUpdater,
             Resource::CloneSets => self == Self::CloneSet,
             Resource::StatefulSets => self == Self::StatefulSet,
@@ -99,6 +104,7 @@ impl Controller {
         match self {
             Self::NativeDaemonSet => vec![Arc::new(DaemonSets::new(NATIVE, parts))],
             Self::DaemonPodUpdater => vec![Arc::new(DaemonSets::new(POD_UPDATER, parts))],
+            Self::AdvancedDaemonSet => vec![Arc::new(DaemonSets::new(ADVANCED, parts))],
             Self::CloneSet => {
                 let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
                 vec![Arc::new(CloneSets::new(

@@ -159,7 +159,7 @@ impl Metrics {
         self.writes
             .get_or_create(&[
                 ("verb", verb.as_str()),
-                ("resource", resource.plural()),
+                ("resource", resource.word()),
                 ("result", result),
             ])
             .inc();
@@ -274,12 +274,12 @@ impl Gauges {
         let mut metric = encoder.encode_descriptor("store_objects", help, None, MetricType::Gauge)?;
         for resource in Resource::WATCHED {
             let n = self.stores.read().count(resource);
-            ConstGauge::new(count(n)).encode(metric.encode_family(&[("resource", resource.plural())])?)?;
+            ConstGauge::new(count(n)).encode(metric.encode_family(&[("resource", resource.word())])?)?;
         }
         let help = "Watches opened again";
         let mut metric = encoder.encode_descriptor("watch_restarts", help, None, MetricType::Counter)?;
         for (resource, n) in self.stores.watch_restarts() {
-            ConstCounter::new(n).encode(metric.encode_family(&[("resource", resource.plural())])?)?;
+            ConstCounter::new(n).encode(metric.encode_family(&[("resource", resource.word())])?)?;
         }
         let help = "Objects that cannot be read";
         let n = count(self.stores.read().count_unreadable());

@@ -33,7 +33,7 @@ pub fn gather<'a>(
 ) -> Snapshot<'a> {
     let mut pods: Vec<_> = state.pods_of(daemonset.uid).iter().collect();
     let mut revisions: Vec<_> = state.revisions_of(daemonset.uid).collect();
-    if let Some(selector) = state.selector(key) {
+    if let Some(selector) = state.daemonsets_of(daemonset.workload_kind()).selector(key) {
         pods.extend(
             state
                 .orphan_pods(&key.namespace)

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 pub use change::{Change, Key, Owned};
 pub use object::{Identity, Object, Wire};
 pub use overlay::{Overdue, Overlay, PostAnswer, Seen, SentCreate, SentDelete};
-pub use state::State;
+pub use state::{DaemonSetIndex, State};
 
 use crate::api::Resource;
 

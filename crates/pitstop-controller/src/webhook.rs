@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pitstop_api::fields::text;
 use pitstop_api::image_pull::definition::{MUTATE_PATHS, VALIDATE_PATHS};
 use pitstop_api::kruise::definition::CONVERT_PATH;
-use pitstop_api::{cloneset as clonesets, statefulset as statefulsets};
+use pitstop_api::{cloneset as clonesets, daemonset as daemonsets, statefulset as statefulsets};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -16,6 +16,7 @@ use review::{Admission, ReviewError, Verdict};
 
 mod certificate;
 mod cloneset;
+mod daemonset;
 mod image_pull;
 mod keeper;
 mod review;
@@ -55,6 +56,12 @@ impl Webhooks {
             clonesets::definition::MUTATE_PATH => {
                 Admission::read(review).map(|admission| cloneset::mutate(&admission))
             }
+            daemonsets::definition::MUTATE_PATH => {
+                Admission::read(review).map(|admission| daemonset::mutate(&admission))
+            }
+            daemonsets::definition::VALIDATE_PATH => {
+                Admission::read(review).map(|admission| daemonset::validate(&admission))
+            }
             statefulsets::definition::MUTATE_PATH => {
                 Admission::read(review).map(|admission| statefulset::mutate(&admission))
             }
@@ -86,6 +93,7 @@ impl Webhooks {
 fn convert(review: &Value) -> Value {
     let converted = review::objects_to_convert(review).and_then(|(objects, wanted)| {
         let known = |object: &Value| match text(object, "/kind") {
+            daemonsets::KIND => daemonsets::conversion::convert(object.clone(), wanted),
             statefulsets::KIND => statefulsets::conversion::convert(object.clone(), wanted),
             _ => clonesets::conversion::convert(object.clone(), wanted),
         };

@@ -1,4 +1,4 @@
-//! DaemonSets: the native rolling update, OnDelete, AdvancedRollingUpdate and OTA.
+//! DaemonSets: the native rolling update, OnDelete, AdvancedRollingUpdate and OTA, and those of `apps.kruise.io`.
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::PodView;
@@ -12,6 +12,7 @@ pub mod advanced;
 mod board;
 pub mod eligibility;
 mod explain;
+mod in_place;
 pub mod native;
 mod ota;
 pub mod own_keys;
@@ -29,6 +30,9 @@ pub const BURST: usize = 250;
 /// What a person asks for: the decision of whichever model the DaemonSet is under, with a reason for every pod that is
 /// not at the target.
 pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
+    if snapshot.daemonset.advanced.is_some() {
+        return native::plan(snapshot);
+    }
     match strategy::read(snapshot.daemonset).model {
         Model::Native => {
             let mut plan = native::plan(snapshot);
@@ -67,6 +71,7 @@ fn delete(pod: &PodView, why: DeleteReason) -> Action {
         | DeleteReason::OutdatedAndUnavailable
         | DeleteReason::InPlaceStalled
         | DeleteReason::Requested
+        | DeleteReason::Prepared
         | DeleteReason::Surged => true,
         DeleteReason::Duplicate
         | DeleteReason::NodeNotEligible

@@ -217,6 +217,8 @@ pub enum DeleteReason {
     InPlaceStalled,
     /// The owner of its node asked for the target revision.
     Requested,
+    /// Its hook before the deletion has let it go.
+    Prepared,
     /// A surged pod has taken over.
     Surged,
     /// Another pod of the workload is on its node already.
@@ -239,6 +241,7 @@ impl DeleteReason {
             Self::OutdatedAndUnavailable => "OutdatedAndUnavailable",
             Self::InPlaceStalled => "InPlaceStalled",
             Self::Requested => "Requested",
+            Self::Prepared => "Prepared",
             Self::Surged => "Surged",
             Self::Duplicate => "Duplicate",
             Self::NodeNotEligible => "NodeNotEligible",
@@ -358,6 +361,8 @@ pub enum Reason {
     Paused,
     /// Its node is not one that `pitstop.io/canary-nodes` selects.
     Canary,
+    /// Its node is not one that `updateStrategy.rollingUpdate.selector` selects.
+    NotSelected,
     /// Its node is ready, but not for `pitstop.io/min-node-ready-seconds` yet.
     NodeUnsettled {
         /// When it is.

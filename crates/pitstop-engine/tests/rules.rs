@@ -19,6 +19,8 @@ mod guard;
 mod history;
 #[path = "rules/inplace.rs"]
 mod inplace;
+#[path = "rules/kruise_daemonset.rs"]
+mod kruise_daemonset;
 #[path = "rules/lifecycle.rs"]
 mod lifecycle;
 #[path = "rules/live.rs"]

@@ -12,7 +12,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use pitstop_api::kruise::Version;
-use pitstop_api::{WorkloadKind, cloneset, keys, statefulset};
+use pitstop_api::{WorkloadKind, cloneset, daemonset, keys, statefulset};
 use pitstop_engine::revision;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ impl Wanted {
             (None, _) => Err(failure::nothing_matched(
                 format!(
                     "the manifest holds no {}",
-                    WorkloadKind::ALL.map(WorkloadKind::kind).join(" or ")
+                    WorkloadKind::kinds(&WorkloadKind::ALL).join(" or ")
                 ),
                 "give a file with the workload that you are about to apply",
             )),
@@ -145,7 +145,9 @@ fn kind_of(object: &Value) -> Option<WorkloadKind> {
     WorkloadKind::ALL.into_iter().find(|known| {
         let is_version = match known {
             WorkloadKind::DaemonSet => version == "apps/v1",
-            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => Version::of(version).is_some(),
+            WorkloadKind::AdvancedDaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
+                Version::of(version).is_some()
+            }
         };
         kind == known.kind() && is_version
     })
@@ -203,7 +205,7 @@ pub async fn suppose(
             let patched = serde_json::to_value(patched).context("reading the answer of the dry run")?;
             Ok(after_applying(file, patched))
         }
-        WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
+        WorkloadKind::AdvancedDaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
             let patched = wanted.replaced(client, namespace).await.context(asking)?;
             Ok(after_replacing(file, patched))
         }
@@ -228,6 +230,7 @@ impl Wanted {
         let replaced = serde_json::to_value(replaced)?;
         let stored = Version::V1beta1.api_version();
         Ok(match self.kind {
+            WorkloadKind::AdvancedDaemonSet => daemonset::conversion::convert(replaced, stored)?,
             WorkloadKind::StatefulSet => statefulset::conversion::convert(replaced, stored)?,
             WorkloadKind::CloneSet | WorkloadKind::DaemonSet => {
                 cloneset::conversion::convert(replaced, stored)?

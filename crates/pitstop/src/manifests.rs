@@ -59,6 +59,7 @@ impl Options {
     /// serve their webhooks.
     pub fn brings_kinds(&self) -> bool {
         let brings = [
+            Controller::AdvancedDaemonSet,
             Controller::CloneSet,
             Controller::StatefulSet,
             Controller::ImagePullJob,

@@ -127,7 +127,12 @@ impl Rollout {
     }
 
     fn is_done_but_for(&self, may_wait: impl Fn(&Reason) -> bool) -> bool {
-        let is_kept = |reason: &Reason| matches!(reason, Reason::Partition { .. } | Reason::Canary);
+        let is_kept = |reason: &Reason| {
+            matches!(
+                reason,
+                Reason::Partition { .. } | Reason::Canary | Reason::NotSelected
+            )
+        };
         self.present == self.desired
             && self
                 .waiting()
@@ -152,7 +157,7 @@ impl Rollout {
                 Reason::NodeNotReady { .. } => {}
                 Reason::WaitingForOwner => n_owners += 1,
                 Reason::Partition { .. } => n_kept += 1,
-                Reason::Canary => n_outside += 1,
+                Reason::Canary | Reason::NotSelected => n_outside += 1,
                 _ => *others.entry(&waiting.reason).or_default() += 1,
             }
         }

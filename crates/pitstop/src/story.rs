@@ -211,7 +211,9 @@ impl Story {
         match self.kind {
             WorkloadKind::CloneSet => 4,
             WorkloadKind::StatefulSet => 5,
-            WorkloadKind::DaemonSet => u32::try_from(self.nodes.len()).unwrap_or(u32::MAX),
+            WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => {
+                u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)
+            }
         }
     }
 

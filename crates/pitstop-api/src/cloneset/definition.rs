@@ -33,6 +33,7 @@ pub fn definition(client: &Value) -> Value {
         plural: PLURAL,
         singular: "cloneset",
         short: &["clone"],
+        is_scalable: true,
     };
     definition::definition(client, names, &columns(), schema::schema)
 }

@@ -1,6 +1,6 @@
 //! The objects that tell an API server of a kind: its definition, and who is asked about its objects.
 //!
-//! Source: cloneset.md 1.1, 1.5, 1.6; statefulset.md 2.1.
+//! Source: cloneset.md 1.1, 1.5, 1.6; statefulset.md 2.1; daemonset.md D1.
 
 use serde_json::{Value, json};
 
@@ -17,9 +17,11 @@ pub(crate) struct Names {
     pub(crate) plural: &'static str,
     pub(crate) singular: &'static str,
     pub(crate) short: &'static [&'static str],
+    /// Does it have replicas that others may set?
+    pub(crate) is_scalable: bool,
 }
 
-/// The `CustomResourceDefinition` of a kind in both versions, which can be scaled. `client` is the `clientConfig` of who
+/// The `CustomResourceDefinition` of a kind in both versions. `client` is the `clientConfig` of who
 /// converts, which is asked at [`CONVERT_PATH`].
 pub(crate) fn definition(
     client: &Value,
@@ -27,18 +29,19 @@ pub(crate) fn definition(
     columns: &[Value],
     schema: impl Fn(Version) -> Value,
 ) -> Value {
+    let mut subresources = json!({"status": {}});
+    if names.is_scalable {
+        subresources["scale"] = json!({
+            "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.labelSelector",
+        });
+    }
     let version = |version: Version| {
         json!({
             "name": version.name(),
             "served": true,
             "storage": version == Version::V1beta1,
-            "subresources": {
-                "status": {},
-                "scale": {
-                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
-                    "labelSelectorPath": ".status.labelSelector",
-                },
-            },
+            "subresources": subresources,
             "additionalPrinterColumns": columns,
             "schema": {"openAPIV3Schema": schema(version)},
         })

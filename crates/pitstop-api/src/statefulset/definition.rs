@@ -32,6 +32,7 @@ pub fn definition(client: &Value) -> Value {
         plural: PLURAL,
         singular: "statefulset",
         short: &["sts", "asts"],
+        is_scalable: true,
     };
     definition::definition(client, names, &columns(), schema::schema)
 }

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::advanced_daemonset::AdvancedDaemonSet;
 use super::condition::PodCondition;
 use super::meta::{MetaWire, Uid, ViewError};
 use super::pod::ConditionWire;
+use crate::WorkloadKind;
 use crate::keys;
 use crate::placement::NodeConstraints;
 use crate::selector::{LabelSelector, Labels};
@@ -49,6 +51,8 @@ pub struct DaemonSetView {
     pub status: DaemonSetStatus,
     /// `status.conditions`, by type. The DaemonSet's own controller neither writes nor removes any.
     pub conditions: BTreeMap<String, PodCondition>,
+    /// What one of `apps.kruise.io` says beyond this; `None` for one of `apps`.
+    pub advanced: Option<Arc<AdvancedDaemonSet>>,
 }
 
 /// `spec.updateStrategy`. The numbers stay raw JSON: a decision says what is wrong with them.
@@ -101,6 +105,9 @@ pub struct DaemonSetStatus {
     /// How often a revision name was taken by other data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collision_count: Option<i32>,
+    /// Hash of the revision that pods are brought to. Only those of `apps.kruise.io` say so. Source: daemonset.md D1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_revision: Option<Arc<str>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -119,7 +126,26 @@ impl DaemonSetView {
         self.annotations.get(keys::TEMPLATE_GENERATION)?.parse().ok()
     }
 
-    /// Reads the object as the API serves it.
+    /// The kind of its objects.
+    pub fn workload_kind(&self) -> WorkloadKind {
+        match self.advanced {
+            None => WorkloadKind::DaemonSet,
+            Some(_) => WorkloadKind::AdvancedDaemonSet,
+        }
+    }
+
+    /// Reads one of `apps.kruise.io` as the API serves it, in the version that is stored.
+    ///
+    /// # Errors
+    /// The object is not a DaemonSet, or its uid is none.
+    pub fn advanced_from_json(json: &[u8]) -> Result<Self, ViewError> {
+        let advanced = AdvancedDaemonSet::from_json(json)?;
+        let mut view = Self::from_json(json)?;
+        view.advanced = Some(Arc::new(advanced));
+        Ok(view)
+    }
+
+    /// Reads one of `apps` as the API serves it.
     ///
     /// # Errors
     /// The object is not a DaemonSet, or its uid is none.
@@ -169,6 +195,7 @@ impl DaemonSetView {
                 .map(|condition| (condition.kind.clone(), condition.into()))
                 .collect(),
             status: wire.status.counts,
+            advanced: None,
         })
     }
 }

@@ -49,6 +49,8 @@ pub struct ControllerRef {
 pub enum OwnerKind {
     /// `DaemonSet` of group `apps`.
     DaemonSet,
+    /// `DaemonSet` of group `apps.kruise.io`, of whichever version.
+    AdvancedDaemonSet,
     /// `CloneSet` of group `apps.kruise.io`, of whichever version. Source: cloneset.md 1.1.
     CloneSet,
     /// `StatefulSet` of group `apps.kruise.io`, of whichever version.
@@ -151,6 +153,7 @@ impl MetaWire {
             uid: Uid::parse(&owner.uid)?,
             kind: match (group, owner.kind.as_str()) {
                 ("apps", "DaemonSet") => OwnerKind::DaemonSet,
+                (crate::daemonset::GROUP, crate::daemonset::KIND) => OwnerKind::AdvancedDaemonSet,
                 (crate::cloneset::GROUP, "CloneSet") => OwnerKind::CloneSet,
                 (crate::statefulset::GROUP, "StatefulSet") => OwnerKind::StatefulSet,
                 _ => OwnerKind::Other,

@@ -1,13 +1,13 @@
 //! What kinds that make pods from a template share: selectors, templates, amounts, cells.
 
 pub(super) use pitstop_api::validate::{
-    immutable, immutable_selector, label_selector_errors, selector_errors, template_errors,
+    amount, amount_problem, immutable, immutable_selector, label_selector_errors, selector_errors,
+    template_errors,
 };
 use serde_json::Value;
 
-use pitstop_api::validate::percent_problem;
-
 use super::fields::{entries, list, or, text};
+
 /// Names, images and the selector: the wide cells.
 pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
     let containers = list(object, "/spec/template/spec/containers");
@@ -23,35 +23,6 @@ pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
         joined("/image"),
         Value::from(selector_text(object, "/spec/selector")),
     ]
-}
-
-/// The number, or the number before the percent sign; 0 for what is neither.
-pub(super) fn amount(value: &Value) -> i64 {
-    match value {
-        Value::Number(number) => number.as_i64().unwrap_or_default(),
-        Value::String(text) => percent(text).unwrap_or_default(),
-        _ => 0,
-    }
-}
-
-fn percent(text: &str) -> Option<i64> {
-    let digits = text
-        .strip_suffix('%')
-        .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
-}
-
-/// Why a value is no amount.
-pub(super) fn amount_problem(value: &Value) -> Option<&'static str> {
-    match value {
-        Value::String(text) => match percent(text) {
-            None => percent_problem(text),
-            Some(number) if number > 100 => Some("must not be greater than 100%"),
-            Some(_) => None,
-        },
-        value if amount(value) < 0 => Some("must be greater than or equal to 0"),
-        _ => None,
-    }
 }
 
 /// `key=value`.

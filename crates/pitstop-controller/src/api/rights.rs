@@ -39,6 +39,8 @@ const FINALIZERS: &str = "/finalizers";
 pub enum OwnerKind {
     /// A DaemonSet.
     DaemonSet,
+    /// A DaemonSet of `apps.kruise.io`.
+    AdvancedDaemonSet,
     /// A CloneSet.
     CloneSet,
     /// A StatefulSet of `apps.kruise.io`.
@@ -53,7 +55,10 @@ impl OwnerKind {
         let owners = call.body.as_ref()?.pointer("/metadata/ownerReferences")?;
         let mut owners = owners.as_array()?.iter();
         let controller = owners.find(|owner| owner.get("controller") == Some(&true.into()))?;
+        let version = controller.get("apiVersion").and_then(serde_json::Value::as_str);
+        let is_kruise = version.is_some_and(|version| version.starts_with("apps.kruise.io/"));
         match controller.get("kind")?.as_str()? {
+            "DaemonSet" if is_kruise => Some(Self::AdvancedDaemonSet),
             "DaemonSet" => Some(Self::DaemonSet),
             "CloneSet" => Some(Self::CloneSet),
             "StatefulSet" => Some(Self::StatefulSet),
@@ -66,6 +71,7 @@ impl OwnerKind {
     fn resource(self) -> (&'static str, &'static str) {
         match self {
             Self::DaemonSet => ("daemonsets", "apps"),
+            Self::AdvancedDaemonSet => ("daemonsets", "apps.kruise.io"),
             Self::CloneSet => ("clonesets", "apps.kruise.io"),
             Self::StatefulSet => ("statefulsets", "apps.kruise.io"),
             Self::Pod => ("pods", ""),

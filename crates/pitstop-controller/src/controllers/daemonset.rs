@@ -1,6 +1,6 @@
-//! DaemonSets: the native controller, and the one that upgrades by annotation.
+//! DaemonSets: the native controller, the one that upgrades by annotation, and that of `apps.kruise.io`.
 //!
-//! Both are the same loop around another `plan`: mark, gather, decide, carry out. What touches what is in
+//! All are the same loop around another `plan`: mark, gather, decide, carry out. What touches what is in
 //! `triggers`.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView};
-use pitstop_api::{SharedClock, reasons};
+use pitstop_api::{SharedClock, WorkloadKind, reasons};
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Progress;
 use pitstop_engine::snapshot::{FailedPods, InFlight, Nodes};
@@ -40,6 +40,8 @@ const FAILED_PODS_KEPT_FOR: SignedDuration = SignedDuration::from_mins(30);
 /// What one controller does differently from another.
 #[derive(Debug, Clone, Copy)]
 pub struct Model {
+    /// Which kind of DaemonSets.
+    pub kind: WorkloadKind,
     /// Its name, for flags and metrics.
     pub name: &'static str,
     /// Its name in events.
@@ -63,6 +65,7 @@ pub struct Model {
 
 /// The native DaemonSet controller. Source: daemonset.md part A.
 pub const NATIVE: Model = Model {
+    kind: WorkloadKind::DaemonSet,
     name: "native-daemonset",
     source: reasons::SOURCE_DAEMONSET,
     plan: native::plan,
@@ -77,8 +80,24 @@ pub const NATIVE: Model = Model {
     heeds_readiness: false,
 };
 
+/// The controller of DaemonSets of `apps.kruise.io`. Source: daemonset.md part D.
+pub const ADVANCED: Model = Model {
+    kind: WorkloadKind::AdvancedDaemonSet,
+    name: "daemonset",
+    source: reasons::SOURCE_DAEMONSET,
+    plan: native::plan,
+    retire: |_, _, _, _| {},
+    concerns: |_| true,
+    is_news: |_, _| true,
+    patience: COALESCE,
+    adopts: true,
+    // Updates in place go on when the kubelet is heard of again.
+    heeds_readiness: true,
+};
+
 /// The upgrade models of OpenYurt. Source: daemonset.md part C.
 pub const POD_UPDATER: Model = Model {
+    kind: WorkloadKind::DaemonSet,
     name: "daemon-pod-updater",
     source: reasons::SOURCE_POD_UPDATER,
     plan: advanced::plan,
@@ -167,7 +186,7 @@ impl DaemonSets {
         let mut look = self.look(key, false);
         if let Look::NeedsLiveRead(daemonset) = look {
             let api = self.parts.api.as_ref();
-            look = match live::is_live(api, Resource::DaemonSets, key, daemonset.uid).await {
+            look = match live::is_live(api, Resource::of(self.model.kind), key, daemonset.uid).await {
                 Ok(true) => self.look(key, true),
                 Ok(false) => return (Done::Failed(None), "stale"),
                 Err(error) => {
@@ -208,7 +227,7 @@ impl DaemonSets {
     /// Gathers and decides, under one read lock.
     fn look(&self, key: &Key, may_adopt: bool) -> Look {
         let state = self.parts.stores.read();
-        let Some(daemonset) = state.daemonset(key) else {
+        let Some(daemonset) = state.daemonsets_of(self.model.kind).get(key) else {
             drop(state);
             self.forget(key);
             return Look::Nothing;
@@ -239,7 +258,7 @@ impl DaemonSets {
             now,
             in_flight,
             failed_pods: &failed_pods,
-            knows_pulls: self.parts.stores.has(Resource::Jobs),
+            knows_pulls: self.model.kind == WorkloadKind::DaemonSet && self.parts.stores.has(Resource::Jobs),
             may_adopt,
         };
         let begun_at = Instant::now();
@@ -296,7 +315,8 @@ impl Running for DaemonSets {
     }
 
     fn is_synced(&self) -> bool {
-        self.parts.stores.is_synced()
+        let stores = &self.parts.stores;
+        stores.is_synced() && stores.has(Resource::of(self.model.kind))
     }
 
     fn reconcile<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, (Done, &'static str)> {

@@ -75,7 +75,7 @@ impl Executor {
         let daemonset = &work.daemonset;
         let call = Call::object(
             Verb::Get,
-            Resource::DaemonSets,
+            work.resource(),
             Some(&daemonset.namespace),
             &daemonset.name,
         );
@@ -92,7 +92,7 @@ impl Executor {
             "metadata": { "uid": live.uid.to_string(), "resourceVersion": live.resource_version.to_string() },
             "status": { "collisionCount": count },
         });
-        self.patch_status(&work.whom, Resource::DaemonSets, body).await
+        self.patch_status(&work.whom, work.resource(), body).await
     }
 
     pub(super) async fn renumber_revision(

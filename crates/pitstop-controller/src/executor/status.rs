@@ -19,9 +19,9 @@ impl Executor {
         }
         let body = json!({
             "metadata": { "uid": work.daemonset.uid.to_string() },
-            "status": status_json(status),
+            "status": status_json(status, work.daemonset.advanced.is_some()),
         });
-        let result = self.patch_status(&work.whom, Resource::DaemonSets, body).await;
+        let result = self.patch_status(&work.whom, work.resource(), body).await;
         self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.
@@ -146,9 +146,12 @@ fn condition_json(kind: &str, condition: &PodCondition) -> Value {
 
 /// A merge patch of the status. What the API leaves out when it is zero has to be removed by name.
 /// `collisionCount` only ever rises, and in a request of its own.
-fn status_json(status: &DaemonSetStatus) -> Value {
+///
+/// Those of `apps.kruise.io` have their revision beside it, and upstream's definition of the kind asks for
+/// `updatedNumberScheduled` also where it is zero.
+fn status_json(status: &DaemonSetStatus, is_advanced: bool) -> Value {
     let or_removed = |n: u32| if n == 0 { Value::Null } else { json!(n) };
-    json!({
+    let mut json = json!({
         "currentNumberScheduled": status.current_number_scheduled,
         "numberMisscheduled": status.number_misscheduled,
         "desiredNumberScheduled": status.desired_number_scheduled,
@@ -157,5 +160,10 @@ fn status_json(status: &DaemonSetStatus) -> Value {
         "updatedNumberScheduled": or_removed(status.updated_number_scheduled),
         "numberAvailable": or_removed(status.number_available),
         "numberUnavailable": or_removed(status.number_unavailable),
-    })
+    });
+    if is_advanced {
+        json["updatedNumberScheduled"] = status.updated_number_scheduled.into();
+        json["updateRevision"] = json!(status.update_revision);
+    }
+    json
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pitstop_api::WorkloadKind;
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, NodeImageView, NodeView, PodLabels, StatefulSetView, Uid,
 };
@@ -36,6 +37,8 @@ impl std::fmt::Display for Key {
 pub enum Change {
     /// A DaemonSet came, changed or went.
     DaemonSet {
+        /// Of which group it is.
+        kind: WorkloadKind,
         /// Its name.
         key: Key,
         /// As it was.

@@ -93,6 +93,9 @@ impl Wire {
         let read = || -> Result<Self, ViewError> {
             Ok(match resource {
                 Resource::DaemonSets => Self::DaemonSet(Box::new(DaemonSetView::from_json(json)?)),
+                Resource::AdvancedDaemonSets => {
+                    Self::DaemonSet(Box::new(DaemonSetView::advanced_from_json(json)?))
+                }
                 Resource::Pods => Self::Pod(parse(json, "Pod")?),
                 Resource::Nodes => Self::Node(parse(json, "Node")?),
                 Resource::ControllerRevisions => {
@@ -145,6 +148,7 @@ impl WatchEvent {
                 (kind, Wire::Node(object), version)
             }
             Resource::DaemonSets
+            | Resource::AdvancedDaemonSets
             | Resource::ControllerRevisions
             | Resource::Events
             | Resource::Leases

@@ -29,7 +29,10 @@ impl Pods {
     /// Is this pod of a kind that is kept?
     pub(super) fn is_kept(pod: &PodView) -> bool {
         let is_ours = |owner: ControllerRef| match owner.kind {
-            OwnerKind::DaemonSet | OwnerKind::CloneSet | OwnerKind::StatefulSet => true,
+            OwnerKind::DaemonSet
+            | OwnerKind::AdvancedDaemonSet
+            | OwnerKind::CloneSet
+            | OwnerKind::StatefulSet => true,
             OwnerKind::Other => false,
         };
         pod.controller.is_none_or(is_ours) || pod.labels.contains_key(keys::IMAGE_PRE_PULL)

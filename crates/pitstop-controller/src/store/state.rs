@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use pitstop_api::ClaimView;
-use pitstop_api::selector::Selector;
 use pitstop_api::view::{
-    CloneSetView, DaemonSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeNames, NodeSlot,
-    NodeView, PodLabels, PodView, RevisionView, StatefulSetView, Uid, ViewError,
+    CloneSetView, ImagePullJobView, JobView, MetaWire, NodeImageView, NodeNames, NodeSlot, NodeView, PodView,
+    RevisionView, StatefulSetView, Uid, ViewError,
 };
+use pitstop_api::{ClaimView, WorkloadKind};
 use pitstop_engine::snapshot::Nodes;
 
 use super::change::{Change, Key};
@@ -18,8 +17,11 @@ use super::object::{Identity, Object, Wire};
 use super::pods::Pods;
 use crate::api::Resource;
 
+mod daemonsets;
 mod pulls;
 mod write;
+
+pub use daemonsets::DaemonSetIndex;
 
 use write::key_of;
 
@@ -29,8 +31,8 @@ pub struct State {
     names: NodeNames,
     nodes: Vec<Option<Arc<NodeView>>>,
     nodes_by_name: Vec<NodeSlot>,
-    daemonsets: BTreeMap<Key, (Arc<DaemonSetView>, Option<Selector>)>,
-    daemonset_keys: HashMap<Uid, Key>,
+    daemonsets: DaemonSetIndex,
+    advanced_daemonsets: DaemonSetIndex,
     pods: Pods,
     revisions: BTreeMap<Key, Arc<RevisionView>>,
     revisions_of: HashMap<Uid, BTreeSet<Key>>,
@@ -50,46 +52,17 @@ pub struct State {
 }
 
 impl State {
-    /// The DaemonSet of this name.
-    pub fn daemonset(&self, key: &Key) -> Option<&Arc<DaemonSetView>> {
-        self.daemonsets.get(key).map(|(view, _)| view)
+    /// The DaemonSets of `apps`.
+    pub fn daemonsets(&self) -> &DaemonSetIndex {
+        &self.daemonsets
     }
 
-    /// The selector of a DaemonSet; `None` when there is no such DaemonSet or its selector is malformed or empty.
-    pub fn selector(&self, key: &Key) -> Option<&Selector> {
-        let (_, selector) = self.daemonsets.get(key)?;
-        selector.as_ref().filter(|selector| !selector.is_empty())
-    }
-
-    /// All DaemonSets, by namespace and name.
-    pub fn daemonsets(&self) -> impl Iterator<Item = (&Key, &Arc<DaemonSetView>)> {
-        self.daemonsets.iter().map(|(key, (view, _))| (key, view))
-    }
-
-    /// The DaemonSet with this uid.
-    pub fn daemonset_key(&self, uid: Uid) -> Option<&Key> {
-        self.daemonset_keys.get(&uid)
-    }
-
-    /// The DaemonSets of a namespace whose selector matches these labels.
-    pub fn daemonsets_selecting<'a>(
-        &'a self,
-        namespace: &'a Arc<str>,
-        labels: &'a PodLabels,
-    ) -> impl Iterator<Item = &'a Key> {
-        let first = Key {
-            namespace: Arc::clone(namespace),
-            name: Arc::from(""),
-        };
-        self.daemonsets
-            .range(first..)
-            .take_while(move |(key, _)| key.namespace == *namespace)
-            .filter(|(_, (_, selector))| {
-                selector
-                    .as_ref()
-                    .is_some_and(|selector| !selector.is_empty() && selector.matches(labels))
-            })
-            .map(|(key, _)| key)
+    /// The DaemonSets of a kind.
+    pub fn daemonsets_of(&self, kind: WorkloadKind) -> &DaemonSetIndex {
+        match kind {
+            WorkloadKind::AdvancedDaemonSet => &self.advanced_daemonsets,
+            WorkloadKind::DaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => &self.daemonsets,
+        }
     }
 
     /// A pod by uid.
@@ -143,15 +116,16 @@ impl State {
             .filter(move |job| job.pod.and_then(controller) == Some(daemonset))
     }
 
-    /// The DaemonSet that a pod belongs to: its controller, or that of the pod that it pulls images for.
+    /// The DaemonSet of `apps` that a pod belongs to: its controller, or that of the pod that it pulls images for.
     pub fn daemonset_of(&self, controller: Uid) -> Option<&Key> {
-        self.daemonset_key(controller)
+        self.daemonsets
+            .key(controller)
             .or_else(|| self.daemonset_of_pod(*self.job_pods.get(&controller)?))
     }
 
     /// The DaemonSet that controls a pod.
     pub fn daemonset_of_pod(&self, pod: Uid) -> Option<&Key> {
-        self.daemonset_key(self.pod(pod)?.controller?.uid)
+        self.daemonsets.key(self.pod(pod)?.controller?.uid)
     }
 
     /// The CloneSet of this name.
@@ -244,6 +218,7 @@ impl State {
     pub fn count(&self, resource: Resource) -> usize {
         match resource {
             Resource::DaemonSets => self.daemonsets.len(),
+            Resource::AdvancedDaemonSets => self.advanced_daemonsets.len(),
             Resource::Pods => self.pods.len(),
             Resource::Nodes => self.nodes_by_name.len(),
             Resource::ControllerRevisions => self.revisions.len(),
@@ -321,10 +296,10 @@ impl State {
     pub fn remove(&mut self, object: &Object) -> Option<Change> {
         match object {
             Object::DaemonSet(view) => {
-                let key = key_of(view);
-                self.readable(Resource::DaemonSets, &key);
-                let (stored, _) = self.daemonsets.get(&key)?;
-                (stored.uid == view.uid).then(|| self.remove_daemonset(&key))?
+                let (key, kind) = (key_of(view), view.workload_kind());
+                self.readable(Resource::of(kind), &key);
+                let stored = self.daemonsets_of(kind).get(&key)?;
+                (stored.uid == view.uid).then(|| self.remove_daemonset(kind, &key))?
             }
             Object::Pod(pod) => {
                 self.readable(Resource::Pods, &Key::new(&pod.namespace, &pod.name));
@@ -424,14 +399,8 @@ impl State {
     fn retain(&mut self, resource: Resource, stays: impl Fn(Uid, u64) -> bool) {
         match resource {
             Resource::Pods => self.pods.retain(|pod| stays(pod.uid, pod.resource_version)),
-            Resource::DaemonSets => {
-                let gone = keys_of(&self.daemonsets, |(view, _)| {
-                    !stays(view.uid, view.resource_version)
-                });
-                for key in gone {
-                    self.remove_daemonset(&key);
-                }
-            }
+            Resource::DaemonSets => self.retain_daemonsets(WorkloadKind::DaemonSet, stays),
+            Resource::AdvancedDaemonSets => self.retain_daemonsets(WorkloadKind::AdvancedDaemonSet, stays),
             Resource::ControllerRevisions => {
                 let gone = keys_of(&self.revisions, |view| !stays(view.uid, view.resource_version));
                 for key in gone {

@@ -12,7 +12,7 @@ use http::{Method, Request};
 use pitstop_api::fields::{list, text};
 use pitstop_api::image_pull::{Kind, definition};
 use pitstop_api::kruise::definition::CONVERT_PATH;
-use pitstop_api::{SharedClock, Timestamp, cloneset, keys, statefulset};
+use pitstop_api::{SharedClock, Timestamp, cloneset, daemonset, keys, statefulset};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -194,7 +194,8 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// Definitions of kinds whose versions are converted, by where their defaults are filled in.
-const CONVERTED: [(&str, &str); 2] = [
+const CONVERTED: [(&str, &str); 3] = [
+    (daemonset::definition::MUTATE_PATH, daemonset::definition::NAME),
     (cloneset::definition::MUTATE_PATH, cloneset::definition::NAME),
     (
         statefulset::definition::MUTATE_PATH,
@@ -206,6 +207,10 @@ const CONVERTED: [(&str, &str); 2] = [
 fn mutating() -> BTreeMap<String, &'static str> {
     let pulls = Kind::ALL.map(definition::mutating_at).into_iter();
     let workloads = [
+        (
+            daemonset::definition::MUTATING,
+            daemonset::definition::MUTATE_PATH,
+        ),
         (cloneset::definition::MUTATING, cloneset::definition::MUTATE_PATH),
         (
             statefulset::definition::MUTATING,
@@ -221,6 +226,10 @@ fn mutating() -> BTreeMap<String, &'static str> {
 fn validating() -> BTreeMap<String, &'static str> {
     let pulls = Kind::ALL.map(definition::validating_at).into_iter();
     let workloads = [
+        (
+            daemonset::definition::VALIDATING,
+            daemonset::definition::VALIDATE_PATH,
+        ),
         (
             cloneset::definition::VALIDATING,
             cloneset::definition::VALIDATE_PATH,

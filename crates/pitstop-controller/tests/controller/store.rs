@@ -75,13 +75,13 @@ fn an_object_of_the_same_name_with_another_uid_takes_its_place() {
     successor["metadata"]["uid"] = json!(uid(9));
     successor["metadata"]["resourceVersion"] = json!("9");
     put(&mut state, Resource::DaemonSets, &successor);
-    assert_eq!(state.daemonset(&key).unwrap().uid, Uid(9));
-    assert!(state.daemonset_key(Uid(1)).is_none());
+    assert_eq!(state.daemonsets().get(&key).unwrap().uid, Uid(9));
+    assert!(state.daemonsets().key(Uid(1)).is_none());
     assert!(
         remove(&mut state, Resource::DaemonSets, &daemonset_json()).is_none(),
         "late news of the predecessor"
     );
-    assert!(state.daemonset(&key).is_some());
+    assert!(state.daemonsets().get(&key).is_some());
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_snapshot_has_what_the_workload_owns_and_the_orphans_that_it_selects() {
         pod["metadata"]["labels"] = labels;
         pod["metadata"]["ownerReferences"] = owners;
         put(&mut state, Resource::Pods, &pod);
-        let daemonset = state.daemonset(&key).unwrap();
+        let daemonset = state.daemonsets().get(&key).unwrap();
         let snapshot = gather(
             &state,
             &key,

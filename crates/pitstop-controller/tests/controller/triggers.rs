@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pitstop_api::WorkloadKind;
 use pitstop_api::view::Uid;
 use pitstop_controller::api::{Api, Resource};
 use pitstop_controller::controllers::Running as _;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::scripted::{Scripted, Wired, clock, daemonset_json, made, node_json, pod_json, uid};
 
 const HEEDS_READINESS: Model = Model {
+    kind: WorkloadKind::DaemonSet,
     name: "test",
     source: "test",
     plan: |_| Plan::default(),

@@ -19,6 +19,7 @@ use pitstop_api::{keys, reasons};
 
 use super::board::{Board, Row};
 use super::eligibility::Eligibility;
+use super::in_place::updated_at;
 use super::own_keys::{self, OwnKeys};
 use super::strategy::{self, Model};
 use super::{BURST, add, after, count, earlier, ota, preheat, until};
@@ -28,7 +29,6 @@ use crate::plan::{Action, DeleteReason, Event, Plan, Progress, Reason};
 use crate::revision::{self, Current};
 use crate::snapshot::{Nodes, Snapshot};
 use deadline::Standing;
-use in_place::{Ways, updated_at};
 use limits::{Picked, Pools};
 
 mod deadline;
@@ -377,7 +377,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
         let mut kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
         let n_kept = count(kept.iter());
-        let ways = Ways::of(&self);
+        let ways = self.ways();
         tally.part(&ways, &mut kept);
         let limit = budget.map_or(0, |budget| budget.max_unavailable);
         let asked = self.wait_for_images(&mut tally, limit, &mut kept);
@@ -396,7 +396,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         plan.events.extend(self.progress_event(&plan.progress, &outcome));
         let carried = self.carry_on(&outcome, &ways);
         wake_at = earlier(wake_at, carried.wake_at);
-        plan.waiting = self.explain(&outcome, &carried);
+        plan.waiting = self.explain(&outcome, &ways, &carried);
         if self.model != Model::Invalid {
             let is_at_target = |pod: &PodView| is_at_target(self.snapshot, self.current, pod);
             let conditions = ota::conditions(self.snapshot, self.current, self.model, is_at_target);
@@ -405,8 +405,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             plan.actions.extend(actions);
             plan.events.extend(events);
         }
-        plan.events.extend(ways.events(&self, &outcome));
-        plan.actions.extend(self.touch(&outcome, &ways));
+        plan.events.extend(Self::told(&ways, &outcome));
+        plan.actions
+            .extend(outcome.deletes.iter().filter_map(|touched| ways.touch(*touched)));
         plan.events.extend(carried.events);
         plan.actions.extend(carried.actions);
         let now = self.snapshot.now;

@@ -3,6 +3,7 @@
 use pitstop_api::view::{NodeSlot, PodCondition, PodView, Uid};
 
 use crate::availability::is_available;
+use crate::lifecycle::State;
 use crate::shared_labels::OncePerSet;
 use crate::snapshot::{CreatedPod, Nodes, Snapshot};
 
@@ -21,6 +22,8 @@ pub(super) struct Row<'a> {
     pub(super) is_in_doubt: bool,
     /// Has it come to its end?
     pub(super) is_terminal: bool,
+    /// Is it prepared for its deletion, which a hook holds? Only pods of `apps.kruise.io` are. Source: daemonset.md D2.
+    pub(super) is_leaving: bool,
 }
 
 impl Row<'_> {
@@ -53,6 +56,7 @@ impl<'a> Board<'a> {
     ) -> Self {
         let (n_slots, in_flight) = (snapshot.nodes.names.len(), &snapshot.in_flight);
         let min_ready = snapshot.daemonset.min_ready_seconds;
+        let has_hooks = snapshot.daemonset.advanced.is_some();
         let mut deleted: Vec<Uid> = in_flight.deleted.iter().map(|d| d.uid).collect();
         deleted.sort_unstable();
         let mut in_doubt = in_flight.maybe_deleted.clone();
@@ -70,6 +74,7 @@ impl<'a> Board<'a> {
                 is_new,
                 is_available: is_available(pod, min_ready, snapshot.now) && !is_out_of_service(pod),
                 is_terminal: pod.is_terminal(),
+                is_leaving: has_hooks && State::of(pod) == State::PreparingDelete,
             };
             Some((slot, row))
         });
@@ -124,7 +129,8 @@ impl<'a> Board<'a> {
     pub(super) fn is_finished(&self, slot: NodeSlot) -> bool {
         let mut rows = self.on(slot);
         let first = rows.next();
-        let serves = |row: &Row<'_>| row.is_available && !row.is_terminating && !row.is_terminal;
+        let serves =
+            |row: &Row<'_>| row.is_available && !row.is_terminating && !row.is_terminal && !row.is_leaving;
         first.is_some_and(|row| row.is_new && serves(row)) && rows.next().is_none()
     }
 

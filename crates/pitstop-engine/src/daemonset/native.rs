@@ -1,4 +1,5 @@
 //! The DaemonSet controller: creates and removes pods, keeps history and status, and rolls out under `RollingUpdate`.
+//! DaemonSets of `apps.kruise.io` are decided about here as well; what they have beyond native ones is in `kruise`.
 //!
 //! Rely: others may delete pods, change labels and add finalizers at any time. Guarantee: nothing that another
 //! controller owns is touched (S7), one pod a node runs, surge aside (S8), and the budget holds on what is really there
@@ -7,16 +8,18 @@
 //! Source: daemonset.md A5-A12.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::reasons;
 use pitstop_api::selector::Selector;
-use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType};
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType, Uid};
 
 use super::board::{Board, Row};
 use super::eligibility::{Eligibility, Eligible};
-use super::{BURST, count, delete, earlier, until};
+use super::{count, earlier, until};
 use crate::budget::{self, RollingBudget};
 use crate::plan::{Action, DeleteReason, Event, OwnedObject, Plan, Progress, Reason};
 use crate::revision::history::{self, History};
@@ -24,6 +27,7 @@ use crate::shared_labels::Selected;
 use crate::snapshot::{FailedPods, Snapshot};
 
 mod explain;
+mod kruise;
 mod manage;
 mod rolling;
 mod status;
@@ -139,11 +143,21 @@ struct Turn<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
     history: &'s History,
     board: Board<'s>,
-    spots: Vec<Spot<'a>>,
+    spots: Rc<Vec<Spot<'a>>>,
     desired: u32,
     budget: Result<RollingBudget, &'static str>,
     creates: Vec<NodeSlot>,
     deletes: Vec<(Row<'s>, DeleteReason)>,
+    /// Pods created, and pods deleted, in one pass at most. Units: pods.
+    burst: usize,
+    /// Pods that a hook holds from their deletion.
+    held: BTreeSet<Uid>,
+    /// Writes of pods that stay, beside those of the rollout.
+    patches: Vec<Action>,
+    /// What keeps the outdated pods of nodes that take no part in the rollout.
+    kept: BTreeMap<NodeSlot, Reason>,
+    /// Nodes that miss a pod and get none, as the partition says. Units: nodes.
+    n_withheld: u32,
     /// Was there more to do than one pass does?
     is_cut_short: bool,
     events: Vec<Event>,
@@ -190,13 +204,19 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 max_surge: 0,
             }),
         };
+        let advanced = snapshot.daemonset.advanced.as_deref();
         Self {
             snapshot,
             history,
             board,
-            spots,
+            spots: Rc::new(spots),
             desired,
-            budget,
+            budget: kruise::checked(advanced, budget, desired),
+            burst: kruise::burst(advanced, desired),
+            held: BTreeSet::new(),
+            patches: Vec::new(),
+            kept: BTreeMap::new(),
+            n_withheld: 0,
             creates: Vec::new(),
             deletes: Vec::new(),
             is_cut_short: false,
@@ -219,10 +239,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
 
     /// No more than the burst in one pass; the rest comes with the next, which follows at once.
     fn cut_short(&mut self) {
-        if self.creates.len() > BURST || self.deletes.len() > BURST {
+        if self.creates.len() > self.burst || self.deletes.len() > self.burst {
             self.is_cut_short = true;
-            self.creates.truncate(BURST);
-            self.deletes.truncate(BURST);
+            self.creates.truncate(self.burst);
+            self.deletes.truncate(self.burst);
         }
     }
 
@@ -236,15 +256,17 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             unavailable: self.unavailable,
             limit: self.budget.map_or(0, |budget| budget.max_unavailable),
         };
-        plan.waiting = self.explain();
+        let ways = self.ways();
+        let stalled = self.carry_on();
+        plan.waiting = self.explain(&ways, &stalled);
         plan.status = (status != self.snapshot.daemonset.status).then_some(status);
         let creates = self.creates.iter().map(|node| Action::CreatePod {
             node: *node,
             hash: Arc::clone(&self.history.target),
         });
         plan.actions.extend(creates);
-        plan.actions
-            .extend(self.deletes.iter().map(|(row, why)| delete(row.pod, *why)));
+        plan.events.extend(ways.not_in_place(self.deletes.iter()));
+        plan.actions.extend(self.touch(&ways));
         plan.events.append(&mut self.events);
         plan.failed_pods = self.remembered();
         let now = self.snapshot.now;

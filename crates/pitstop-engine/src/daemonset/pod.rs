@@ -1,7 +1,7 @@
 //! The pod that a DaemonSet runs on a node.
 
-use pitstop_api::keys;
-use pitstop_api::view::DaemonSetView;
+use pitstop_api::view::{DaemonSetView, RollingType, StrategyType};
+use pitstop_api::{keys, reasons};
 use serde_json::{Map, Value, json};
 
 use super::eligibility::tolerations;
@@ -11,6 +11,7 @@ use super::eligibility::tolerations;
 /// Everything of the template is kept; tolerations are completed, and the required node affinity is replaced by the
 /// name of the node, so that the scheduler binds it there. Source: daemonset.md A4.
 pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> Value {
+    let kind = daemonset.workload_kind();
     let template = daemonset.template.as_object();
     let part = |name: &str| {
         template
@@ -34,7 +35,7 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
     metadata.insert(
         "ownerReferences".into(),
         json!([{
-            "apiVersion": "apps/v1", "kind": "DaemonSet", "name": &*daemonset.name,
+            "apiVersion": kind.api_version(), "kind": kind.kind(), "name": &*daemonset.name,
             "uid": daemonset.uid.to_string(), "controller": true, "blockOwnerDeletion": true,
         }]),
     );
@@ -48,7 +49,30 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
             affinity.insert("requiredDuringSchedulingIgnoredDuringExecution".into(), this_node);
         });
     });
+    if is_updated_in_place(daemonset) {
+        add_gate(&mut spec);
+    }
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
+}
+
+/// Are its pods updated in place, so that they need the readiness gate for it? It is no part of the template, so pods that
+/// were made before are replaced once. Source: daemonset.md D2.
+fn is_updated_in_place(daemonset: &DaemonSetView) -> bool {
+    let advanced = daemonset.advanced.as_deref();
+    daemonset.strategy.kind == StrategyType::RollingUpdate
+        && advanced.is_some_and(|advanced| advanced.rolling_type == RollingType::InPlaceIfPossible)
+}
+
+fn add_gate(spec: &mut Map<String, Value>) {
+    let gate = json!({ "conditionType": reasons::INPLACE_UPDATE_READY });
+    let mut gates = match spec.remove("readinessGates") {
+        Some(Value::Array(gates)) => gates,
+        _ => Vec::new(),
+    };
+    if !gates.contains(&gate) {
+        gates.push(gate);
+    }
+    spec.insert("readinessGates".to_owned(), Value::Array(gates));
 }
 
 /// The beginning of the names of a DaemonSet's pods: its name and a hyphen, without the hyphen where that would not be

@@ -35,6 +35,7 @@ impl Reason {
             Self::Partition { .. } => "Partition",
             Self::Paused => "Paused",
             Self::Canary => "Canary",
+            Self::NotSelected => "NotSelected",
             Self::NodeUnsettled { .. } => "NodeUnsettled",
             Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
             Self::PullingImages { .. } => "PullingImages",
@@ -119,6 +120,7 @@ impl Reason {
             Self::WorkloadTerminating => "the workload is being deleted".to_owned(),
             Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
             Self::Paused => "the rollout is paused".to_owned(),
+            Self::NotSelected => "updateStrategy.rollingUpdate.selector does not select its node".to_owned(),
             Self::Canary
             | Self::NodeInMaintenance { .. }
             | Self::NodeUnsettled { .. }

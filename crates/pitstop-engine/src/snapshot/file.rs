@@ -53,6 +53,8 @@ pub struct SnapshotFile {
 pub enum Workload {
     /// An `apps/v1` DaemonSet.
     DaemonSet(Value),
+    /// A DaemonSet of `apps.kruise.io`, in the version that is stored.
+    AdvancedDaemonSet(Value),
     /// A CloneSet, in the version that is stored.
     CloneSet(Value),
     /// A StatefulSet of `apps.kruise.io`, in the version that is stored.
@@ -64,6 +66,7 @@ impl Workload {
     pub fn of(kind: WorkloadKind, object: Value) -> Self {
         match kind {
             WorkloadKind::DaemonSet => Self::DaemonSet(object),
+            WorkloadKind::AdvancedDaemonSet => Self::AdvancedDaemonSet(object),
             WorkloadKind::CloneSet => Self::CloneSet(object),
             WorkloadKind::StatefulSet => Self::StatefulSet(object),
         }
@@ -73,6 +76,7 @@ impl Workload {
     pub fn kind(&self) -> WorkloadKind {
         match self {
             Self::DaemonSet(_) => WorkloadKind::DaemonSet,
+            Self::AdvancedDaemonSet(_) => WorkloadKind::AdvancedDaemonSet,
             Self::CloneSet(_) => WorkloadKind::CloneSet,
             Self::StatefulSet(_) => WorkloadKind::StatefulSet,
         }
@@ -81,14 +85,20 @@ impl Workload {
     /// The object.
     pub fn object(&self) -> &Value {
         match self {
-            Self::DaemonSet(object) | Self::CloneSet(object) | Self::StatefulSet(object) => object,
+            Self::DaemonSet(object)
+            | Self::AdvancedDaemonSet(object)
+            | Self::CloneSet(object)
+            | Self::StatefulSet(object) => object,
         }
     }
 
     /// The object, to be changed.
     pub fn object_mut(&mut self) -> &mut Value {
         match self {
-            Self::DaemonSet(object) | Self::CloneSet(object) | Self::StatefulSet(object) => object,
+            Self::DaemonSet(object)
+            | Self::AdvancedDaemonSet(object)
+            | Self::CloneSet(object)
+            | Self::StatefulSet(object) => object,
         }
     }
 }
@@ -132,7 +142,7 @@ pub struct Loaded {
 /// The view of a workload.
 #[derive(Debug, Clone)]
 pub enum WorkloadView {
-    /// Of a DaemonSet.
+    /// Of a DaemonSet of either group.
     DaemonSet(Box<DaemonSetView>),
     /// Of a CloneSet.
     CloneSet(Box<CloneSetView>),
@@ -210,6 +220,10 @@ impl SnapshotFile {
             workload: match &self.workload {
                 Workload::DaemonSet(object) => {
                     WorkloadView::DaemonSet(Box::new(DaemonSetView::from_json(&bytes(object))?))
+                }
+                Workload::AdvancedDaemonSet(object) => {
+                    let view = DaemonSetView::advanced_from_json(&bytes(object))?;
+                    WorkloadView::DaemonSet(Box::new(view))
                 }
                 Workload::CloneSet(object) => {
                     WorkloadView::CloneSet(Box::new(CloneSetView::from_json(&bytes(object))?))

@@ -676,6 +676,7 @@ fn daemonset() -> DaemonSetView {
             ..DaemonSetStatus::default()
         },
         conditions: BTreeMap::new(),
+        advanced: None,
     }
 }
 

@@ -88,7 +88,10 @@ fn a_pod_stays_what_and_where_it_is() {
     );
     let told = why.succeeded("agent-1").unwrap();
     assert_eq!(told.reason, reasons::SUCCESSFUL_UPDATE_IN_PLACE);
-    assert_eq!(cluster.reason(&plan, "n1"), Some(Reason::Updating));
+    let begins = Reason::InPlace {
+        pending: "it begins now".to_owned(),
+    };
+    assert_eq!(cluster.reason(&plan, "n1"), Some(begins));
 }
 
 /// The whole way: one at a time, each container started again once, every uid as before.

@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
-use pitstop_api::selector::Selector;
+use pitstop_api::selector::{Op, Requirement, Selector};
 use pitstop_api::{WorkloadKind, keys};
+use serde_json::{Value, json};
 
 use crate::cli::held;
 use crate::cli::target::{NamespaceArgs, Workload};
@@ -44,7 +45,7 @@ pub enum What {
 /// Which DaemonSet, and where.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The workload, as ds/NAME
+    /// The workload, as ds/NAME or ads/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.
@@ -86,7 +87,10 @@ impl Canary {
 impl Which {
     async fn find(&self) -> anyhow::Result<Found> {
         let found = Found::at(&self.connect, &self.scope, &self.name).await?;
-        if found.kind != WorkloadKind::DaemonSet {
+        if !matches!(
+            found.kind,
+            WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet
+        ) {
             return Err(failure::usage(
                 format!("{} has no canary of nodes", found.title()),
                 "its partition keeps pods at their version",
@@ -98,7 +102,7 @@ impl Which {
     async fn promote(&self) -> anyhow::Result<()> {
         let found = self.find().await?;
         let is_changed = found.change(|object| {
-            forget(object);
+            forget(object, found.kind);
             Ok(())
         });
         let state = if is_changed.await? {
@@ -127,12 +131,10 @@ impl Which {
         });
         let template = revision.map(undo::template_of).transpose()?;
         let is_changed = found.change(|object| {
-            let has_canary = object["metadata"]["annotations"][keys::CANARY_NODES].is_string();
-            if has_canary {
-                forget(object);
-                if let Some(template) = &template {
-                    object["spec"]["template"] = template.clone();
-                }
+            if forget(object, found.kind)
+                && let Some(template) = &template
+            {
+                object["spec"]["template"] = template.clone();
             }
             Ok(())
         });
@@ -157,6 +159,9 @@ impl Start {
         let found = self.which.find().await?;
         let n = self.n_matching(&found, &selector).await?;
         let is_changed = found.change(|object| {
+            if found.kind == WorkloadKind::AdvancedDaemonSet {
+                return select(object, &selector, &found.title());
+            }
             held::prepare(object, self.convert)?;
             object["metadata"]["annotations"][keys::CANARY_NODES] = self.nodes.trim().into();
             Ok(())
@@ -186,10 +191,47 @@ impl Start {
     }
 }
 
-fn forget(object: &mut serde_json::Value) {
-    if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
-        annotations.remove(keys::CANARY_NODES);
+/// A DaemonSet of `apps.kruise.io` has a field for it.
+fn select(object: &mut Value, selector: &Selector, title: &str) -> anyhow::Result<()> {
+    let strategy = &mut object["spec"]["updateStrategy"];
+    if strategy["type"] == "OnDelete" {
+        return Err(failure::usage(
+            format!("{title}: pods are replaced when somebody deletes them, so there is nothing to hold"),
+            "set updateStrategy.type to RollingUpdate",
+        ));
     }
+    let requirements = selector.requirements().iter();
+    let expressions: Option<Vec<Value>> = requirements.map(expression).collect();
+    let expressions = expressions.ok_or_else(|| {
+        failure::usage(
+            "--nodes: the selector of this kind does not compare numbers",
+            "give a label selector such as ring=canary",
+        )
+    })?;
+    strategy["rollingUpdate"]["selector"] = json!({ "matchExpressions": expressions });
+    Ok(())
+}
+
+/// A requirement as objects carry it; `None` for one that selectors of labels do not have.
+fn expression(requirement: &Requirement) -> Option<Value> {
+    let key = &requirement.key;
+    Some(match &requirement.op {
+        Op::In(values) => json!({ "key": key, "operator": "In", "values": values }),
+        Op::NotIn(values) => json!({ "key": key, "operator": "NotIn", "values": values }),
+        Op::Exists => json!({ "key": key, "operator": "Exists" }),
+        Op::DoesNotExist => json!({ "key": key, "operator": "DoesNotExist" }),
+        Op::GreaterThan(_) | Op::LessThan(_) => return None,
+    })
+}
+
+/// Takes the canary away. Was there one?
+fn forget(object: &mut Value, kind: WorkloadKind) -> bool {
+    let (place, key) = match kind {
+        WorkloadKind::AdvancedDaemonSet => ("/spec/updateStrategy/rollingUpdate", "selector"),
+        _ => ("/metadata/annotations", keys::CANARY_NODES),
+    };
+    let fields = object.pointer_mut(place).and_then(Value::as_object_mut);
+    fields.and_then(|fields| fields.remove(key)).is_some()
 }
 
 /// The revision that most pods have that are not at the target; `None` when all are.
@@ -209,6 +251,22 @@ fn revision_of_others(rollout: &Rollout) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::rollout::{decide, sample};
+
+    #[test]
+    fn a_kind_with_a_field_for_it_gets_the_selector() {
+        let mut object = json!({ "spec": { "updateStrategy": { "type": "RollingUpdate" } } });
+        let selector = Selector::parse("ring in (a, b),!spare").unwrap();
+        select(&mut object, &selector, "ads/agent").unwrap();
+        let expressions = json!([
+            { "key": "ring", "operator": "In", "values": ["a", "b"] }, { "key": "spare", "operator": "DoesNotExist" },
+        ]);
+        let rolling = json!({ "selector": { "matchExpressions": expressions } });
+        assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"], rolling);
+        let kind = WorkloadKind::AdvancedDaemonSet;
+        assert!(forget(&mut object, kind) && !forget(&mut object, kind));
+        object["spec"]["updateStrategy"]["type"] = "OnDelete".into();
+        assert!(select(&mut object, &selector, "ads/agent").is_err());
+    }
 
     #[test]
     fn a_canary_goes_back_to_what_the_others_have() {

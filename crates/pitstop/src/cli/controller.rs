@@ -152,6 +152,9 @@ pub enum Name {
     /// The native DaemonSet controller, for API servers that have none
     #[value(name = "native-daemonset")]
     NativeDaemonSet,
+    /// DaemonSets of apps.kruise.io
+    #[value(name = "daemonset")]
+    AdvancedDaemonSet,
     /// CloneSets of apps.kruise.io
     #[value(name = "cloneset")]
     CloneSet,
@@ -168,6 +171,7 @@ impl From<Name> for pitstop_controller::Controller {
         match name {
             Name::DaemonPodUpdater => Self::DaemonPodUpdater,
             Name::NativeDaemonSet => Self::NativeDaemonSet,
+            Name::AdvancedDaemonSet => Self::AdvancedDaemonSet,
             Name::CloneSet => Self::CloneSet,
             Name::StatefulSet => Self::StatefulSet,
             Name::ImagePullJob => Self::ImagePullJob,

@@ -14,7 +14,7 @@ use crate::rollout::{self, Decided, RevisionRow};
 /// Shows how many pods are at each of them. `pitstop undo KIND/NAME --to-revision=N` goes back to one.
 #[derive(Debug, Args)]
 pub struct History {
-    /// The workload, as ds/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.

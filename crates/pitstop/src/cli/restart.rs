@@ -20,7 +20,7 @@ use crate::{failure, output, rollout};
 /// maxUnavailable too.
 #[derive(Debug, Args)]
 pub struct Restart {
-    /// The workload, as ds/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.
@@ -47,6 +47,16 @@ impl Restart {
             return Err(failure::failed(
                 format!("{title} is paused"),
                 format!("let it go on first: pitstop resume {}/{name}", found.kind.short()),
+            ));
+        }
+        if found.kind == WorkloadKind::AdvancedDaemonSet
+            && rolling["rollingUpdateType"] == "InPlaceIfPossible"
+        {
+            return Err(failure::failed(
+                format!(
+                    "{title} updates its pods in place, and the mark of a restart would restart no container"
+                ),
+                "set updateStrategy.rollingUpdate.rollingUpdateType to Standard first",
             ));
         }
         let policy = rolling["podUpdatePolicy"].as_str().unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::rollout::Found;
                   keep two of five\n  pitstop set-partition ds/agent 0        let all go"
 )]
 pub struct SetPartition {
-    /// The workload, as ds/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// A number, or a percentage from 0% to 100%

@@ -43,7 +43,7 @@ impl FromStr for Workload {
         match text.parse()? {
             Target::Workload(workload) => Ok(workload),
             Target::Pod(_) => Err(format!(
-                "\"{text}\" is a pod; write ds/NAME, clone/NAME or sts/NAME"
+                "\"{text}\" is a pod; write ds/NAME, ads/NAME, clone/NAME or sts/NAME"
             )),
         }
     }

@@ -2,7 +2,7 @@
 
 use pitstop_api::image_pull::{self, Kind, SECRETS_NAMESPACE};
 use pitstop_api::kruise::definition::CONVERT_PATH;
-use pitstop_api::{cloneset, statefulset};
+use pitstop_api::{cloneset, daemonset, statefulset};
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::CONFIGURATION;
 use serde_json::{Value, json};
@@ -19,6 +19,12 @@ pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Ve
         })
     };
     let (mut mutating, mut validating, mut definitions) = (Vec::new(), Vec::new(), Vec::new());
+    if controllers.contains(&Controller::AdvancedDaemonSet) {
+        use daemonset::definition;
+        mutating.push(definition::mutating(&client(definition::MUTATE_PATH)));
+        validating.push(definition::validating(&client(definition::VALIDATE_PATH)));
+        definitions.push(definition::definition(&client(CONVERT_PATH)));
+    }
     if controllers.contains(&Controller::CloneSet) {
         use cloneset::definition;
         mutating.push(definition::mutating(&client(definition::MUTATE_PATH)));
@@ -49,6 +55,9 @@ pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Ve
 /// Names of the definitions of the kinds of these controllers.
 pub fn definitions(controllers: &[Controller]) -> Vec<String> {
     let mut names = Vec::new();
+    if controllers.contains(&Controller::AdvancedDaemonSet) {
+        names.push(daemonset::definition::NAME.to_owned());
+    }
     if controllers.contains(&Controller::CloneSet) {
         names.push(cloneset::definition::NAME.to_owned());
     }

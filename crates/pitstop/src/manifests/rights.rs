@@ -3,7 +3,7 @@
 use pitstop_api::image_pull::SECRETS_NAMESPACE;
 use pitstop_controller::Controller;
 use pitstop_controller::Controller::{
-    CloneSet, DaemonPodUpdater, ImagePullJob, NativeDaemonSet, StatefulSet,
+    AdvancedDaemonSet, CloneSet, DaemonPodUpdater, ImagePullJob, NativeDaemonSet, StatefulSet,
 };
 
 use super::tree::{Tree, flow, list, map};
@@ -64,13 +64,22 @@ impl Rule {
 const ALL: &[Controller] = &Controller::ALL;
 const DAEMONS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater];
 /// Those that make pods, and write the revisions that they are made from.
-const MAKERS: &[Controller] = &[NativeDaemonSet, CloneSet, StatefulSet];
+const MAKERS: &[Controller] = &[NativeDaemonSet, AdvancedDaemonSet, CloneSet, StatefulSet];
 /// Those that change pods.
-const CHANGERS: &[Controller] = &[NativeDaemonSet, DaemonPodUpdater, CloneSet, StatefulSet];
-/// Those that write conditions of pods, and make pods owners of what goes with them.
-const TELLERS: &[Controller] = &[DaemonPodUpdater, CloneSet, StatefulSet];
+const CHANGERS: &[Controller] = &[
+    NativeDaemonSet,
+    DaemonPodUpdater,
+    AdvancedDaemonSet,
+    CloneSet,
+    StatefulSet,
+];
+/// Those that write conditions of pods.
+const TELLERS: &[Controller] = &[DaemonPodUpdater, AdvancedDaemonSet, CloneSet, StatefulSet];
+/// Those that make pods owners of what goes with them.
+const LEAVERS: &[Controller] = &[DaemonPodUpdater, CloneSet, StatefulSet];
 const UPDATER: &[Controller] = &[DaemonPodUpdater];
 const NATIVE: &[Controller] = &[NativeDaemonSet];
+const ADVANCED: &[Controller] = &[AdvancedDaemonSet];
 const CLONES: &[Controller] = &[CloneSet];
 const STATEFUL: &[Controller] = &[StatefulSet];
 /// Those whose pods have identities of their own, and claims with them.
@@ -192,6 +201,29 @@ const RULES: &[Rule] = &[
         ("daemonsets", "finalizers"),
         "name the DaemonSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
     ),
+    cluster(ADVANCED, "list", KRUISE, DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(ADVANCED, "watch", KRUISE, DAEMONSETS, FOLLOW_DAEMONSETS),
+    cluster(
+        ADVANCED,
+        "get",
+        KRUISE,
+        DAEMONSETS,
+        "make sure that a DaemonSet still exists before something is adopted or a collision is counted for it",
+    ),
+    cluster(
+        ADVANCED,
+        "patch",
+        KRUISE,
+        ("daemonsets", "status"),
+        "write how far the rollout is",
+    ),
+    cluster(
+        ADVANCED,
+        "update",
+        KRUISE,
+        ("daemonsets", "finalizers"),
+        "name the DaemonSet as owner that waits for its pods, where OwnerReferencesPermissionEnforcement is on",
+    ),
     cluster(CLONES, "list", KRUISE, CLONESETS, FOLLOW_DAEMONSETS),
     cluster(CLONES, "watch", KRUISE, CLONESETS, FOLLOW_DAEMONSETS),
     cluster(
@@ -302,7 +334,7 @@ const RULES: &[Rule] = &[
         "say on each pod whether a newer revision waits, and take it out of service before it changes",
     ),
     cluster(
-        TELLERS,
+        LEAVERS,
         "update",
         "",
         ("pods", "finalizers"),

@@ -167,8 +167,8 @@ fn no_right_is_a_wildcard_or_there_twice_or_without_a_purpose() {
         }
         assert!(!rule.purpose.is_empty() && !rule.used_by.is_empty(), "{rule:?}");
         let same = |other: &&Rule| {
-            (other.verb, other.path(), other.name, other.scope)
-                == (rule.verb, rule.path(), rule.name, rule.scope)
+            (other.verb, other.group, other.path(), other.name, other.scope)
+                == (rule.verb, rule.group, rule.path(), rule.name, rule.scope)
         };
         assert_eq!(
             rules().iter().position(|other| same(&other)),

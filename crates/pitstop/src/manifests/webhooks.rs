@@ -1,6 +1,6 @@
 //! What the webhooks need in a cluster: a service in front of them, their rights, and the kinds that they are about.
 
-use pitstop_api::{cloneset, statefulset};
+use pitstop_api::{cloneset, daemonset, statefulset};
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::{CONFIGURATION, SECRET, SERVICE};
 use serde_json::json;
@@ -52,6 +52,14 @@ const RULES: &[Rule] = &[
         ADMISSION,
         "validatingwebhookconfigurations",
         CONFIGURATION,
+        TELL,
+    ),
+    named("get", EXTENSIONS, DEFINITIONS, daemonset::definition::NAME, TELL),
+    named(
+        "patch",
+        EXTENSIONS,
+        DEFINITIONS,
+        daemonset::definition::NAME,
         TELL,
     ),
     named("get", EXTENSIONS, DEFINITIONS, cloneset::definition::NAME, TELL),
@@ -122,6 +130,7 @@ pub(super) fn documents(options: &Options) -> Vec<Tree> {
 /// The definition of a kind is written where its versions have to be converted.
 fn role(kind: &'static str, namespace: Option<&str>, rules: &'static [Rule], options: &Options) -> Tree {
     let converted = [
+        (Controller::AdvancedDaemonSet, daemonset::definition::NAME),
         (Controller::CloneSet, cloneset::definition::NAME),
         (Controller::StatefulSet, statefulset::definition::NAME),
     ];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use pitstop_api::view::{PodUpdatePolicy, PodView, RevisionView, StrategyType, Uid, UpdateType};
+use pitstop_api::view::{PodUpdatePolicy, PodView, RevisionView, RollingType, StrategyType, Uid, UpdateType};
 use pitstop_api::{Timestamp, WorkloadKind};
 use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::inplace::is_same_revision;
@@ -80,16 +80,30 @@ fn of_daemonset(snapshot: &Snapshot<'_>) -> Decided {
 
 fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>) -> Rollout {
     let daemonset = snapshot.daemonset;
-    let strategy = match (strategy::read(daemonset).model, &daemonset.strategy.kind) {
+    let rolling_type = daemonset
+        .advanced
+        .as_deref()
+        .map(|advanced| &advanced.rolling_type);
+    let model = match &daemonset.advanced {
+        None => strategy::read(daemonset).model,
+        // The annotations of OpenYurt have no meaning there.
+        Some(_) => Model::Native,
+    };
+    let strategy = match (model, &daemonset.strategy.kind) {
         (Model::AdvancedRollingUpdate, _) => "AdvancedRollingUpdate",
         (Model::Ota, _) => "OTA",
         (Model::Invalid, _) => "Invalid",
-        (Model::Native, StrategyType::RollingUpdate) => "RollingUpdate",
+        (Model::Native, StrategyType::RollingUpdate) => match rolling_type {
+            None => "RollingUpdate",
+            Some(RollingType::Standard) => "Standard",
+            Some(RollingType::InPlaceIfPossible) => "InPlaceIfPossible",
+            Some(RollingType::Other(other)) => other,
+        },
         (Model::Native, StrategyType::OnDelete) => "OnDelete",
         (Model::Native, StrategyType::Other(other)) => other,
     };
     Rollout {
-        kind: WorkloadKind::DaemonSet,
+        kind: daemonset.workload_kind(),
         namespace: daemonset.namespace.to_string(),
         name: daemonset.name.to_string(),
         strategy: strategy.to_owned(),

@@ -33,7 +33,7 @@ pub async fn locate(client: &Client, namespace: &str, workload: &Workload) -> an
     match found.as_slice() {
         [kind] => Ok(*kind),
         [] => {
-            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.kind()).collect();
+            let kinds = WorkloadKind::kinds(&kinds);
             Err(failure::nothing_matched(
                 format!(
                     "no {} \"{name}\" is in namespace \"{namespace}\"",
@@ -69,7 +69,8 @@ pub async fn fetch_file(
     let mut file = pitstop_controller::fetch::snapshot_file(client, kind, namespace, name)
         .await
         .with_context(|| format!("reading what belongs to {}/{name}", kind.short()))?;
-    if kind == WorkloadKind::DaemonSet && back_off::has_failed_pod(&file) {
+    let runs_on_nodes = matches!(kind, WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet);
+    if runs_on_nodes && back_off::has_failed_pod(&file) {
         let events: Api<Event> = Api::namespaced(client.clone(), namespace);
         let fields = format!("involvedObject.name={name},reason={}", reasons::FAILED_DAEMON_POD);
         let events = events
@@ -120,7 +121,8 @@ pub async fn fetch_all(
         } else {
             format!("namespace \"{namespace}\"")
         };
-        let [kinds @ .., last] = &WorkloadKind::ALL.map(WorkloadKind::kind);
+        let mut kinds = WorkloadKind::kinds(&WorkloadKind::ALL);
+        let last = kinds.pop().unwrap_or_default();
         let kinds = format!("{} or {last}", kinds.join(", "));
         return Err(failure::nothing_matched(
             format!("no {kinds} of that description in {place}"),
@@ -176,9 +178,11 @@ pub async fn owner_of_pod(client: &Client, namespace: &str, pod: &str) -> anyhow
                 "see the pods that wait with `pitstop why`, or look in another namespace with -n NAME",
             )
         })?;
-    let kinds = WorkloadKind::ALL
-        .map(|kind| format!("a {}", kind.kind()))
-        .join(" or ");
+    let kinds: Vec<String> = WorkloadKind::kinds(&WorkloadKind::ALL)
+        .iter()
+        .map(|kind| format!("a {kind}"))
+        .collect();
+    let kinds = kinds.join(" or ");
     let advice = format!("ask about a pod of {kinds}; `pitstop status -A` lists them");
     let owner = object
         .owner_references()

@@ -188,7 +188,7 @@ impl<'a> Player<'a> {
         let command = match kind {
             WorkloadKind::DaemonSet => format!("kubectl set image ds/{name} {container}={image}"),
             // kubectl knows the kinds that it was built with.
-            WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
+            WorkloadKind::AdvancedDaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
                 format!("pitstop set image {}/{name} {container}={image}", kind.short())
             }
         };

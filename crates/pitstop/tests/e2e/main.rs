@@ -25,6 +25,7 @@ mod demo;
 mod edge_rollouts;
 mod in_place_daemons;
 mod inplace;
+mod kruise_daemons;
 mod nodes;
 mod objects;
 mod ota;

@@ -15,6 +15,7 @@ mod cloneset;
 mod cloneset_rights;
 mod faults;
 mod hub;
+mod kruise_daemons;
 mod kubelet;
 mod leader;
 mod rights;

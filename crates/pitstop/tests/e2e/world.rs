@@ -223,6 +223,7 @@ impl World {
     pub(crate) async fn real_with_kinds(plane: Plane, kubectl: PathBuf, nodes: &[&str]) -> Self {
         let controllers = [
             pitstop_controller::Controller::DaemonPodUpdater,
+            pitstop_controller::Controller::AdvancedDaemonSet,
             pitstop_controller::Controller::CloneSet,
             pitstop_controller::Controller::StatefulSet,
         ];
@@ -233,7 +234,7 @@ impl World {
             kubectl,
             plane: Some(plane),
             arguments: vec![
-                "--controllers=daemon-pod-updater,cloneset,statefulset",
+                "--controllers=daemon-pod-updater,daemonset,cloneset,statefulset",
                 "--webhook-addr=127.0.0.1:0",
                 "--webhook-host=127.0.0.1",
             ],

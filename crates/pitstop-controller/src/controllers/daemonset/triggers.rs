@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pitstop_api::view::NodeView;
+use pitstop_api::WorkloadKind;
+use pitstop_api::view::{NodeView, Uid};
 
 use super::DaemonSets;
 use crate::api::Resource;
@@ -25,7 +26,8 @@ impl Listener for DaemonSets {
     fn relisted(&self, state: &State, _: Resource) {
         let known = self.memories.keys();
         let concerned = state
-            .daemonsets()
+            .daemonsets_of(self.model.kind)
+            .iter()
             .filter(|(_, daemonset)| (self.model.concerns)(daemonset))
             .map(|(key, _)| key.clone());
         for key in concerned.chain(known).collect::<BTreeSet<_>>() {
@@ -37,9 +39,13 @@ impl Listener for DaemonSets {
 impl DaemonSets {
     /// The workloads that a change touches. Source: daemonset.md A3 and C5.8.
     fn touched(&self, state: &State, change: &Change) -> BTreeSet<Key> {
+        let ours = state.daemonsets_of(self.model.kind);
         let mut touched = BTreeSet::new();
         match change {
-            Change::DaemonSet { key, before, after } => {
+            Change::DaemonSet { kind, .. } if *kind != self.model.kind => {}
+            Change::DaemonSet {
+                key, before, after, ..
+            } => {
                 let is_news = match (before, after) {
                     (Some(before), Some(after)) => (self.model.is_news)(before, after),
                     _ => true,
@@ -54,11 +60,11 @@ impl DaemonSets {
                     owners
                         .into_iter()
                         .flatten()
-                        .filter_map(|uid| state.daemonset_of(uid))
+                        .filter_map(|uid| self.owned_by(state, uid))
                         .cloned(),
                 );
                 if let Some(labels) = owned.orphan_labels.as_ref().filter(|_| self.model.adopts) {
-                    touched.extend(state.daemonsets_selecting(&owned.namespace, labels).cloned());
+                    touched.extend(ours.selecting(&owned.namespace, labels).cloned());
                 }
             }
             Change::CloneSet { .. }
@@ -66,6 +72,7 @@ impl DaemonSets {
             | Change::Claim { .. }
             | Change::ImagePullJob { .. }
             | Change::NodeImage { .. } => {}
+            Change::Job { .. } if self.model.kind != WorkloadKind::DaemonSet => {}
             Change::Job { pod } => {
                 touched.extend(pod.and_then(|pod| state.daemonset_of_pod(pod)).cloned());
             }
@@ -73,13 +80,21 @@ impl DaemonSets {
                 self.touched_by_node(state, before.as_deref(), after.as_deref(), &mut touched);
             }
             Change::Unreadable { controller } => {
-                touched.extend(controller.and_then(|uid| state.daemonset_key(uid)).cloned());
+                touched.extend(controller.and_then(|uid| ours.key(uid)).cloned());
             }
         }
         // A DaemonSet that is gone, or that does not concern us any more, is looked at once more, to forget it.
         let is_own = matches!(change, Change::DaemonSet { .. });
-        touched.retain(|key| is_own || state.daemonset(key).is_some_and(|d| (self.model.concerns)(d)));
+        touched.retain(|key| is_own || ours.get(key).is_some_and(|d| (self.model.concerns)(d)));
         touched
+    }
+
+    /// The workload that somebody's pod or revision belongs to: pods that pull images count for whom they pull.
+    fn owned_by<'a>(&self, state: &'a State, controller: Uid) -> Option<&'a Key> {
+        match self.model.kind {
+            WorkloadKind::DaemonSet => state.daemonset_of(controller),
+            kind => state.daemonsets_of(kind).key(controller),
+        }
     }
 
     /// A node touches the workloads with a pod there, and those that could or did run there.
@@ -96,14 +111,15 @@ impl DaemonSets {
             return;
         }
         let Some(node) = after.or(before) else { return };
+        let ours = state.daemonsets_of(self.model.kind);
         touched.extend(
             state
                 .controllers_on(node.slot)
                 .iter()
-                .filter_map(|uid| state.daemonset_key(*uid))
+                .filter_map(|uid| ours.key(*uid))
                 .cloned(),
         );
-        for (key, daemonset) in state.daemonsets() {
+        for (key, daemonset) in ours.iter() {
             let could_run = [before, after]
                 .into_iter()
                 .flatten()

@@ -291,6 +291,10 @@ impl Executor {
             "pod changed"
         );
         match pod.why.succeeded(pod.name) {
+            Some(event) if event.reason == reasons::SUCCESSFUL_UPDATE_IN_PLACE => {
+                let (reason, text) = words.updated_in_place(pod.name, event.message.into_owned());
+                self.tell(whom, event.is_warning, reason, text);
+            }
             Some(event) => self.tell(whom, event.is_warning, event.reason, event.message.into_owned()),
             None if *pod.why == PatchWhy::Identity => {
                 self.tell_all(whom, Some(words.identified(pod.name)));

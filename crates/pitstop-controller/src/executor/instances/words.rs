@@ -102,6 +102,15 @@ impl Words<'_> {
         }
     }
 
+    /// A pod is updated in place, as `text` says. DaemonSets leave the revision out. Source: daemonset.md D2.
+    pub(super) fn updated_in_place(self, pod: &str, text: String) -> Told {
+        let text = match self.kind {
+            WorkloadKind::AdvancedDaemonSet => format!("successfully update pod {pod} in-place"),
+            WorkloadKind::DaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => text,
+        };
+        (reasons::SUCCESSFUL_UPDATE_IN_PLACE, text)
+    }
+
     /// A pod of a StatefulSet has its identity again.
     pub(super) fn identified(self, pod: &str) -> Told {
         let text = format!("{} successful", self.of_pod("update", pod));

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use pitstop_api::ClaimView;
 use pitstop_api::view::{
     CloneSetView, DaemonSetView, JobView, NodeSlot, NodeView, PodView, RevisionView, StatefulSetView, Uid,
 };
+use pitstop_api::{ClaimView, WorkloadKind};
 
-use super::State;
+use super::{DaemonSetIndex, State};
 use crate::api::Resource;
 use crate::store::change::{Change, Key, Owned};
 use crate::store::object::Identity;
@@ -15,34 +15,48 @@ use crate::store::pods::Pods;
 
 impl State {
     pub(super) fn put_daemonset(&mut self, view: Arc<DaemonSetView>) -> Option<Change> {
-        let key = key_of(&view);
-        self.readable(Resource::DaemonSets, &key);
-        let mut before = None;
-        if let Some((stored, _)) = self.daemonsets.get(&key) {
-            if stored.uid == view.uid && is_as_new(stored.resource_version, view.resource_version) {
-                return None;
-            }
-            self.daemonset_keys.remove(&stored.uid);
-            before = Some(Arc::clone(stored));
+        let (key, kind) = (key_of(&view), view.workload_kind());
+        self.readable(Resource::of(kind), &key);
+        let index = self.daemonsets_mut(kind);
+        if index.is_as_new(&key, &view) {
+            return None;
         }
-        self.daemonset_keys.insert(view.uid, key.clone());
-        let selector = view.selector.selector();
-        self.daemonsets.insert(key.clone(), (Arc::clone(&view), selector));
+        let before = index.put(&key, &view);
         Some(Change::DaemonSet {
+            kind,
             key,
             before,
             after: Some(view),
         })
     }
 
-    pub(super) fn remove_daemonset(&mut self, key: &Key) -> Option<Change> {
-        let (view, _) = self.daemonsets.remove(key)?;
-        self.daemonset_keys.remove(&view.uid);
+    pub(super) fn remove_daemonset(&mut self, kind: WorkloadKind, key: &Key) -> Option<Change> {
+        let view = self.daemonsets_mut(kind).remove(key)?;
         Some(Change::DaemonSet {
+            kind,
             key: key.clone(),
             before: Some(view),
             after: None,
         })
+    }
+
+    /// Takes those out that do not stay, by uid and version.
+    pub(super) fn retain_daemonsets(&mut self, kind: WorkloadKind, stays: impl Fn(Uid, u64) -> bool) {
+        let all = self.daemonsets_of(kind).iter();
+        let gone = all.filter(|(_, view)| !stays(view.uid, view.resource_version));
+        let gone: Vec<Key> = gone.map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.remove_daemonset(kind, &key);
+        }
+    }
+
+    fn daemonsets_mut(&mut self, kind: WorkloadKind) -> &mut DaemonSetIndex {
+        match kind {
+            WorkloadKind::AdvancedDaemonSet => &mut self.advanced_daemonsets,
+            WorkloadKind::DaemonSet | WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
+                &mut self.daemonsets
+            }
+        }
     }
 
     pub(super) fn put_pod(&mut self, mut pod: PodView) -> Option<Change> {
@@ -294,7 +308,8 @@ impl State {
     pub(super) fn put_unreadable(&mut self, identity: Identity) -> Change {
         let key = Key::new(&identity.namespace, &identity.name);
         let removed = match identity.resource {
-            Resource::DaemonSets => self.remove_daemonset(&key),
+            Resource::DaemonSets => self.remove_daemonset(WorkloadKind::DaemonSet, &key),
+            Resource::AdvancedDaemonSets => self.remove_daemonset(WorkloadKind::AdvancedDaemonSet, &key),
             Resource::Pods => identity.uid.and_then(|uid| self.remove_pod(uid)),
             Resource::Nodes => self
                 .names

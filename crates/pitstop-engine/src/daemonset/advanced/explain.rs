@@ -1,18 +1,18 @@
 //! Why each pod that is not at the target waits.
 
-use super::in_place::{self, Carried};
 use super::{Outcome, Spot, Turn};
 use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{
     node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
 };
+use crate::daemonset::in_place::{self, Carried, Ways};
 use crate::daemonset::ota;
 use crate::daemonset::strategy::Model;
 use crate::plan::{Reason, Waiting};
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
     /// A reason for every pod, and every node without its pod, that is not at the target.
-    pub(super) fn explain(&self, outcome: &Outcome<'s>, carried: &Carried) -> Vec<Waiting> {
+    pub(super) fn explain(&self, outcome: &Outcome<'s>, ways: &Ways<'s>, carried: &Carried) -> Vec<Waiting> {
         let n_slots = self.snapshot.nodes.names.len();
         let going = Going::new(n_slots, outcome.deletes.iter().map(|(row, _)| row));
         let mut list = on_vanished_nodes(&self.board, self.snapshot);
@@ -26,7 +26,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             let n_live = rows.clone().filter(|row| !row.is_terminating).count();
             for row in rows {
                 let reason = if going.has(spot.slot, row.pod) {
-                    Some(Reason::Updating)
+                    Some(ways.reason(row.pod))
                 } else {
                     let stalled = carried.stalled.get(&row.pod.uid).cloned();
                     stalled.or_else(|| self.reason_of(*spot, row, outcome, n_live))

@@ -26,7 +26,7 @@ use pitstop_api::view::{
     ConditionStatus, NodeView, PodCondition, PodView, RevisionView, Uid, revision_message,
 };
 
-use super::in_place::updated_at;
+use crate::daemonset::in_place::updated_at;
 use crate::daemonset::own_keys::OwnKeys;
 use crate::plan::{Action, Event, Reason};
 use crate::revision::Current;

@@ -1,18 +1,21 @@
 //! Why each pod that is not at the target waits.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use pitstop_api::view::{NodeSlot, Phase, StrategyType};
+use pitstop_api::view::{NodeSlot, Phase, StrategyType, Uid};
 
 use super::{Spot, Turn};
 use crate::daemonset::after;
 use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{not_available, on_vanished_nodes, terminating, waiting, without_pod};
+use crate::daemonset::in_place::{self, Ways};
+use crate::lifecycle::State;
 use crate::plan::{Reason, Waiting};
 
-impl Turn<'_, '_> {
+impl<'s, 'a: 's> Turn<'s, 'a> {
     /// A reason for every pod, and every node without its pod, that is not at the target.
-    pub(super) fn explain(&self) -> Vec<Waiting> {
+    pub(super) fn explain(&self, ways: &Ways<'s>, stalled: &BTreeMap<Uid, Reason>) -> Vec<Waiting> {
         let n_slots = self.snapshot.nodes.names.len();
         let going = Going::new(n_slots, self.deletes.iter().map(|(row, _)| row));
         let mut creates = self.creates.clone();
@@ -23,14 +26,19 @@ impl Turn<'_, '_> {
         for spot in self.spots.iter().filter(unfinished) {
             let rows = self.board.on(spot.slot);
             if rows.clone().next().is_none() && spot.eligible.should_run {
-                list.push(without_pod(spot.node, !spot.node.is_ready()));
+                let mut waiting = without_pod(spot.node, !spot.node.is_ready());
+                if let Some(reason) = self.why_without_pod(spot.slot) {
+                    waiting.reason = reason;
+                }
+                list.push(waiting);
             }
             let n_live = rows.clone().filter(|row| !row.is_terminating).count();
             for row in rows {
                 let reason = if going.has(spot.slot, row.pod) {
-                    Some(Reason::Updating)
+                    Some(ways.reason(row.pod))
                 } else {
-                    self.reason_of(spot, row, &creates, n_live)
+                    let stalled = stalled.get(&row.pod.uid).cloned();
+                    stalled.or_else(|| self.reason_of(spot, row, &creates, n_live))
                 };
                 list.extend(reason.map(|reason| waiting(row, reason)));
             }
@@ -49,11 +57,19 @@ impl Turn<'_, '_> {
         if row.is_terminating {
             return Some(terminating(row, spot.node, is_away));
         }
+        if row.is_leaving || self.held.contains(&row.pod.uid) {
+            return Some(Reason::Hook {
+                state: State::PreparingDelete.as_str(),
+            });
+        }
         if row.pod.phase == Phase::Failed {
             return Some(self.reason_of_failed(spot));
         }
         if !row.is_new {
             return Some(self.reason_of_old(spot.slot, creates, n_live));
+        }
+        if !is_away && let Some(reason) = in_place::waits_for(row, self.snapshot.now) {
+            return Some(reason);
         }
         let min_ready = self.snapshot.daemonset.min_ready_seconds;
         not_available(row, spot.node, is_away, min_ready)
@@ -78,6 +94,9 @@ impl Turn<'_, '_> {
             (StrategyType::RollingUpdate, Err(field)) => return Reason::Invalid { field: field.into() },
             (StrategyType::RollingUpdate, Ok(budget)) => budget,
         };
+        if let Some(reason) = self.kept_by_user(slot) {
+            return reason;
+        }
         let is_surging = budget.max_surge > 0;
         if is_surging && (n_live > 1 || creates.binary_search(&slot).is_ok()) {
             return Reason::WaitingForSurge;

@@ -3,14 +3,15 @@
 //! Source: daemonset.md A7, A8.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use jiff::SignedDuration;
 use pitstop_api::reasons;
 use pitstop_api::view::{NodeSlot, NodeView, Phase};
 
 use super::{Spot, Turn};
+use crate::daemonset::after;
 use crate::daemonset::board::Row;
-use crate::daemonset::{BURST, after};
 use crate::plan::{DeleteReason, Event};
 use crate::snapshot::{FailedPods, Snapshot};
 
@@ -37,15 +38,16 @@ pub(super) fn failed_before(snapshot: &Snapshot<'_>) -> Vec<FailedPods> {
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
     pub(super) fn manage(&mut self) {
-        let spots = std::mem::take(&mut self.spots);
-        for spot in &spots {
+        let spots = Rc::clone(&self.spots);
+        for spot in spots.iter() {
             self.manage_node(*spot);
         }
-        self.spots = spots;
         let off_nodes = self.board.off_nodes(&self.snapshot.nodes);
         let meant_for_no_node = off_nodes.filter(|row| !row.pod.bound && !row.is_terminating);
         self.deletes
             .extend(meant_for_no_node.map(|row| (*row, DeleteReason::NodeGone)));
+        self.limit_creations();
+        self.hold();
         self.cut_short();
     }
 
@@ -66,6 +68,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             (Some(only), None)
                 if spot.eligible.should_continue
                     && runs(&only)
+                    && !only.is_leaving
                     && !(only.is_terminating && self.surge() > 0) => {}
             _ => self.manage_pods(spot),
         }
@@ -80,6 +83,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 .extend(live.into_iter().map(|row| (row, DeleteReason::NodeNotEligible)));
             return;
         }
+        // One that was prepared for its deletion goes as soon as its hook lets it, whatever the reason was.
+        let (leaving, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|row| row.is_leaving);
+        self.deletes
+            .extend(leaving.into_iter().map(|row| (row, DeleteReason::Prepared)));
         let (running, ended): (Vec<_>, Vec<_>) = live.into_iter().partition(runs);
         let has_ended = !ended.is_empty();
         for row in ended {
@@ -143,7 +150,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
 
     /// A failed pod is deleted unless one was deleted on this node too recently. Source: daemonset.md A8.
     fn replace_failed(&mut self, node: &NodeView, row: Row<'s>) {
-        if self.deletes.len() >= BURST {
+        if self.deletes.len() >= self.burst {
             self.is_cut_short = true;
             return;
         }
@@ -170,7 +177,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 
     fn replace_succeeded(&mut self, node: &NodeView, row: Row<'s>) {
-        if self.deletes.len() >= BURST {
+        if self.deletes.len() >= self.burst {
             self.is_cut_short = true;
             return;
         }

@@ -4,21 +4,21 @@
 
 use pitstop_api::view::{NodeSlot, StrategyType};
 
-use super::Turn;
+use super::{Spot, Turn};
 use crate::budget;
 use crate::daemonset::board::Row;
 use crate::daemonset::{add, count};
 use crate::plan::DeleteReason;
 
 /// What is on a node, terminating pods aside.
-struct OnNode<'s> {
+pub(super) struct OnNode<'s> {
     old: Option<Row<'s>>,
     new: Option<Row<'s>>,
     /// Old pods, those that only we know included.
-    n_old: u32,
+    pub(super) n_old: u32,
     /// New pods, those that only we know included.
-    n_new: u32,
-    anything: bool,
+    pub(super) n_new: u32,
+    pub(super) anything: bool,
 }
 
 /// What the next step of a rollout takes and brings.
@@ -28,7 +28,7 @@ struct Step<'s> {
     creates: Vec<NodeSlot>,
 }
 
-impl<'s> Turn<'s, '_> {
+impl<'s, 'a: 's> Turn<'s, 'a> {
     /// Takes the next step of the rollout, if the strategy makes any.
     ///
     /// It is counted in any case, for people, but taken only when every node has what it should have: nothing was
@@ -38,20 +38,24 @@ impl<'s> Turn<'s, '_> {
         if self.snapshot.daemonset.strategy.kind != StrategyType::RollingUpdate {
             return;
         }
-        let may_act = self.creates.is_empty() && self.deletes.is_empty();
+        let has_done_nothing = self.creates.is_empty() && self.deletes.is_empty() && self.patches.is_empty();
+        let may_act = has_done_nothing && !self.is_paused();
+        let listed = self.listed();
         let step = if budget.max_surge == 0 {
-            self.replace_in_budget(budget.max_unavailable, may_act)
+            self.replace_in_budget(&listed.spots, budget.max_unavailable, may_act)
         } else {
-            self.surge_in_budget(budget.max_surge, may_act)
+            self.surge_in_budget(&listed.spots, budget.max_surge, may_act)
         };
+        self.kept = listed.kept;
         if may_act {
             self.creates = step.creates;
             self.deletes = step.deletes;
+            self.hold();
             self.cut_short();
         }
     }
 
-    fn on_node(&self, slot: NodeSlot) -> OnNode<'s> {
+    pub(super) fn on_node(&self, slot: NodeSlot) -> OnNode<'s> {
         let mut found = OnNode {
             old: None,
             new: None,
@@ -67,7 +71,10 @@ impl<'s> Turn<'s, '_> {
         }
         for row in self.board.on(slot) {
             found.anything = true;
-            if row.is_terminating {
+            // One that a hook holds counts as absent, but none comes beside it that would be the same.
+            if row.is_terminating || row.is_leaving {
+                let is_same = row.is_new && !row.is_terminating;
+                add(&mut found.n_new, is_same);
                 continue;
             }
             if row.is_new {
@@ -84,11 +91,11 @@ impl<'s> Turn<'s, '_> {
     /// Without surge: old pods that serve nobody go at once and count; of the others as many as the budget still has.
     /// One whose DELETE was not answered counts as gone, and is deleted again before any other. Upholds S1.
     /// Source: daemonset.md A9.
-    fn replace_in_budget(&mut self, max_unavailable: u32, may_act: bool) -> Step<'s> {
+    fn replace_in_budget(&mut self, spots: &[Spot<'_>], max_unavailable: u32, may_act: bool) -> Step<'s> {
         let (mut broken, mut settling, mut candidates) = (Vec::new(), Vec::new(), Vec::new());
         let mut in_doubt = Vec::new();
         let mut unavailable = 0;
-        for spot in &self.spots {
+        for spot in spots {
             let found = self.on_node(spot.slot);
             if !found.anything && !spot.eligible.should_run {
                 continue;
@@ -128,11 +135,11 @@ impl<'s> Turn<'s, '_> {
     ///
     /// A surge pod whose creation was not answered counts as there, and is posted again under its name.
     /// Source: daemonset.md A10.
-    fn surge_in_budget(&mut self, max_surge: u32, may_act: bool) -> Step<'s> {
+    fn surge_in_budget(&mut self, spots: &[Spot<'_>], max_surge: u32, may_act: bool) -> Step<'s> {
         let mut step = Step::default();
         let (mut candidates, mut set_aside) = (Vec::new(), Vec::new());
         let mut surged = 0;
-        for spot in &self.spots {
+        for spot in spots {
             let slot = spot.slot;
             let found = self.on_node(slot);
             if found.n_old > 1 || found.n_new > 1 {

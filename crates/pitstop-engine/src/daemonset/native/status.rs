@@ -1,5 +1,7 @@
 //! What the status says. Source: daemonset.md A12.
 
+use std::sync::Arc;
+
 use pitstop_api::view::DaemonSetStatus;
 
 use super::Turn;
@@ -14,10 +16,14 @@ impl Turn<'_, '_> {
             observed_generation: daemonset.generation,
             collision_count: daemonset.status.collision_count,
             desired_number_scheduled: self.desired,
+            update_revision: daemonset
+                .advanced
+                .is_some()
+                .then(|| Arc::clone(&self.history.target)),
             ..DaemonSetStatus::default()
         };
         let mut wake_at = self.wake_at;
-        for spot in &self.spots {
+        for spot in self.spots.iter() {
             let rows = self.board.on(spot.slot);
             let Some(first) = rows.clone().next() else {
                 continue;
