@@ -1,4 +1,5 @@
-//! Rollouts of DaemonSets over nodes that come and go: W1, W13, W15 and W16 of the worked rollouts. W2 is `pitstop demo guard`.
+//! Rollouts of DaemonSets over nodes that come and go, and of versions that do not work: W1, W3, W4, W7, W8, W13, W15 and W16
+//! of the worked rollouts. W2 is `pitstop demo guard`; W17 is in `real/faults.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +53,20 @@ async fn patch_node(stage: &Stage, node: &str, is_status: bool, patch: Value) {
 
 fn image(pod: &Pod) -> &str {
     pod.spec.as_ref().unwrap().containers[0].image.as_deref().unwrap()
+}
+
+/// Is there a pod of this image on the node? For a moment there is none at all.
+async fn has(stage: &Stage, node: &str, wanted: &str) -> bool {
+    let there = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let pods = stage.pods.list(&there).await.unwrap();
+    pods.iter().any(|pod| image(pod) == wanted)
+}
+
+/// Does a pod of this image serve on the node?
+async fn serves(stage: &Stage, node: &str, wanted: &str) -> bool {
+    let there = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let pods = stage.pods.list(&there).await.unwrap();
+    pods.iter().any(|pod| image(pod) == wanted && is_ready(pod))
 }
 
 /// How many nodes were without a pod that serves, or is only waited for, at most: every change of a pod, in order.
@@ -120,6 +135,108 @@ async fn nodes_that_are_away_are_left_out_and_counted() {
         assert_eq!(image(&stage.pod_on(node).await), want, "{node}");
     }
     network(&stage, &nodes[9..], "connected").await;
+    stage.settled("app:2").await;
+    stage.stop().await;
+}
+
+/// W3: three broken versions one after the other: each takes the place of the broken pod, and two of three always serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_versions_break_one_pod_between_them() {
+    let nodes = ["a", "b", "c"];
+    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    let most = AtomicUsize::new(0);
+    let rollout = async {
+        for broken in ["one:bad", "two:bad", "three:bad"] {
+            stage.set_image(broken).await;
+            stage
+                .until("one pod is of the broken version", || has(&stage, "a", broken))
+                .await;
+            stage.expect("a", "NotReady").await;
+            for node in ["b", "c"] {
+                stage.expect(node, "MaxUnavailable").await;
+            }
+        }
+        stage.set_image("app:2").await;
+        stage.settled("app:2").await;
+    };
+    tokio::select! {
+        () = rollout => {}
+        () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
+    }
+    assert_eq!(most.load(Ordering::Relaxed), 1, "two of three always serve");
+    stage.stop().await;
+}
+
+/// W4: a version comes while no pod has been ready for `minReadySeconds` yet, and another soon after: one pod at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_only_just_became_ready_do_not_all_go_at_once() {
+    let nodes = ["a", "b", "c", "d"];
+    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    stage.min_ready_seconds(4).await;
+    let most = AtomicUsize::new(0);
+    let rollout = async {
+        stage.set_image("app:2").await;
+        stage
+            .until("the first is updated", || serves(&stage, "a", "app:2"))
+            .await;
+        stage.set_image("app:3").await;
+        stage.settled("app:3").await;
+    };
+    tokio::select! {
+        () = rollout => {}
+        () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
+    }
+    assert_eq!(most.load(Ordering::Relaxed), 1, "one at a time");
+    stage.stop().await;
+}
+
+/// W7, the compatible line: zero is no limit but the default, 10 % of all nodes that should run a pod, and an event says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_zero_is_the_default_and_told() {
+    let names = names(12);
+    let nodes = of(&names);
+    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "0%")])).await;
+    let told = stage.told("MaxUnavailableIgnored").await;
+    assert!(told.contains("apps.openyurt.io/max-unavailable"), "{told}");
+    network(&stage, &nodes[10..], "disconnected").await;
+    let most = AtomicUsize::new(0);
+    let rollout = async {
+        stage.set_image("app:2").await;
+        stage
+            .until("all that answer are updated", || async {
+                let pods = stage.pods.list(&ListParams::default()).await.unwrap();
+                let updated = pods.iter().filter(|pod| image(pod) == "app:2" && is_ready(pod));
+                updated.count() == 10
+            })
+            .await;
+    };
+    tokio::select! {
+        () = rollout => {}
+        () = most_in_flight(&stage, nodes.len(), &most) => panic!("the watch ended"),
+    }
+    assert_eq!(
+        most.load(Ordering::Relaxed),
+        2,
+        "10 % of 12, rounded up, those that are away included"
+    );
+    stage.stop().await;
+}
+
+/// W8: the old name of the model does what the new one does, and an event names that.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_name_of_the_model_is_understood() {
+    let nodes = ["a", "b"];
+    let model = Model::Annotated(json!({"apps.openyurt.io/update-strategy": "auto"}));
+    let stage = Stage::new(&nodes, model).await;
+    let told = stage.told("StrategyAlias").await;
+    assert!(told.contains("AdvancedRollingUpdate"), "{told}");
+    network(&stage, &["b"], "disconnected").await;
+    stage.set_image("app:2").await;
+    stage.expect("b", "NodeNotReady").await;
+    stage
+        .until("the other one is updated", || serves(&stage, "a", "app:2"))
+        .await;
+    network(&stage, &["b"], "connected").await;
     stage.settled("app:2").await;
     stage.stop().await;
 }

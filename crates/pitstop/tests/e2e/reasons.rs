@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -102,6 +102,24 @@ impl Stage {
         let patch =
             json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}});
         self.patch(&Patch::Strategic(patch)).await;
+    }
+
+    pub(crate) async fn min_ready_seconds(&self, seconds: u32) {
+        let patch = json!({"spec": {"minReadySeconds": seconds}});
+        self.patch(&Patch::Strategic(patch)).await;
+    }
+
+    /// Waits for an event about the DaemonSet, and returns its text.
+    pub(crate) async fn told(&self, reason: &str) -> String {
+        let events: Api<Event> = Api::namespaced(self.world.client(), "default");
+        let fields = format!("involvedObject.name=agent,reason={reason}");
+        let of_reason = ListParams::default().fields(&fields);
+        self.until("it is told", || async {
+            !events.list(&of_reason).await.unwrap().items.is_empty()
+        })
+        .await;
+        let list = events.list(&of_reason).await.unwrap();
+        list.items[0].message.clone().unwrap_or_default()
     }
 
     async fn patch(&self, patch: &Patch<Value>) {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use pitstop_controller::Controller;
 use serde::Serialize;
@@ -256,6 +256,34 @@ async fn a_quota_is_used_up() {
     our_daemonset_controller_ends_well(site, controller).await;
 }
 
+/// users.md W17: whoever comes after one that was killed between a deletion and the creation that follows learns from what is
+/// there what to do, at once: nothing that was expected is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controller_is_killed_after_a_deletion() {
+    let Some((site, mut controller)) = with_our_daemonset_controller().await else {
+        return;
+    };
+    let kubeconfig = site.plane.authorize(&OUR_RIGHTS, None).await;
+    site.set_image(V2).await;
+    for n_done in 1..=2 {
+        eventually("a pod is on its way out", || async {
+            let pods = site.pods().list(&ListParams::default()).await.unwrap();
+            let mut goes = pods.iter().map(|pod| pod.metadata.deletion_timestamp.is_some());
+            goes.any(|goes| goes)
+        })
+        .await;
+        controller.kill().await;
+        controller = site.controller_as(&kubeconfig, &BOTH).await;
+        site.wait_running(V2, n_done).await;
+    }
+    site.wait_all(V2).await;
+    our_daemonset_controller_ends_well(site, controller).await;
+}
+
+/// Ours in place of the control plane's, and what updates pods beside it.
+const BOTH: [&str; 3] = ["--controllers", "native-daemonset,daemon-pod-updater", "--force"];
+const OUR_RIGHTS: [Controller; 2] = [Controller::NativeDaemonSet, Controller::DaemonPodUpdater];
+
 /// The control plane's own DaemonSet controller is off, ours does its work.
 async fn with_our_daemonset_controller() -> Option<(Site, Background)> {
     let mut plane = Plane::take().await?;
@@ -264,10 +292,8 @@ async fn with_our_daemonset_controller() -> Option<(Site, Background)> {
         .restart_controller_manager(&["daemonset-controller"])
         .await;
     let site = Site::start(plane, N_NODES, 1).await;
-    let both = ["--controllers", "native-daemonset,daemon-pod-updater", "--force"];
-    let rights = [Controller::NativeDaemonSet, Controller::DaemonPodUpdater];
-    let kubeconfig = site.plane.authorize(&rights, None).await;
-    let controller = site.controller_as(&kubeconfig, &both).await;
+    let kubeconfig = site.plane.authorize(&OUR_RIGHTS, None).await;
+    let controller = site.controller_as(&kubeconfig, &BOTH).await;
     site.wait_all(V1).await;
     Some((site, controller))
 }
