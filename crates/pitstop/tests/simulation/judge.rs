@@ -18,7 +18,7 @@ const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
 /// Nodes of the canary, as a label selector.
 pub(crate) const CANARY: &str = "kubernetes.io/hostname in (n1,n2,n3,n4)";
 /// Their names.
-const CANARIES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+pub(crate) const CANARIES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
 /// What is judged by.
 pub(crate) struct Rules {
@@ -26,6 +26,9 @@ pub(crate) struct Rules {
     pub(crate) allowed: usize,
     /// Are nodes that are not Ready left alone, and cost nothing?
     pub(crate) passes_over: bool,
+    /// Do only those nodes count that take part in the rollout? Of DaemonSets of `apps.kruise.io` a partition and a selector
+    /// say which. Source: daemonset.md D2.
+    pub(crate) only_those_that_take_part: bool,
     /// Uids of the pods that we deleted.
     pub(crate) ours: BTreeSet<String>,
     /// Of those: that were deleted for a rollout.
@@ -104,13 +107,13 @@ impl Court<'_> {
                 self.revisions
                     .insert(hash, images(&object["data"]["spec"]["template"]));
             }
-            Resource::DaemonSets => {
+            Resource::DaemonSets | Resource::AdvancedDaemonSets => {
                 let (uid, template) = (
                     text(&object["metadata"]["uid"]),
                     images(&object["spec"]["template"]),
                 );
-                for key in [keys::PAUSED, keys::CANARY_NODES] {
-                    let value = &object["metadata"]["annotations"][key];
+                for key in [keys::PAUSED, keys::CANARY_NODES, keys::PARTITION] {
+                    let value = &held_by(object, key);
                     let known = self.holds.entry((uid.clone(), key));
                     let known = known.or_insert_with(|| (value.clone(), entry.at));
                     if known.0 != *value {
@@ -204,11 +207,35 @@ impl Court<'_> {
             Some(_) => !self.rules.passes_over && has_pod(node),
             None => false,
         };
-        let down: Vec<&String> = self.debts.iter().filter(counts).collect();
+        let takes_part = |node: &&String| !self.may_be_left_out(entry, &pod.owner, node);
+        let down = self.debts.iter().filter(counts).filter(takes_part);
+        let down: Vec<&String> = down.collect();
         if down.len() > self.rules.allowed {
             let what = format!("with {name}, {down:?} are down because of us");
             self.violation("S1", entry, &what);
         }
+    }
+
+    /// Does a partition or a selector leave this node out, or did it as far as we may know? Nodes that have a pod of the
+    /// newest version, or none, always take part.
+    fn may_be_left_out(&self, entry: &Entry, owner: &str, node: &str) -> bool {
+        if !self.rules.only_those_that_take_part {
+            return false;
+        }
+        let template = self.daemonsets.get(owner).map(|(template, _)| template);
+        let is_narrow = |key: &'static str| {
+            let known = self.holds.get(&(owner.to_owned(), key));
+            known.is_some_and(|(value, since)| {
+                !value.is_null() || entry.at.duration_since(*since) <= OLDEST_VIEW
+            })
+        };
+        let mut there = self
+            .pods
+            .values()
+            .filter(|pod| pod.owner == owner && pod.node == node && !pod.is_terminating)
+            .peekable();
+        let is_old = there.peek().is_some() && there.all(|pod| self.revisions.get(&pod.hash) != template);
+        is_old && (is_narrow(keys::CANARY_NODES) || is_narrow(keys::PARTITION))
     }
 
     /// What somebody wrote on the DaemonSet holds this pod where it is.
@@ -259,6 +286,20 @@ impl Court<'_> {
     fn violation(&mut self, invariant: &str, entry: &Entry, what: &str) {
         self.violations.push(format!("{invariant} at {entry}: {what}"));
     }
+}
+
+/// What a key says that holds pods; those of `apps.kruise.io` have fields for it.
+fn held_by(daemonset: &Value, key: &str) -> Value {
+    if daemonset["apiVersion"] == "apps/v1" {
+        return daemonset["metadata"]["annotations"][key].clone();
+    }
+    let rolling = &daemonset["spec"]["updateStrategy"]["rollingUpdate"];
+    let is_held = match key {
+        keys::PAUSED => rolling["paused"] == true,
+        keys::PARTITION => !rolling["partition"].is_null(),
+        _ => rolling["selector"].is_object(),
+    };
+    is_held.then_some("true").into()
 }
 
 /// What of a template the story changes.

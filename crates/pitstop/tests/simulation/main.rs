@@ -44,6 +44,8 @@ use storm::{Fault, Omitted};
 /// How many seeds of DaemonSets a normal run plays: 182 of the models that roll by themselves, and 26 of OTA. Source: reliability.md
 /// section 2, level 3.
 const N_SEEDS: u64 = 208;
+/// How many of DaemonSets of `apps.kruise.io`.
+const N_KRUISE_SEEDS: u64 = 40;
 /// How many of CloneSets.
 const N_CLONESET_SEEDS: u64 = 40;
 /// How many faults a run has at least.
@@ -71,6 +73,14 @@ const DAEMONSETS: Suite = Suite {
     without: &[],
 };
 
+const KRUISE_DAEMONSETS: Suite = Suite {
+    name: "DaemonSets of apps.kruise.io",
+    play: story::play_kruise,
+    n_seeds: N_KRUISE_SEEDS,
+    // They have no hubs.
+    without: &[Fault::HubCrash],
+};
+
 const CLONESETS: Suite = Suite {
     name: "CloneSets",
     play: clonesets::play,
@@ -85,6 +95,11 @@ fn invariants_of_daemonsets_hold_in_every_storm() {
 }
 
 #[test]
+fn invariants_of_daemonsets_of_openkruise_hold_in_every_storm() {
+    KRUISE_DAEMONSETS.holds();
+}
+
+#[test]
 fn invariants_of_clonesets_hold_in_every_storm() {
     CLONESETS.holds();
 }
@@ -92,7 +107,11 @@ fn invariants_of_clonesets_hold_in_every_storm() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     // One of each model.
-    let plays: [(Play, &[u64]); 2] = [(story::play, &[0, 1, 6, 7]), (clonesets::play, &[1])];
+    let plays: [(Play, &[u64]); 3] = [
+        (story::play, &[0, 1, 6, 7]),
+        (story::play_kruise, &[1]),
+        (clonesets::play, &[1]),
+    ];
     for (play, seeds) in plays {
         let hashes: BTreeSet<u64> = seeds.iter().map(|seed| hash_of(play, *seed)).collect();
         assert_eq!(hashes.len(), seeds.len());
@@ -113,6 +132,11 @@ fn hash_of(play: Play, seed: u64) -> u64 {
 #[test]
 fn broken_controllers_of_daemonsets_are_caught() {
     all_are_caught(story::play, &Mutant::BROKEN);
+}
+
+#[test]
+fn broken_controllers_of_daemonsets_of_openkruise_are_caught() {
+    all_are_caught(story::play_kruise, &Mutant::BROKEN_WITH_KRUISE);
 }
 
 #[test]

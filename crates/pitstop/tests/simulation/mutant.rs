@@ -52,6 +52,17 @@ impl Mutant {
         (Self::NeverRests, "L1"),
     ];
 
+    /// Those that are broken with DaemonSets of `apps.kruise.io`.
+    pub(crate) const BROKEN_WITH_KRUISE: [(Self, &str); 7] = [
+        (Self::ExceedsTheBudget, "S1"),
+        (Self::TouchesTheFinished, "S2"),
+        (Self::IgnoresThePause, "S5"),
+        (Self::TouchesStrangers, "S7"),
+        (Self::MakesTwo, "S8"),
+        (Self::OnlyPretends, "L1"),
+        (Self::NeverRests, "L1"),
+    ];
+
     /// Those that are broken with CloneSets.
     pub(crate) const BROKEN_WITH_CLONESETS: [(Self, &str); 10] = [
         (Self::ExceedsTheBudget, "S1"),
@@ -96,6 +107,7 @@ impl Mutant {
                 // Only one of them is there.
                 [
                     (Resource::DaemonSets, crate::story::NAME),
+                    (Resource::AdvancedDaemonSets, crate::story::NAME),
                     (Resource::CloneSets, crate::clonesets::NAME),
                 ]
                 .map(|(kind, name)| {
@@ -189,14 +201,16 @@ async fn replaced_while_paused(api: &dyn Api) -> Vec<Call> {
         serde_json::from_slice(&answer).unwrap_or_default()
     };
     let name = crate::story::NAME;
-    let daemonset = read(Call::object(
-        Verb::Get,
-        Resource::DaemonSets,
-        Some("default"),
-        name,
-    ))
-    .await;
-    if daemonset["metadata"]["annotations"][keys::PAUSED] != "true" {
+    let mut daemonset = Value::Null;
+    for kind in [Resource::DaemonSets, Resource::AdvancedDaemonSets] {
+        let one = read(Call::object(Verb::Get, kind, Some("default"), name)).await;
+        if one.is_object() {
+            daemonset = one;
+        }
+    }
+    let is_paused = daemonset["metadata"]["annotations"][keys::PAUSED] == "true"
+        || daemonset["spec"]["updateStrategy"]["rollingUpdate"]["paused"] == true;
+    if !is_paused {
         return Vec::new();
     }
     let image = "/spec/containers/0/image";

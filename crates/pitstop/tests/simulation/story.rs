@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Method;
+use pitstop::embedded::kinds;
 use pitstop::hubs::user_of;
 use pitstop_api::{keys, reasons};
 use pitstop_controller::Controller;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::judge::{CANARY, Rules, judge};
+use crate::judge::{CANARIES, CANARY, Rules, judge};
 use crate::mutant::Mutant;
 use crate::objects::{is_ready, node_of, owner};
 use crate::owners::{Consents, LOOKS_EVERY, Owner};
@@ -34,15 +35,11 @@ const RECOVERY: Duration = Duration::from_mins(30);
 const REST: Duration = Duration::from_mins(6);
 /// How long the last status and what it brings may take: a hub that was cut off waits up to 30 s before it says more.
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
-const DAEMONSET: &str = "/apis/apps/v1/namespaces/default/daemonsets/agent";
-/// What the history consists of.
-const KINDS: [Resource; 4] = [
-    Resource::Pods,
-    Resource::Nodes,
-    Resource::DaemonSets,
-    Resource::ControllerRevisions,
-];
-const CONTROLLERS: [Controller; 2] = [Controller::NativeDaemonSet, Controller::DaemonPodUpdater];
+const NATIVE: &str = "/apis/apps/v1/namespaces/default/daemonsets";
+const KRUISE: &str = "/apis/apps.kruise.io/v1beta1/namespaces/default/daemonsets";
+/// Where the fields of rolling updates are.
+const ROLLING: [&str; 3] = ["spec", "updateStrategy", "rollingUpdate"];
+const MERGE: Option<&str> = Some("application/merge-patch+json");
 
 /// Which rollout model is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +50,54 @@ pub(crate) enum Model {
     Native,
     /// `OTA` on `OnDelete`: the owner of each node decides.
     Ota,
+    /// `RollingUpdate` of the kind of `apps.kruise.io`.
+    Kruise,
+}
+
+impl Model {
+    /// Where its DaemonSets are.
+    fn collection(self) -> &'static str {
+        match self {
+            Self::Kruise => KRUISE,
+            Self::Advanced | Self::Native | Self::Ota => NATIVE,
+        }
+    }
+
+    fn resource(self) -> Resource {
+        match self {
+            Self::Kruise => Resource::AdvancedDaemonSets,
+            Self::Advanced | Self::Native | Self::Ota => Resource::DaemonSets,
+        }
+    }
+
+    fn controllers(self) -> &'static [Controller] {
+        match self {
+            Self::Kruise => &[Controller::AdvancedDaemonSet],
+            Self::Advanced | Self::Native | Self::Ota => {
+                &[Controller::NativeDaemonSet, Controller::DaemonPodUpdater]
+            }
+        }
+    }
 }
 
 /// Plays a seed.
 pub(crate) fn play(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
+    let model = match seed % 8 {
+        7 => Model::Ota,
+        n if n % 2 == 0 => Model::Advanced,
+        _ => Model::Native,
+    };
+    play_with(model, seed, mutant, omitted)
+}
+
+/// Plays a seed with a DaemonSet of `apps.kruise.io`.
+pub(crate) fn play_kruise(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
+    play_with(Model::Kruise, seed, mutant, omitted)
+}
+
+fn play_with(model: Model, seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
     stage::run(async {
-        let mut world = World::new(seed, mutant, omitted).await;
+        let mut world = World::new(model, seed, mutant, omitted).await;
         world.storm_rages().await;
         world.calm_returns().await;
         world.report()
@@ -83,14 +122,18 @@ struct World {
 }
 
 impl World {
-    async fn new(seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
+    async fn new(model: Model, seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
-        stage.begin(&KINDS, &CONTROLLERS).await;
-        let model = match seed % 8 {
-            7 => Model::Ota,
-            n if n % 2 == 0 => Model::Advanced,
-            _ => Model::Native,
-        };
+        if model == Model::Kruise {
+            kinds::install(&stage.cluster).await.unwrap();
+        }
+        let history = [
+            Resource::Pods,
+            Resource::Nodes,
+            model.resource(),
+            Resource::ControllerRevisions,
+        ];
+        stage.begin(&history, model.controllers()).await;
         let (disks, consents) = (disks(), Arc::new(Consents::default()));
         let mut owners = BTreeMap::new();
         if model == Model::Ota {
@@ -107,7 +150,11 @@ impl World {
             allowed: stage.random.random_range(1..=3),
             stage,
             model,
-            in_place: model == Model::Advanced && seed % 8 >= 4,
+            in_place: match model {
+                Model::Advanced => seed % 8 >= 4,
+                Model::Kruise => seed % 2 == 1,
+                Model::Native | Model::Ota => false,
+            },
             keys: (model == Model::Advanced && seed % 4 == 2).then(BTreeMap::new),
             image: 1,
             owners,
@@ -123,12 +170,38 @@ impl World {
         pods
     }
 
+    /// The DaemonSet.
+    fn path(&self) -> String {
+        format!("{}/{NAME}", self.model.collection())
+    }
+
+    /// Kinds that are defined know no strategic patch.
+    async fn patch(&self, patch: &Value) -> Option<Value> {
+        let kind = if self.model == Model::Kruise {
+            MERGE
+        } else {
+            STRATEGIC
+        };
+        self.stage
+            .call(Method::PATCH, &self.path(), kind, Some(patch))
+            .await
+    }
+
     async fn create_workload(&self) {
         let max_unavailable = self.allowed;
         let update_strategy = match self.model {
             Model::Advanced | Model::Ota => json!({"type": "OnDelete"}),
             Model::Native => {
                 json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": max_unavailable}})
+            }
+            Model::Kruise => {
+                let how = if self.in_place {
+                    "InPlaceIfPossible"
+                } else {
+                    "Standard"
+                };
+                json!({"type": "RollingUpdate", "rollingUpdate": {
+                    "rollingUpdateType": how, "maxUnavailable": max_unavailable}})
             }
         };
         let policy = if self.in_place {
@@ -137,18 +210,24 @@ impl World {
             "ReCreate"
         };
         let gate = json!({"conditionType": reasons::INPLACE_UPDATE_READY});
-        let gates: Vec<Value> = self.in_place.then_some(gate).into_iter().collect();
+        // Of `apps.kruise.io`, pods have it beside the template.
+        let is_in_template = self.in_place && self.model == Model::Advanced;
+        let gates: Vec<Value> = is_in_template.then_some(gate).into_iter().collect();
         let annotations = match self.model {
             Model::Advanced => json!({
                 (keys::POD_UPDATE_POLICY): policy,
                 (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
                 (keys::OPENYURT_MAX_UNAVAILABLE): max_unavailable.to_string(),
             }),
-            Model::Native => json!({}),
+            Model::Native | Model::Kruise => json!({}),
             Model::Ota => json!({ (keys::OPENYURT_UPDATE_STRATEGY): "OTA" }),
         };
+        let api_version = match self.model {
+            Model::Kruise => "apps.kruise.io/v1beta1",
+            Model::Advanced | Model::Native | Model::Ota => "apps/v1",
+        };
         let daemonset = json!({
-            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "apiVersion": api_version, "kind": "DaemonSet",
             "metadata": {"name": NAME, "annotations": annotations},
             "spec": {
                 "selector": {"matchLabels": {"app": NAME}},
@@ -162,9 +241,8 @@ impl World {
                 },
             },
         });
-        let collection = "/apis/apps/v1/namespaces/default/daemonsets";
         self.stage
-            .call(Method::POST, collection, None, Some(&daemonset))
+            .call(Method::POST, self.model.collection(), None, Some(&daemonset))
             .await
             .unwrap();
         self.stage.add_stranger().await;
@@ -174,10 +252,7 @@ impl World {
     async fn set_image(&mut self, image: &str) {
         let containers = json!([{"name": "agent", "image": image}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-        self.stage
-            .call(Method::PATCH, DAEMONSET, STRATEGIC, Some(&patch))
-            .await
-            .unwrap();
+        self.patch(&patch).await.unwrap();
     }
 
     async fn storm_rages(&mut self) {
@@ -199,6 +274,7 @@ impl World {
             }
             self.something_happens().await;
             self.a_key_changes().await;
+            self.a_field_changes().await;
             self.an_owner_acts().await;
         }
         assert_eq!(n_changed, changes.len());
@@ -260,12 +336,35 @@ impl World {
         self.annotate(&json!({ (key): value })).await;
     }
 
+    /// Of `apps.kruise.io`: somebody holds the rollout, or a part of it, or lets it go on.
+    async fn a_field_changes(&mut self) {
+        if self.model != Model::Kruise {
+            return;
+        }
+        let rolling = match self.stage.random.random_range(0..14) {
+            0 => json!({"paused": true}),
+            1 | 2 => json!({"paused": false}),
+            3 => json!({"partition": "40%"}),
+            4 => json!({"partition": null}),
+            5 => json!({"selector": {"matchExpressions": [
+                {"key": "kubernetes.io/hostname", "operator": "In", "values": CANARIES}]}}),
+            6 => json!({"selector": null}),
+            _ => return,
+        };
+        self.roll(&rolling).await;
+    }
+
+    async fn roll(&self, rolling: &Value) {
+        let patch = ROLLING
+            .iter()
+            .rev()
+            .fold(rolling.clone(), |inner, name| json!({ (*name): inner }));
+        self.patch(&patch).await.unwrap();
+    }
+
     async fn annotate(&self, annotations: &Value) {
         let patch = json!({"metadata": {"annotations": annotations}});
-        self.stage
-            .call(Method::PATCH, DAEMONSET, STRATEGIC, Some(&patch))
-            .await
-            .unwrap();
+        self.patch(&patch).await.unwrap();
     }
 
     /// Under OTA: an owner decides, or something befalls the hub.
@@ -344,6 +443,10 @@ impl World {
         for key in self.keys.take().into_iter().flat_map(BTreeMap::into_keys) {
             self.annotate(&json!({ (key): null })).await;
         }
+        if self.model == Model::Kruise {
+            self.roll(&json!({"paused": null, "partition": null, "selector": null}))
+                .await;
+        }
         let image = format!("example.com/agent:{}", self.image);
         self.set_image(&image).await;
         let deadline = self.stage.clock.now() + RECOVERY;
@@ -382,16 +485,14 @@ impl World {
     /// Nodes that a storm takes right after their update look like nodes that the update costs: the guard stops the rollout,
     /// and somebody lets it go on.
     async fn resume_where_stopped(&mut self) {
-        let daemonset = self.stage.call(Method::GET, DAEMONSET, None, None).await;
+        let daemonset = self.stage.call(Method::GET, &self.path(), None, None).await;
         let conditions = daemonset.map(|daemonset| daemonset["status"]["conditions"].clone());
         let is_stop = |one: &Value| one["type"] == reasons::NODES_LOST && one["status"] == "True";
         if conditions.is_some_and(|all| all.as_array().is_some_and(|all| all.iter().any(is_stop))) {
             // Later than any clock here has it.
             let at = (self.stage.clock.now() + Duration::from_secs(10)).to_string();
             let patch = json!({"metadata": {"annotations": {(keys::RESUMED_AT): at}}});
-            self.stage
-                .call(Method::PATCH, DAEMONSET, STRATEGIC, Some(&patch))
-                .await;
+            self.patch(&patch).await;
         }
     }
 
@@ -411,7 +512,7 @@ impl World {
         if n_done < N_NODES {
             return Some(format!("{n_done} of {N_NODES} pods run {image}"));
         }
-        let daemonset = self.stage.call(Method::GET, DAEMONSET, None, None).await?;
+        let daemonset = self.stage.call(Method::GET, &self.path(), None, None).await?;
         let status = &daemonset["status"];
         let generation = &daemonset["metadata"]["generation"];
         let is_told = status["observedGeneration"] == *generation
@@ -440,6 +541,7 @@ impl World {
                 self.allowed
             },
             passes_over: self.model == Model::Advanced,
+            only_those_that_take_part: self.model == Model::Kruise,
             ours: deeds.deleted(),
             upgrades: deeds.outdated.lock().unwrap().iter().cloned().collect(),
         };

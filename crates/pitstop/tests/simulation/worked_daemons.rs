@@ -26,20 +26,28 @@ const PATIENCE: Duration = Duration::from_mins(30);
 /// How long a slow link takes for the new image, as the simulated nodes have it for `slow/*`.
 const PULL: SignedDuration = SignedDuration::from_secs(60);
 
-/// For how long each node was without a pod that serves, at most: a rollout of an image that takes a minute to pull.
-fn downtime(preheat: bool) -> SignedDuration {
+/// What a rollout cost.
+struct Cost {
+    /// From the change of the template to the end.
+    took: SignedDuration,
+    /// For how long each node was without a pod that serves, at most.
+    down: BTreeMap<String, SignedDuration>,
+}
+
+/// A rollout of an image that takes a minute to pull, under AdvancedRollingUpdate with these annotations beside.
+fn rollout(n_nodes: usize, beside: &[(&str, &str)]) -> Cost {
+    let mut annotations = json!({ (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate" });
+    for (key, value) in beside {
+        annotations[*key] = json!(value);
+    }
     stage::block_on(async {
-        let mut stage = Stage::open(SEED, Mutant::Sound, Omitted::default(), N_NODES).await;
+        let mut stage = Stage::open(SEED, Mutant::Sound, Omitted::default(), n_nodes).await;
         let controllers = [Controller::NativeDaemonSet, Controller::DaemonPodUpdater];
         stage.begin(&[Resource::Pods], &controllers).await;
         stage.nothing_goes_wrong();
         let daemonset = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": {"name": "agent", "annotations": {
-                (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
-                (keys::OPENYURT_MAX_UNAVAILABLE): "1",
-                (keys::PREHEAT): preheat.to_string(),
-            }},
+            "metadata": {"name": "agent", "annotations": annotations},
             "spec": {
                 "selector": {"matchLabels": {"app": "agent"}},
                 "updateStrategy": {"type": "OnDelete"},
@@ -55,7 +63,7 @@ fn downtime(preheat: bool) -> SignedDuration {
                 .await
                 .is_some()
         );
-        until_all_run(&stage, "example.com/agent:1").await;
+        until_all_run(&stage, n_nodes, "example.com/agent:1").await;
         let changed_at = stage.clock.now();
         let containers = json!([{"name": "agent", "image": "slow/agent:2"}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
@@ -66,27 +74,28 @@ fn downtime(preheat: bool) -> SignedDuration {
                 .await
                 .is_some()
         );
-        until_all_run(&stage, "slow/agent:2").await;
+        until_all_run(&stage, n_nodes, "slow/agent:2").await;
+        let took = stage.clock.now().duration_since(changed_at);
         let down = longest_gaps(&stage.history.take(), changed_at);
-        assert_eq!(down.len(), N_NODES, "every pod was replaced: {down:?}");
-        down.into_values().max().unwrap()
+        assert_eq!(down.len(), n_nodes, "every pod was replaced: {down:?}");
+        Cost { took, down }
     })
 }
 
-async fn until_all_run(stage: &Stage, image: &str) {
+async fn until_all_run(stage: &Stage, n_nodes: usize, image: &str) {
     let deadline = stage.clock.now() + PATIENCE;
     loop {
         let pods = stage.pods().await;
         let runs = |pod: &&Value| is_ready(pod) && pod["spec"]["containers"][0]["image"] == image;
         let is_agent = |pod: &&Value| pod["metadata"]["labels"]["app"] == "agent";
-        if pods.iter().filter(is_agent).filter(runs).count() == N_NODES {
+        if pods.iter().filter(is_agent).filter(runs).count() == n_nodes {
             return;
         }
         assert!(
             stage.clock.now() < deadline,
             "{PATIENCE:?} later not all run {image}"
         );
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -122,11 +131,32 @@ fn longest_gaps(entries: &[Entry], after: Timestamp) -> BTreeMap<String, SignedD
 /// Issue 9: with images pulled ahead downtime is the restart alone.
 #[test]
 fn images_that_are_pulled_ahead_cost_no_downtime() {
-    let (without, with) = (downtime(false), downtime(true));
+    let downtime = |preheat| {
+        let beside = [(keys::OPENYURT_MAX_UNAVAILABLE, "1"), (keys::PREHEAT, preheat)];
+        rollout(N_NODES, &beside).down.into_values().max().unwrap()
+    };
+    let (without, with) = (downtime("false"), downtime("true"));
     let text =
         format!("preheat: a node is down for {with:#}, {without:#} without it; a pull takes {PULL:#}\n");
     // Not with println: the test runner would swallow it.
     let _ = std::io::stderr().write_all(text.as_bytes());
     assert!(without >= PULL, "{without:?}");
     assert!(with <= SignedDuration::from_secs(10), "{with:?}");
+}
+
+/// W14: 10 % of 250 nodes at a time are ten rounds, not two hundred and fifty.
+#[test]
+fn a_tenth_at_a_time_takes_ten_rounds() {
+    let cost = rollout(250, &[(keys::OPENYURT_MAX_UNAVAILABLE, "10%")]);
+    let round = *cost.down.values().max().unwrap();
+    assert!(
+        round >= PULL && cost.took <= round * 11,
+        "{:?} for ten rounds of {round:?}",
+        cost.took
+    );
+    assert!(
+        cost.took >= PULL * 10,
+        "{:?}: never more than 25 at once",
+        cost.took
+    );
 }
