@@ -95,8 +95,9 @@ impl Faulty {
         if self.storm.strikes(Fault::Refused, 60, "read") {
             return Err(self.refusal());
         }
-        let is_list = call.verb == Verb::List;
+        let (is_list, resource) = (call.verb == Verb::List, call.resource);
         let answer = self.inner.send(call).await;
+        let answer = answer.map(|answer| self.mutant.reads(resource, answer));
         if is_list
             && self.fate.is_fresh.load(Ordering::Relaxed)
             && self.storm.strikes(Fault::StaleList, 3, "list")
@@ -169,6 +170,7 @@ impl Faulty {
         if let Some(answer) = self.mutant.pretends(&call) {
             return answer;
         }
+        let call = self.mutant.alters(call);
         let answer = self.inner.send(call.clone()).await?;
         self.note(&call, &answer);
         for more in self.mutant.adds(&call, &answer, &*self.inner).await {
@@ -253,6 +255,7 @@ impl Api for Faulty {
                 held: VecDeque::new(),
                 storm: Arc::clone(&self.storm),
                 fate: Arc::clone(&self.fate),
+                mutant: self.mutant,
                 resource,
             };
             let lines = stream::unfold(Some(watched), |watched| async {
@@ -273,6 +276,7 @@ struct Watched {
     held: VecDeque<Bytes>,
     storm: Arc<Storm>,
     fate: Arc<Fate>,
+    mutant: Mutant,
     resource: Resource,
 }
 
@@ -282,7 +286,7 @@ impl Watched {
             return Some(Ok(line));
         }
         let line = match self.lines.next().await? {
-            Ok(line) => line,
+            Ok(line) => self.mutant.reads(self.resource, line),
             Err(error) => return Some(Err(error)),
         };
         let what = self.resource.plural();
@@ -302,7 +306,7 @@ impl Watched {
         sleep(self.storm.duration(10..LAG)).await;
         let mut lines = vec![line];
         while let Some(Some(Ok(line))) = self.lines.next().now_or_never() {
-            lines.push(line);
+            lines.push(self.mutant.reads(self.resource, line));
         }
         let n_seen = lines.len();
         self.held = coalesce(lines).into();

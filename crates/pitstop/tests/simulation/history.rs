@@ -56,10 +56,16 @@ impl Entry {
                 format!(" of {hash} with {image} on {node}: {is_ready}{is_ending} {state}")
             }
             Resource::Nodes => format!(": {is_ready}"),
-            Resource::CloneSets => {
+            Resource::CloneSets | Resource::StatefulSets => {
                 let spec = &self.object["spec"];
                 let image = &spec["template"]["spec"]["containers"][0]["image"];
-                format!(": {} of {image}, {}", spec["replicas"], spec["updateStrategy"])
+                let status = &self.object["status"];
+                let revisions = [&status["currentRevision"], &status["updateRevision"]];
+                let [current, update] = revisions.map(|name| name.as_str().unwrap_or_default());
+                format!(
+                    ": {} of {image}, from {current} to {update}, {}",
+                    spec["replicas"], spec["updateStrategy"]
+                )
             }
             Resource::ControllerRevisions => format!(": {}", self.object["revision"]),
             _ => String::new(),

@@ -7,9 +7,9 @@
 //! Source: reliability.md section 2, level 3.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod clonesets;
 mod faulty;
 mod history;
+mod instances;
 mod judge;
 mod mutant;
 #[path = "../e2e/objects.rs"]
@@ -48,6 +48,8 @@ const N_SEEDS: u64 = 208;
 const N_KRUISE_SEEDS: u64 = 40;
 /// How many of CloneSets.
 const N_CLONESET_SEEDS: u64 = 40;
+/// How many of StatefulSets.
+const N_STATEFULSET_SEEDS: u64 = 40;
 /// How many faults a run has at least.
 const N_FAULTS: usize = 10;
 /// A broken controller is caught within so many seeds.
@@ -83,8 +85,16 @@ const KRUISE_DAEMONSETS: Suite = Suite {
 
 const CLONESETS: Suite = Suite {
     name: "CloneSets",
-    play: clonesets::play,
+    play: instances::play_clonesets,
     n_seeds: N_CLONESET_SEEDS,
+    // They have no hubs.
+    without: &[Fault::HubCrash],
+};
+
+const STATEFULSETS: Suite = Suite {
+    name: "StatefulSets",
+    play: instances::play_statefulsets,
+    n_seeds: N_STATEFULSET_SEEDS,
     // They have no hubs.
     without: &[Fault::HubCrash],
 };
@@ -105,12 +115,18 @@ fn invariants_of_clonesets_hold_in_every_storm() {
 }
 
 #[test]
+fn invariants_of_statefulsets_hold_in_every_storm() {
+    STATEFULSETS.holds();
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     // One of each model.
-    let plays: [(Play, &[u64]); 3] = [
+    let plays: [(Play, &[u64]); 4] = [
         (story::play, &[0, 1, 6, 7]),
         (story::play_kruise, &[1]),
-        (clonesets::play, &[1]),
+        (instances::play_clonesets, &[1]),
+        (instances::play_statefulsets, &[1]),
     ];
     for (play, seeds) in plays {
         let hashes: BTreeSet<u64> = seeds.iter().map(|seed| hash_of(play, *seed)).collect();
@@ -141,7 +157,12 @@ fn broken_controllers_of_daemonsets_of_openkruise_are_caught() {
 
 #[test]
 fn broken_controllers_of_clonesets_are_caught() {
-    all_are_caught(clonesets::play, &Mutant::BROKEN_WITH_CLONESETS);
+    all_are_caught(instances::play_clonesets, &Mutant::BROKEN_WITH_CLONESETS);
+}
+
+#[test]
+fn broken_controllers_of_statefulsets_are_caught() {
+    all_are_caught(instances::play_statefulsets, &Mutant::BROKEN_WITH_STATEFULSETS);
 }
 
 fn all_are_caught(play: Play, mutants: &[(Mutant, &str)]) {
@@ -155,6 +176,7 @@ fn all_are_caught(play: Play, mutants: &[(Mutant, &str)]) {
         };
         let caught = (0..N_SEEDS_OF_A_MUTANT).find(catches);
         assert!(caught.is_some(), "{mutant:?} was not caught by {invariant}");
+        eprintln!("{mutant:?} is caught by {invariant} with seed {caught:?}");
     }
 }
 

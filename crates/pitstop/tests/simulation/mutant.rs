@@ -24,10 +24,18 @@ pub(crate) enum Mutant {
     MakesTwo,
     /// S5: where one pod is updated, it marks all others to be replaced as well.
     IgnoresThePartition,
+    /// S5: it reads StatefulSets without their partition.
+    OverlooksThePartition,
     /// S5: it replaces pods although the rollout is paused.
     IgnoresThePause,
     /// S5: it deletes pods whose hook it has only just asked.
     IgnoresHooks,
+    /// S5: where one pod is replaced, it replaces those that work as well.
+    IgnoresWork,
+    /// S5: it writes over what has changed since it looked.
+    WritesBlindly,
+    /// S5: with one pod it makes the next one.
+    IgnoresTheOrder,
     /// S6: it replaces what it has updated in place.
     ReplacesAnyway,
     /// S8: it deletes claims of pods that are there.
@@ -77,6 +85,47 @@ impl Mutant {
         (Self::NeverRests, "L1"),
     ];
 
+    /// Those that are broken with StatefulSets.
+    pub(crate) const BROKEN_WITH_STATEFULSETS: [(Self, &str); 13] = [
+        (Self::ExceedsTheBudget, "S1"),
+        (Self::TouchesTheFinished, "S2"),
+        (Self::OverlooksThePartition, "S5"),
+        (Self::IgnoresHooks, "S5"),
+        (Self::IgnoresWork, "S5"),
+        (Self::WritesBlindly, "S5"),
+        (Self::IgnoresTheOrder, "S5"),
+        (Self::ReplacesAnyway, "S6"),
+        (Self::TouchesStrangers, "S7"),
+        (Self::MakesTwo, "S8"),
+        (Self::LosesClaims, "S8"),
+        (Self::OnlyPretends, "L1"),
+        (Self::NeverRests, "L1"),
+    ];
+
+    /// What it makes of an object, a list or an event that it reads.
+    pub(crate) fn reads(self, resource: Resource, read: Bytes) -> Bytes {
+        if self != Self::OverlooksThePartition || resource != Resource::StatefulSets {
+            return read;
+        }
+        let mut value: Value = serde_json::from_slice(&read).unwrap_or_default();
+        drop_partitions(&mut value);
+        value.to_string().into()
+    }
+
+    /// The call as it sends it.
+    pub(crate) fn alters(self, mut call: Call) -> Call {
+        if self == Self::WritesBlindly
+            && call.resource == Resource::Pods
+            && let Some(body) = &mut call.body
+        {
+            for part in ["/preconditions", "/metadata"] {
+                let fields = body.pointer_mut(part).and_then(Value::as_object_mut);
+                fields.and_then(|fields| fields.remove("resourceVersion"));
+            }
+        }
+        call
+    }
+
     /// An answer without the deed.
     pub(crate) fn pretends(self, call: &Call) -> Option<Result<Bytes, CallError>> {
         let is_deletion = (call.verb, call.resource) == (Verb::Delete, Resource::Pods);
@@ -101,6 +150,7 @@ impl Mutant {
                 }
                 vec![twin]
             }
+            (Self::IgnoresTheOrder, Verb::Create, Resource::Pods) => next_of(call).into_iter().collect(),
             (Self::NeverRests, _, Resource::Leases) => {
                 let note =
                     json!({"metadata": {"annotations": {"example.com/seen": answer.len().to_string()}}});
@@ -108,7 +158,8 @@ impl Mutant {
                 [
                     (Resource::DaemonSets, crate::story::NAME),
                     (Resource::AdvancedDaemonSets, crate::story::NAME),
-                    (Resource::CloneSets, crate::clonesets::NAME),
+                    (Resource::CloneSets, crate::instances::NAME),
+                    (Resource::StatefulSets, crate::instances::NAME),
                 ]
                 .map(|(kind, name)| {
                     Call::object(Verb::MergePatch, kind, Some("default"), name).with_body(note.clone())
@@ -181,6 +232,7 @@ impl Mutant {
             Self::ExceedsTheBudget | Self::AsksNobody | Self::IgnoresThePartition => is_ready,
             // What is updated in place has its new revision already.
             Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
+            Self::IgnoresWork => is_ready && object["metadata"]["labels"][crate::instances::WORKS] == "true",
             Self::TouchesLostNodes => !is_ready,
             Self::ReplacesAnyway => !is_replaced && object["metadata"]["uid"] == touched["metadata"]["uid"],
             Self::TouchesStrangers | Self::LosesClaims => true,
@@ -188,10 +240,36 @@ impl Mutant {
             | Self::MakesTwo
             | Self::IgnoresThePause
             | Self::IgnoresHooks
+            | Self::WritesBlindly
+            | Self::OverlooksThePartition
+            | Self::IgnoresTheOrder
             | Self::OnlyPretends
             | Self::NeverRests => false,
         }
     }
+}
+
+/// Takes all partitions out of what was read.
+fn drop_partitions(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("partition");
+            fields.values_mut().for_each(drop_partitions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_partitions),
+        _ => {}
+    }
+}
+
+/// The call that makes the pod with the next ordinal.
+fn next_of(call: &Call) -> Option<Call> {
+    let mut next = call.clone();
+    let body = next.body.as_mut()?;
+    let (set, ordinal) = body["metadata"]["name"].as_str()?.rsplit_once('-')?;
+    let name = format!("{set}-{}", ordinal.parse::<u32>().ok()? + 1);
+    body["metadata"]["name"] = json!(name);
+    body["metadata"]["labels"][keys::STATEFUL_POD_NAME] = json!(name);
+    Some(next)
 }
 
 /// The deletion of a pod that is outdated and Ready, while its DaemonSet is paused.

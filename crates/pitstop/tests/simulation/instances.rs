@@ -1,5 +1,5 @@
-//! One run of CloneSets: few nodes, one CloneSet to which everything happens, and sometimes a crowd of others; then calm,
-//! in which everything must come to rest.
+//! One run of CloneSets or StatefulSets: few nodes, one workload to which everything happens, and sometimes a crowd of
+//! others; then calm, in which everything must come to rest.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -8,8 +8,6 @@ use std::time::Duration;
 use http::Method;
 use pitstop::embedded::kinds;
 use pitstop_api::{keys, reasons};
-use pitstop_controller::Controller;
-use pitstop_controller::api::Resource;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -21,15 +19,15 @@ use crate::storm::{Fault, Omitted};
 
 mod hooks;
 mod judge;
+mod kind;
 mod wish;
 
-use wish::Wish;
+pub(crate) use kind::Kind;
+pub(crate) use wish::WORKS;
+use wish::{Wish, instance_of, works};
 
-/// The CloneSet.
+/// The workload.
 pub(crate) const NAME: &str = "web";
-/// Where CloneSets are.
-pub(crate) const COLLECTION: &str = "/apis/apps.kruise.io/v1beta1/namespaces/default/clonesets";
-const CLONESET: &str = "/apis/apps.kruise.io/v1beta1/namespaces/default/clonesets/web";
 const N_NODES: usize = 6;
 /// How many others there are when everything changes at once.
 const CROWD: usize = 8;
@@ -43,20 +41,23 @@ const REST: Duration = Duration::from_mins(6);
 const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether everything is as it should be.
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
+/// One in so many pods begins to work, or is done, between two things that happen.
+const N_TURNS: u32 = 6;
 /// Longer than the deadline of a rollout, and what it takes to see it.
 const PAST_DEADLINE: Duration = Duration::from_secs(wish::DEADLINE + 60);
-/// What the history consists of.
-const KINDS: [Resource; 4] = [
-    Resource::Pods,
-    Resource::CloneSets,
-    Resource::ControllerRevisions,
-    Resource::Claims,
-];
+/// Plays a seed of CloneSets.
+pub(crate) fn play_clonesets(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
+    play(Kind::CloneSet, seed, mutant, omitted)
+}
 
-/// Plays a seed.
-pub(crate) fn play(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
+/// Plays a seed of StatefulSets.
+pub(crate) fn play_statefulsets(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
+    play(Kind::StatefulSet, seed, mutant, omitted)
+}
+
+fn play(kind: Kind, seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
     stage::run(async {
-        let mut world = World::new(seed, mutant, omitted).await;
+        let mut world = World::new(kind, seed, mutant, omitted).await;
         world.storm_rages().await;
         world.calm_returns().await;
         world.report()
@@ -65,6 +66,9 @@ pub(crate) fn play(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
 
 struct World {
     stage: Stage,
+    kind: Kind,
+    /// Where the workload is.
+    path: String,
     /// What people have wished for last.
     wish: Wish,
     /// Images that worked, the newest last.
@@ -86,13 +90,15 @@ fn is_broken(pod: &Value) -> bool {
 }
 
 impl World {
-    async fn new(seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
+    async fn new(kind: Kind, seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
         kinds::install(&stage.cluster).await.unwrap();
-        stage.begin(&KINDS, &[Controller::CloneSet]).await;
-        let wish = Wish::draw(&mut stage.random);
+        stage.begin(&kind.history(), &[kind.controller()]).await;
+        let wish = Wish::draw(&mut stage.random, kind);
         tokio::spawn(hooks::act(stage.client.clone()));
         Self {
+            kind,
+            path: format!("{}/{NAME}", kind.collection()),
             images: vec![wish.image.clone()],
             stage,
             wish,
@@ -118,7 +124,7 @@ impl World {
         let patch = self.wish.patch();
         let answer = self
             .stage
-            .call(Method::PATCH, CLONESET, MERGE, Some(&patch))
+            .call(Method::PATCH, &self.path, MERGE, Some(&patch))
             .await;
         assert!(answer.is_some(), "nobody takes {patch}");
     }
@@ -127,7 +133,7 @@ impl World {
         let object = self.wish.object(NAME);
         let answer = self
             .stage
-            .call(Method::POST, COLLECTION, None, Some(&object))
+            .call(Method::POST, &self.kind.collection(), None, Some(&object))
             .await;
         assert!(answer.is_some(), "nobody takes {object}");
         self.stage.add_stranger().await;
@@ -136,6 +142,7 @@ impl World {
         let mut n_changed = 0;
         while self.stage.clock.now() < began_at + STORM {
             sleep(self.stage.storm.duration(1_000..10_000)).await;
+            self.work_comes_and_goes().await;
             let now = self.stage.clock.now();
             if changes.get(n_changed).is_some_and(|at| *at <= now) {
                 n_changed += 1;
@@ -177,22 +184,23 @@ impl World {
 
     /// Many workloads are made, or changed, at once.
     async fn everybody_changes(&mut self) {
-        let what = format!("{CROWD} other CloneSets change at once");
+        let what = format!("{CROWD} other {}s change at once", self.kind.as_str());
         if !self.stage.storm.inject(Fault::Load, &what) {
             return;
         }
         let image = format!("example.com/web:{}", self.images.len());
+        let collection = self.kind.collection();
         for n in 0..CROWD {
             let name = format!("other-{n}");
-            let path = format!("{COLLECTION}/{name}");
+            let path = format!("{collection}/{name}");
             if self.has_crowd {
                 let template = json!({"spec": {"containers": [{"name": "web", "image": image}]}});
                 let patch = json!({"spec": {"template": template}});
                 self.stage.call(Method::PATCH, &path, MERGE, Some(&patch)).await;
             } else {
-                let object = Wish::of_the_crowd(&image).object(&name);
+                let object = Wish::of_the_crowd(&image, self.kind).object(&name);
                 self.stage
-                    .call(Method::POST, COLLECTION, None, Some(&object))
+                    .call(Method::POST, &collection, None, Some(&object))
                     .await;
             }
         }
@@ -211,10 +219,10 @@ impl World {
                 let patch = json!({"metadata": {"labels": {(keys::SPECIFIED_DELETE): "true"}}});
                 self.stage.call(Method::PATCH, &path, MERGE, Some(&patch)).await;
             }
-            4 if self.edits(&format!("{pod} is named")) => {
+            4 if self.kind == Kind::CloneSet && self.edits(&format!("{pod} is named")) => {
                 let patch = json!({"spec": {"scaleStrategy": {"podsToDelete": [pod]}}});
                 self.stage
-                    .call(Method::PATCH, CLONESET, MERGE, Some(&patch))
+                    .call(Method::PATCH, &self.path, MERGE, Some(&patch))
                     .await;
             }
             5 if self
@@ -234,6 +242,29 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Some pods begin to work, and others are done. What cannot serve does not begin.
+    async fn work_comes_and_goes(&mut self) {
+        if !self.wish.protects() {
+            return;
+        }
+        for pod in self.ours().await {
+            let turns = self.stage.random.random_range(0..N_TURNS) == 0;
+            if turns && (works(&pod) || is_ready(&pod)) {
+                self.set_work(&pod, !works(&pod)).await;
+            }
+        }
+    }
+
+    /// A pod works from now on, or is done; one that has changed since is left alone.
+    async fn set_work(&self, pod: &Value, works: bool) {
+        let metadata = &pod["metadata"];
+        let path = format!("{PODS}/{}", text(&metadata["name"]));
+        let patch = json!({"metadata": {
+            "labels": {(WORKS): works.to_string()}, "resourceVersion": metadata["resourceVersion"],
+        }});
+        self.stage.call(Method::PATCH, &path, MERGE, Some(&patch)).await;
     }
 
     fn edits(&self, what: &str) -> bool {
@@ -276,8 +307,15 @@ impl World {
         self.stage.calm().await;
         self.wish.goes_on(&mut self.stage.random);
         self.tell().await;
-        if self.wish.is_explained && self.wish.moves_pods() && self.comes_to_rest().await {
+        let explains = self.kind == Kind::CloneSet && self.wish.is_explained && self.wish.moves_pods();
+        if explains && self.comes_to_rest().await {
             self.is_explained().await;
+        }
+        if self.wish.protects() && self.comes_to_rest().await {
+            self.those_that_work_are_named().await;
+            for pod in self.ours().await.iter().filter(|pod| works(pod)) {
+                self.set_work(pod, false).await;
+            }
         }
         if !self.comes_to_rest().await {
             return;
@@ -303,13 +341,13 @@ impl World {
 
     /// Says whether everything gets where it should be.
     async fn comes_to_rest(&mut self) -> bool {
-        // Nobody keeps by a partition what cannot run.
-        if self.ours().await.iter().any(is_broken) {
-            self.wish.partition = 0;
-            self.tell().await;
-        }
         let deadline = self.stage.clock.now() + RECOVERY;
         while let Some(problem) = self.unfinished().await {
+            // Nobody keeps by a partition what cannot run.
+            if self.wish.partition > 0 && self.ours().await.iter().any(is_broken) {
+                self.wish.partition = 0;
+                self.tell().await;
+            }
             self.an_old_pod_goes().await;
             if self.stage.clock.now() >= deadline {
                 self.stage
@@ -326,7 +364,7 @@ impl World {
     async fn an_old_pod_goes(&mut self) {
         let mut old = self.ours().await;
         old.retain(|pod| !self.wish.is_met_by(pod));
-        let is_left = old.len() > self.wish.partition.min(self.wish.replicas);
+        let is_left = old.len() > self.wish.kept();
         if let (false, true, Some(pod)) = (self.wish.moves_pods(), is_left, old.first()) {
             let pod = text(&pod["metadata"]["name"]);
             self.stage.delete_by_hand(&pod).await;
@@ -338,8 +376,8 @@ impl World {
         let good = std::mem::replace(&mut self.wish.image, "bad/web:2".to_owned());
         self.tell().await;
         sleep(PAST_DEADLINE).await;
-        let cloneset = self.stage.call(Method::GET, CLONESET, None, None).await;
-        let status = cloneset.unwrap_or_default()["status"].take();
+        let workload = self.stage.call(Method::GET, &self.path, None, None).await;
+        let status = workload.unwrap_or_default()["status"].take();
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let mut progress = conditions.filter(|condition| condition["type"] == reasons::PROGRESSING);
         let is_said = progress.any(|condition| condition["reason"] == reasons::PROGRESS_DEADLINE_EXCEEDED);
@@ -352,10 +390,42 @@ impl World {
         self.tell().await;
     }
 
+    /// L3: where nothing goes on since the rest works, the status says so, and whom it waits for.
+    async fn those_that_work_are_named(&mut self) {
+        let wish = &self.wish;
+        let mut pods = self.ours().await;
+        pods.retain(|pod| !wish.keeps_surplus(pod));
+        let old = pods.iter().filter(|pod| !wish.is_met_by(pod));
+        let n_old = old.clone().count();
+        let names = old
+            .filter(|pod| works(pod))
+            .map(|pod| text(&pod["metadata"]["name"]));
+        let working: BTreeSet<String> = names.collect();
+        if n_old <= wish.kept() {
+            return;
+        }
+        sleep(SETTLES_WITHIN).await;
+        let workload = self.stage.call(Method::GET, &self.path, None, None).await;
+        let status = workload.unwrap_or_default()["status"].take();
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let mut blocked = conditions.filter(|condition| condition["type"] == reasons::UPDATE_BLOCKED);
+        let is_said =
+            blocked.any(|one| one["status"] == "True" && one["reason"] == reasons::ALL_REMAINING_PROTECTED);
+        let waiting = status["protection"]["waiting"].as_array().into_iter().flatten();
+        let waiting: BTreeSet<String> = waiting.map(text).collect();
+        if !is_said || waiting != working {
+            self.stage
+                .violations
+                .push(format!("L3: {working:?} work, and the status says {status}"));
+        }
+    }
+
     /// What is not yet as it should be.
     async fn unfinished(&self) -> Option<String> {
-        let (wish, pods) = (&self.wish, self.ours().await);
+        let (wish, all) = (&self.wish, self.ours().await);
         let n_wanted = wish.replicas;
+        let (surplus, pods): (Vec<Value>, Vec<Value>) =
+            all.iter().cloned().partition(|pod| wish.keeps_surplus(pod));
         if pods.len() != n_wanted {
             let pods: Vec<Value> = pods.iter().map(without_owners).collect();
             return Some(format!(
@@ -381,22 +451,29 @@ impl World {
                 Value::from(states)
             ));
         }
-        let n_new = pods.iter().filter(|pod| wish.is_met_by(pod)).count();
-        if n_new < n_wanted - wish.partition.min(n_wanted) {
+        let old = pods.iter().filter(|pod| !wish.is_met_by(pod));
+        let n_old = old.clone().count();
+        let n_kept = if wish.protects() {
+            wish.kept().max(old.filter(|pod| works(pod)).count())
+        } else {
+            wish.kept()
+        };
+        if n_old > n_kept {
             return Some(format!(
-                "{n_new} of {n_wanted} pods are as the template: {wish:?}"
+                "{n_old} of {n_wanted} pods are not as the template, and {n_kept} may be: {wish:?}"
             ));
         }
-        let cloneset = self.stage.call(Method::GET, CLONESET, None, None).await?;
-        let status = &cloneset["status"];
-        let is_told = status["observedGeneration"] == cloneset["metadata"]["generation"]
-            && status["replicas"] == n_wanted
-            && status["availableReplicas"] == n_wanted
+        let workload = self.stage.call(Method::GET, &self.path, None, None).await?;
+        let status = &workload["status"];
+        let n_new = all.iter().filter(|pod| wish.is_met_by(pod)).count();
+        let is_told = status["observedGeneration"] == workload["metadata"]["generation"]
+            && status["replicas"] == all.len()
+            && status["availableReplicas"] == n_wanted + surplus.iter().filter(is_well).count()
             && status["updatedReplicas"] == n_new;
         if !is_told {
             return Some(format!("the status is {status}, with {n_new} new pods"));
         }
-        self.unclaimed(&pods).await.or(self.unfinished_crowd().await)
+        self.unclaimed(&all).await.or(self.unfinished_crowd().await)
     }
 
     /// Claims without a pod, and pods without a claim.
@@ -406,10 +483,10 @@ impl World {
         }
         let path = "/api/v1/namespaces/default/persistentvolumeclaims";
         let list = self.stage.call(Method::GET, path, None, None).await?;
-        let id = |object: &Value| text(&object["metadata"]["labels"][keys::INSTANCE_ID]);
-        let claims: BTreeSet<String> = list["items"].as_array()?.iter().map(id).collect();
-        let pods: BTreeSet<String> = pods.iter().map(id).collect();
-        let is_enough = if self.wish.reuses_claims {
+        let claims: BTreeSet<String> = list["items"].as_array()?.iter().map(instance_of).collect();
+        let pods: BTreeSet<String> = pods.iter().map(instance_of).collect();
+        // The claim of an ordinal stays where others take its pod away.
+        let is_enough = if self.wish.reuses_claims || self.kind == Kind::StatefulSet {
             claims.is_superset(&pods)
         } else {
             claims == pods
@@ -421,12 +498,13 @@ impl World {
         if !self.has_crowd {
             return None;
         }
-        let list = self.stage.call(Method::GET, COLLECTION, None, None).await?;
+        let collection = self.kind.collection();
+        let list = self.stage.call(Method::GET, &collection, None, None).await?;
         let mut others = list["items"].as_array()?.iter();
-        let is_done = |cloneset: &&Value| {
-            let status = &cloneset["status"];
-            status["observedGeneration"] == cloneset["metadata"]["generation"]
-                && status["updatedReadyReplicas"] == cloneset["spec"]["replicas"]
+        let is_done = |other: &&Value| {
+            let status = &other["status"];
+            status["observedGeneration"] == other["metadata"]["generation"]
+                && status["updatedReadyReplicas"] == other["spec"]["replicas"]
         };
         let waits = others.find(|other| other["metadata"]["name"] != NAME && !is_done(other))?;
         Some(format!(
@@ -437,7 +515,7 @@ impl World {
 
     fn report(self) -> Report {
         let entries = self.stage.history.take();
-        let violations = judge::judge(&entries, &self.stage.deeds);
+        let violations = judge::judge(self.kind, &entries, &self.stage.deeds);
         self.stage.close(entries, violations)
     }
 }

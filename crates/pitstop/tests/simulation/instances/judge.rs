@@ -1,21 +1,26 @@
-//! The invariants as they apply to CloneSets, checked on the true history after every write.
+//! The invariants as they apply to CloneSets and StatefulSets, checked on the true history after every write.
 //!
 //! What we decide may rest on a view that is a little old; what others did meanwhile is excused, our own deeds never are.
 //!
 //! Source: design.md section 5, S1, S2, S5 to S8.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::{keys, reasons};
 use pitstop_controller::api::Resource;
-use serde_json::{Value, json};
 
-use super::NAME;
-use super::wish::{DRAIN, SERVES};
+use super::wish::instance_of;
+use super::{Kind, NAME};
 use crate::faulty::Deeds;
 use crate::history::Entry;
-use crate::objects::{is_ready, owner, text};
+use crate::objects::{owner, text};
+
+mod ordinals;
+mod past;
+mod spec;
+
+use past::Past;
+use spec::{Pod, Spec};
 
 /// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
 const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
@@ -23,16 +28,20 @@ const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
 const SKEW: SignedDuration = SignedDuration::from_secs(6);
 
 /// Everything that must not have happened.
-pub(super) fn judge(entries: &[Entry], deeds: &Deeds) -> Vec<String> {
+pub(super) fn judge(kind: Kind, entries: &[Entry], deeds: &Deeds) -> Vec<String> {
     let mut court = Court {
+        kind,
         written: deeds.versions(),
         deleted: deeds.deleted(),
         pods: BTreeMap::new(),
         owners: BTreeSet::new(),
-        specs: VecDeque::new(),
+        specs: Past::default(),
         uid: String::new(),
-        newest: (0, String::new()),
+        newest: 0,
+        targets: Past::default(),
         losses: Vec::new(),
+        surplus: BTreeSet::new(),
+        ended: BTreeSet::new(),
         violations: Vec::new(),
     };
     for entry in entries {
@@ -41,163 +50,36 @@ pub(super) fn judge(entries: &[Entry], deeds: &Deeds) -> Vec<String> {
     court.violations
 }
 
-/// What a CloneSet asks for.
-#[derive(Debug, Clone, PartialEq)]
-struct Spec {
-    replicas: i64,
-    partition: i64,
-    max_unavailable: i64,
-    max_surge: i64,
-    scale_max_unavailable: Option<i64>,
-    min_ready: i64,
-    is_paused: bool,
-    /// `podUpdatePolicy`, or the type where it is not a rolling update.
-    policy: String,
-    named: BTreeSet<String>,
-    holds_deletions: bool,
-    holds_updates: bool,
-    template: Value,
-}
-
-impl Spec {
-    fn read(object: &Value) -> Self {
-        let spec = &object["spec"];
-        let rolling = &spec["updateStrategy"]["rollingUpdate"];
-        let replicas = spec["replicas"].as_i64().unwrap_or(1);
-        // Rounded up: what is rounded down is less.
-        let scaled = |amount: &Value| match amount.as_str() {
-            Some(percent) => {
-                let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or_default();
-                (replicas * percent + 99) / 100
-            }
-            None => amount.as_i64().unwrap_or_default(),
-        };
-        let kind = &spec["updateStrategy"]["type"];
-        let policy = if kind == "RollingUpdate" {
-            &rolling["podUpdatePolicy"]
-        } else {
-            kind
-        };
-        let scale = &spec["scaleStrategy"];
-        let named = scale["podsToDelete"].as_array().into_iter().flatten();
-        Self {
-            replicas,
-            partition: rolling["partition"].as_i64().unwrap_or_default().min(replicas),
-            max_unavailable: scaled(&rolling["maxUnavailable"]),
-            max_surge: scaled(&rolling["maxSurge"]),
-            scale_max_unavailable: scale["maxUnavailable"].as_i64(),
-            min_ready: spec["minReadySeconds"].as_i64().unwrap_or_default(),
-            is_paused: rolling["paused"] == true,
-            policy: text(policy),
-            named: named.map(text).collect(),
-            holds_deletions: !spec["lifecycle"]["preDelete"].is_null(),
-            holds_updates: !spec["lifecycle"]["inPlaceUpdate"].is_null(),
-            template: looks(&spec["template"]),
-        }
-    }
-}
-
-/// What of a template, or of a pod, the story changes and a container cannot get without being touched.
-fn made_of(object: &Value) -> Value {
-    let container = &object["spec"]["containers"][0];
-    json!([container["image"], container["env"]])
-}
-
-/// All that the story changes of a template, or of a pod.
-fn looks(object: &Value) -> Value {
-    json!([made_of(object), object["metadata"]["labels"]["example.com/label"]])
-}
-
-#[derive(Debug, Clone)]
-struct Pod {
-    name: String,
-    owner: String,
-    instance: String,
-    hash: String,
-    state: String,
-    made_of: Value,
-    looks: Value,
-    place: (String, String),
-    /// Since when it is Ready.
-    ready_since: Option<Timestamp>,
-    in_service: bool,
-    is_active: bool,
-    is_ours: bool,
-    is_marked: bool,
-    marked_by_us: bool,
-    is_held: bool,
-    serves: bool,
-}
-
-impl Pod {
-    fn read(entry: &Entry, before: Option<&Self>) -> Self {
-        let object = &entry.object;
-        let (metadata, status) = (&object["metadata"], &object["status"]);
-        let labels = &metadata["labels"];
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        let mut gates = conditions.filter(|one| one["type"] == reasons::INPLACE_UPDATE_READY);
-        let is_gone = entry.event == "DELETED" || !metadata["deletionTimestamp"].is_null();
-        let finalizers = metadata["finalizers"].as_array().into_iter().flatten();
-        let phase = text(&status["phase"]);
-        let since = before.and_then(|before| before.ready_since).unwrap_or(entry.at);
-        Self {
-            name: text(&metadata["name"]),
-            owner: owner(object),
-            instance: text(&labels[keys::INSTANCE_ID]),
-            hash: text(&labels[keys::REVISION_HASH]),
-            state: text(&labels[keys::LIFECYCLE_STATE]),
-            made_of: made_of(object),
-            looks: looks(object),
-            place: (text(&object["spec"]["nodeName"]), text(&status["podIP"])),
-            ready_since: (is_ready(object) && !is_gone).then_some(since),
-            in_service: phase == "Running" && gates.all(|gate| gate["status"] == "True"),
-            is_active: !is_gone && !matches!(phase.as_str(), "Failed" | "Succeeded"),
-            is_ours: labels["app"] == NAME,
-            is_marked: !labels[keys::SPECIFIED_DELETE].is_null(),
-            marked_by_us: before.is_some_and(|before| before.marked_by_us),
-            is_held: finalizers.clone().any(|finalizer| finalizer == DRAIN),
-            serves: labels[SERVES] == "true",
-        }
-    }
-
-    /// Counts as available, beyond doubt.
-    fn is_available(&self, at: Timestamp, min_ready: i64) -> bool {
-        let is_settled = |since| at.duration_since(since) > SignedDuration::from_secs(min_ready) + SKEW;
-        let counts = matches!(self.state.as_str(), "" | "Normal");
-        counts && self.in_service && self.is_active && self.ready_since.is_some_and(is_settled)
-    }
-
-    /// May count as available.
-    fn may_be_available(&self, at: Timestamp, min_ready: i64) -> bool {
-        let wanted = SignedDuration::from_secs(min_ready) - SKEW - SKEW;
-        let is_settled = |since| at.duration_since(since) >= wanted;
-        let is_down = matches!(self.state.as_str(), "PreparingDelete" | "PreparingUpdate");
-        !is_down && self.in_service && self.is_active && self.ready_since.is_some_and(is_settled)
-    }
-}
-
 /// A pod that others took away from us.
 struct Loss {
     at: Timestamp,
     uid: String,
     hash: String,
+    ordinal: Option<i64>,
 }
 
 struct Court {
+    kind: Kind,
     /// Versions that our creations and changes left.
     written: BTreeSet<u64>,
     /// Uids of the pods and claims that we deleted.
     deleted: BTreeSet<String>,
     /// By uid.
     pods: BTreeMap<String, Pod>,
-    /// Uids of all CloneSets.
+    /// Uids of all workloads.
     owners: BTreeSet<String>,
-    /// What was asked for, and since when; the newest last.
-    specs: VecDeque<(Timestamp, Spec)>,
+    /// What was asked for.
+    specs: Past<Spec>,
     uid: String,
+    /// The highest number of a revision.
+    newest: i64,
     /// The revision with the highest number.
-    newest: (i64, String),
+    targets: Past<String>,
     losses: Vec<Loss>,
+    /// Uids of the pods that were one too many when they ended.
+    surplus: BTreeSet<String>,
+    /// Uids of claims that have begun to end.
+    ended: BTreeSet<String>,
     violations: Vec<String>,
 }
 
@@ -206,18 +88,19 @@ impl Court {
         let object = &entry.object;
         match entry.kind {
             Resource::Pods => self.hear_pod(entry),
-            Resource::CloneSets => {
+            Resource::CloneSets | Resource::StatefulSets => {
                 let uid = text(&object["metadata"]["uid"]);
                 self.owners.insert(uid.clone());
                 if object["metadata"]["name"] == NAME {
                     self.uid = uid;
-                    self.hear_spec(entry.at, Spec::read(object));
+                    self.specs.now(entry.at, Spec::read(object, self.kind));
                 }
             }
             Resource::ControllerRevisions if owner(object) == self.uid => {
                 let number = object["revision"].as_i64().unwrap_or_default();
-                if number >= self.newest.0 {
-                    self.newest = (number, text(&object["metadata"]["name"]));
+                if number >= self.newest {
+                    self.newest = number;
+                    self.targets.now(entry.at, text(&object["metadata"]["name"]));
                 }
             }
             Resource::Claims => self.judge_claim(entry),
@@ -225,35 +108,14 @@ impl Court {
         }
     }
 
-    fn hear_spec(&mut self, at: Timestamp, spec: Spec) {
-        if self.specs.back().is_some_and(|(_, last)| *last == spec) {
-            return;
-        }
-        self.specs.push_back((at, spec));
-        // What was replaced too long ago is nobody's view any more.
-        while self
-            .specs
-            .get(1)
-            .is_some_and(|(since, _)| at.duration_since(*since) > OLDEST_VIEW)
-        {
-            self.specs.pop_front();
-        }
-    }
-
     /// What may be known of what is asked for.
     fn known(&self, at: Timestamp) -> impl Iterator<Item = &Spec> + Clone {
-        let ends = self
-            .specs
-            .iter()
-            .skip(1)
-            .map(|(since, _)| Some(*since))
-            .chain([None]);
-        let is_recent =
-            move |end: Option<Timestamp>| end.is_none_or(|end| at.duration_since(end) <= OLDEST_VIEW);
-        let specs = self.specs.iter().zip(ends.collect::<Vec<_>>());
-        specs
-            .filter(move |(_, end)| is_recent(*end))
-            .map(|((_, spec), _)| spec)
+        self.specs.known(at)
+    }
+
+    /// The newest of the revisions.
+    fn target(&self, at: Timestamp) -> &str {
+        self.targets.known(at).last().map_or("", |name| name)
     }
 
     fn min(&self, at: Timestamp, of: impl Fn(&Spec) -> i64) -> i64 {
@@ -290,9 +152,10 @@ impl Court {
             self.pods.insert(uid.clone(), pod.clone());
         }
         self.judge_identity(entry, &pod);
+        self.note_surplus(entry.at, &uid, &pod);
         let Some(before) = before else {
             if is_ours && pod.owner == self.uid {
-                self.judge_creation(entry);
+                self.judge_creation(entry, &pod);
             }
             return;
         };
@@ -309,6 +172,9 @@ impl Court {
         if before.owner != self.uid || !before.is_ours {
             return;
         }
+        if self.kind == Kind::StatefulSet {
+            self.judge_protection(entry, &before, &pod);
+        }
         self.judge_budget(entry, &before, &pod);
         if is_deletion {
             self.judge_deletion(entry, &before);
@@ -324,8 +190,12 @@ impl Court {
             && ((before.may_be_available(at, 0) && !pod.may_be_available(at, 0))
                 || (before.is_active && (!pod.is_active || !pod.is_ours)));
         if is_lost {
-            let (uid, hash) = (uid.to_owned(), before.hash.clone());
-            self.losses.push(Loss { at, uid, hash });
+            self.losses.push(Loss {
+                at,
+                uid: uid.to_owned(),
+                hash: before.hash.clone(),
+                ordinal: before.ordinal,
+            });
         }
         self.losses
             .retain(|loss| at.duration_since(loss.at) <= OLDEST_VIEW);
@@ -350,14 +220,19 @@ impl Court {
             return;
         }
         let min_ready = self.min(at, |spec| spec.min_ready);
-        let n_left = self.count(|pod| pod.may_be_available(at, min_ready));
-        // The pod itself, where it goes on in service for a moment.
-        let n_left = n_left - i64::from(pod.may_be_available(at, min_ready));
         let n_excused = self.lost(at, |_| true);
-        let n_needed = self.min(at, |spec| spec.replicas - spec.max_unavailable);
-        if n_left + n_excused < n_needed {
+        // The pod itself aside, where it goes on in service for a moment.
+        let n_left = |spec: &Spec| {
+            let is_left = |one: &Pod| one.may_be_available(at, min_ready) && spec.wants(one);
+            self.count(is_left) - i64::from(is_left(pod))
+        };
+        let breaks = |spec: &Spec| {
+            spec.wants(before) && n_left(spec) + n_excused < spec.replicas - spec.max_unavailable
+        };
+        if self.known(at).all(breaks) {
+            let left: Vec<i64> = self.known(at).map(n_left).collect();
             let what = format!(
-                "without {}, {n_left} are available, {n_excused} excused, of {n_needed}",
+                "without {}, {left:?} are available, {n_excused} excused",
                 pod.name
             );
             self.violation("S1", entry, &what);
@@ -365,8 +240,12 @@ impl Court {
     }
 
     /// S8: there are never more pods than are asked for; S1: nor more on their way than may be.
-    fn judge_creation(&mut self, entry: &Entry) {
+    fn judge_creation(&mut self, entry: &Entry, new: &Pod) {
         let at = entry.at;
+        if self.kind == Kind::StatefulSet {
+            self.judge_ordinal(entry, new);
+            return;
+        }
         let n = self.count(|_| true);
         let most = self.max(at, |spec| spec.replicas + spec.max_surge);
         if n > most {
@@ -398,14 +277,21 @@ impl Court {
         }
         let by_people = before.is_marked && !before.marked_by_us;
         let is_named = by_people || self.known(at).any(|spec| spec.named.contains(name));
-        // This one is gone already.
-        let is_scaled_down = self.count(|_| true) + 1 > self.min(at, |spec| spec.replicas);
+        let is_scaled_down = match self.kind {
+            // This one is gone already.
+            Kind::CloneSet => self.count(|_| true) + 1 > self.min(at, |spec| spec.replicas),
+            Kind::StatefulSet => self.known(at).any(|spec| !spec.wants(before)),
+        };
         let is_wanted = !is_named && !is_scaled_down && before.state != "PreparingDelete";
         if is_wanted && !before.is_marked && self.is_finished(at, before) {
             self.violation("S2", entry, &format!("{name} was up to date and available"));
         }
         if is_wanted && self.known(at).all(|spec| spec.policy == "InPlaceOnly") {
             self.violation("S6", entry, &format!("{name} was to stay"));
+        }
+        // A CloneSet marks the pods that it replaces first.
+        if is_wanted && self.kind == Kind::StatefulSet {
+            self.judge_replacement(entry, before);
         }
     }
 
@@ -428,21 +314,24 @@ impl Court {
         if !is_moved && !is_marked {
             return;
         }
-        if self
-            .known(at)
-            .all(|spec| spec.is_paused || spec.policy == "OnDelete")
-        {
+        if self.known(at).all(Spec::rests) {
             self.violation(
                 "S5",
                 entry,
                 &format!("{name} was moved although the rollout rests"),
             );
         }
-        let newest = &self.newest.1;
-        let n_old = self.count(|pod| pod.hash != *newest && !pod.marked_by_us);
-        let n_excused = self.lost(at, |loss| loss.hash != *newest);
+        if self.kind == Kind::StatefulSet {
+            self.judge_order(entry, before, is_restarted);
+        }
+        let newest = self.target(at).to_owned();
+        let n_old = self.count(|pod| pod.hash != newest && !pod.marked_by_us);
+        let n_excused = self.lost(at, |loss| loss.hash != newest);
         let n_kept = self.min(at, |spec| spec.partition);
-        if before.hash != *newest && n_old + n_excused < n_kept {
+        let n_missing = self.missing(at);
+        // Where the highest ordinals come first, the partition is a matter of order.
+        let counts = self.kind == Kind::CloneSet || self.is_by_number(at);
+        if counts && before.hash != newest && n_old + n_excused + n_missing < n_kept {
             let what = format!("after {name} moved, {n_old} are old, {n_excused} excused, of {n_kept}");
             self.violation("S5", entry, &what);
         }
@@ -466,18 +355,24 @@ impl Court {
         }
     }
 
-    /// S8: the claim of a pod that is there stays.
+    /// S8: the claim of a pod that is there stays, and that of an ordinal goes only with a pod that was one too many.
     fn judge_claim(&mut self, entry: &Entry) {
         let metadata = &entry.object["metadata"];
         let is_ending = entry.event == "DELETED" || !metadata["deletionTimestamp"].is_null();
+        let uid = text(&metadata["uid"]);
         // It ends once, and is held while a pod uses it.
-        if !is_ending || !self.deleted.remove(&text(&metadata["uid"])) {
+        if !is_ending || !self.ended.insert(uid.clone()) {
             return;
         }
-        let instance = text(&metadata["labels"][keys::INSTANCE_ID]);
+        let name = text(&metadata["name"]);
+        if self.kind == Kind::StatefulSet && !self.is_left_behind(metadata) {
+            self.violation("S8", entry, &format!("{name} goes, and its pod was to stay"));
+        }
+        let instance = instance_of(&entry.object);
         let user = self.active().find(|(_, pod)| pod.instance == instance);
-        if let Some(name) = user.map(|(_, pod)| pod.name.clone()) {
-            self.violation("S8", entry, &format!("{name} lost its claim"));
+        let user = user.map(|(_, pod)| pod.name.clone());
+        if let Some(user) = user.filter(|_| self.deleted.contains(&uid)) {
+            self.violation("S8", entry, &format!("{user} lost its claim"));
         }
     }
 

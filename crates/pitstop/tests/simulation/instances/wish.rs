@@ -1,17 +1,29 @@
-//! What people wish for in a CloneSet, drawn from a seed, and how they change their minds.
+//! What people wish for in a workload of instances, drawn from a seed, and how they change their minds.
 
+use pitstop_api::keys;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
+
+use super::kind::Kind;
+
+pub(super) mod ordinals;
+
+use ordinals::Ordinals;
 
 /// Finalizer that holds a pod before its deletion.
 pub(super) const DRAIN: &str = "example.com/drain";
 /// Label of a pod that is served to.
 pub(super) const SERVES: &str = "example.com/serves";
+/// Label of a pod of a StatefulSet: does it work right now?
+pub(crate) const WORKS: &str = "example.com/works";
 /// Annotation that says which hook is there.
 const HOOK: &str = "example.com/hook";
 /// `progressDeadlineSeconds`. Units: seconds.
 pub(super) const DEADLINE: u64 = 60;
+
+/// How names of claims of ordinals begin.
+const CLAIM: &str = "data-";
 
 /// `podUpdatePolicy`, or type `OnDelete`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +65,18 @@ impl Hook {
     }
 }
 
-/// The spec of a CloneSet, as far as stories change it.
+/// The spec of a workload, as far as stories change it.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
     pub(super) image: String,
     pub(super) replicas: usize,
     pub(super) partition: usize,
+    /// What only a StatefulSet has.
+    ordinals: Option<Ordinals>,
     pub(super) policy: Policy,
     pub(super) has_claims: bool,
     pub(super) reuses_claims: bool,
-    /// Is a rollout that cannot go on part of the story?
+    /// Is a rollout of what cannot run part of the story?
     pub(super) is_explained: bool,
     is_paused: bool,
     max_unavailable: Value,
@@ -78,7 +92,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub(super) fn draw(random: &mut StdRng) -> Self {
+    pub(super) fn draw(random: &mut StdRng, kind: Kind) -> Self {
         let policy = match random.random_range(0..10) {
             0..=2 => Policy::Recreate,
             3..=7 => Policy::IfPossible,
@@ -92,10 +106,11 @@ impl Wish {
             _ => None,
         };
         let has_claims = random.random_range(0..4) == 0;
-        Self {
+        let mut wish = Self {
             image: "example.com/web:1".to_owned(),
             replicas: random.random_range(3..=7),
             partition: 0,
+            ordinals: None,
             policy,
             has_claims,
             reuses_claims: random.random(),
@@ -109,15 +124,20 @@ impl Wish {
             hook: hook.map(|hook| (hook, random.random())),
             label: 0,
             variable: 0,
+        };
+        if kind == Kind::StatefulSet {
+            wish.ordinals = Some(Ordinals::draw(random, policy));
         }
+        wish
     }
 
     /// One of many that are small.
-    pub(super) fn of_the_crowd(image: &str) -> Self {
+    pub(super) fn of_the_crowd(image: &str, kind: Kind) -> Self {
         Self {
             image: image.to_owned(),
             replicas: 1,
             partition: 0,
+            ordinals: (kind == Kind::StatefulSet).then(Ordinals::of_the_crowd),
             policy: Policy::IfPossible,
             has_claims: false,
             reuses_claims: false,
@@ -136,6 +156,11 @@ impl Wish {
 
     /// Somebody changes something: says what.
     pub(super) fn change(&mut self, random: &mut StdRng, images: &[String]) -> String {
+        if let Some(ordinals) = &mut self.ordinals
+            && random.random_range(0..4) == 0
+        {
+            return ordinals.change(random);
+        }
         match random.random_range(0..12) {
             0 | 1 => {
                 self.partition = random.random_range(0..=self.replicas);
@@ -200,6 +225,36 @@ impl Wish {
         self.policy != Policy::OnDelete
     }
 
+    /// How many pods stay at old revisions.
+    pub(super) fn kept(&self) -> usize {
+        let replicas = i64::try_from(self.replicas).unwrap_or_default();
+        usize::try_from(kept(&self.written_partition(), replicas)).unwrap_or_default()
+    }
+
+    /// The partition as it is written: nobody who deletes pods by hand has one in a StatefulSet.
+    fn written_partition(&self) -> Value {
+        match &self.ordinals {
+            Some(_) if !self.moves_pods() => Value::Null,
+            Some(ordinals) => ordinals.partition(self.partition, self.replicas),
+            None => json!(self.partition),
+        }
+    }
+
+    /// Are pods that work left alone?
+    pub(super) fn protects(&self) -> bool {
+        self.ordinals.as_ref().is_some_and(Ordinals::protects)
+    }
+
+    /// Is a pod one too many, which works and is left alone for that?
+    pub(super) fn keeps_surplus(&self, pod: &Value) -> bool {
+        let Some(ordinals) = self.ordinals.as_ref().filter(|one| one.blocks_scale_down()) else {
+            return false;
+        };
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let ordinal = ordinal_of(name);
+        works(pod) && ordinal.is_some_and(|ordinal| !ordinals.live(self.replicas).contains(&ordinal))
+    }
+
     /// Is a pod as the template?
     pub(super) fn is_met_by(&self, pod: &Value) -> bool {
         let container = &pod["spec"]["containers"][0];
@@ -211,6 +266,7 @@ impl Wish {
     /// The whole object.
     pub(super) fn object(&self, name: &str) -> Value {
         let mut spec = self.spec(name);
+        drop_nulls(&mut spec);
         spec["selector"] = json!({"matchLabels": {"app": name}});
         if self.has_claims {
             let claim = json!({
@@ -218,9 +274,18 @@ impl Wish {
             });
             spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
         }
+        let kind = self.kind().as_str();
         json!({
-            "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "metadata": {"name": name}, "spec": spec,
+            "apiVersion": "apps.kruise.io/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec,
         })
+    }
+
+    fn kind(&self) -> Kind {
+        if self.ordinals.is_some() {
+            Kind::StatefulSet
+        } else {
+            Kind::CloneSet
+        }
     }
 
     /// What changes of it.
@@ -260,7 +325,7 @@ impl Wish {
         let container = json!({
             "name": "web", "image": self.image, "env": [{"name": "VARIABLE", "value": self.variable.to_string()}],
         });
-        json!({
+        let mut spec = json!({
             "replicas": self.replicas,
             "minReadySeconds": self.min_ready_seconds,
             "progressDeadlineSeconds": DEADLINE,
@@ -270,7 +335,7 @@ impl Wish {
             },
             "updateStrategy": {"type": kind, "rollingUpdate": {
                 "podUpdatePolicy": policy,
-                "partition": self.partition,
+                "partition": self.written_partition(),
                 "maxUnavailable": self.max_unavailable,
                 "maxSurge": self.max_surge,
                 "paused": self.is_paused,
@@ -280,7 +345,54 @@ impl Wish {
                 "metadata": {"labels": labels, "annotations": annotations, "finalizers": finalizers},
                 "spec": {"containers": [container]},
             },
-        })
+        });
+        if let Some(ordinals) = &self.ordinals {
+            ordinals.shape(&mut spec, self.policy, !self.reuses_claims);
+        }
+        spec
+    }
+}
+
+/// How many pods of all a partition keeps at old revisions. Source: statefulset.md 15.2.
+pub(super) fn kept(partition: &Value, replicas: i64) -> i64 {
+    let Some(text) = partition.as_str() else {
+        return partition.as_i64().unwrap_or_default().min(replicas);
+    };
+    let percent: i64 = text.trim_end_matches('%').parse().unwrap_or_default();
+    let rounded_up = (replicas * percent + 99) / 100;
+    if percent < 100 && replicas > 1 && rounded_up == replicas {
+        replicas - 1
+    } else {
+        rounded_up
+    }
+}
+
+/// The ordinal in the name of a pod of the StatefulSet.
+pub(super) fn ordinal_of(pod: &str) -> Option<i64> {
+    let rest = pod.strip_prefix(super::NAME)?;
+    rest.strip_prefix('-')?.parse().ok()
+}
+
+/// Does a pod work, as far as anybody may tell?
+pub(super) fn works(pod: &Value) -> bool {
+    pod["metadata"]["labels"][WORKS] != "false"
+}
+
+/// The instance that a pod or a claim belongs to.
+pub(super) fn instance_of(object: &Value) -> String {
+    let labels = &object["metadata"]["labels"];
+    let mut ids = [keys::INSTANCE_ID, keys::STATEFUL_POD_NAME].into_iter();
+    let id = ids.find_map(|key| labels[key].as_str());
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    id.unwrap_or_else(|| name.strip_prefix(CLAIM).unwrap_or(name))
+        .to_owned()
+}
+
+/// Takes out what is null: that says something in a patch only.
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.retain(|_, field| !field.is_null());
+        fields.values_mut().for_each(drop_nulls);
     }
 }
 
