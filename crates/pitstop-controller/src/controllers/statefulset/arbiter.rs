@@ -313,3 +313,6 @@ impl Url {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -484,3 +484,45 @@ fn a_protection_that_cannot_be_read_stops_every_disruption() {
         Some("True InvalidSpec")
     );
 }
+
+/// 16.5: who does not ask the arbiter finds in the status what it said: who waits works, and so do as many others as are
+/// protected.
+#[test]
+fn what_the_arbiter_said_is_read_from_the_status() {
+    use Observed::{Idle, Working};
+    let reports = |protection: Value| {
+        let world = World::rollout(5)
+            .pods("0-2A 3-4B")
+            .set("/status/updateRevision", "web-b")
+            .set("/status/protection", protection);
+        let pods: Vec<PodView> = world.pods.iter().map(LivePod::view).collect();
+        let pods: Vec<&PodView> = pods.iter().collect();
+        let reported = ArbiterAnswers::reported(&world.view(), &pods, at(world.now));
+        let states = |pod: &&PodView| {
+            let mut seen = reported.observations.iter();
+            seen.find(|one| one.pod == pod.uid).map(|one| one.state)
+        };
+        pods.iter().filter_map(states).collect::<Vec<Observed>>()
+    };
+    let status = |protected: u32, old: u32, waiting: &[&str], condemned: &[&str], answers: bool| {
+        json!({
+            "protected": protected, "protectedOld": old, "effectivePartition": old,
+            "waiting": waiting, "condemned": condemned, "arbiterHealthy": answers,
+        })
+    };
+    assert_eq!(
+        reports(status(2, 1, &["web-1"], &[], true)),
+        [Idle, Working, Idle, Working, Idle],
+        "one that waits, and one that is new"
+    );
+    assert_eq!(
+        reports(status(0, 0, &[], &["web-4"], true)),
+        [Idle, Idle, Idle, Idle, Working],
+        "one that is too many"
+    );
+    assert_eq!(
+        reports(status(2, 1, &["web-1"], &[], false)),
+        [],
+        "it did not answer"
+    );
+}
