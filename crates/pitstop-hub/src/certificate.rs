@@ -158,6 +158,8 @@ impl<T: Transport> Certificates<T> {
     /// Asks for certificates until told to stop.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
             () = self.keep() => {}
             () = stop.cancelled() => {}
         }

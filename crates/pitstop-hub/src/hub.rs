@@ -152,6 +152,8 @@ async fn tell_link(shared: &Shared, stop: &CancellationToken) {
     let mut told = pin!(notices::run(shared));
     loop {
         tokio::select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
             () = stop.cancelled() => break,
             () = told.as_mut() => break,
             changed = connected.changed() => if changed.is_err() { break },

@@ -24,6 +24,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Carries out what waits, whenever something happened that may let it go on, until told to stop.
 pub(crate) async fn run(shared: &Shared, stop: &CancellationToken) {
     tokio::select! {
+        // In a fixed order, so that a simulation can be repeated.
+        biased;
         () = keep_going(shared) => {}
         () = keep_time(shared) => {}
         () = stop.cancelled() => {}
@@ -63,6 +65,8 @@ async fn keep_going(shared: &Shared) {
                 MINUTE
             };
             tokio::select! {
+                // In a fixed order, so that a simulation can be repeated.
+                biased;
                 () = shared.stir.notified() => {}
                 () = sleep(look) => {}
                 changed = connected.changed() => if changed.is_err() { return },

@@ -155,6 +155,8 @@ impl<T: Transport> Watch<T> {
                 return None;
             }
             tokio::select! {
+                // In a fixed order, so that a simulation can be repeated.
+                biased;
                 () = tokio::time::sleep(self.wait) => self.wait = (self.wait * 2).min(ASK.1),
                 () = self.inner.changed.notified() => self.wait = ASK.0,
             }

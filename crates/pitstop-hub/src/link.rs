@@ -124,6 +124,8 @@ enum End {
 /// Keeps the cache like the API server until told to stop.
 pub(crate) async fn run(shared: &Shared, stop: &CancellationToken) {
     tokio::select! {
+        // In a fixed order, so that a simulation can be repeated.
+        biased;
         () = keep(shared) => {}
         () = stop.cancelled() => {}
     }
@@ -209,6 +211,11 @@ async fn follow(shared: &Shared, mut version: String) -> End {
         let opened = Instant::now();
         let ended = loop {
             tokio::select! {
+                // In a fixed order, so that a simulation can be repeated.
+                biased;
+                () = shared.link.lost.notified() => {
+                    return End::Lost("a request found the link dead".to_owned());
+                }
                 change = changes.next() => match change {
                     Some(Ok(change)) => {
                         heard = Instant::now();
@@ -231,9 +238,6 @@ async fn follow(shared: &Shared, mut version: String) -> End {
                         return End::Lost(error.to_string());
                     }
                     shared.link.synced(shared.clock.now());
-                }
-                () = shared.link.lost.notified() => {
-                    return End::Lost("a request found the link dead".to_owned());
                 }
             }
         };

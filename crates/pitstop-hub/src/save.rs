@@ -156,6 +156,8 @@ enum Batch {
 pub(crate) async fn run(shared: &Shared, stop: &CancellationToken) {
     loop {
         tokio::select! {
+            // In a fixed order, so that a simulation can be repeated.
+            biased;
             () = tokio::time::sleep(EVERY) => flush(shared).await,
             () = stop.cancelled() => break,
         }
