@@ -68,8 +68,13 @@ impl Executor {
                 body.entry(key).or_insert(Value::Null);
             }
         }
-        let body = json!({ "metadata": { "uid": work.job.uid.to_string() }, "status": body });
-        let result = self.patch_status(&work.whom, Resource::ImagePullJobs, body).await;
+        let patch = self.patch_status(
+            &work.whom,
+            Resource::ImagePullJobs,
+            work.job.resource_version,
+            &body,
+        );
+        let result = patch.await;
         self.count(&work.whom, "status", &result);
         outcome.add(result);
         outcome

@@ -210,14 +210,9 @@ impl Executor {
         match self.post_revision(&work.whom, name, manifest).await? {
             Posted::Serves => Ok(()),
             Posted::Collides(taken) => {
-                let body = json!({
-                    "metadata": {
-                        "uid": work.whom.uid().to_string(),
-                        "resourceVersion": work.resource_version.to_string(),
-                    },
-                    "status": { (COLLISIONS): work.collision_count.saturating_add(1) },
-                });
-                self.patch_status(&work.whom, work.resource, body).await?;
+                let status = json!({ (COLLISIONS): work.collision_count.saturating_add(1) });
+                self.patch_status(&work.whom, work.resource, work.resource_version, &status)
+                    .await?;
                 Err(taken)
             }
         }
@@ -244,11 +239,8 @@ impl Executor {
         let Some(status) = &work.status else {
             return outcome;
         };
-        let body = json!({
-            "metadata": { "uid": work.whom.uid().to_string() },
-            "status": status,
-        });
-        let result = self.patch_status(&work.whom, work.resource, body).await;
+        let patch = self.patch_status(&work.whom, work.resource, work.resource_version, status);
+        let result = patch.await;
         self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.

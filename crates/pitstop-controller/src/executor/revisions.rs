@@ -88,11 +88,9 @@ impl Executor {
             return Ok(());
         }
         let count = live.status.collision_count.unwrap_or_default().saturating_add(1);
-        let body = json!({
-            "metadata": { "uid": live.uid.to_string(), "resourceVersion": live.resource_version.to_string() },
-            "status": { "collisionCount": count },
-        });
-        self.patch_status(&work.whom, work.resource(), body).await
+        let status = json!({ "collisionCount": count });
+        self.patch_status(&work.whom, work.resource(), live.resource_version, &status)
+            .await
     }
 
     pub(super) async fn renumber_revision(

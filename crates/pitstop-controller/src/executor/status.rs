@@ -17,11 +17,11 @@ impl Executor {
         if *status == work.daemonset.status {
             return outcome;
         }
-        let body = json!({
-            "metadata": { "uid": work.daemonset.uid.to_string() },
-            "status": status_json(status, work.daemonset.advanced.is_some()),
-        });
-        let result = self.patch_status(&work.whom, work.resource(), body).await;
+        let (version, is_advanced) = (work.daemonset.resource_version, work.daemonset.advanced.is_some());
+        let status = status_json(status, is_advanced);
+        let result = self
+            .patch_status(&work.whom, work.resource(), version, &status)
+            .await;
         self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.
@@ -100,13 +100,19 @@ impl Executor {
             .await
     }
 
-    /// Changes the status of the workload itself.
+    /// Changes the status of the workload itself, as it was at `version`: a write that was not answered and comes late undoes
+    /// no newer one.
     pub(super) async fn patch_status(
         &self,
         whom: &Whom,
         resource: Resource,
-        body: Value,
+        version: u64,
+        status: &Value,
     ) -> Result<(), CallError> {
+        let body = json!({
+            "metadata": { "uid": whom.uid().to_string(), "resourceVersion": version.to_string() },
+            "status": status,
+        });
         let call = Call::object(
             Verb::MergePatch,
             resource,

@@ -572,7 +572,7 @@ async fn status_is_written_only_when_it_differs_and_zeros_are_removed() {
             assert_eq!(
                 *body(call),
                 json!({
-                    "metadata": { "uid": uid(1) },
+                    "metadata": { "uid": uid(1), "resourceVersion": "5" },
                     "status": {
                         "currentNumberScheduled": 3, "numberMisscheduled": 0, "desiredNumberScheduled": 3,
                         "numberReady": 3, "observedGeneration": 2, "updatedNumberScheduled": 3,
