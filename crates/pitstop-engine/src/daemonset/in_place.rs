@@ -144,6 +144,11 @@ impl<'s> Ways<'s> {
         matches!(self.way(pod), Way::InPlace(_, spec) if !spec.touches_containers())
     }
 
+    /// Does a pod whose turn it is stay?
+    pub(super) fn stays(&self, pod: &'s PodView, why: DeleteReason) -> bool {
+        is_upgrade(why) && matches!(self.way(pod), Way::InPlace(..))
+    }
+
     /// What becomes of a pod whose turn it is.
     pub(super) fn touch(&self, (row, why): (Row<'s>, DeleteReason)) -> Option<Action> {
         match self.way(row.pod) {

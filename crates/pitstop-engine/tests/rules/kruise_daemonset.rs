@@ -291,6 +291,19 @@ fn in_place(picture: &str) -> Cluster {
     })
 }
 
+/// D14, D15: a hook before the deletion holds nobody who is not deleted.
+#[test]
+fn a_pod_that_stays_is_not_asked_before_its_deletion() {
+    let mut cluster = hooked(in_place("n1R *old+, n2R *old+"));
+    let plan = cluster.plan_native();
+    assert_eq!(cluster.words(&plan), "patch n2");
+    cluster.apply(&plan);
+    let label = cluster.pod_on("n2").labels.get(keys::LIFECYCLE_STATE).cloned();
+    assert_ne!(label.as_deref(), Some("PreparingDelete"));
+    let lines = story(&mut cluster);
+    assert!(!lines.iter().any(|line| line.contains("del")), "{lines:?}");
+}
+
 /// The new revision changes the command, too, which no live pod can take.
 fn with_other_command(cluster: Cluster) -> Cluster {
     cluster.with(|cluster| {

@@ -205,9 +205,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         };
         let hook = advanced.lifecycle.pre_delete.as_ref();
         let is_held = |row: &Row<'s>| Live::of(row.pod).is_some_and(|live| is_hooked(hook, live));
+        let ways = self.ways();
         let (held, gone) = std::mem::take(&mut self.deletes)
             .into_iter()
-            .partition(|(row, _)| is_held(row));
+            .partition(|(row, why)| is_held(row) && (row.is_leaving || !ways.stays(row.pod, *why)));
         self.deletes = gone;
         for (row, _) in held {
             self.held.insert(row.pod.uid);
