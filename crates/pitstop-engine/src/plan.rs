@@ -279,10 +279,13 @@ pub struct Waiting {
 /// Why a pod is not at the target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Reason {
-    /// The condition Ready of its node is not True. It costs no budget, and the pod is caught up when the node returns.
+    /// The condition Ready of its node is not True. The pod is caught up when the node returns.
     NodeNotReady {
         /// Since when.
         since: Option<Timestamp>,
+        /// Does it count as unavailable meanwhile? Not under AdvancedRollingUpdate and OTA (S3).
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        costs_budget: bool,
     },
     /// Somebody works on its node. It costs no budget, and the pod is caught up when that is over.
     NodeInMaintenance {

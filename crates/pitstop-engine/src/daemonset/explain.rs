@@ -40,6 +40,7 @@ pub(super) fn node_not_ready(node: &NodeView) -> Reason {
     }
     Reason::NodeNotReady {
         since: node.ready_changed_at(),
+        costs_budget: false,
     }
 }
 

@@ -56,10 +56,17 @@ impl Reason {
     pub fn explain(&self, now: Timestamp) -> String {
         let since = |at: Option<Timestamp>| at.map_or(String::new(), |at| format!(" for {}", span(at, now)));
         match self {
-            Self::NodeNotReady { since: at } => format!(
-                "its node is not ready{}; this costs no budget, and the pod is caught up when the node returns",
-                since(*at)
-            ),
+            Self::NodeNotReady {
+                since: at,
+                costs_budget,
+            } => {
+                let meanwhile = if *costs_budget {
+                    "the pod counts as unavailable until the node returns"
+                } else {
+                    "this costs no budget, and the pod is caught up when the node returns"
+                };
+                format!("its node is not ready{}; {meanwhile}", since(*at))
+            }
             Self::MaxUnavailable { used, limit } => {
                 format!(
                     "{used} of {limit} pods that may be unavailable are; its turn comes when one is available again"

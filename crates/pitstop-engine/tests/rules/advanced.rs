@@ -74,7 +74,8 @@ fn a_node_that_is_not_ready_is_passed_over_and_the_reason_is_given() {
     assert_eq!(
         cluster.reason(&plan, "n3"),
         Some(Reason::NodeNotReady {
-            since: Some(at(-1800))
+            since: Some(at(-1800)),
+            costs_budget: false,
         })
     );
     assert_eq!(plan.progress.frozen, 1);

@@ -135,8 +135,18 @@ fn sentences_say_since_when_and_what_follows() {
     let since = Some(at(-134));
     for (reason, want) in [
         (
-            Reason::NodeNotReady { since },
+            Reason::NodeNotReady {
+                since,
+                costs_budget: false,
+            },
             "its node is not ready for 2m14s; this costs no budget, and the pod is caught up when the node returns",
+        ),
+        (
+            Reason::NodeNotReady {
+                since,
+                costs_budget: true,
+            },
+            "its node is not ready for 2m14s; the pod counts as unavailable until the node returns",
         ),
         (
             Reason::MaxUnavailable { used: 3, limit: 3 },

@@ -43,7 +43,18 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 list.extend(reason.map(|reason| waiting(row, reason)));
             }
         }
+        for waiting in &mut list {
+            self.count_if_away(waiting);
+        }
         list
+    }
+
+    /// A pod on a node that is away is unavailable like any other, unless its node is left out.
+    fn count_if_away(&self, waiting: &mut Waiting) {
+        let is_left_out = waiting.node.is_some_and(|node| self.kept.contains_key(&node));
+        if let Reason::NodeNotReady { costs_budget, .. } = &mut waiting.reason {
+            *costs_budget = !is_left_out;
+        }
     }
 
     fn reason_of(
