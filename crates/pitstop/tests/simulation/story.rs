@@ -311,6 +311,8 @@ impl World {
                     .collect();
                 self.stage.labels_flap(&nodes).await;
             }
+            // The clocks of hubs jump where there are some.
+            16 if self.model == Model::Kruise => self.stage.a_clock_jumps(),
             _ => {}
         }
     }
