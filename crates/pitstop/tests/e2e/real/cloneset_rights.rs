@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
@@ -237,6 +237,10 @@ impl Stage {
         }
         forget_kinds(&kubectl, &self.plane.kubeconfig()).await;
         self.nodes.stop().await;
+        // Whoever simulates nodes on this control plane next would carry these on.
+        let nodes: Api<Node> = Api::all(self.plane.client().await);
+        let all = (DeleteParams::default(), ListParams::default());
+        nodes.delete_collection(&all.0, &all.1).await.unwrap();
         self.plane.leave();
     }
 }
