@@ -15,6 +15,7 @@ use crate::background::Background;
 use crate::control_plane::{BOOTSTRAP_TOKEN, NODE, NODE_TOKEN};
 use crate::ota::MANIFEST;
 use crate::real::Plane;
+use crate::real::site::eventually;
 use crate::real::webhook::{Served, serve};
 use crate::world::{Said, World, kubectl_is_there};
 
@@ -154,6 +155,10 @@ async fn with_the_token_of_its_node_it_touches_its_own_pods_and_nothing_else() {
     let path = kubeconfig.display().to_string();
     let (first, address) = hub(folder.path(), NODE, &["--kubeconfig", &path]).await;
 
+    eventually("the hub has listed its pods", || async {
+        !post(&address, &other).await.ends_with("were never listed")
+    })
+    .await;
     let hidden = format!("Get pod failed, pods \"{other}\" not found");
     assert_eq!(post(&address, &other).await, hidden, "the authorizer hides it");
     refused(&world, &kubeconfig, &["delete", "pod", &other], "forbidden").await;
