@@ -1,6 +1,6 @@
 //! Metadata that all views share.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::selector::Labels;
@@ -81,6 +81,9 @@ pub struct MetaWire {
     /// When it is to be gone; set means terminating.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Timestamp>,
+    /// How long it was given then. Units: seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_grace_period_seconds: Option<i64>,
     /// Labels.
     #[serde(skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -137,6 +140,13 @@ impl MetaWire {
         })
     }
 
+    /// When its deletion was asked for: `deletionTimestamp` is the end of the time that it was given.
+    pub fn deletion_asked_at(&self) -> Option<Timestamp> {
+        let given = SignedDuration::from_secs(self.deletion_grace_period_seconds.unwrap_or(0).max(0));
+        let ends_at = self.deletion_timestamp?;
+        Some(ends_at.checked_sub(given).unwrap_or(ends_at))
+    }
+
     /// The resourceVersion as a number; 0 when it is none.
     pub fn version(&self) -> u64 {
         self.resource_version.parse().unwrap_or_default()
@@ -159,5 +169,32 @@ impl MetaWire {
                 _ => OwnerKind::Other,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deletion_is_asked_for_before_the_time_that_it_gives() {
+        let of = |grace: serde_json::Value| -> Option<String> {
+            let meta =
+                json!({ "deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": grace });
+            let meta: MetaWire = serde_json::from_value(meta).unwrap();
+            meta.deletion_asked_at().map(|at| at.to_string())
+        };
+        for (grace, want) in [
+            (json!(60), "2026-01-01T00:00:00Z"),
+            (json!(0), "2026-01-01T00:01:00Z"),
+            (json!(null), "2026-01-01T00:01:00Z"),
+            (json!(-1), "2026-01-01T00:01:00Z"),
+            (json!(i64::MAX), "2026-01-01T00:01:00Z"),
+        ] {
+            assert_eq!(of(grace.clone()).as_deref(), Some(want), "{grace}");
+        }
+        assert_eq!(MetaWire::default().deletion_asked_at(), None);
     }
 }

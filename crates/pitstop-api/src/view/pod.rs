@@ -34,7 +34,7 @@ pub struct PodView {
     pub bound: bool,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Set while it terminates.
+    /// When its deletion was asked for; set while it terminates.
     pub deleted_at: Option<Timestamp>,
     /// `status.phase`.
     pub phase: Phase,
@@ -356,7 +356,7 @@ impl PodWire {
             node: placement.target_node().map(|name| nodes.slot(name)),
             bound,
             created_at: self.metadata.creation_timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
-            deleted_at: self.metadata.deletion_timestamp,
+            deleted_at: self.metadata.deletion_asked_at(),
             phase: match self.status.phase.as_str() {
                 "" | "Pending" => Phase::Pending,
                 "Running" => Phase::Running,
