@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::fields::text;
+use crate::fields::{map_mut, text};
 
 pub(crate) mod defaults;
 pub mod definition;
@@ -88,11 +88,7 @@ pub enum ConversionError {
 ///
 /// # Errors
 /// It is of another kind, or one of the versions is not known.
-pub(crate) fn versions(
-    object: &Value,
-    kind: &'static str,
-    wanted: &str,
-) -> Result<(Version, Version), ConversionError> {
+fn versions(object: &Value, kind: &'static str, wanted: &str) -> Result<(Version, Version), ConversionError> {
     let given = Version::of_object(object, kind).ok_or_else(|| ConversionError::Unknown {
         kind: text(object, "/kind").to_owned(),
         api_version: text(object, "/apiVersion").to_owned(),
@@ -103,4 +99,26 @@ pub(crate) fn versions(
         version: wanted.to_owned(),
     })?;
     Ok((given, wanted))
+}
+
+/// An object of `kind` in another version, `change` being what becomes of it on the way.
+///
+/// # Errors
+/// It is of another kind, or one of the versions is not known.
+pub(crate) fn convert(
+    mut object: Value,
+    kind: &'static str,
+    wanted: &str,
+    change: impl FnOnce(&mut Value, Version),
+) -> Result<Value, ConversionError> {
+    let (given, wanted) = versions(&object, kind, wanted)?;
+    if given == wanted {
+        return Ok(object);
+    }
+    map_mut(&mut object, &[]).insert("apiVersion".to_owned(), wanted.api_version().into());
+    // Objects without a spec are parts that the server makes on the way; they have nothing to convert.
+    if object.get("spec").is_some_and(Value::is_object) {
+        change(&mut object, wanted);
+    }
+    Ok(object)
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::{KIND, Version};
 use crate::fields::map_mut;
 use crate::keys;
+use crate::kruise;
 pub use crate::kruise::ConversionError;
-use crate::kruise::versions;
 
 #[cfg(test)]
 mod tests;
@@ -46,23 +46,16 @@ const PARALLELISM: &str = "imagePreDownloadParallelism";
 ///
 /// # Errors
 /// It is no CloneSet, or one of the versions is not known.
-pub fn convert(mut object: Value, wanted: &str) -> Result<Value, ConversionError> {
-    let (given, wanted) = versions(&object, KIND, wanted)?;
-    if given == wanted {
-        return Ok(object);
-    }
-    map_mut(&mut object, &[]).insert("apiVersion".to_owned(), wanted.api_version().into());
-    // Objects without a spec are parts that the server makes on the way; they have nothing to convert.
-    if let Some(Value::Object(mut spec)) = object.get_mut("spec").map(Value::take) {
-        let mut marks = Marks::take(&mut object);
+pub fn convert(object: Value, wanted: &str) -> Result<Value, ConversionError> {
+    kruise::convert(object, KIND, wanted, |object, wanted| {
+        let mut marks = Marks::take(object);
+        let spec = map_mut(object, &["spec"]);
         match wanted {
-            Version::V1beta1 => to_v1beta1(&mut spec, &mut marks),
-            Version::V1alpha1 => to_v1alpha1(&mut spec, &mut marks),
+            Version::V1beta1 => to_v1beta1(spec, &mut marks),
+            Version::V1alpha1 => to_v1alpha1(spec, &mut marks),
         }
-        marks.put(&mut object);
-        map_mut(&mut object, &[]).insert("spec".to_owned(), spec.into());
-    }
-    Ok(object)
+        marks.put(object);
+    })
 }
 
 /// Labels and annotations, while they are worked on.

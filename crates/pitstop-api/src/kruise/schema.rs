@@ -1,8 +1,26 @@
 //! Parts of schemas that several kinds have.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::open_api::{amount, flag, int, list, object, selector, text, texts};
+
+/// A kind as a whole, whose purpose is `what`.
+pub(crate) fn kind(what: &str, name: &str, spec: Value, status: Value) -> Value {
+    object(
+        what,
+        &[
+            (
+                "apiVersion",
+                text("Version of the schema of this object, as group/version."),
+            ),
+            ("kind", text(&format!("Kind of this object: {name}."))),
+            ("metadata", json!({"type": "object"})),
+            ("spec", spec),
+            ("status", status),
+        ],
+        &[],
+    )
+}
 
 /// `pulls_ahead`: does it have fields about images that are pulled ahead?
 pub(crate) fn in_place_strategy(pulls_ahead: bool) -> Value {

@@ -9,7 +9,7 @@ use super::{KIND, Version};
 use crate::amount::{self, Amount};
 use crate::fields::{integer, map_mut};
 use crate::keys;
-use crate::kruise::{ConversionError, versions};
+use crate::kruise::{self, ConversionError};
 
 #[cfg(test)]
 mod tests;
@@ -45,20 +45,11 @@ const ROLLING_KEY: &str = "rollingUpdate";
 ///
 /// # Errors
 /// It is no StatefulSet, or one of the versions is not known.
-pub fn convert(mut object: Value, wanted: &str) -> Result<Value, ConversionError> {
-    let (given, wanted) = versions(&object, KIND, wanted)?;
-    if given == wanted {
-        return Ok(object);
-    }
-    map_mut(&mut object, &[]).insert("apiVersion".to_owned(), wanted.api_version().into());
-    // Objects without a spec are parts that the server makes on the way; they have nothing to convert.
-    if object.get("spec").is_some_and(Value::is_object) {
-        match wanted {
-            Version::V1alpha1 => to_v1alpha1(&mut object),
-            Version::V1beta1 => to_v1beta1(&mut object),
-        }
-    }
-    Ok(object)
+pub fn convert(object: Value, wanted: &str) -> Result<Value, ConversionError> {
+    kruise::convert(object, KIND, wanted, |object, wanted| match wanted {
+        Version::V1alpha1 => to_v1alpha1(object),
+        Version::V1beta1 => to_v1beta1(object),
+    })
 }
 
 fn to_v1alpha1(object: &mut Value) {

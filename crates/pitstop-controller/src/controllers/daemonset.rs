@@ -84,15 +84,9 @@ pub const NATIVE: Model = Model {
 pub const ADVANCED: Model = Model {
     kind: WorkloadKind::AdvancedDaemonSet,
     name: "daemonset",
-    source: reasons::SOURCE_DAEMONSET,
-    plan: native::plan,
-    retire: |_, _, _, _| {},
-    concerns: |_| true,
-    is_news: |_, _| true,
-    patience: COALESCE,
-    adopts: true,
     // Updates in place go on when the kubelet is heard of again.
     heeds_readiness: true,
+    ..NATIVE
 };
 
 /// The upgrade models of OpenYurt. Source: daemonset.md part C.

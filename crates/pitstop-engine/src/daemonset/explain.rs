@@ -18,21 +18,17 @@ pub(super) fn waiting(row: &Row<'_>, reason: Reason) -> Waiting {
     }
 }
 
-/// A node that should have a pod and has none.
-pub(super) fn without_pod(node: &NodeView, is_away: bool) -> Waiting {
-    let reason = if is_away {
-        node_not_ready(node)
-    } else {
-        Reason::WaitingForPod
-    };
+/// A node that should have a pod and has none; `away` is said where the node cannot get one now.
+pub(super) fn without_pod(node: &NodeView, away: Option<Reason>) -> Waiting {
     Waiting {
         pod: None,
         node: Some(node.slot),
-        reason,
+        reason: away.unwrap_or(Reason::WaitingForPod),
     }
 }
 
-pub(super) fn node_not_ready(node: &NodeView) -> Reason {
+/// Why nothing is done on a node that is away; `costs_budget`: do its pods count as unavailable?
+pub(super) fn node_not_ready(node: &NodeView, costs_budget: bool) -> Reason {
     if let Some(maintenance) = node.maintenance.filter(|one| one.is_true && node.is_ready()) {
         return Reason::NodeInMaintenance {
             since: maintenance.since,
@@ -40,33 +36,23 @@ pub(super) fn node_not_ready(node: &NodeView) -> Reason {
     }
     Reason::NodeNotReady {
         since: node.ready_changed_at(),
-        costs_budget: false,
+        costs_budget,
     }
 }
 
 /// Why a pod that is on its way out is still there.
-pub(super) fn terminating(row: &Row<'_>, node: &NodeView, is_away: bool) -> Reason {
-    if is_away {
-        node_not_ready(node)
-    } else {
-        Reason::Terminating {
-            since: row.pod.deleted_at,
-        }
-    }
+pub(super) fn terminating(row: &Row<'_>, away: Option<Reason>) -> Reason {
+    let since = row.pod.deleted_at;
+    away.unwrap_or(Reason::Terminating { since })
 }
 
 /// Why a pod at the target does not serve yet; `None` when it does.
-pub(super) fn not_available(
-    row: &Row<'_>,
-    node: &NodeView,
-    is_away: bool,
-    min_ready_seconds: u32,
-) -> Option<Reason> {
+pub(super) fn not_available(row: &Row<'_>, away: Option<Reason>, min_ready_seconds: u32) -> Option<Reason> {
     if row.is_available {
         return None;
     }
-    if is_away {
-        return Some(node_not_ready(node));
+    if away.is_some() {
+        return away;
     }
     Some(match available_at(row.pod, min_ready_seconds) {
         Some(until) => Reason::MinReadySeconds { until },

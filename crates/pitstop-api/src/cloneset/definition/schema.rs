@@ -3,26 +3,18 @@
 //! As upstream: templates are not described, so that fields of newer versions survive, and numbers have no bounds, which
 //! admission sets.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cloneset::Version;
-use crate::kruise::schema::{in_place_strategy, lifecycle, priority_strategy};
+use crate::cloneset::{KIND, Version};
+use crate::kruise::schema::{in_place_strategy, kind, lifecycle, priority_strategy};
 use crate::open_api::{amount, flag, insert, int, list, object, selector, template, text, time};
 
 pub(super) fn schema(version: Version) -> Value {
-    object(
+    kind(
         "Runs pods of one template that need no fixed identity, and updates them in place where it can.",
-        &[
-            (
-                "apiVersion",
-                text("Version of the schema of this object, as group/version."),
-            ),
-            ("kind", text("Kind of this object: CloneSet.")),
-            ("metadata", json!({"type": "object"})),
-            ("spec", spec(version)),
-            ("status", status()),
-        ],
-        &[],
+        KIND,
+        spec(version),
+        status(),
     )
 }
 

@@ -3,26 +3,19 @@
 //! As upstream: templates are not described, so that fields of newer versions survive, and numbers have no bounds, which
 //! admission sets.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::daemonset::KIND;
 use crate::kruise::Version;
-use crate::kruise::schema::lifecycle;
+use crate::kruise::schema::{kind, lifecycle};
 use crate::open_api::{amount, flag, int, list, object, selector, template, text, time};
 
 pub(super) fn schema(version: Version) -> Value {
-    object(
+    kind(
         "Runs a pod of one template on every node that should have one, and updates them in place where it can.",
-        &[
-            (
-                "apiVersion",
-                text("Version of the schema of this object, as group/version."),
-            ),
-            ("kind", text("Kind of this object: DaemonSet.")),
-            ("metadata", json!({"type": "object"})),
-            ("spec", spec(version)),
-            ("status", status(version)),
-        ],
-        &[],
+        KIND,
+        spec(version),
+        status(version),
     )
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::image_pull::Kind;
+use crate::kruise::schema::kind as kind_schema;
 use crate::open_api::{amount, insert, int, list, object, selector, template, text, texts, time};
 
 pub(super) fn schema(kind: Kind) -> Value {
@@ -18,20 +19,7 @@ pub(super) fn schema(kind: Kind) -> Value {
             node_status(),
         ),
     };
-    object(
-        why,
-        &[
-            (
-                "apiVersion",
-                text("Version of the schema of this object, as group/version."),
-            ),
-            ("kind", text(&format!("Kind of this object: {}.", kind.name()))),
-            ("metadata", json!({"type": "object"})),
-            ("spec", spec),
-            ("status", status),
-        ],
-        &[],
-    )
+    kind_schema(why, kind.name(), spec, status)
 }
 
 fn sandbox() -> Value {

@@ -6,24 +6,17 @@
 use serde_json::{Value, json};
 
 use crate::kruise::Version;
-use crate::kruise::schema::{in_place_strategy, lifecycle, priority_strategy};
+use crate::kruise::schema::{in_place_strategy, kind, lifecycle, priority_strategy};
 use crate::open_api::{amount, flag, int, list, object, selector, template, text, time};
+use crate::statefulset::KIND;
 
 pub(super) fn schema(version: Version) -> Value {
-    object(
+    kind(
         "Runs pods of one template that each have a name, an order and volumes of their own, and updates them in place \
          where it can.",
-        &[
-            (
-                "apiVersion",
-                text("Version of the schema of this object, as group/version."),
-            ),
-            ("kind", text("Kind of this object: StatefulSet.")),
-            ("metadata", json!({"type": "object"})),
-            ("spec", spec(version)),
-            ("status", status(version)),
-        ],
-        &[],
+        KIND,
+        spec(version),
+        status(version),
     )
 }
 

@@ -21,7 +21,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         for spot in self.spots.iter().filter(unfinished) {
             let rows = self.board.on(spot.slot);
             if rows.clone().next().is_none() {
-                list.push(without_pod(spot.node, spot.is_passed_over));
+                list.push(without_pod(spot.node, away(spot)));
             }
             let n_live = rows.clone().filter(|row| !row.is_terminating).count();
             for row in rows {
@@ -44,16 +44,18 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         outcome: &Outcome<'_>,
         n_live: usize,
     ) -> Option<Reason> {
-        let is_away = spot.is_passed_over;
+        let away = away(&spot);
         if row.is_terminating {
-            return Some(terminating(row, spot.node, is_away));
+            return Some(terminating(row, away));
         }
         if row.is_new {
-            if !is_away && let Some(reason) = in_place::waits_for(row, self.snapshot.now) {
+            if away.is_none()
+                && let Some(reason) = in_place::waits_for(row, self.snapshot.now)
+            {
                 return Some(reason);
             }
             let min_ready = self.snapshot.daemonset.min_ready_seconds;
-            return not_available(row, spot.node, is_away, min_ready);
+            return not_available(row, away, min_ready);
         }
         if self.model == Model::Ota && ota::is_requested(row.pod, &self.current.target) {
             return Some(if self.is_observed() {
@@ -65,8 +67,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if let Some(blocked) = &outcome.blocked {
             return Some(blocked.clone());
         }
-        if is_away {
-            return Some(node_not_ready(spot.node));
+        if away.is_some() {
+            return away;
         }
         if let Some(held) = spot.held {
             return Some(held.reason());
@@ -83,4 +85,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let (used, limit) = (outcome.used, outcome.limit);
         Some(Reason::MaxUnavailable { used, limit })
     }
+}
+
+/// Nodes that are passed over cost no budget.
+fn away(spot: &Spot<'_>) -> Option<Reason> {
+    spot.is_passed_over.then(|| node_not_ready(spot.node, false))
 }

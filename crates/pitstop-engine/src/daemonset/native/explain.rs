@@ -8,7 +8,9 @@ use pitstop_api::view::{NodeSlot, Phase, StrategyType, Uid};
 use super::{Spot, Turn};
 use crate::daemonset::after;
 use crate::daemonset::board::{Going, Row};
-use crate::daemonset::explain::{not_available, on_vanished_nodes, terminating, waiting, without_pod};
+use crate::daemonset::explain::{
+    node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
+};
 use crate::daemonset::in_place::{self, Ways};
 use crate::lifecycle::State;
 use crate::plan::{Reason, Waiting};
@@ -26,7 +28,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         for spot in self.spots.iter().filter(unfinished) {
             let rows = self.board.on(spot.slot);
             if rows.clone().next().is_none() && spot.eligible.should_run {
-                let mut waiting = without_pod(spot.node, !spot.node.is_ready());
+                let mut waiting = without_pod(spot.node, self.away(spot));
                 if let Some(reason) = self.why_without_pod(spot.slot) {
                     waiting.reason = reason;
                 }
@@ -43,18 +45,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 list.extend(reason.map(|reason| waiting(row, reason)));
             }
         }
-        for waiting in &mut list {
-            self.count_if_away(waiting);
-        }
         list
     }
 
     /// A pod on a node that is away is unavailable like any other, unless its node is left out.
-    fn count_if_away(&self, waiting: &mut Waiting) {
-        let is_left_out = waiting.node.is_some_and(|node| self.kept.contains_key(&node));
-        if let Reason::NodeNotReady { costs_budget, .. } = &mut waiting.reason {
-            *costs_budget = !is_left_out;
-        }
+    fn away(&self, spot: &Spot<'_>) -> Option<Reason> {
+        let costs_budget = !self.kept.contains_key(&spot.slot);
+        (!spot.node.is_ready()).then(|| node_not_ready(spot.node, costs_budget))
     }
 
     fn reason_of(
@@ -64,9 +61,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         creates: &[NodeSlot],
         n_live: usize,
     ) -> Option<Reason> {
-        let is_away = !spot.node.is_ready();
+        let away = self.away(spot);
         if row.is_terminating {
-            return Some(terminating(row, spot.node, is_away));
+            return Some(terminating(row, away));
         }
         if row.is_leaving || self.held.contains(&row.pod.uid) {
             return Some(Reason::Hook {
@@ -79,11 +76,13 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if !row.is_new {
             return Some(self.reason_of_old(spot.slot, creates, n_live));
         }
-        if !is_away && let Some(reason) = in_place::waits_for(row, self.snapshot.now) {
+        if away.is_none()
+            && let Some(reason) = in_place::waits_for(row, self.snapshot.now)
+        {
             return Some(reason);
         }
         let min_ready = self.snapshot.daemonset.min_ready_seconds;
-        not_available(row, spot.node, is_away, min_ready)
+        not_available(row, away, min_ready)
     }
 
     fn reason_of_failed(&self, spot: &Spot<'_>) -> Reason {

@@ -135,7 +135,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             n_nodes = n_nodes.saturating_add(1);
             if is_ignored(spot) {
                 n_done = n_done.saturating_add(usize::from(found.n_new > 0));
-                kept.insert(spot.slot, node_not_ready(spot.node));
+                kept.insert(spot.slot, node_not_ready(spot.node, false));
                 continue;
             }
             if found.n_new > 0 || found.n_old > 1 {
