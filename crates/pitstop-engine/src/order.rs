@@ -15,6 +15,7 @@ use crate::shared_labels::OncePerSet;
 pub mod deletion;
 pub mod priority;
 pub mod scatter;
+pub mod topology;
 
 /// How little a pod is worth: the least first.
 ///

@@ -257,7 +257,9 @@ impl Executor {
                 }
             }
             Step::Ignore(revision) => {
-                let result = self.mark(whom, revision, keys::PRE_DOWNLOAD_IGNORED).await;
+                let result = self
+                    .mark(whom, revision, json!({ keys::PRE_DOWNLOAD_IGNORED: "true" }))
+                    .await;
                 note(&mut outcome, &result);
             }
             Step::Create(revision, jobs) => {
@@ -270,7 +272,9 @@ impl Executor {
                 }
                 // Only when all are there (13.16).
                 if are_there {
-                    let result = self.mark(whom, revision, keys::PRE_DOWNLOAD_CREATED).await;
+                    let marks =
+                        json!({ keys::PRE_DOWNLOAD_CREATED: "true", keys::PRE_DOWNLOAD_IGNORED: null });
+                    let result = self.mark(whom, revision, marks).await;
                     note(&mut outcome, &result);
                 }
             }
@@ -295,15 +299,16 @@ impl Executor {
             Err(error) if error.is_namespace_terminating() => Ok(()),
             Err(error) => {
                 let message = format!("failed to create ImagePullJob {name}: {error}");
-                self.tell(whom, false, reasons::FAILED_CREATE_IMAGE_PULL_JOB, message);
+                // Differs from upstream, which tells it as Normal (cloneset.md 18.26).
+                self.tell(whom, true, reasons::FAILED_CREATE_IMAGE_PULL_JOB, message);
                 Err(error)
             }
         }
     }
 
     /// Notes on a revision what came of pulling its images ahead.
-    async fn mark(&self, whom: &Whom, revision: &Revision, mark: &str) -> Result<(), CallError> {
-        let body = json!({ "metadata": { "uid": revision.uid.to_string(), "labels": { mark: "true" } } });
+    async fn mark(&self, whom: &Whom, revision: &Revision, marks: Value) -> Result<(), CallError> {
+        let body = json!({ "metadata": { "uid": revision.uid.to_string(), "labels": marks } });
         let result = self
             .patch(
                 whom,

@@ -174,7 +174,10 @@ pub fn diff(wanted: Wanted, facts: impl IntoIterator<Item = Fact>) -> Diff {
     found
 }
 
-/// How many pods are there on top, and how many of them at old revisions. Source: cloneset.md 7, step 4.
+/// How many pods are there on top, and how many of them at old revisions.
+///
+/// Source: cloneset.md 7, step 4. Differs from upstream, where pods that were added on top are soon no longer on top: as
+/// many stay there as there are pods to replace, until the last one is (18.21).
 fn surge(wanted: Wanted, [old_diff, new_diff]: [i64; 2], n_unavailable: i64, specified: Split) -> (i64, i64) {
     let limit = i64::from(wanted.max_surge);
     if limit == 0 {
@@ -188,9 +191,8 @@ fn surge(wanted: Wanted, [old_diff, new_diff]: [i64; 2], n_unavailable: i64, spe
     let for_scale_old = minus(for_scale, specified.new).max(0);
     let (mut for_update, mut for_update_old) = (0, 0);
     if !wanted.is_on_delete && old_diff.signum().saturating_mul(new_diff.signum()) < 0 {
-        let (old, new) = (old_diff.saturating_abs(), new_diff.saturating_abs());
-        for_update = old.min(new);
-        let goes_back = (old <= new && old_diff < 0) || (old > new && new_diff > 0);
+        let goes_back = old_diff < 0;
+        for_update = if goes_back { new_diff } else { old_diff }.min(limit);
         for_update_old = if goes_back { for_update } else { 0 };
     }
     let (used, used_old) = if for_scale >= for_update {

@@ -10,7 +10,7 @@ use super::snapshot::Snapshot;
 use super::update::{may_stay, must_stay};
 use crate::inplace::Verdict;
 use crate::inplace::diff::DiffOptions;
-use crate::predownload::trigger::{Manner, Rollout, Step, decide};
+use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready};
 
 /// Decides whether jobs that pull images ahead are made or go. `jobs`: those that the CloneSet owns.
 ///
@@ -65,9 +65,11 @@ pub fn pre_download<'a>(
             is_possible: updates_in_place && !is_settled && is_possible(),
         },
         is_one_batch,
-        min_updated_ready: in_place
-            .and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods)
-            .unwrap_or_default(),
+        min_updated_ready: min_updated_ready(
+            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods),
+            &cloneset.annotations,
+            cloneset.replicas,
+        ),
         updated_ready: if is_about_update {
             cloneset.status.updated_ready_replicas
         } else {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use pitstop_api::reasons;
-use serde_json::Value;
+use pitstop_api::view::PodView;
 
 use super::numbers::{Diff, Numbers};
 use super::plan::{Action, NewPod, PatchWhy, Removal};
@@ -15,6 +15,7 @@ use crate::inplace::Change;
 use crate::instances::MOST_CREATED;
 use crate::lifecycle::{State, enter, is_hooked};
 use crate::order::deletion::{Candidate, Spread, deletion_order};
+use crate::order::topology::Constraint;
 use crate::plan::Event;
 
 impl<'a> Turn<'_, 'a> {
@@ -153,20 +154,14 @@ impl<'a> Turn<'_, 'a> {
                 is_available: row.is_available,
             })
             .collect();
-        let constraints = self
-            .snapshot
-            .cloneset
-            .template
-            .pointer("/spec/topologySpreadConstraints");
-        let constraints = constraints.and_then(Value::as_array).into_iter().flatten();
-        let keys: Vec<&str> = constraints
-            .filter_map(|constraint| constraint.get("topologyKey")?.as_str())
-            .collect();
-        let spread = if keys.is_empty() {
+        let constraints = Constraint::all_of(&self.snapshot.cloneset.template);
+        let active: Vec<&PodView> = self.rows.active.iter().map(|row| row.pod).collect();
+        let spread = if constraints.is_empty() {
             Spread::SameNode
         } else {
             Spread::Topology {
-                keys: &keys,
+                constraints: &constraints,
+                active: &active,
                 nodes: self.snapshot.nodes,
             }
         };

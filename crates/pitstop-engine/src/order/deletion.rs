@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use pitstop_api::keys;
 use pitstop_api::view::PodView;
 
+use super::topology::{self, Constraint};
 use super::{age, first_of, is_bound, phase_rank, ready_for, restarts};
 use crate::snapshot::Nodes;
 
@@ -25,13 +26,32 @@ pub struct Candidate<'a> {
 pub enum Spread<'a> {
     /// Of several on one node, some go first.
     SameNode,
-    /// Of several in one domain of these labels of nodes, some go first: the keys of `topologySpreadConstraints`.
+    /// Of several in one domain of `topologySpreadConstraints`, some go first.
     Topology {
-        /// Keys of labels.
-        keys: &'a [&'a str],
+        /// The constraints.
+        constraints: &'a [Constraint<'a>],
+        /// All active pods of the workload.
+        active: &'a [&'a PodView],
         /// The nodes.
         nodes: Nodes<'a>,
     },
+}
+
+/// How crowded the place of a pod is: the higher, the sooner it goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Rank {
+    /// By how many pods its domains are over what their constraints allow.
+    pub too_many: f64,
+    /// How many pods are in its place, by the weight of each constraint.
+    pub crowded: f64,
+}
+
+impl Rank {
+    /// By how many are too many, then by how crowded it is.
+    pub fn total_cmp(&self, other: &Self) -> Ordering {
+        let by_excess = self.too_many.total_cmp(&other.too_many);
+        by_excess.then_with(|| self.crowded.total_cmp(&other.crowded))
+    }
 }
 
 /// The order in which pods are deleted, as indexes into `pods`.
@@ -42,15 +62,22 @@ pub fn deletion_order(pods: &[Candidate<'_>], spread: Spread<'_>) -> Vec<usize> 
     order
 }
 
-/// The rank of every pod by how crowded its place is: the higher, the sooner it goes.
-pub fn ranks(pods: &[Candidate<'_>], spread: Spread<'_>) -> Vec<f64> {
+/// The rank of every pod by how crowded its place is.
+pub fn ranks(pods: &[Candidate<'_>], spread: Spread<'_>) -> Vec<Rank> {
     match spread {
-        Spread::SameNode => same_node_ranks(pods),
-        Spread::Topology { keys, nodes } => topology_ranks(pods, keys, nodes),
+        Spread::SameNode => {
+            let all: Vec<&PodView> = pods.iter().map(|candidate| candidate.pod).collect();
+            crowded_nodes(pods, &all)
+        }
+        Spread::Topology {
+            constraints,
+            active,
+            nodes,
+        } => topology::ranks(pods, constraints, active, nodes),
     }
 }
 
-fn compare(pods: &[Candidate<'_>], ranks: &[f64], a: usize, b: usize) -> Ordering {
+fn compare(pods: &[Candidate<'_>], ranks: &[Rank], a: usize, b: usize) -> Ordering {
     let (Some(one), Some(other)) = (pods.get(a), pods.get(b)) else {
         return a.cmp(&b);
     };
@@ -83,46 +110,37 @@ pub fn cost(pod: &PodView) -> i32 {
     text.parse().ok().filter(|_| is_plain).unwrap_or(0)
 }
 
-/// Of `k` pods on a node, the one that is to go first has rank `k - 1`, and the last has 0.
-fn same_node_ranks(pods: &[Candidate<'_>]) -> Vec<f64> {
-    let place = |pod: &PodView| pod.node.filter(|_| pod.bound);
-    let mut ranks = vec![0.0; pods.len()];
-    for group in grouped(pods, |pod| place(pod)).into_values() {
-        for (i, rank) in descending(pods, group, &[], 1) {
-            if let Some(place) = ranks.get_mut(i) {
-                *place = rank;
+/// Of `k` pods on a node, of all that count, the one that is to go first has rank `k - 1`, the next one `k - 2`.
+pub(super) fn crowded_nodes(pods: &[Candidate<'_>], all: &[&PodView]) -> Vec<Rank> {
+    let node = |pod: &PodView| pod.node.filter(|_| pod.bound);
+    let sizes = sizes(all, node);
+    let mut ranks = vec![Rank::default(); pods.len()];
+    for (node, group) in grouped(pods, node) {
+        let others = sizes.get(&node).copied().unwrap_or(0).saturating_sub(1);
+        for (i, left) in crowding(pods, group, &[], others) {
+            if let Some(rank) = ranks.get_mut(i) {
+                rank.crowded = f64::from(left);
             }
         }
     }
     ranks
 }
 
-/// Pods of larger domains go first, by the sum over all keys.
-fn topology_ranks(pods: &[Candidate<'_>], keys: &[&str], nodes: Nodes<'_>) -> Vec<f64> {
-    let by_node = same_node_ranks(pods);
-    let mut ranks = vec![0.0; pods.len()];
-    for key in keys {
-        let domain = |pod: &PodView| {
-            let node = nodes.get(pod.node.filter(|_| pod.bound)?)?;
-            node.labels.get(*key).cloned()
-        };
-        let groups = grouped(pods, domain);
-        let n_domains = u32::try_from(groups.len()).unwrap_or(u32::MAX);
-        let weight = (f64::from(n_domains) + 2.0).ln();
-        let within: &[f64] = if *key == keys::HOSTNAME { &[] } else { &by_node };
-        for group in groups.into_values() {
-            for (i, rank) in descending(pods, group, within, 0) {
-                if let Some(place) = ranks.get_mut(i) {
-                    *place += rank * weight;
-                }
-            }
-        }
+/// How many pods there are in each place.
+pub(super) fn sizes<K: Ord>(pods: &[&PodView], place: impl Fn(&PodView) -> Option<K>) -> BTreeMap<K, u32> {
+    let mut sizes = BTreeMap::new();
+    for place in pods.iter().filter_map(|pod| place(pod)) {
+        let size: &mut u32 = sizes.entry(place).or_default();
+        *size = size.saturating_add(1);
     }
-    ranks
+    sizes
 }
 
 /// Indexes of pods by the place that they are in; pods in none are left out.
-fn grouped<K: Ord>(pods: &[Candidate<'_>], place: impl Fn(&PodView) -> Option<K>) -> BTreeMap<K, Vec<usize>> {
+pub(super) fn grouped<K: Ord>(
+    pods: &[Candidate<'_>],
+    place: impl Fn(&PodView) -> Option<K>,
+) -> BTreeMap<K, Vec<usize>> {
     let mut groups: BTreeMap<K, Vec<usize>> = BTreeMap::new();
     for (i, candidate) in pods.iter().enumerate() {
         if let Some(key) = place(candidate.pod) {
@@ -132,17 +150,17 @@ fn grouped<K: Ord>(pods: &[Candidate<'_>], place: impl Fn(&PodView) -> Option<K>
     groups
 }
 
-/// The pods of a group in the order in which they are to go, and a number for each: `n - less`, ... down to `1 - less`.
-fn descending(
+/// The pods of a group in the order in which they are to go, each with what is left in its place then, of `size` now.
+pub(super) fn crowding(
     pods: &[Candidate<'_>],
     mut group: Vec<usize>,
-    ranks: &[f64],
-    less: usize,
-) -> impl Iterator<Item = (usize, f64)> + use<> {
+    ranks: &[Rank],
+    size: u32,
+) -> impl Iterator<Item = (usize, u32)> + use<> {
     group.sort_by(|a, b| compare(pods, ranks, *a, *b));
-    let n = group.len();
-    group.into_iter().enumerate().map(move |(place, i)| {
-        let left = n.saturating_sub(place).saturating_sub(less);
-        (i, f64::from(u32::try_from(left).unwrap_or(u32::MAX)))
-    })
+    let gone = 0_u32..;
+    group
+        .into_iter()
+        .zip(gone)
+        .map(move |(i, gone)| (i, size.saturating_sub(gone)))
 }

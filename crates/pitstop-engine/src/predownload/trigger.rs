@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pitstop_api::Amount;
+use pitstop_api::selector::Labels;
 use pitstop_api::view::{ImagePullJobView, RevisionView, Uid};
 use pitstop_api::{image_pull, keys};
 use serde_json::{Map, Value, json};
@@ -63,6 +65,21 @@ pub enum Manner {
     Daemons,
 }
 
+/// How many updated pods have to be ready before, of `replicas`: by the field, or by the annotation, which may also be a
+/// percentage, rounded up. Units: pods.
+///
+/// Source: inplace.md 11.1; cloneset.md 18.26.
+pub fn min_updated_ready(field: Option<u32>, annotations: &Labels, replicas: u32) -> u32 {
+    let annotated = || {
+        let text = annotations.get(keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS)?;
+        let amount = text
+            .parse()
+            .map_or_else(|_| Value::from(text.as_str()), |n: i64| Value::from(n));
+        Amount::of(&amount).scaled_up(replicas).ok()
+    };
+    field.or_else(annotated).unwrap_or(0)
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -114,8 +131,8 @@ pub fn decide<'a>(rollout: &Rollout<'_>, jobs: impl IntoIterator<Item = &'a Imag
     if rollout.updated_ready < rollout.min_updated_ready {
         return Step::Nothing;
     }
-    let marks = [keys::PRE_DOWNLOAD_CREATED, keys::PRE_DOWNLOAD_IGNORED];
-    if marks.iter().any(|mark| update.labels.contains_key(*mark)) {
+    let is_marked = |mark: &str| update.labels.contains_key(mark);
+    if is_marked(keys::PRE_DOWNLOAD_CREATED) {
         return Step::Nothing;
     }
     let revision = Revision {
@@ -131,7 +148,12 @@ pub fn decide<'a>(rollout: &Rollout<'_>, jobs: impl IntoIterator<Item = &'a Imag
         Manner::Daemons => true,
     };
     if rollout.is_one_batch || !is_worth_it {
-        return Step::Ignore(revision);
+        // Differs from upstream: what is not worth it now may be so with more replicas (cloneset.md 18.26).
+        return if is_marked(keys::PRE_DOWNLOAD_IGNORED) {
+            Step::Nothing
+        } else {
+            Step::Ignore(revision)
+        };
     }
     let jobs = changed_images(rollout)
         .into_iter()

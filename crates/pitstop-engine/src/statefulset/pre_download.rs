@@ -1,15 +1,15 @@
 //! When a StatefulSet has its images pulled ahead. Source: statefulset.md 11, 15.1 row 23.
 
 use pitstop_api::view::{ImagePullJobView, UpdateType};
-use pitstop_api::{Amount, amount, keys};
-use serde_json::{Value, json};
+use pitstop_api::{amount, keys};
+use serde_json::json;
 
 use super::history;
 use super::identity::owner_reference;
 use super::snapshot::Snapshot;
 use super::update::{diff_options, may_stay};
 use crate::inplace::Verdict;
-use crate::predownload::trigger::{Manner, Rollout, Step, decide};
+use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready};
 
 /// Decides whether jobs that pull images ahead are made or go. `jobs`: those that the StatefulSet owns.
 ///
@@ -41,12 +41,6 @@ pub fn pre_download<'a>(
     let in_place = rolling.map(|rolling| &rolling.in_place);
     let annotation = |key: &str| set.annotations.get(key).map(String::as_str);
     let number = |key: &str| annotation(key).and_then(|text| text.parse().ok());
-    let min_updated_ready = annotation(keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS).and_then(|text| {
-        let value = text
-            .parse::<i64>()
-            .map_or_else(|_| Value::from(text), Value::from);
-        Amount::of(&value).scaled_up(all).ok()
-    });
     let is_about_update = set.status.update_revision == *history.update.name;
     let rollout = Rollout {
         namespace: &set.namespace,
@@ -66,10 +60,11 @@ pub fn pre_download<'a>(
             is_possible: updates_in_place && !is_settled && is_possible(),
         },
         is_one_batch,
-        min_updated_ready: in_place
-            .and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods)
-            .or(min_updated_ready)
-            .unwrap_or_default(),
+        min_updated_ready: min_updated_ready(
+            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods),
+            &set.annotations,
+            all,
+        ),
         updated_ready: if is_about_update {
             set.status.updated_ready_replicas
         } else {

@@ -8,12 +8,13 @@ use pitstop_api::view::{
     ContainerStatus, InPlaceView, MissingKey, NodeNames, NodeSlot, NodeView, Phase, PodLabels, PodView,
     PriorityStrategy, ScatterTerm, WeightTerm,
 };
-use pitstop_engine::order::deletion::{Candidate, Spread, cost, deletion_order, ranks};
+use pitstop_engine::order::deletion::{Candidate, Rank, Spread, cost, deletion_order, ranks};
 use pitstop_engine::order::priority::number_at_end;
+use pitstop_engine::order::topology::Constraint;
 use pitstop_engine::order::update_order;
 use pitstop_engine::snapshot::Nodes;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{at, ready};
 use crate::live::LivePod;
@@ -396,6 +397,7 @@ fn of_several_pods_on_a_node_some_go_first() {
         pods[i].bound = false;
     }
     let found = ranks(&candidates(&pods), Spread::SameNode);
+    let found: Vec<f64> = found.iter().map(|rank| rank.crowded).collect();
     let want = [2.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 1.0, 0.0, 0.0];
     assert_eq!(found, want);
 }
@@ -450,47 +452,154 @@ fn zones() -> Zones {
     Zones { names, nodes, pods }
 }
 
-/// Names by rank, with a bar between different ranks.
-fn by_rank(keys: &[&str]) -> String {
-    let Zones { names, nodes, pods } = zones();
-    let by_name: Vec<NodeSlot> = (0..7).map(NodeSlot).collect();
-    let nodes = Nodes {
-        names: &names,
-        by_slot: &nodes,
-        by_name: &by_name,
-    };
-    let candidates: Vec<Candidate<'_>> = pods
-        .iter()
-        .map(|pod| Candidate {
+impl Zones {
+    fn nodes<'a>(&'a self, by_name: &'a [NodeSlot]) -> Nodes<'a> {
+        Nodes {
+            names: &self.names,
+            by_slot: &self.nodes,
+            by_name,
+        }
+    }
+
+    /// Names of those of the pods that may go, by rank, with a bar between different ranks.
+    fn by_rank(&self, constraints: &Value, may_go: impl Fn(&str) -> bool) -> String {
+        let by_name: Vec<NodeSlot> = (0..self.nodes.len())
+            .map(|i| NodeSlot(u32::try_from(i).unwrap()))
+            .collect();
+        let template = json!({ "spec": { "topologySpreadConstraints": constraints } });
+        let active: Vec<&PodView> = self.pods.iter().collect();
+        let candidate = |pod| Candidate {
             pod,
             is_available: true,
-        })
-        .collect();
-    let found = ranks(&candidates, Spread::Topology { keys, nodes });
-    let mut ranked: Vec<(f64, &str)> = found
-        .iter()
-        .copied()
-        .zip(pods.iter().map(|pod| &*pod.name))
-        .collect();
-    ranked.retain(|(rank, _)| *rank > 0.0);
-    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    let groups = ranked.chunk_by(|a, b| (a.0 - b.0).abs() < 1e-9);
-    let text = |group: &[(f64, &str)]| group.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
-    groups.map(text).collect::<Vec<_>>().join(" | ")
+        };
+        let candidates: Vec<Candidate<'_>> = active
+            .iter()
+            .filter(|pod| may_go(&pod.name))
+            .map(|pod| candidate(*pod))
+            .collect();
+        let spread = Spread::Topology {
+            constraints: &Constraint::all_of(&template),
+            active: &active,
+            nodes: self.nodes(&by_name),
+        };
+        let found = ranks(&candidates, spread);
+        let mut ranked: Vec<(Rank, &str)> = found
+            .into_iter()
+            .zip(candidates.iter().map(|candidate| &*candidate.pod.name))
+            .collect();
+        ranked.retain(|(rank, _)| rank.crowded > 0.0);
+        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        let is_same = |a: &Rank, b: &Rank| a.too_many == b.too_many && (a.crowded - b.crowded).abs() < 1e-9;
+        let groups = ranked.chunk_by(|a, b| is_same(&a.0, &b.0));
+        let text = |group: &[(Rank, &str)]| group.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
+        groups.map(text).collect::<Vec<_>>().join(" | ")
+    }
 }
 
-/// 12.7, row G6; cloneset.md 8.2.
+/// A constraint that counts all pods.
+fn constraint(key: &str, max_skew: u32) -> Value {
+    json!({ "topologyKey": key, "maxSkew": max_skew, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {} })
+}
+
+/// 12.7, row G6; cloneset.md 8.2: where nothing violates a constraint.
 #[test]
 fn pods_of_crowded_domains_go_first() {
+    let zones = zones();
     assert_eq!(
-        by_rank(&["zone"]),
+        zones.by_rank(&json!([constraint("zone", 10)]), |_| true),
         "d0 | d1 | c0 e0 | d2 e1 | b0 e2 | c1 f0 i0 | d3 e3 i1 | b1 f1 i2 | c2 e4 i3 | d4 f2 i4"
     );
-    let both = by_rank(&["zone", "kubernetes.io/hostname"]);
+    let both = json!([constraint("zone", 10), constraint("kubernetes.io/hostname", 10)]);
+    let both = zones.by_rank(&both, |_| true);
     let order: Vec<&str> = both.split_whitespace().filter(|word| *word != "|").collect();
     assert_eq!(
         order.join(" "),
         "d0 e0 d1 e1 c0 i0 d2 e2 i1 f0 b0 c1 i2 d3 e3 f1 i3 b1 c2 e4 d4 f2 i4"
+    );
+}
+
+/// cloneset.md 18.28: z1 has 10 pods, z2 has 8, z3 has 5.
+#[test]
+fn who_goes_depends_on_all_pods_of_a_domain() {
+    let zones = zones();
+    // Of the pods that may go, most are in z3.
+    let may_go = |name: &str| matches!(name, "b0" | "e0" | "i0" | "i1" | "i2");
+    assert_eq!(
+        zones.by_rank(&json!([constraint("zone", 10)]), may_go),
+        "b0 | e0 | i0 | i1 | i2"
+    );
+    // In a zone, a pod goes first that shares its node with others, though they stay.
+    assert_eq!(
+        zones.by_rank(&json!([constraint("zone", 10)]), |name| matches!(
+            name,
+            "b0" | "d0"
+        )),
+        "d0 | b0"
+    );
+    // Two hosts of two and of five pods.
+    let hosts = json!([constraint("kubernetes.io/hostname", 10)]);
+    assert_eq!(
+        zones.by_rank(&hosts, |name| matches!(name, "b0" | "d0" | "f0")),
+        "d0 | f0 | b0"
+    );
+}
+
+/// cloneset.md 18.28.
+#[test]
+fn a_constraint_that_is_violated_decides_before_others() {
+    let zones = zones();
+    let of = |zone: u32, host: u32| {
+        let constraints = json!([
+            constraint("zone", zone),
+            constraint("kubernetes.io/hostname", host)
+        ]);
+        zones.by_rank(&constraints, |name| matches!(name, "b0" | "e0"))
+    };
+    // b0 is in z1, of 10 pods, on a host of 2; e0 is in z2, of 8, on a host of 5.
+    assert_eq!(of(10, 10), "e0 | b0", "the sum of both");
+    assert_eq!(of(2, 10), "b0 | e0", "the least zone has 5: by 3 and 1 too many");
+    assert_eq!(of(10, 2), "e0 | b0", "the least host has 2: by 0 and 1 too many");
+}
+
+/// cloneset.md 18.28.
+#[test]
+fn pods_that_a_constraint_does_not_count_are_no_crowd() {
+    let mut zones = zones();
+    for pod in &mut zones.pods {
+        let is_web = !pod.name.starts_with('d');
+        let release = if pod.name.starts_with('i') { "new" } else { "old" };
+        let app = if is_web { "web" } else { "other" };
+        pod.labels = [("app", app), ("release", release)]
+            .map(|(k, v)| (k.into(), v.into()))
+            .into_iter()
+            .collect();
+    }
+    let one_each = |name: &str| matches!(name, "b0" | "d0" | "e0" | "i0");
+    let mut zone = constraint("zone", 10);
+    assert_eq!(
+        zones.by_rank(&json!([zone]), one_each),
+        "d0 | b0 | e0 | i0",
+        "10, 8 and 5"
+    );
+    zone["labelSelector"] = json!({ "matchLabels": { "app": "web" } });
+    assert_eq!(
+        zones.by_rank(&json!([zone]), one_each),
+        "e0 | b0 i0",
+        "5, 8 and 5"
+    );
+    // New pods are in z3 alone, old ones in z1 and z2.
+    zone["maxSkew"] = json!(4);
+    zone["matchLabelKeys"] = json!(["release"]);
+    assert_eq!(
+        zones.by_rank(&json!([zone]), one_each),
+        "e0 | b0 i0",
+        "by 4, 1 and 1 too many"
+    );
+    zone["labelSelector"] = Value::Null;
+    assert_eq!(
+        zones.by_rank(&json!([zone]), one_each),
+        "",
+        "without a selector it counts none"
     );
 }
 

@@ -163,9 +163,50 @@ fn images_are_pulled_ahead_once_for_a_revision_that_is_worth_it() {
     for (case, rollout, want) in cases {
         assert_eq!(word(&decide(&rollout, [])), want, "{case}");
     }
-    for mark in [keys::PRE_DOWNLOAD_CREATED, keys::PRE_DOWNLOAD_IGNORED] {
-        let marked = revision(&[mark]);
-        assert_eq!(decide(&rollout(&marked, &old, &new), []), Step::Nothing, "{mark}");
+    let created = revision(&[keys::PRE_DOWNLOAD_CREATED]);
+    assert_eq!(decide(&rollout(&created, &old, &new), []), Step::Nothing);
+}
+
+/// cloneset.md 18.26: what was not worth it for 3 replicas is for 5.
+#[test]
+fn a_revision_that_was_not_worth_it_may_become_so() {
+    let (old, new) = (template(&[("c", "nginx:1")]), template(&[("c", "nginx:2")]));
+    let ignored = revision(&[keys::PRE_DOWNLOAD_IGNORED]);
+    let five = rollout(&ignored, &old, &new);
+    let three = Rollout {
+        manner: Manner::Replicas {
+            replicas: 3,
+            updates_in_place: true,
+            is_possible: true,
+        },
+        ..five.clone()
+    };
+    assert_eq!(word(&decide(&three, [])), "nothing", "it is noted already");
+    assert_eq!(word(&decide(&five, [])), "create");
+}
+
+/// inplace.md 11.1, step 1; cloneset.md 18.26.
+#[test]
+fn updated_pods_are_counted_by_the_field_or_by_the_annotation() {
+    for (field, annotation, want) in [
+        (None, None, 0),
+        (Some(2), None, 2),
+        (Some(2), Some("5"), 2),
+        (None, Some("5"), 5),
+        (None, Some("30%"), 4),
+        (None, Some("a few"), 0),
+        (None, Some("-1"), 0),
+    ] {
+        let key = keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS.to_owned();
+        let annotations = annotation
+            .map(|text: &str| (key, text.to_owned()))
+            .into_iter()
+            .collect();
+        assert_eq!(
+            min_updated_ready(field, &annotations, 11),
+            want,
+            "{field:?} {annotation:?}"
+        );
     }
 }
 

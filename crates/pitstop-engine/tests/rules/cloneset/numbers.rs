@@ -211,7 +211,8 @@ fn rows_of_the_reference() {
     );
 }
 
-/// 17, E2 to E21, with the rollback gate off. E1, E16 and E20 differ from upstream: 18.7, 18.6, 18.8.
+/// 17, E2 to E21, with the rollback gate off. E1, E6, E16 and E20 differ from upstream: 18.7, 18.21, 18.6,
+/// 18.8.
 #[test]
 fn rows_that_follow_from_the_rules() {
     check(
@@ -221,7 +222,7 @@ fn rows_that_follow_from_the_rules() {
             ("E3", 5, "M=2 S=1", "1n- 1n+! 3n+", ". . 1 . ."),
             ("E4", 5, "M=1 S=1", "1n- 1n+! 3n+", "1/0/1 . 0 1/0 ."),
             ("E5", 5, "M=1 S=1", "1n-! 4n+", ". . 1 . ."),
-            ("E6", 5, "M=0 S=3", "3o+ 2n+ 1n-", "1/0/1 . . 2/0 2/1"),
+            ("E6, 18.21", 5, "M=0 S=3", "3o+ 2n+ 1n-", "2/0/2 . . 3/0 2/1"),
             ("E7", 8, "P=6 M=0 S=50%", "8o+", "2/0/2 . . 2/0 2/0"),
             ("E8", 1, "M=10% S=50%", "1n+ 1o-", ". 1/1 0 . ."),
             ("E9", 4, "M=20% S=0", "4o+", ". . . . 4/1"),
@@ -242,6 +243,30 @@ fn rows_that_follow_from_the_rules() {
             ("E21", 2, "", "2n+ 1n+ 1n+D", ". 2/0 2 . ."),
         ],
         false,
+    );
+}
+
+/// 18.21: pods on top stay as many as may be and are needed, and follow `maxSurge` while the rollout runs.
+#[test]
+fn surge_neither_shrinks_nor_freezes() {
+    check(
+        &[
+            ("first", 6, "M=0 S=3", "6o+", "3/0/3 . . 3/0 6/0"),
+            ("middle", 6, "M=0 S=3", "3o+ 4n+", "2/0/2 . . 3/0 2/1"),
+            ("two left", 6, "M=0 S=3", "2o+ 5n+", "1/0/1 . . 2/0 1/1"),
+            ("all new are there", 6, "M=0 S=3", "2o+ 6n+", ". 2/2 2 . ."),
+            ("raised from 1", 6, "M=0 S=3", "5o+ 2n+", "2/0/2 . . 3/0 4/1"),
+            ("lowered from 3", 6, "M=0 S=1", "4o+ 4n+", ". 1/4 2 1/0 2/2"),
+            ("back", 5, "P=3 M=0 S=2", "1o+ 4n+", "2/4/2 . . 2/2 -2/0"),
+            (
+                "middle of the way back",
+                5,
+                "P=3 M=0 S=2",
+                "2o+ 4n+",
+                "1/3/1 . . 2/2 -1/1",
+            ),
+        ],
+        true,
     );
 }
 
