@@ -6,7 +6,7 @@ pub(crate) mod column;
 pub(crate) mod conversion;
 pub(crate) mod definition;
 pub(crate) mod schema;
-mod validate;
+pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -118,6 +118,8 @@ pub(crate) struct Entry {
     pub(crate) namespaced: bool,
     pub(crate) has_status: bool,
     pub(crate) has_scale: bool,
+    /// Paths of fields that objects are selected by, such as `.spec.colour`.
+    pub(crate) selectable_fields: Vec<String>,
     /// Name, type, format, priority, path.
     pub(crate) columns: Vec<(String, String, String, u8, String)>,
 }
@@ -171,6 +173,13 @@ fn new_entry(wanted: &Entry) -> Kind {
         });
         paths.push(lasting(path));
     }
+    let selectable = wanted.selectable_fields.iter();
+    let selectable = selectable.map(|path| {
+        (
+            lasting(path.trim_start_matches('.')),
+            lasting(&path.replace('.', "/")),
+        )
+    });
     let subresources: &[Subresource] = match (wanted.has_status, wanted.has_scale) {
         (true, true) => &[Subresource::Status, Subresource::Scale],
         (true, false) => &[Subresource::Status],
@@ -188,6 +197,7 @@ fn new_entry(wanted: &Entry) -> Kind {
         verbs: VERBS,
         has_generation: true,
         prepare_create: if wanted.has_status { drop_status } else { |_, _| {} },
+        selectable_fields: selectable.collect::<Vec<_>>().leak(),
         columns: columns.leak(),
         column_paths: Some(paths.leak()),
         ..Kind::plain(lasting(&wanted.kind), plural, lasting(&wanted.singular))

@@ -248,6 +248,8 @@ pub struct Kind {
     pub deprecation: Option<&'static str>,
     /// Field selector keys besides `metadata.name` and `metadata.namespace`, with the path of their value.
     pub field_keys: &'static [FieldKey],
+    /// What a definition lets custom objects be selected by, besides: the key, and the JSON pointer of the value.
+    pub selectable_fields: &'static [(&'static str, &'static str)],
     /// Does what belongs to its objects stay when they are deleted by who does not say what becomes of it?
     pub orphans_by_default: bool,
     /// What who deletes so is warned of.
@@ -375,6 +377,7 @@ impl Kind {
             metadata_checks: MetadataChecks::USUAL,
             deprecation: None,
             field_keys: &[],
+            selectable_fields: &[],
             orphans_by_default: false,
             orphan_warning: None,
             is_made_by_update: false,

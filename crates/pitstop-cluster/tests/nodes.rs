@@ -120,6 +120,49 @@ async fn example_17_a_changed_image_restarts_that_container_and_nothing_else() {
     );
 }
 
+/// `kubectl debug`: what looks into a pod runs beside it, never again once it has ended, and nothing waits for it.
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_container_runs_beside_the_others_once() {
+    let world = world().await;
+    run(&world, one("nginx:1.19.4")).await;
+    let before = world.until_ready(POD).await;
+    let containers = json!([
+        {"name": "looks", "image": "busybox:1"},
+        {"name": "ends", "image": "busybox:1", "command": ["true"]},
+        {"name": "none", "image": "nope:bad"},
+    ]);
+    let path = format!("{POD}/ephemeralcontainers");
+    let patch = json!({"spec": {"ephemeralContainers": containers}});
+    world.patch(&path, STRATEGIC, patch).await;
+    let state = |pod: &Value, i: usize, pointer: &str| {
+        let pointer = format!("/status/ephemeralContainerStatuses/{i}/state/{pointer}");
+        pod.pointer(&pointer).cloned()
+    };
+    let after = world
+        .until(POD, "one runs, one ended", |pod| {
+            state(pod, 0, "running").is_some() && state(pod, 1, "terminated").is_some()
+        })
+        .await;
+    assert_eq!(state(&after, 1, "terminated/reason"), Some(json!("Completed")));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let later = world.get(POD).await;
+    assert_eq!(
+        state(&later, 1, "terminated"),
+        state(&after, 1, "terminated"),
+        "once"
+    );
+    assert!(
+        state(&later, 0, "running").is_some() && state(&later, 2, "waiting").is_some(),
+        "{later}"
+    );
+    assert_eq!(later["status"]["phase"], "Running");
+    assert_eq!(condition(&later, "Ready"), "True");
+    assert_eq!(
+        later["status"]["containerStatuses"],
+        before["status"]["containerStatuses"]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn example_18_an_image_that_cannot_be_pulled_backs_off_and_restarts_nothing() {
     let world = world().await;

@@ -252,6 +252,10 @@ fn field_terms(kind: &Kind, stored_kind: &Kind, text: &str) -> Result<FieldTerms
                 "invalid selector: '{text}'; can't understand '{term}'"
             )));
         };
+        if let Some((_, pointer)) = kind.selectable_fields.iter().find(|(known, _)| *known == key) {
+            terms.push(FieldTerm::selectable(pointer, negated, value));
+            continue;
+        }
         // An unknown key must never be ignored: `drain` would take it for the whole cluster.
         let stored_key = match kind.conversion {
             Some(conversion) => (conversion.stored_field)(key),

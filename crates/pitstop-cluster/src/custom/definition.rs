@@ -150,6 +150,10 @@ fn entry_of(definition: &Value, version: &Value) -> Entry {
         namespaced: text(definition, "/spec/scope") == "Namespaced",
         has_status: version.pointer("/subresources/status").is_some(),
         has_scale: version.pointer("/subresources/scale").is_some(),
+        selectable_fields: list(version, "/selectableFields")
+            .iter()
+            .map(|field| text(field, "/jsonPath").to_owned())
+            .collect(),
         columns,
     }
 }

@@ -289,7 +289,8 @@ fn type_error(path: &str, wanted: &str, found: &Value) -> FieldError {
     }
 }
 
-fn too_many(path: &str, found: usize, most: u64) -> FieldError {
+/// A list or map with more than it may have.
+pub(crate) fn too_many(path: &str, found: usize, most: u64) -> FieldError {
     let items = if most == 1 { "item" } else { "items" };
     FieldError {
         field: path.to_owned(),

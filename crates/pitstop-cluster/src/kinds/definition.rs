@@ -1,11 +1,14 @@
 //! Definitions of custom resources. Source: embedded-cluster.md 14, rule 1.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::fields::{entries, flag, list, map_mut, set_missing, text};
 use super::webhook::validate_client;
 use super::{Column, FieldError, Kind, NameRule, Subresource, age, metadata};
 use crate::custom::definition::COLUMN_TYPES;
+use crate::custom::validate::too_many;
 
 const GROUP: &str = "apiextensions.k8s.io";
 
@@ -275,6 +278,7 @@ fn validate_version(version: &Value, index: usize) -> Vec<FieldError> {
         }
         errors.extend(simple_path(column, "/jsonPath", field("JSONPath")));
     }
+    errors.extend(validate_selectable(version));
     if let Some(scale) = version.pointer("/subresources/scale") {
         let field = |name: &str| format!("spec.subresources.scale.{name}");
         for (pointer, start) in [("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")] {
@@ -288,6 +292,59 @@ fn validate_version(version: &Value, index: usize) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// How many fields of a version objects can be selected by. Source: Kubernetes 1.34.
+const MOST_SELECTABLE: u64 = 8;
+
+fn validate_selectable(version: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (at, selectable) in list(version, "/selectableFields").iter().enumerate() {
+        let field = format!("spec.selectableFields[{at}].jsonPath");
+        let path = text(selectable, "/jsonPath");
+        if path.is_empty() {
+            errors.push(FieldError::required(field, ""));
+            continue;
+        }
+        let invalid = |why: &str| FieldError::invalid(field.as_str(), path, why);
+        let found = match field_at(version, path) {
+            Ok(found) => found,
+            Err(why) => {
+                errors.push(invalid(&format!("is an invalid path: {why}")));
+                continue;
+            }
+        };
+        if path.starts_with(".metadata.") {
+            errors.push(invalid("must not point to fields in metadata"));
+        }
+        if !["string", "boolean", "integer"].contains(&text(found, "/type")) {
+            errors.push(invalid(
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats \
+                 are allowed.",
+            ));
+        }
+        if !seen.insert(path) {
+            errors.push(FieldError::duplicate(field, path));
+        }
+    }
+    if seen.len() as u64 > MOST_SELECTABLE {
+        errors.push(too_many("spec.selectableFields", seen.len(), MOST_SELECTABLE));
+    }
+    errors
+}
+
+/// The schema of the field at a path like `.spec.colour`.
+fn field_at<'a>(version: &'a Value, path: &str) -> Result<&'a Value, String> {
+    let Some(names) = path.strip_prefix('.') else {
+        let first = path.split('.').next().unwrap_or_default();
+        return Err(format!("expected [ or . but got: {first}"));
+    };
+    let schema = version.pointer("/schema/openAPIV3Schema").unwrap_or(&Value::Null);
+    let found = names
+        .split('.')
+        .try_fold(schema, |schema, name| schema.get("properties")?.get(name));
+    found.ok_or_else(|| "does not refer to a valid field".to_owned())
 }
 
 fn simple_path(value: &Value, pointer: &str, field: String) -> Option<FieldError> {

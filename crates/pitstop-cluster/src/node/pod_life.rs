@@ -10,9 +10,10 @@ use pitstop_api::view::Uid;
 use super::inside::{Files, Inside, Said};
 use super::profile::{Profile, PullFailure};
 use super::resources;
-use super::wire::PodObject;
+use super::wire::{ContainerSpec, PodObject};
+use crate::alike::Alike;
 
-pub(super) use container::{Container, State, Terminated};
+pub(super) use container::{Container, Role, State, Terminated};
 
 mod container;
 
@@ -109,19 +110,11 @@ type Effects = Vec<(Option<u32>, Effect)>;
 impl PodLife {
     /// A pod that was just bound.
     pub(super) fn new(pod: &PodObject, uid: Uid, now: Timestamp) -> Self {
-        let inits = pod
-            .spec
-            .init_containers
-            .iter()
-            .map(|spec| Container::new(spec.clone(), true));
-        let mains = pod
-            .spec
-            .containers
-            .iter()
-            .map(|spec| Container::new(spec.clone(), false));
-        let mut containers: Vec<Container> = inits.chain(mains).collect();
-        let has_init = containers.iter().any(|c| c.is_init);
-        for container in containers.iter_mut().filter(|c| has_init && !c.is_init) {
+        let mut containers: Vec<Container> = specs(pod)
+            .map(|(role, spec)| Container::new(spec.clone(), role))
+            .collect();
+        let has_init = containers.iter().any(|c| c.role == Role::Init);
+        for container in containers.iter_mut().filter(|c| has_init && c.role == Role::Main) {
             container.state = State::Waiting {
                 reason: "PodInitializing",
                 message: String::new(),
@@ -152,7 +145,8 @@ impl PodLife {
             .status
             .init_container_statuses
             .iter()
-            .chain(&pod.status.container_statuses);
+            .chain(&pod.status.container_statuses)
+            .chain(&pod.status.ephemeral_container_statuses);
         for status in statuses {
             let Some(container) = life.containers.iter_mut().find(|c| c.spec.name == *status.name) else {
                 continue;
@@ -194,7 +188,7 @@ impl PodLife {
                 effects.extend(self.recall(i, &*images));
             }
         }
-        effects.extend(self.start_next(images, now));
+        effects.extend(self.start_all(images, now));
         effects
     }
 
@@ -236,7 +230,7 @@ impl PodLife {
         match step {
             Step::Sandbox => {
                 self.has_sandbox = true;
-                self.start_next(images, now)
+                self.start_all(images, now)
             }
             Step::Pulled(i) => self.pulled(i, images, now),
             Step::Ready(i) => {
@@ -289,17 +283,18 @@ impl PodLife {
     pub(super) fn update(&mut self, pod: &PodObject, images: &dyn Images) -> Effects {
         let mut effects = Vec::new();
         self.observed = pod.generation();
-        let specs = pod.spec.init_containers.iter().chain(&pod.spec.containers);
         let fail_ready = pod.fails_readiness();
         let readiness_changed = fail_ready != self.fail_ready;
         self.fail_ready = fail_ready;
-        let mut pairs = self.containers.iter().zip(specs.clone());
-        let is_resized =
-            pairs.any(|(container, spec)| container.is_running() && container.resources != spec.resources);
-        let wanted: Vec<_> = specs.clone().map(|spec| &spec.resources).collect();
+        let mut pairs = self.containers.iter().zip(specs(pod));
+        let is_resized = pairs
+            .any(|(container, (_, spec))| container.is_running() && container.resources != spec.resources);
+        let wanted: Vec<_> = specs(pod).map(|(_, spec)| &spec.resources).collect();
         self.infeasible = is_resized.then(|| resources::beyond_capacity(&wanted)).flatten();
-        for (i, spec) in specs.enumerate() {
+        for (i, (role, spec)) in specs(pod).enumerate() {
             let Some(container) = self.containers.get_mut(i) else {
+                self.containers.push(Container::new(spec.clone(), role));
+                effects.extend(self.start_late(i, images));
                 continue;
             };
             let image_changed = container.spec.image != spec.image;
@@ -375,8 +370,21 @@ impl PodLife {
         effects
     }
 
+    /// What can be started: ephemeral containers wait for no other.
+    fn start_all(&mut self, images: &mut dyn Images, now: Timestamp) -> Effects {
+        let late = self.containers.iter().enumerate();
+        let late = late.filter(|(_, c)| c.role == Role::Ephemeral && !c.begun);
+        let late: Vec<usize> = late.map(|(i, _)| i).collect();
+        let mut effects = self.start_next(images, now);
+        effects.extend(late.into_iter().flat_map(|i| self.start(i, &*images)));
+        effects
+    }
+
     fn start_next(&mut self, images: &mut dyn Images, _now: Timestamp) -> Effects {
-        let next_init = self.containers.iter().position(|c| c.is_init && !c.has_passed());
+        let next_init = self
+            .containers
+            .iter()
+            .position(|c| c.role == Role::Init && !c.has_passed());
         if let Some(i) = next_init {
             let begun = self.containers.get(i).is_some_and(|c| c.begun);
             return if begun {
@@ -389,12 +397,21 @@ impl PodLife {
             .containers
             .iter()
             .enumerate()
-            .filter(|(_, c)| !c.is_init && !c.begun);
+            .filter(|(_, c)| c.role == Role::Main && !c.begun);
         let waiting: Vec<usize> = waiting.map(|(i, _)| i).collect();
         waiting
             .into_iter()
             .flat_map(|i| self.start(i, &*images))
             .collect()
+    }
+
+    /// Starts a container that was added to a pod which has its sandbox; others come with the sandbox.
+    fn start_late(&mut self, i: usize, images: &dyn Images) -> Effects {
+        if self.has_sandbox && !self.is_stopping {
+            self.start(i, images)
+        } else {
+            Vec::new()
+        }
     }
 
     fn start(&mut self, i: usize, images: &dyn Images) -> Effects {
@@ -506,7 +523,7 @@ impl PodLife {
             return Vec::new();
         };
         let epoch = Some(container.epoch);
-        if container.is_init && !container.is_sidecar() {
+        if container.role == Role::Init && !container.is_sidecar() {
             return vec![(epoch, Effect::After(INIT, Step::Exited(i, 0)))];
         }
         let profile = images.profile(&container.running_image);
@@ -522,10 +539,10 @@ impl PodLife {
             effects.push((epoch, Effect::After(crash.after, Step::Exited(i, crash.code))));
         }
         let run_for = run_for.or(profile.done_after.filter(|_| is_batch));
-        if let Some(run_for) = run_for.filter(|_| !container.is_init) {
+        if let Some(run_for) = run_for.filter(|_| container.role == Role::Main) {
             effects.push((epoch, Effect::After(run_for, Step::Exited(i, 0))));
         }
-        if !container.is_ready && !profile.never_ready && !fail_ready {
+        if container.role != Role::Ephemeral && !container.is_ready && !profile.never_ready && !fail_ready {
             let probe = Duration::from_secs(container.spec.initial_delay());
             let delay = profile.ready_after.max(probe);
             if delay.is_zero() {
@@ -548,8 +565,9 @@ impl PodLife {
         let ended = end(container, uid, code, since, now);
         container.is_ready = false;
         container.epoch = container.epoch.wrapping_add(1);
-        let is_done = container.is_init && !container.is_sidecar() && code == 0;
-        let stays = policy == "Never" || (policy == "OnFailure" && code == 0);
+        let is_done = container.role == Role::Init && !container.is_sidecar() && code == 0;
+        let stays =
+            policy == "Never" || (policy == "OnFailure" && code == 0) || container.role == Role::Ephemeral;
         if is_done || (stays && !container.is_sidecar()) {
             container.state = State::Terminated(ended);
             return if is_done {
@@ -599,7 +617,7 @@ impl PodLife {
 
     /// `status.phase`.
     pub(super) fn phase(&self) -> &'static str {
-        let mains = || self.containers.iter().filter(|c| !c.is_init);
+        let mains = || self.containers.iter().filter(|c| c.role == Role::Main);
         if mains().all(|c| matches!(&c.state, State::Terminated(_))) {
             let failed = mains().any(|c| matches!(&c.state, State::Terminated(end) if end.code != 0));
             return if failed { "Failed" } else { "Succeeded" };
@@ -607,7 +625,7 @@ impl PodLife {
         let inits_passed = self
             .containers
             .iter()
-            .filter(|c| c.is_init)
+            .filter(|c| c.role == Role::Init)
             .all(Container::has_passed);
         let all_started = mains().all(|c| c.was_started);
         if inits_passed && all_started {
@@ -621,9 +639,19 @@ impl PodLife {
     pub(super) fn is_initialized(&self) -> bool {
         self.containers
             .iter()
-            .filter(|c| c.is_init)
+            .filter(|c| c.role == Role::Init)
             .all(Container::has_passed)
     }
+}
+
+/// The containers of a pod with what they are for, in an order in which none changes its place.
+fn specs(pod: &PodObject) -> impl Iterator<Item = (Role, &Alike<ContainerSpec>)> {
+    let with = |role| move |spec| (role, spec);
+    let inits = pod.spec.init_containers.iter().map(with(Role::Init));
+    let mains = pod.spec.containers.iter().map(with(Role::Main));
+    inits
+        .chain(mains)
+        .chain(pod.spec.ephemeral_containers.iter().map(with(Role::Ephemeral)))
 }
 
 fn pull_failed(container: &mut Container, i: usize, failure: PullFailure) -> Effects {

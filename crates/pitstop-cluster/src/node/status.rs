@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::pod_life::{Container, PodLife, State, Terminated};
+use super::pod_life::{Container, PodLife, Role, State, Terminated};
 use super::wire::PodObject;
 
 /// Conditions that a kubelet owns, with the time of their last transition.
@@ -98,7 +98,7 @@ pub(super) fn render(
         let names = life
             .containers
             .iter()
-            .filter(|c| c.is_init)
+            .filter(|c| c.role == Role::Init)
             .filter(|c| !c.is_ready)
             .map(|c| c.spec.name.as_str());
         Err((
@@ -111,10 +111,10 @@ pub(super) fn render(
     } else {
         Err(("", String::new()))
     };
-    let status = |init: bool| -> Vec<Value> {
+    let status = |role: Role| -> Vec<Value> {
         life.containers
             .iter()
-            .filter(|c| c.is_init == init)
+            .filter(|c| c.role == role)
             .map(|c| container(c, life))
             .collect()
     };
@@ -137,9 +137,15 @@ pub(super) fn render(
     ];
     rendered.extend(resize_pending(life, pod, now));
     patch.insert("conditions".into(), Value::from(rendered));
-    patch.insert("containerStatuses".into(), Value::from(status(false)));
-    if life.containers.iter().any(|c| c.is_init) {
-        patch.insert("initContainerStatuses".into(), Value::from(status(true)));
+    patch.insert("containerStatuses".into(), Value::from(status(Role::Main)));
+    for (role, field) in [
+        (Role::Init, "initContainerStatuses"),
+        (Role::Ephemeral, "ephemeralContainerStatuses"),
+    ] {
+        let statuses = status(role);
+        if !statuses.is_empty() {
+            patch.insert(field.into(), Value::from(statuses));
+        }
     }
     Value::Object(patch)
 }
@@ -153,7 +159,7 @@ fn containers_ready(life: &PodLife, phase: &str) -> Result<(), (&'static str, St
     let unready = || {
         life.containers
             .iter()
-            .filter(|c| !c.is_init && !c.is_ready)
+            .filter(|c| c.role == Role::Main && !c.is_ready)
             .map(|c| c.spec.name.as_str())
     };
     if unready().next().is_none() {

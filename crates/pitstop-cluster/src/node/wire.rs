@@ -31,6 +31,7 @@ pub(super) struct PodSpec {
     pub(super) hostname: String,
     pub(super) containers: Vec<Alike<ContainerSpec>>,
     pub(super) init_containers: Vec<Alike<ContainerSpec>>,
+    pub(super) ephemeral_containers: Vec<Alike<ContainerSpec>>,
     pub(super) readiness_gates: Vec<Gate>,
     pub(super) termination_grace_period_seconds: Option<i64>,
 }
@@ -110,6 +111,7 @@ pub(super) struct PodStatus {
     pub(super) conditions: Vec<Condition>,
     pub(super) container_statuses: Vec<ContainerStatus>,
     pub(super) init_container_statuses: Vec<ContainerStatus>,
+    pub(super) ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -3,6 +3,7 @@
 //! Source: embedded-cluster.md 7.1.
 
 use pitstop_api::selector::Selector;
+use serde_json::Value;
 
 use super::object::Stored;
 use crate::kinds::FieldKey;
@@ -33,6 +34,8 @@ enum Field {
     Namespace,
     /// Place in the kind's table.
     Listed(usize),
+    /// JSON pointer of a field that a definition lets objects be selected by.
+    Selectable(&'static str),
 }
 
 impl FieldTerm {
@@ -50,13 +53,29 @@ impl FieldTerm {
         })
     }
 
+    /// A field that a definition lets objects be selected by, by its JSON pointer.
+    ///
+    /// Objects are looked at as they are stored, in whatever version.
+    pub(crate) fn selectable(pointer: &'static str, negated: bool, value: String) -> Self {
+        Self {
+            field: Field::Selectable(pointer),
+            negated,
+            value,
+        }
+    }
+
     fn matches(&self, object: &Stored) -> bool {
-        let value = match self.field {
-            Field::Name => &object.key.name,
-            Field::Namespace => &object.key.namespace,
-            Field::Listed(index) => object.field(index),
+        let is_it = match self.field {
+            Field::Name => *object.key.name == self.value,
+            Field::Namespace => *object.key.namespace == self.value,
+            Field::Listed(index) => object.field(index) == self.value,
+            Field::Selectable(pointer) => match object.decode().pointer(pointer) {
+                Some(Value::String(text)) => *text == self.value,
+                Some(Value::Null) | None => self.value.is_empty(),
+                Some(other) => other.to_string() == self.value,
+            },
         };
-        (value == self.value) != self.negated
+        is_it != self.negated
     }
 }
 
@@ -94,7 +113,7 @@ impl Filter {
             .filter(|t| !t.negated)
             .filter_map(|t| match t.field {
                 Field::Listed(index) => Some((index, t.value.as_str())),
-                Field::Name | Field::Namespace => None,
+                Field::Name | Field::Namespace | Field::Selectable(_) => None,
             })
     }
 }

@@ -39,6 +39,7 @@ pub(crate) async fn logs_and_exec(world: World) {
 
     let line = logs(&world).await;
     commands(&world).await;
+    debug(&world).await;
     probe(&world).await;
     follow(&world, &line).await;
     let said = exec(&world, &["true"]).await;
@@ -68,6 +69,25 @@ async fn logs(world: &World) -> String {
         said.stderr
     );
     line
+}
+
+/// A container that looks into the pod, which `exec` reaches as well.
+async fn debug(world: &World) {
+    let added = [
+        "debug",
+        "web",
+        "--profile=general",
+        "--image=nginx:1.20.0",
+        "-c",
+        "looks",
+    ];
+    world.kubectl(&added).await;
+    let runs = "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.running}";
+    world.kubectl(&["wait", "pod/web", runs, "--timeout=60s"]).await;
+    let said = world
+        .kubectl_any(&["exec", "web", "-c", "looks", "--", "nginx", "-v"])
+        .await;
+    assert_eq!(said.stderr, "nginx version: nginx/1.20.0\n");
 }
 
 async fn commands(world: &World) {

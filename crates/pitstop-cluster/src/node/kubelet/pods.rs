@@ -8,7 +8,7 @@ use pitstop_api::view::Uid;
 use tokio::time::Instant;
 
 use super::super::machine;
-use super::super::pod_life::{Effect, Images as _, PodLife, Step};
+use super::super::pod_life::{Effect, Images as _, PodLife, Role, Step};
 use super::super::status::{Addresses, Conditions, RESIZE_PENDING, render};
 use super::super::wire::PodObject;
 use super::images::{NodeImages, pod_rules};
@@ -285,7 +285,11 @@ impl Kubelets {
 
 /// Does the API server show another readiness than the node has, or not what it says of a resize?
 fn has_drifted(life: &PodLife, pod: &PodObject, shown_ready: bool) -> bool {
-    let containers = life.containers.iter().filter(|c| !c.is_init).all(|c| c.is_ready);
+    let containers = life
+        .containers
+        .iter()
+        .filter(|c| c.role == Role::Main)
+        .all(|c| c.is_ready);
     let gates = pod
         .spec
         .readiness_gates

@@ -24,6 +24,17 @@ pub(in crate::node) enum State {
     Terminated(Terminated),
 }
 
+/// What a container is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Role {
+    /// Before the main ones; as a sidecar beside them.
+    Init,
+    /// What the pod is there for.
+    Main,
+    /// Added later by somebody who looks into the pod: it is never started again, and nothing waits for it.
+    Ephemeral,
+}
+
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::node) struct Terminated {
@@ -51,7 +62,7 @@ impl Terminated {
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::node) struct Container {
     pub(in crate::node) spec: Alike<ContainerSpec>,
-    pub(in crate::node) is_init: bool,
+    pub(in crate::node) role: Role,
     /// The image that runs, or ran last.
     pub(in crate::node) running_image: String,
     /// What its runtime says of that image, where it is not what the name alone says.
@@ -76,10 +87,10 @@ pub(in crate::node) struct Container {
 }
 
 impl Container {
-    pub(super) fn new(spec: Alike<ContainerSpec>, is_init: bool) -> Self {
+    pub(super) fn new(spec: Alike<ContainerSpec>, role: Role) -> Self {
         Self {
             spec,
-            is_init,
+            role,
             running_image: String::new(),
             reported: None,
             resources: Resources::default(),
@@ -125,7 +136,7 @@ impl Container {
 
     /// Is it an init container that goes on beside the others?
     pub(in crate::node) fn is_sidecar(&self) -> bool {
-        self.is_init && self.spec.restart_policy == "Always"
+        self.role == Role::Init && self.spec.restart_policy == "Always"
     }
 
     /// Is its readiness left to the probe? Not while the delay before the first probe is on, which [`Step::Ready`] ends.

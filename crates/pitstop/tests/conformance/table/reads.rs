@@ -78,6 +78,24 @@ fn custom() -> Vec<Sequence> {
             .until(200)
     };
     let a = format!("{base}/a");
+    let with_selectable = |fields: &Value| {
+        let mut body = definition("Boxe", schema());
+        body["spec"]["versions"][0]["selectableFields"] = fields.clone();
+        body
+    };
+    let selectable = |name, fields: &Value| seq(name, Class::Crd).post(path, with_selectable(fields));
+    let selected = |name| {
+        let mut blue = one(json!({"size": 2, "colour": "blue"}));
+        blue["metadata"]["name"] = json!("b");
+        selectable(
+            name,
+            &json!([{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.size"}]),
+        )
+        .get(base)
+        .until(200)
+        .post(base, one(json!({"size": 1})))
+        .post(base, blue)
+    };
     vec![
         start("custom-create").post(base, one(json!({"size": 1}))).get(&a),
         start("custom-prune").post(base, one(json!({"size": 1, "unknown": 2}))),
@@ -107,6 +125,34 @@ fn custom() -> Vec<Sequence> {
         start("custom-strategic")
             .post(base, one(json!({"size": 1})))
             .patch(&a, crate::sequence::STRATEGIC, json!({"spec": {"size": 2}})),
+        selected("custom-selected").get(&format!("{base}?fieldSelector=spec.colour%3Dblue")),
+        selected("custom-selected-not").get(&format!("{base}?fieldSelector=spec.colour!%3Dblue")),
+        selected("custom-selected-number")
+            .get(&format!("{base}?fieldSelector=spec.size%3D1,spec.colour%3Dred")),
+        selected("custom-selected-watch").watch(&format!("{base}?watch=true&fieldSelector=spec.colour%3Dred"), 1),
+        selected("custom-selected-unknown").get(&format!("{base}?fieldSelector=spec.other%3D1")),
+        selectable("definition-selectable-none", &json!([{}])),
+        selectable(
+            "definition-selectable-array",
+            &json!([{"jsonPath": ".spec.list[0]"}]),
+        ),
+        selectable(
+            "definition-selectable-start",
+            &json!([{"jsonPath": "spec.colour"}]),
+        ),
+        selectable(
+            "definition-selectable-unknown",
+            &json!([{"jsonPath": ".spec.other"}]),
+        ),
+        selectable(
+            "definition-selectable-metadata",
+            &json!([{"jsonPath": ".metadata.name"}]),
+        ),
+        selectable("definition-selectable-object", &json!([{"jsonPath": ".spec"}])),
+        selectable(
+            "definition-selectable-twice",
+            &json!([{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.colour"}]),
+        ),
         start("custom-table")
             .post(base, one(json!({"size": 1})))
             .get(&a)
