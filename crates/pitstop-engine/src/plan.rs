@@ -308,6 +308,11 @@ pub enum Reason {
     },
     /// It is deleted by this plan.
     Updating,
+    /// It is replaced, where it might have been updated in place.
+    Replacing {
+        /// Why it is not.
+        why: String,
+    },
     /// It is on its way out.
     Terminating {
         /// Since when its deletion was due.

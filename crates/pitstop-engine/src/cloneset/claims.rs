@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use pitstop_api::ClaimView;
 use pitstop_api::keys;
 use pitstop_api::view::{PodView, Uid};
@@ -14,6 +15,9 @@ use super::instance::{claims_of, pod_name};
 use super::plan::Action;
 use super::rows::Rows;
 use super::snapshot::Snapshot;
+
+/// `terminationGracePeriodSeconds` where a template has none. Units: seconds. Source: Kubernetes' default.
+const GRACE: i64 = 30;
 
 /// Claims of the CloneSet that stay, by instance.
 fn owned<'a>(snapshot: &Snapshot<'a>) -> BTreeMap<&'a str, Vec<&'a ClaimView>> {
@@ -74,6 +78,48 @@ pub(super) fn ids(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> (BTreeSet<Arc<str
         .collect();
     used.extend(snapshot.claims.iter().filter_map(|claim| claim.instance.clone()));
     (free, used)
+}
+
+/// How long a terminating pod keeps the place of the pod that takes over its claims, beyond its own grace period. Units:
+/// seconds. Our number: a kubelet that runs is done by then.
+const PATIENCE: i64 = 30;
+
+/// Terminating pods whose claims a new pod takes over once their names are free.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    /// How many there are that are waited for.
+    pub(super) n: usize,
+    /// When the first of them is not waited for any longer.
+    pub(super) until: Option<Timestamp>,
+    /// One that was waited for long enough.
+    pub(super) overdue: Option<Arc<str>>,
+}
+
+/// Differs from upstream, where the successor cannot get the name, for ever (18.12).
+pub(super) fn awaited(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> Awaited {
+    let mut awaited = Awaited::default();
+    let cloneset = snapshot.cloneset;
+    if !cloneset.scale.reuses_claims || cloneset.claim_templates.is_empty() {
+        return awaited;
+    }
+    let owned = owned(snapshot);
+    let grace = cloneset.template.pointer("/spec/terminationGracePeriodSeconds");
+    let grace = grace.and_then(Value::as_i64).unwrap_or(GRACE);
+    for pod in &rows.inactive {
+        let has_claims = instance_of(pod).is_some_and(|id| owned.contains_key(id));
+        let Some(asked_at) = pod.deleted_at.filter(|_| has_claims) else {
+            continue;
+        };
+        let patience = SignedDuration::from_secs(grace.saturating_add(PATIENCE));
+        let until = asked_at.checked_add(patience).unwrap_or(asked_at);
+        if until <= snapshot.now {
+            awaited.overdue.get_or_insert_with(|| Arc::clone(&pod.name));
+            continue;
+        }
+        awaited.n = awaited.n.saturating_add(1);
+        awaited.until = Some(awaited.until.map_or(until, |first| first.min(until)));
+    }
+    awaited
 }
 
 /// The claims of a pod become its own.

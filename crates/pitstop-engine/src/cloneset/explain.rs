@@ -43,11 +43,17 @@ impl Turn<'_, '_> {
         if let Some((_, why)) = self.impossible.iter().find(|(at, _)| *at == i) {
             return Reason::NotInPlace { why: why.clone() };
         }
-        if matches!(self.touched.get(i), Some(Touch::Updated | Touch::Deleted)) {
-            return Reason::Updating;
-        }
-        if row.is_specified {
-            return Reason::DeleteLimit;
+        let is_touched = matches!(self.touched.get(i), Some(Touch::Updated | Touch::Deleted));
+        if is_touched || row.is_specified {
+            let replaced = self
+                .why_replaced(row)
+                .map(|why| Reason::Replacing { why: why.to_string() });
+            let plain = if is_touched {
+                Reason::Updating
+            } else {
+                Reason::DeleteLimit
+            };
+            return replaced.unwrap_or(plain);
         }
         match row.state {
             State::PreparingUpdate | State::Updated | State::PreparingDelete => {

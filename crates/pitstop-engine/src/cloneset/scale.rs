@@ -28,8 +28,7 @@ impl<'a> Turn<'_, 'a> {
         if diff.scale_up > diff.scale_up_limit {
             self.plan.events.push(limited(diff.scale_up_limit));
         }
-        if diff.scale_up_limit > 0 {
-            self.create(diff);
+        if diff.scale_up_limit > 0 && self.create(diff) {
             return true;
         }
         self.delete_prepared() || self.delete_specified(diff) || self.scale_down(diff)
@@ -80,11 +79,16 @@ impl<'a> Turn<'_, 'a> {
         true
     }
 
-    /// Those at the current revision come first, and take the lowest ids. Source: cloneset.md 8, step 4.
-    fn create(&mut self, diff: Diff) {
+    /// Those at the current revision come first, and take the lowest ids; says whether there are any. Source: cloneset.md 8,
+    /// step 4.
+    fn create(&mut self, diff: Diff) -> bool {
         let snapshot = self.snapshot;
         let (free, taken) = claims::ids(snapshot, self.rows);
         let n = usize::try_from(diff.scale_up_limit).map_or(MOST_CREATED, |n| n.min(MOST_CREATED));
+        // Who takes over the claims of a pod that terminates takes over its name, when it is free.
+        let awaited = claims::awaited(snapshot, self.rows);
+        let n = n.saturating_sub(awaited.n);
+        self.wake(awaited.until);
         let n_old = usize::try_from(diff.scale_up_old).unwrap_or(usize::MAX);
         let present = claims::names(snapshot);
         for (i, id) in instance::ids(n, &free, &taken, snapshot.seed)
@@ -106,6 +110,7 @@ impl<'a> Turn<'_, 'a> {
                 instance: id,
             }));
         }
+        n > 0
     }
 
     /// Pods whose hook has let them go. Source: cloneset.md 8, step 5.

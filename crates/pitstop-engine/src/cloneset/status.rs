@@ -21,10 +21,12 @@ impl Turn<'_, '_> {
         let cloneset = self.snapshot.cloneset;
         let old = &cloneset.status;
         let mut status = self.counted(numbers);
+        let overdue = self.overdue();
+        let scale_failure = self.snapshot.failures.scale.as_deref();
         self.set_failure(
             &mut status,
             reasons::FAILED_SCALE,
-            self.snapshot.failures.scale.as_deref(),
+            scale_failure.or(overdue.as_deref()),
         );
         let update_failure = self.update_failure.take();
         let failure = update_failure
@@ -45,6 +47,20 @@ impl Turn<'_, '_> {
         if status != *old {
             self.plan.status = Some(status);
         }
+    }
+
+    /// A pod whose claims nobody takes over, since it does not end.
+    fn overdue(&mut self) -> Option<String> {
+        let pod = super::claims::awaited(self.snapshot, self.rows).overdue?;
+        let message =
+            format!("pod {pod} does not end, and its claims are kept: a pod with new claims takes its place");
+        self.plan.events.push(Event {
+            is_warning: true,
+            reason: reasons::FAILED_SCALE,
+            message: message.clone().into(),
+            once_per: Some(pod.to_string()),
+        });
+        Some(message)
     }
 
     fn counted(&self, numbers: Option<&Numbers>) -> CloneSetStatus {
@@ -217,8 +233,8 @@ impl Turn<'_, '_> {
             is_warning: true,
             reason: reasons::PARTITION_ROLLBACK_OFF,
             message: format!(
-                "{updated} pods are updated and partition asks for {expected}: updated pods stay as they are; undo \
-                 the rollout to take them back"
+                "{updated} pods are updated and partition asks for {expected}: updated pods stay as they are; set \
+                 partition to 0 and undo the rollout to take them back"
             )
             .into(),
             once_per: Some(format!("{}/{expected}", status.update_revision)),

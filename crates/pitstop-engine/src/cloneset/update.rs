@@ -2,6 +2,7 @@
 //!
 //! Source: cloneset.md 9, 10.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pitstop_api::view::{
@@ -58,8 +59,8 @@ enum Way<'a> {
     InPlace(Live<'a>, UpdateSpec),
     /// Its hook is asked first.
     Prepare(Live<'a>, bool),
-    /// It is marked to be replaced.
-    Recreate,
+    /// It is marked to be replaced: by policy, or since it cannot stay.
+    Recreate(Option<WhyRecreate>),
     /// It is marked already.
     Marked,
     /// Nothing can be done, or its hook holds it.
@@ -148,14 +149,18 @@ impl<'a> Turn<'_, 'a> {
                 continue;
             };
             let may_replace = may_stay(self.snapshot.cloneset) && !must_stay(self.snapshot.cloneset);
+            let message = format!("update of pod {} in-place never completes: {why}", row.pod.name);
+            if !may_replace {
+                self.update_failure.get_or_insert_with(|| message.clone());
+            }
             self.plan.events.push(Event {
                 is_warning: true,
                 reason: reasons::INPLACE_UPDATE_STALLED,
-                message: format!("update of pod {} in-place never completes: {why}", row.pod.name).into(),
+                message: message.into(),
                 once_per: Some(format!("{}/{}", row.pod.uid, row.revision)),
             });
             if may_replace && !row.is_specified {
-                self.mark(i, &row);
+                self.mark(i, &row, Some(&why));
             }
             self.impossible.push((i, why.to_string()));
         }
@@ -190,7 +195,14 @@ impl<'a> Turn<'_, 'a> {
             &history.update
         };
         let n = usize::try_from(wanted.unsigned_abs()).unwrap_or(usize::MAX);
-        let chosen = self.choose(goes_back, n, numbers.update.update_max_unavailable, target);
+        let cannot = self.cannot_stay(goes_back, target);
+        let chosen = self.choose(
+            goes_back,
+            n,
+            numbers.update.update_max_unavailable,
+            target,
+            &cannot,
+        );
         for i in chosen {
             if let Some(row) = self.rows.active.get(i).copied() {
                 self.update_one(i, &row, target);
@@ -244,12 +256,49 @@ impl<'a> Turn<'_, 'a> {
         self.rows.active.iter().map(|row| row.pod).collect()
     }
 
-    /// The pods whose turn it is, in order. Source: cloneset.md 9, steps 4 to 6.
-    fn choose(&self, goes_back: bool, n: usize, max_unavailable: i64, target: &Target) -> Vec<usize> {
+    /// Pods that have to stay and cannot come to the target: they are told, and no other waits for them.
+    ///
+    /// Differs from upstream, where they take the place of one that could be updated (cloneset.md 18.24, L1).
+    fn cannot_stay(&mut self, goes_back: bool, target: &Target) -> BTreeSet<usize> {
+        if !must_stay(self.snapshot.cloneset) {
+            return BTreeSet::new();
+        }
+        let mut by_revision: BTreeMap<&str, Option<WhyRecreate>> = BTreeMap::new();
+        let mut cannot = BTreeSet::new();
+        let rows = self.rows.active.iter().copied().enumerate();
+        let mut told = None;
+        for (i, row) in rows.filter(|(_, row)| row.is_new == goes_back && !row.is_specified) {
+            let of_revision = by_revision.entry(row.revision).or_insert_with(|| {
+                match self.history.diff(row.revision, target, self.diff_options()) {
+                    Verdict::Recreate(why) => Some(why),
+                    Verdict::InPlace(_) => None,
+                }
+            });
+            if let Some(why) = of_revision.clone() {
+                self.impossible.push((i, why.to_string()));
+                cannot.insert(i);
+                told.get_or_insert((row, why));
+            }
+        }
+        if let Some((row, why)) = told {
+            self.refuse(&row, target, &why);
+        }
+        cannot
+    }
+
+    /// The pods whose turn it is, in order, but for those that cannot be updated. Source: cloneset.md 9, steps 4 to 6.
+    fn choose(
+        &self,
+        goes_back: bool,
+        n: usize,
+        max_unavailable: i64,
+        target: &Target,
+        cannot: &BTreeSet<usize>,
+    ) -> Vec<usize> {
         let rows = &self.rows.active;
         // A pod in its grace period is one of them: it is turned towards the newer revision (inplace.md 13.11).
         let is_waiting = |row: &Row<'_>| row.is_new == goes_back && !row.is_preparing_delete();
-        let waiting = (0..rows.len()).filter(|i| rows.get(*i).is_some_and(is_waiting));
+        let waiting = (0..rows.len()).filter(|i| rows.get(*i).is_some_and(is_waiting) && !cannot.contains(i));
         // Whoever was asked for comes first, beside those that are out of service already; under OTA nobody else comes.
         let is_ota = super::is_ota(self.snapshot.cloneset);
         let is_first = |row: &Row<'_>| {
@@ -334,7 +383,7 @@ impl<'a> Turn<'_, 'a> {
                 self.touch(i, Touch::Updated);
                 self.patch(live, change, PatchWhy::Prepare);
             }
-            Way::Recreate => self.mark(i, row),
+            Way::Recreate(why) => self.mark(i, row, why.as_ref()),
             Way::Marked | Way::Nothing => {}
         }
     }
@@ -352,17 +401,18 @@ impl<'a> Turn<'_, 'a> {
                 .map(|rolling| &rolling.pod_update_policy)
             {
                 Some(PodUpdatePolicy::Other(_)) => Way::Nothing,
-                _ => Way::Recreate,
+                _ => Way::Recreate(None),
             };
         }
         let possible = self.in_place(row, target);
         let (live, spec) = match possible {
             Ok(possible) => possible,
             Err(why) if must_stay(cloneset) => {
-                self.refuse(i, row, target, &why);
+                self.impossible.push((i, why.to_string()));
+                self.refuse(row, target, &why);
                 return Way::Nothing;
             }
-            Err(_) => return Way::Recreate,
+            Err(why) => return Way::Recreate(Some(why)),
         };
         match before_update(live, &cloneset.lifecycle) {
             BeforeUpdate::Update => Way::InPlace(live, spec),
@@ -370,6 +420,15 @@ impl<'a> Turn<'_, 'a> {
             BeforeUpdate::PrepareAgain => Way::Prepare(live, true),
             BeforeUpdate::Wait | BeforeUpdate::Refuse => Way::Nothing,
         }
+    }
+
+    /// Why a pod that is to be replaced is not updated in place; `None` where nobody wants that.
+    pub(super) fn why_replaced(&self, row: &Row<'a>) -> Option<WhyRecreate> {
+        let cloneset = self.snapshot.cloneset;
+        let is_asked = !row.is_new && may_stay(cloneset) && !must_stay(cloneset);
+        self.in_place(row, &self.history.update)
+            .err()
+            .filter(|_| is_asked)
     }
 
     fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
@@ -389,7 +448,7 @@ impl<'a> Turn<'_, 'a> {
     }
 
     /// Source: cloneset.md 10.2; the text is upstream's, and says why on top.
-    fn refuse(&mut self, i: usize, row: &Row<'_>, target: &Target, why: &WhyRecreate) {
+    fn refuse(&mut self, row: &Row<'_>, target: &Target, why: &WhyRecreate) {
         let name = &row.pod.name;
         let message =
             format!("find Pod {name} update strategy is InPlaceOnly but can not update in-place: {why}");
@@ -399,12 +458,11 @@ impl<'a> Turn<'_, 'a> {
             message: message.clone().into(),
             once_per: Some(format!("{}/{}", row.pod.uid, target.name)),
         });
-        self.impossible.push((i, why.to_string()));
         self.update_failure.get_or_insert(message);
     }
 
     /// Marks a pod to be replaced: the next pass deletes it, as far as the budget allows.
-    fn mark(&mut self, i: usize, row: &Row<'a>) {
+    fn mark(&mut self, i: usize, row: &Row<'a>, why: Option<&WhyRecreate>) {
         self.touch(i, Touch::Updated);
         let revision = Arc::clone(&self.history.update.name);
         let patch = serde_json::json!({ "metadata": { "labels": { keys::SPECIFIED_DELETE: "true" } } });
@@ -416,7 +474,10 @@ impl<'a> Turn<'_, 'a> {
                 endpoint: crate::inplace::Endpoint::Pod,
                 patch,
             }],
-            why: PatchWhy::Recreate { revision },
+            why: PatchWhy::Recreate {
+                revision,
+                why: why.map(|why| why.to_string().into()),
+            },
         });
     }
 

@@ -201,6 +201,8 @@ pub enum PatchWhy {
     Recreate {
         /// The revision that its successor gets.
         revision: Arc<str>,
+        /// Why it is not updated in place, where it might have been.
+        why: Option<Arc<str>>,
     },
 }
 
@@ -224,10 +226,17 @@ impl PatchWhy {
                 reasons::SUCCESSFUL_UPDATE_IN_PLACE,
                 format!("successfully update pod {pod} in-place(revision {revision})"),
             ),
-            Self::Recreate { revision } => (
-                reasons::SUCCESSFUL_UPDATE_RECREATE,
-                format!("successfully patch pod {pod} specified-delete for update(revision {revision})"),
-            ),
+            Self::Recreate { revision, why } => {
+                let why = why
+                    .as_ref()
+                    .map_or(String::new(), |why| format!(": not in-place, since {why}"));
+                (
+                    reasons::SUCCESSFUL_UPDATE_RECREATE,
+                    format!(
+                        "successfully patch pod {pod} specified-delete for update(revision {revision}){why}"
+                    ),
+                )
+            }
         };
         Some(Event {
             is_warning: false,
@@ -245,7 +254,7 @@ impl PatchWhy {
                 reasons::FAILED_UPDATE_IN_PLACE,
                 format!("failed to update pod {pod} in-place(revision {revision}): {error}"),
             ),
-            Self::Recreate { revision } => (
+            Self::Recreate { revision, .. } => (
                 reasons::FAILED_UPDATE_RECREATE,
                 format!(
                     "failed to patch pod specified-delete {pod} for update(revision {revision}): {error}"

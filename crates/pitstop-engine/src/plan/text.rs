@@ -17,6 +17,7 @@ impl Reason {
             Self::MaxUnavailable { .. } => "MaxUnavailable",
             Self::MaxSurge { .. } => "MaxSurge",
             Self::Updating => "Updating",
+            Self::Replacing { .. } => "Replacing",
             Self::Terminating { .. } => "Terminating",
             Self::WaitingForPod => "WaitingForPod",
             Self::NotReady { .. } => "NotReady",
@@ -67,6 +68,11 @@ impl Reason {
                 };
                 format!("its node is not ready{}; {meanwhile}", since(*at))
             }
+            Self::MaxUnavailable { used, limit } if used > limit => {
+                format!(
+                    "{used} pods are not available where {limit} may be; its turn comes when enough are available again"
+                )
+            }
             Self::MaxUnavailable { used, limit } => {
                 format!(
                     "{used} of {limit} pods that may be unavailable are; its turn comes when one is available again"
@@ -76,8 +82,9 @@ impl Reason {
                 format!("{used} of {limit} surge pods are there; its turn comes when one has taken over")
             }
             Self::Updating => "it is being replaced now".to_owned(),
+            Self::Replacing { why } => format!("it is replaced, since it cannot be updated in place: {why}"),
             Self::Terminating { since: at } => format!(
-                "it is terminating{}; its successor comes when it is gone",
+                "it is terminating{}; what it makes room for waits until it is gone",
                 since(*at)
             ),
             Self::WaitingForPod => "the node should run a pod and has none yet".to_owned(),
@@ -135,7 +142,7 @@ impl Reason {
             | Self::PullingImages { .. }
             | Self::NodesLost { .. }
             | Self::DeadlineExceeded { .. } => self.explain_own_key(now),
-            Self::Hook { state } => format!("a lifecycle hook holds it in state {state}"),
+            Self::Hook { state } => hook(state),
             Self::GracePeriod { until: Some(until) } => format!(
                 "it is out of service, and its containers change in {} (gracePeriodSeconds)",
                 span(now, *until)
@@ -314,4 +321,19 @@ mod tests {
             assert_eq!(span(start, end), want);
         }
     }
+}
+
+/// What a lifecycle hook waits for, by the state that it holds a pod in. Source: inplace.md 8.
+fn hook(state: &str) -> String {
+    let waits_for = match state {
+        "PreparingDelete" => "it goes when the labels or finalizers of lifecycle.preDelete are taken off it",
+        "PreparingUpdate" => {
+            "it is updated when the labels or finalizers of lifecycle.inPlaceUpdate are taken off it"
+        }
+        "Updated" | "PreparingNormal" => {
+            "it counts again when it has the labels and finalizers of its lifecycle hook"
+        }
+        _ => "see lifecycle of its workload",
+    };
+    format!("a lifecycle hook holds it in state {state}: {waits_for}")
 }

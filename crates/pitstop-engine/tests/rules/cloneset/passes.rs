@@ -125,11 +125,6 @@ fn one_pod_is_updated_as_the_policy_says() {
     let one = |letters: &str| World::new(1).pods(letters);
     let state =
         |world: World, state: &str| world.edit(0, |pod| pod.label("lifecycle.apps.kruise.io/state", state));
-    let env = || {
-        let mut template = template("foo2");
-        template["spec"]["containers"][0]["env"] = json!([{ "name": "A", "value": "b" }]);
-        template
-    };
     for (row, world, want) in [
         (
             "U20",
@@ -212,6 +207,57 @@ fn one_pod_is_updated_as_the_policy_says() {
             .starts_with("find Pod web-00000 update strategy is InPlaceOnly but can not update in-place")
     );
     assert!(matches!(only.reason(0), Some(Reason::NotInPlace { .. })));
+}
+
+/// 18.24, L1: a pod that has to stay and cannot be updated holds no other up, however often it would be first.
+#[test]
+fn a_pod_that_cannot_be_updated_holds_no_other_up() {
+    let mut other = revision("web-other", "foo1", 0);
+    other["data"]["spec"]["template"] = env();
+    let mut world = World::new(3)
+        .pods("3o+")
+        .rolling("podUpdatePolicy", "InPlaceOnly")
+        .rolling("maxUnavailable", 1)
+        .edit(0, |pod| {
+            pod.set("/metadata/labels/controller-revision-hash", "web-other")
+        })
+        .with(|world| world.revisions.push(other));
+    assert_eq!(world.does(), "in place 1");
+    assert!(matches!(world.reason(0), Some(Reason::NotInPlace { .. })));
+    let status = world.status();
+    assert!(
+        status
+            .condition("FailedUpdate")
+            .unwrap()
+            .message
+            .contains("web-00000"),
+        "{status:?}"
+    );
+    world = world.at(100);
+    settle(&mut world);
+    let images: Vec<&str> = world.pods.iter().map(|pod| pod.image("c1")).collect();
+    assert_eq!(images, ["foo1", "foo2", "foo2"]);
+}
+
+/// Issue "In-place update and CloneSet", 1: why a pod is replaced reaches the user as event and in `why`.
+#[test]
+fn who_is_replaced_is_told_why() {
+    let world = World::new(1)
+        .pods("1o+")
+        .rolling("podUpdatePolicy", "InPlaceIfPossible")
+        .rolling("maxUnavailable", 1)
+        .set("/spec/template", env());
+    let plan = world.plan();
+    let marks = plan.actions.iter().find_map(|action| match action {
+        Action::PatchPod { why, .. } => Some(why),
+        _ => None,
+    });
+    let event = marks.unwrap().succeeded("web-00000").unwrap();
+    let Some(Reason::Replacing { why }) = world.reason(0) else {
+        panic!("{:?}", world.reason(0))
+    };
+    let upstream = "successfully patch pod web-00000 specified-delete for update(revision web-95bdf98db)";
+    assert_eq!(event.message, format!("{upstream}: not in-place, since {why}"));
 }
 
 /// 17, U22 to U24: the writes of an update in place, with and without a grace period.
@@ -827,4 +873,11 @@ fn the_next_look_is_exact() {
         Some(100),
         "ready since -500"
     );
+}
+
+/// A template that sets a variable, which no running container takes over.
+fn env() -> Value {
+    let mut template = template("foo2");
+    template["spec"]["containers"][0]["env"] = json!([{ "name": "A", "value": "b" }]);
+    template
 }

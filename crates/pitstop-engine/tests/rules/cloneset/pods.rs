@@ -233,8 +233,8 @@ fn claims_stay_for_the_next_pod_or_go_with_the_last() {
             .any(|action| matches!(action, Action::DeleteClaim { name, .. } if &**name == "data-web-00077"))
     );
 
-    // Its pod is on its way out: the claim goes with it, and nobody gets its name (18.12).
-    let leaving = |reuse: bool| {
+    // Its pod is on its way out: the claim goes with it, or waits for who takes over its name (18.12).
+    let leaving = |reuse: bool, seconds: i64| {
         with_claims(1)
             .pods("1n+")
             .set("/spec/scaleStrategy/enablePVCReuse", reuse)
@@ -242,21 +242,33 @@ fn claims_stay_for_the_next_pod_or_go_with_the_last() {
                 world.claims.push(claim("00000", OWNER));
                 world.pods[0] = world.pods[0]
                     .clone()
-                    .set("/metadata/deletionTimestamp", at(-5).to_string());
+                    .set("/metadata/deletionTimestamp", at(-seconds).to_string());
             })
     };
-    let actions = leaving(false).plan().actions;
+    let actions = leaving(false, 5).plan().actions;
     assert!(
         actions
             .iter()
             .any(|action| matches!(action, Action::LeaveClaim { pod, .. } if &**pod == "web-00000"))
     );
-    let actions = leaving(true).plan().actions;
-    let created: Vec<&Action> = actions
-        .iter()
-        .filter(|a| matches!(a, Action::CreatePod(_)))
-        .collect();
-    assert!(matches!(created.as_slice(), [Action::CreatePod(pod)] if &*pod.instance != "00000"));
+    let waits = leaving(true, 5).plan();
+    assert!(waits.actions.is_empty(), "{:?}", waits.actions);
+    assert_eq!(
+        waits.requeue_after.map(|after| after.as_secs()),
+        Some(55),
+        "its grace period and 30 s"
+    );
+    let ends = leaving(true, 60).plan();
+    let is_new = |action: &Action| matches!(action, Action::CreatePod(pod) if &*pod.instance != "00000");
+    assert!(ends.actions.iter().any(is_new), "{:?}", ends.actions);
+    let failed = ends.status.unwrap().condition("FailedScale").unwrap().clone();
+    assert_eq!(
+        failed.message,
+        "pod web-00000 does not end, and its claims are kept: a pod with new claims takes its place"
+    );
+    let taken_over = leaving(true, 5).with(|world| world.pods.clear()).plan();
+    let is_same = |action: &Action| matches!(action, Action::CreatePod(pod) if &*pod.instance == "00000" && pod.claims.is_empty());
+    assert!(taken_over.actions.iter().any(is_same), "{:?}", taken_over.actions);
 
     // A pod that we delete takes its claims along.
     let named = with_claims(0)
