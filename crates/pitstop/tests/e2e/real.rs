@@ -12,9 +12,9 @@ use crate::{auto, rolling, workloads};
 
 mod account;
 mod cloneset;
-mod cloneset_rights;
 mod faults;
 mod hub;
+mod kind_rights;
 mod kruise_daemons;
 mod kubelet;
 mod leader;

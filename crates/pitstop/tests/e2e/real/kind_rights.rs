@@ -1,4 +1,5 @@
-//! The rights of the controller of CloneSets: each is taken away in turn, while people do all that makes it use them.
+//! The rights of the controllers of kinds that pitstop brings: each is taken away in turn, while people do all that makes them
+//! use it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use pitstop::manifests::{self, Rule};
 use pitstop_api::SystemClock;
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::server::{LOOK_EVERY, Options, Server};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Plane;
@@ -25,16 +26,96 @@ use super::rights::{Names, is_denied, is_missed};
 use super::site::eventually;
 use crate::background::Background;
 
-const CONTROLLERS: [Controller; 1] = [Controller::CloneSet];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_of_the_cloneset_controller_is_needed() {
+    each_right_is_needed(&CLONES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_of_the_advanced_daemonset_controller_is_needed() {
+    each_right_is_needed(&DAEMONS).await;
+}
+
+/// A kind whose controller is under test.
+struct Kind {
+    controller: Controller,
+    /// The value of `--controllers`.
+    flag: &'static str,
+    /// Version and kind of its objects.
+    names: (&'static str, &'static str),
+    /// Those that people have.
+    objects: &'static [&'static str],
+    /// What they look like at a step. One is called `web`, and its pods are touched by hand.
+    spec: fn(name: &str, step: usize) -> Value,
+    /// Can pods be named that are to go?
+    names_pods: bool,
+}
+
+const CLONES: Kind = Kind {
+    controller: Controller::CloneSet,
+    flag: "--controllers=cloneset",
+    names: ("v1alpha1", "CloneSet"),
+    objects: &["web", "plain"],
+    spec: cloneset,
+    names_pods: true,
+};
+
+/// One whose history is short, with claims, and one whose pods are resized.
+fn cloneset(name: &str, step: usize) -> Value {
+    if name == "web" {
+        let image = format!("example.com/web:{}", version(step));
+        return json!({
+            "replicas": 2, "revisionHistoryLimit": 1,
+            "scaleStrategy": {"disablePVCReuse": true},
+            "template": template(name, &image, "100m"),
+            "volumeClaimTemplates": [{
+                "metadata": {"name": "data"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }],
+        });
+    }
+    let cpu = if step.is_multiple_of(2) { "100m" } else { "200m" };
+    json!({
+        "replicas": 1,
+        "updateStrategy": {"type": "InPlaceIfPossible"},
+        "template": template(name, "example.com/plain:1", cpu),
+    })
+}
+
+const DAEMONS: Kind = Kind {
+    controller: Controller::AdvancedDaemonSet,
+    flag: "--controllers=daemonset",
+    names: ("v1beta1", "DaemonSet"),
+    objects: &["web", "plain"],
+    spec: daemonset,
+    names_pods: false,
+};
+
+/// One whose history is short, and one whose pods stay.
+fn daemonset(name: &str, step: usize) -> Value {
+    if name == "web" {
+        let image = format!("example.com/web:{}", version(step));
+        return json!({"revisionHistoryLimit": 1, "template": template(name, &image, "100m")});
+    }
+    json!({
+        "updateStrategy": {"rollingUpdate": {"rollingUpdateType": "InPlaceIfPossible"}},
+        "template": template(name, &format!("example.com/plain:{}", step % 2), "100m"),
+    })
+}
+
+/// Forth and back over more versions than a history keeps, and at times over those that it does.
+fn version(step: usize) -> u32 {
+    [0, 1, 0, 2, 3][step % 5]
+}
+
+async fn each_right_is_needed(kind: &'static Kind) {
     let Some(plane) = Plane::take().await else { return };
-    let stage = Stage::start(plane).await;
-    // The other rules are those of the upgrade of DaemonSets, which has shown that it needs them.
-    let others: Vec<&Rule> = manifests::rules_for(&[Controller::DaemonPodUpdater]).collect();
-    let mut rules: Vec<&Rule> = manifests::rules_for(&CONTROLLERS).collect();
-    rules.retain(|rule| !others.contains(rule));
+    let stage = Stage::start(plane, kind).await;
+    // Of the others the upgrade of DaemonSets has shown that they are needed; but this one may not need to write pods at all.
+    let of_the_upgrade: Vec<&Rule> = manifests::rules_for(&[Controller::DaemonPodUpdater]).collect();
+    let writes_pods = |rule: &Rule| rule.resource == "pods" && matches!(rule.verb, "patch" | "delete");
+    let mut rules: Vec<&Rule> = manifests::rules_for(&[kind.controller]).collect();
+    rules.retain(|rule| !of_the_upgrade.contains(rule) || writes_pods(rule));
     assert!(!rules.is_empty());
     // What is read at the start is missed at the start; the rest while it works.
     let (read, used): (Vec<&Rule>, Vec<&Rule>) = rules
@@ -61,8 +142,9 @@ async fn each_right_of_the_cloneset_controller_is_needed() {
     stage.leave().await;
 }
 
-/// Nodes, webhooks, and two CloneSets: one with claims, and one whose pods are resized.
+/// Nodes, webhooks, and objects of the kind.
 struct Stage {
+    kind: &'static Kind,
     plane: Plane,
     folder: tempfile::TempDir,
     client: Client,
@@ -74,7 +156,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn start(plane: Plane) -> Self {
+    async fn start(plane: Plane, kind: &'static Kind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = plane.client().await;
         let options = Options {
@@ -84,14 +166,15 @@ impl Stage {
             clock: Arc::new(SystemClock),
             look_every: LOOK_EVERY,
         };
-        // They are served by somebody with all rights, so that people can go on writing CloneSets.
+        // They are served by somebody with all rights, so that people can go on writing objects.
         let mut webhooks = Server::start(client.clone(), options).await.unwrap();
-        install(&plane, &webhooks, None).await;
+        install(&plane, kind, &webhooks, None).await;
         webhooks.ready().await;
         let kubeconfig = plane.token_kubeconfig(manifests::SERVICE_ACCOUNT).await;
         let arguments = ["simulate", "--time-scale", "10", "--nodes", "2"];
         let nodes = Background::start(folder.path(), &plane.kubeconfig(), &arguments).await;
         Self {
+            kind,
             plane,
             folder,
             client,
@@ -112,14 +195,14 @@ impl Stage {
         let arguments = [
             "controller",
             "--metrics-addr=127.0.0.1:0",
-            "--controllers=cloneset",
+            self.kind.flag,
             "--log=info",
         ];
         Background::spawn(self.folder.path(), &self.kubeconfig, &arguments)
     }
 
     async fn take_away(&self, rule: &Rule) {
-        install(&self.plane, &self.webhooks, Some(rule)).await;
+        install(&self.plane, self.kind, &self.webhooks, Some(rule)).await;
         eventually("the right is taken away", || is_denied(&self.client, rule)).await;
     }
 
@@ -138,8 +221,9 @@ impl Stage {
         }
     }
 
-    fn clonesets(&self) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk("apps.kruise.io", "v1alpha1", "CloneSet");
+    fn objects(&self) -> Api<DynamicObject> {
+        let (version, kind) = self.kind.names;
+        let kind = GroupVersionKind::gvk("apps.kruise.io", version, kind);
         Api::namespaced_with(self.client.clone(), "default", &ApiResource::from_gvk(&kind))
     }
 
@@ -150,31 +234,9 @@ impl Stage {
     /// What people do, one thing after the other, over and over.
     async fn step(&self) {
         let step = self.n_steps.fetch_add(1, Ordering::Relaxed);
-        // Forth and back over more versions than the history keeps, and at times over those that it does.
-        let version = [0, 1, 0, 2, 3][step % 5];
-        self.apply(
-            "web",
-            json!({
-                "replicas": 2, "revisionHistoryLimit": 1,
-                "scaleStrategy": {"disablePVCReuse": true},
-                "template": template("web", &format!("example.com/web:{version}"), "100m"),
-                "volumeClaimTemplates": [{
-                    "metadata": {"name": "data"},
-                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-                }],
-            }),
-        )
-        .await;
-        let cpu = if step.is_multiple_of(2) { "100m" } else { "200m" };
-        self.apply(
-            "plain",
-            json!({
-                "replicas": 1,
-                "updateStrategy": {"type": "InPlaceIfPossible"},
-                "template": template("plain", "example.com/plain:1", cpu),
-            }),
-        )
-        .await;
+        for name in self.kind.objects {
+            self.apply(name, (self.kind.spec)(name, step)).await;
+        }
         let list = ListParams::default().labels("app in (web, debug)");
         let pods = self.pods().list(&list).await.unwrap();
         let is_of = |pod: &&Pod, app: &str| pod.labels().get("app").is_some_and(|is| is == app);
@@ -195,16 +257,17 @@ impl Stage {
         sleep(Duration::from_millis(700)).await;
     }
 
-    /// A pod is named to be deleted, is let go, or is deleted.
+    /// A pod is named to be deleted or loses its owner, is let go, or is deleted.
     async fn touch(&self, step: usize, pod: &str) {
         // What does not come through is tried again with another pod.
         match step % 3 {
-            0 => {
+            0 if self.kind.names_pods => {
                 let patch = Patch::Merge(json!({"spec": {"scaleStrategy": {"podsToDelete": [pod]}}}));
-                let _ = self
-                    .clonesets()
-                    .patch("web", &PatchParams::default(), &patch)
-                    .await;
+                let _ = self.objects().patch("web", &PatchParams::default(), &patch).await;
+            }
+            0 => {
+                let patch = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+                let _ = self.pods().patch(pod, &PatchParams::default(), &patch).await;
             }
             1 => {
                 let patch = Patch::Merge(json!({"metadata": {"labels": {"app": "debug"}}}));
@@ -216,43 +279,51 @@ impl Stage {
         }
     }
 
-    async fn apply(&self, name: &str, mut spec: serde_json::Value) {
+    async fn apply(&self, name: &str, mut spec: Value) {
         spec["selector"] = json!({"matchLabels": {"app": name}});
+        let (version, kind) = self.kind.names;
         let object = json!({
-            "apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "metadata": {"name": name}, "spec": spec,
+            "apiVersion": format!("apps.kruise.io/{version}"), "kind": kind, "metadata": {"name": name}, "spec": spec,
         });
         let force = PatchParams::apply("e2e").force();
-        self.clonesets()
+        self.objects()
             .patch(name, &force, &Patch::Apply(object))
             .await
             .unwrap();
     }
 
     async fn leave(self) {
-        install(&self.plane, &self.webhooks, None).await;
+        install(&self.plane, self.kind, &self.webhooks, None).await;
         let kubectl = self.plane.kubectl();
-        for name in ["web", "plain"] {
+        for name in self.kind.objects {
             let background = DeleteParams::background();
-            self.clonesets().delete(name, &background).await.unwrap();
+            self.objects().delete(name, &background).await.unwrap();
         }
         forget_kinds(&kubectl, &self.plane.kubeconfig()).await;
+        // Some may be without an owner.
+        let all = (DeleteParams::default(), ListParams::default());
+        self.pods().delete_collection(&all.0, &all.1).await.unwrap();
+        eventually("the pods are gone", || async {
+            let left = self.pods().list(&all.1).await;
+            left.is_ok_and(|left| left.items.is_empty())
+        })
+        .await;
         self.nodes.stop().await;
         // Whoever simulates nodes on this control plane next would carry these on.
         let nodes: Api<Node> = Api::all(self.plane.client().await);
-        let all = (DeleteParams::default(), ListParams::default());
         nodes.delete_collection(&all.0, &all.1).await.unwrap();
         self.plane.leave();
     }
 }
 
-fn template(app: &str, image: &str, cpu: &str) -> serde_json::Value {
+fn template(app: &str, image: &str, cpu: &str) -> Value {
     let container = json!({"name": "c", "image": image, "resources": {"requests": {"cpu": cpu}}});
     json!({"metadata": {"labels": {"app": app}}, "spec": {"containers": [container]}})
 }
 
-async fn install(plane: &Plane, webhooks: &Server, without: Option<&Rule>) {
+async fn install(plane: &Plane, kind: &Kind, webhooks: &Server, without: Option<&Rule>) {
     let options = manifests::Options {
-        controllers: CONTROLLERS.to_vec(),
+        controllers: vec![kind.controller],
         webhook_url: Some(format!("https://{}", webhooks.addr())),
         ..manifests::Options::default()
     };
