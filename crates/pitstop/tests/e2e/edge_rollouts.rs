@@ -1,7 +1,8 @@
-//! Rollouts of DaemonSets over nodes that come and go, and of versions that do not work: W1, W3, W4, W7, W8, W13, W15 and W16
-//! of the worked rollouts. W2 is `pitstop demo guard`; W17 is in `real/faults.rs`.
+//! Rollouts of DaemonSets over nodes that come and go, and of versions that do not work: W1 to W4, W7, W8, W13, W15
+//! and W16 of the worked rollouts, on both servers. W14 takes minutes: it is played in virtual time, in
+//! `simulation/worked_daemons.rs`. W17 is in `real/faults.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,19 @@ use kube::api::{Api, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
 use crate::reasons::{Model, Stage, is_ready};
+use crate::world::{Server, on_both_servers};
+
+on_both_servers!(
+    nodes_that_are_away_are_left_out_and_counted,
+    a_version_that_costs_nodes_is_stopped,
+    broken_versions_break_one_pod_between_them,
+    pods_that_only_just_became_ready_do_not_all_go_at_once,
+    a_limit_of_zero_is_the_default_and_told,
+    the_old_name_of_the_model_is_understood,
+    nodes_that_come_back_together_are_updated_within_both_limits,
+    a_node_in_maintenance_frees_its_slot,
+    a_node_that_flaps_is_not_touched,
+);
 
 /// AdvancedRollingUpdate with these annotations beside.
 fn advanced(annotations: &[(&str, &str)]) -> Model {
@@ -69,6 +83,18 @@ async fn serves(stage: &Stage, node: &str, wanted: &str) -> bool {
     pods.iter().any(|pod| image(pod) == wanted && is_ready(pod))
 }
 
+/// The uid of the pod on each node.
+async fn uids(stage: &Stage) -> BTreeMap<String, String> {
+    let pods = stage.pods.list(&ListParams::default()).await.unwrap();
+    let on_node = |pod: Pod| {
+        (
+            pod.spec.as_ref().unwrap().node_name.clone().unwrap(),
+            pod.uid().unwrap(),
+        )
+    };
+    pods.into_iter().map(on_node).collect()
+}
+
 /// How many nodes were without a pod that serves, or is only waited for, at most: every change of a pod, in order.
 async fn most_in_flight(stage: &Stage, n_nodes: usize, most: &AtomicUsize) {
     let mut by_uid: BTreeMap<String, Pod> = BTreeMap::new();
@@ -96,15 +122,16 @@ async fn most_in_flight(stage: &Stage, n_nodes: usize, most: &AtomicUsize) {
 }
 
 /// W1: nodes that are away cost no budget, and the condition says how many were left out.
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_are_away_are_left_out_and_counted() {
+async fn nodes_that_are_away_are_left_out_and_counted(server: Server) {
     let names = names(12);
     let nodes = of(&names);
     let model = advanced(&[
         ("apps.openyurt.io/max-unavailable", "1"),
         ("pitstop.io/progress-deadline-seconds", "600"),
     ]);
-    let stage = Stage::new(&nodes, model).await;
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     network(&stage, &nodes[9..], "disconnected").await;
     let most = AtomicUsize::new(0);
     let rollout = async {
@@ -139,11 +166,75 @@ async fn nodes_that_are_away_are_left_out_and_counted() {
     stage.stop().await;
 }
 
+/// W2: every node that gets the new version falls silent. The guard stops the rollout when two are lost (issue 9: no more than
+/// one less, and as many as may be unavailable); the others are never touched, also not when the old image comes back.
+async fn a_version_that_costs_nodes_is_stopped(server: Server) {
+    let names = names(20);
+    let nodes = of(&names);
+    let model = advanced(&[("apps.openyurt.io/max-unavailable", "2")]);
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
+    // Longer than either cluster takes to see that a node is silent.
+    stage.min_ready_seconds(10).await;
+    let before = uids(&stage).await;
+    stage.set_image("app:2").await;
+    let silences = async {
+        let mut silent = BTreeSet::new();
+        loop {
+            for node in &nodes {
+                if !silent.contains(node) && serves(&stage, node, "app:2").await {
+                    let cut =
+                        json!({"metadata": {"annotations": {"sim.pitstop.io/network": "disconnected"}}});
+                    patch_node(&stage, node, false, cut).await;
+                    silent.insert(node);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let told = tokio::select! {
+        () = silences => unreachable!(),
+        told = stage.told("NodesLostAfterUpdate") => told,
+    };
+    assert!(
+        told.contains("updated nodes turned NotReady within 5 minutes of it (the guard acts from 2 on)"),
+        "{told}"
+    );
+    stage.expect("n20", "NodesLostAfterUpdate").await;
+    let daemonset = serde_json::to_value(stage.daemonset().await).unwrap();
+    let conditions = daemonset["status"]["conditions"].as_array().unwrap();
+    assert!(
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "pitstop.io/NodesLost" && condition["status"] == "True"),
+        "{conditions:?}"
+    );
+    // Two nodes are not marked NotReady in the same moment: the first to be leaves room for another update.
+    let touched = |now: &BTreeMap<String, String>| {
+        let mut nodes = nodes.clone();
+        nodes.retain(|node| now.get(*node) != Some(&before[*node]));
+        nodes
+    };
+    let lost = touched(&uids(&stage).await);
+    assert!(
+        (2..=3).contains(&lost.len()),
+        "one less than the guard's two, and two that may be unavailable: {lost:?}"
+    );
+    network(&stage, &lost, "connected").await;
+    stage.set_image("app:1").await;
+    stage.settled("app:1").await;
+    assert_eq!(touched(&uids(&stage).await), lost, "nobody touches another");
+    stage.stop().await;
+}
+
 /// W3: three broken versions one after the other: each takes the place of the broken pod, and two of three always serve.
-#[tokio::test(flavor = "multi_thread")]
-async fn broken_versions_break_one_pod_between_them() {
+async fn broken_versions_break_one_pod_between_them(server: Server) {
     let nodes = ["a", "b", "c"];
-    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    let model = advanced(&[("apps.openyurt.io/max-unavailable", "1")]);
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     let most = AtomicUsize::new(0);
     let rollout = async {
         for broken in ["one:bad", "two:bad", "three:bad"] {
@@ -168,10 +259,12 @@ async fn broken_versions_break_one_pod_between_them() {
 }
 
 /// W4: a version comes while no pod has been ready for `minReadySeconds` yet, and another soon after: one pod at a time.
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_that_only_just_became_ready_do_not_all_go_at_once() {
+async fn pods_that_only_just_became_ready_do_not_all_go_at_once(server: Server) {
     let nodes = ["a", "b", "c", "d"];
-    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "1")])).await;
+    let model = advanced(&[("apps.openyurt.io/max-unavailable", "1")]);
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     stage.min_ready_seconds(4).await;
     let most = AtomicUsize::new(0);
     let rollout = async {
@@ -191,11 +284,13 @@ async fn pods_that_only_just_became_ready_do_not_all_go_at_once() {
 }
 
 /// W7, the compatible line: zero is no limit but the default, 10 % of all nodes that should run a pod, and an event says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_of_zero_is_the_default_and_told() {
+async fn a_limit_of_zero_is_the_default_and_told(server: Server) {
     let names = names(12);
     let nodes = of(&names);
-    let stage = Stage::new(&nodes, advanced(&[("apps.openyurt.io/max-unavailable", "0%")])).await;
+    let model = advanced(&[("apps.openyurt.io/max-unavailable", "0%")]);
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     let told = stage.told("MaxUnavailableIgnored").await;
     assert!(told.contains("apps.openyurt.io/max-unavailable"), "{told}");
     network(&stage, &nodes[10..], "disconnected").await;
@@ -223,11 +318,12 @@ async fn a_limit_of_zero_is_the_default_and_told() {
 }
 
 /// W8: the old name of the model does what the new one does, and an event names that.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_old_name_of_the_model_is_understood() {
+async fn the_old_name_of_the_model_is_understood(server: Server) {
     let nodes = ["a", "b"];
     let model = Model::Annotated(json!({"apps.openyurt.io/update-strategy": "auto"}));
-    let stage = Stage::new(&nodes, model).await;
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     let told = stage.told("StrategyAlias").await;
     assert!(told.contains("AdvancedRollingUpdate"), "{told}");
     network(&stage, &["b"], "disconnected").await;
@@ -242,8 +338,7 @@ async fn the_old_name_of_the_model_is_understood() {
 }
 
 /// W13: all nodes come back together, all outdated: neither the common limit nor that of a pool is ever exceeded.
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_come_back_together_are_updated_within_both_limits() {
+async fn nodes_that_come_back_together_are_updated_within_both_limits(server: Server) {
     let names = names(16);
     let nodes = of(&names);
     let model = advanced(&[
@@ -251,7 +346,9 @@ async fn nodes_that_come_back_together_are_updated_within_both_limits() {
         ("pitstop.io/max-unavailable-per-pool", "1"),
         ("pitstop.io/min-node-ready-seconds", "2"),
     ]);
-    let stage = Stage::new(&nodes, model).await;
+    let Some(stage) = Stage::played_on(server, &nodes, model).await else {
+        return;
+    };
     for (i, node) in nodes.iter().enumerate() {
         let pool = format!("pool-{}", i % 4);
         let labels = json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": pool}}});
@@ -277,13 +374,11 @@ async fn nodes_that_come_back_together_are_updated_within_both_limits() {
 }
 
 /// W15: a node is put in maintenance while its pod is on its way: its slot is free, and it is caught up afterwards.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_in_maintenance_frees_its_slot() {
-    let stage = Stage::new(
-        &["a", "b"],
-        advanced(&[("apps.openyurt.io/max-unavailable", "1")]),
-    )
-    .await;
+async fn a_node_in_maintenance_frees_its_slot(server: Server) {
+    let model = advanced(&[("apps.openyurt.io/max-unavailable", "1")]);
+    let Some(stage) = Stage::played_on(server, &["a", "b"], model).await else {
+        return;
+    };
     stage.set_image("app:bad").await;
     stage.expect("a", "NotReady").await;
     stage.expect("b", "MaxUnavailable").await;
@@ -296,12 +391,7 @@ async fn a_node_in_maintenance_frees_its_slot() {
     stage.expect("b", "NotReady").await;
     stage.set_image("app:3").await;
     stage
-        .until("the other node is updated", || async {
-            image(&stage.pod_on("b").await) == "app:3"
-        })
-        .await;
-    stage
-        .until("and serves", || async { is_ready(&stage.pod_on("b").await) })
+        .until("the other node is updated", || serves(&stage, "b", "app:3"))
         .await;
     assert_eq!(
         image(&stage.pod_on("a").await),
@@ -314,13 +404,11 @@ async fn a_node_in_maintenance_frees_its_slot() {
 }
 
 /// W16: a node that turns NotReady again sooner than it counts as settled is never touched; one that stays is caught up.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_flaps_is_not_touched() {
-    let stage = Stage::new(
-        &["a", "b"],
-        advanced(&[("pitstop.io/min-node-ready-seconds", "5")]),
-    )
-    .await;
+async fn a_node_that_flaps_is_not_touched(server: Server) {
+    let model = advanced(&[("pitstop.io/min-node-ready-seconds", "5")]);
+    let Some(stage) = Stage::played_on(server, &["a", "b"], model).await else {
+        return;
+    };
     let flap = async |is_ready: bool| {
         let value = (!is_ready).to_string();
         let patch = json!({"metadata": {"annotations": {"sim.pitstop.io/not-ready": value}}});
@@ -338,9 +426,7 @@ async fn a_node_that_flaps_is_not_touched() {
     }
     assert_eq!(stage.pod_on("b").await.uid(), before);
     stage
-        .until("the other one is updated", || async {
-            image(&stage.pod_on("a").await) == "app:2"
-        })
+        .until("the other one is updated", || serves(&stage, "a", "app:2"))
         .await;
     flap(true).await;
     stage.expect("b", "NodeUnsettled").await;

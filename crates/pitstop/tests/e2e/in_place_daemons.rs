@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::real::Plane;
-use crate::world::{World, kubectl_is_there};
+use crate::world::{Server, World, on_both_servers};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -26,19 +25,7 @@ spec:
       containers: [{name: agent, image: 'nginx:1.19.4'}]
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_of_a_daemonset_stay() {
-    if kubectl_is_there() {
-        story(World::embedded(&NODES, None).await).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_of_a_daemonset_stay_on_a_real_control_plane() {
-    let Some(plane) = Plane::take().await else { return };
-    let kubectl = plane.kubectl();
-    story(World::real(plane, kubectl, &NODES, None).await).await;
-}
+on_both_servers!(pods_of_a_daemonset_stay);
 
 /// What may not change of a pod, and what has to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +64,10 @@ async fn is_done(world: &World) -> String {
     world.pitstop_ok(&wait).await
 }
 
-async fn story(world: World) {
+async fn pods_of_a_daemonset_stay(server: Server) {
+    let Some(world) = World::on(server, &NODES).await else {
+        return;
+    };
     world.apply(MANIFEST).await;
     is_done(&world).await;
     let at_first = pods(&world).await;

@@ -23,6 +23,7 @@ mod control_plane;
 mod crds;
 mod demo;
 mod edge_rollouts;
+mod held_daemons;
 mod in_place_daemons;
 mod inplace;
 mod kruise_daemons;

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Server, World};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -33,6 +33,11 @@ impl Stage {
     /// `agent` in image `app:1` on these nodes, rolled out.
     pub(crate) async fn new(nodes: &[&str], model: Model) -> Self {
         Self::on(World::embedded(nodes, None).await, nodes, model).await
+    }
+
+    /// The same on such a server; `None`: it is not on this machine, which was said.
+    pub(crate) async fn played_on(server: Server, nodes: &[&str], model: Model) -> Option<Self> {
+        Some(Self::on(World::on(server, nodes).await?, nodes, model).await)
     }
 
     /// The same on a cluster that is there.
@@ -223,6 +228,9 @@ impl Stage {
     }
 
     pub(crate) async fn stop(self) {
+        // An API server that goes on would make its pods again.
+        let background = DeleteParams::background();
+        self.daemonsets.delete("agent", &background).await.unwrap();
         self.world.stop().await;
     }
 }

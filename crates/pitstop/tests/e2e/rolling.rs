@@ -6,9 +6,9 @@ use crate::world::{Watching, World, is_pod_name, kubectl_is_there, squeezed, wor
 
 pub(crate) const NODES: [&str; 5] = ["node-1", "node-2", "node-3", "node-4", "node-5"];
 const OLD: &str = "ikubernetes/filebeat:5.6.5-alpine";
-const NEW: &str = "ikubernetes/filebeat:5.6.6-alpine";
+pub(crate) const NEW: &str = "ikubernetes/filebeat:5.6.6-alpine";
 
-const MANIFEST: &str = "
+pub(crate) const MANIFEST: &str = "
 apiVersion: apps/v1
 kind: DaemonSet
 metadata:

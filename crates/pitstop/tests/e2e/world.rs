@@ -71,6 +71,39 @@ fn options(nodes: &[&str]) -> Options {
     }
 }
 
+/// On whose API server a story is played.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Server {
+    /// Ours, with our controllers for everything, in this process.
+    Embedded,
+    /// The real one, with the cluster's own controllers, and ours as a process with the rights that are printed.
+    Real,
+}
+
+/// Makes two tests of each story, a function of [`Server`].
+macro_rules! on_both_servers {
+    ($($story:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() {
+                    super::$story(crate::world::Server::Embedded).await;
+                }
+            )+
+        }
+
+        mod real {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $story() {
+                    super::$story(crate::world::Server::Real).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_servers;
+
 /// What a program said.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -103,6 +136,19 @@ pub(crate) fn kubectl_is_there() -> bool {
 }
 
 impl World {
+    /// These nodes on such a server, and kubectl. `None`: one of them is not on this machine, which was said.
+    pub(crate) async fn on(server: Server, nodes: &[&str]) -> Option<Self> {
+        Some(match server {
+            Server::Embedded if kubectl_is_there() => Self::embedded(nodes, None).await,
+            Server::Embedded => return None,
+            Server::Real => {
+                let plane = Plane::take().await?;
+                let kubectl = plane.kubectl();
+                Self::real(plane, kubectl, nodes, None).await
+            }
+        })
+    }
+
     /// An embedded cluster with these nodes.
     pub(crate) async fn embedded(nodes: &[&str], control_plane: Option<&str>) -> Self {
         let mut options = options(nodes);
