@@ -29,7 +29,7 @@ pub mod identity;
 mod numbers;
 pub mod plan;
 mod pre_download;
-mod protection;
+pub(crate) mod protection;
 mod rows;
 mod scale;
 mod settle;

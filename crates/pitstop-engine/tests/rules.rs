@@ -35,6 +35,8 @@ mod ota;
 mod own_keys;
 #[path = "rules/own_keys_in_place.rs"]
 mod own_keys_in_place;
+#[path = "rules/own_keys_together.rs"]
+mod own_keys_together;
 #[path = "rules/preheat.rs"]
 mod preheat;
 #[path = "rules/preheat_ahead.rs"]

@@ -37,6 +37,7 @@ pub mod guard;
 mod in_place;
 mod ledger;
 mod limits;
+mod protection;
 
 pub use ledger::retire;
 
@@ -164,13 +165,15 @@ enum Class<'s> {
     },
 }
 
-/// What keeps an outdated pod on a node that is ready.
+/// What keeps an outdated pod where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     /// `pitstop.io/canary-nodes` does not select its node.
     Outside,
     /// Its node is not ready for long enough yet.
     Unsettled(Timestamp),
+    /// `pitstop.io/update-protection`: it works.
+    Working,
 }
 
 impl Held {
@@ -178,6 +181,7 @@ impl Held {
         match self {
             Self::Outside => Reason::Canary,
             Self::Unsettled(until) => Reason::NodeUnsettled { until },
+            Self::Working => Reason::Protected,
         }
     }
 }
@@ -264,6 +268,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         }
     }
 
+    /// What keeps an outdated pod where it is, if it is not the budget.
+    fn held(&self, spot: Spot<'a>, row: &Row<'_>) -> Option<Held> {
+        spot.held.or_else(|| self.protects(row).then_some(Held::Working))
+    }
+
     fn classify(&self, spot: Spot<'a>) -> Class<'s> {
         if spot.is_passed_over {
             return Class::Frozen;
@@ -278,8 +287,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             }
             _ => return Class::Unavailable(None),
         };
+        let held = || self.held(spot, &row);
         if row.is_in_doubt {
-            return if row.is_new || spot.held.is_some() {
+            return if row.is_new || held().is_some() {
                 Class::Unavailable(None)
             } else {
                 Class::InDoubt(row)
@@ -290,7 +300,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             (true, false) => {
                 Class::Unavailable(available_at(row.pod, self.snapshot.daemonset.min_ready_seconds))
             }
-            (false, is_available) if let Some(held) = spot.held => {
+            (false, is_available) if let Some(held) = held() => {
                 let counts = !is_available && !is_stale(row.pod, spot.node);
                 let min_ready = self.snapshot.daemonset.min_ready_seconds;
                 let until = available_at(row.pod, min_ready).filter(|_| counts);
@@ -333,7 +343,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                         tally.wake_at = earlier(tally.wake_at, Some(until));
                     }
                     add(&mut standing.n_outside, by == Held::Outside);
-                    add(&mut standing.n_excluded, by != Held::Outside);
+                    add(&mut standing.n_protected, by == Held::Working);
+                    add(&mut standing.n_excluded, matches!(by, Held::Unsettled(_)));
                     if counts {
                         add(&mut tally.unavailable, true);
                         tally.pools.add_unavailable(spot.node);
@@ -571,7 +582,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     return Some(invalid(key));
                 }
                 let paused = self.keys.paused.then_some(Reason::Paused);
-                paused.or_else(|| (!self.is_observed()).then_some(Reason::NotObserved))
+                let blocked = paused.or_else(|| self.too_few_work());
+                blocked.or_else(|| (!self.is_observed()).then_some(Reason::NotObserved))
             }
         }
     }

@@ -19,7 +19,7 @@ use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType
 
 use super::board::{Board, Row};
 use super::eligibility::{Eligibility, Eligible};
-use super::{count, earlier, until};
+use super::{count, earlier, own_keys, until};
 use crate::budget::{self, RollingBudget};
 use crate::plan::{Action, DeleteReason, Event, OwnedObject, Plan, Progress, Reason};
 use crate::revision::history::{self, History};
@@ -57,6 +57,9 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let mut turn = Turn::new(snapshot, &history, board);
     turn.manage();
     turn.update();
+    if daemonset.advanced.is_some() {
+        plan.events.extend(own_keys::beside_fields(daemonset));
+    }
     let surplus = history::surplus(daemonset, &snapshot.revisions, &snapshot.pods);
     plan.actions.extend(surplus.into_iter().map(history::delete));
     turn.finish(plan)

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use pitstop_api::selector::Selector;
-use pitstop_api::view::{DaemonSetView, PodUpdatePolicy, StrategyType};
+use pitstop_api::view::{DaemonSetView, FailurePolicy, PodUpdatePolicy, Protection, StrategyType};
 use pitstop_api::{IntOrPercent, keys, reasons};
 
 use super::strategy::Model;
@@ -27,6 +27,7 @@ pub const ALL: &[&str] = &[
     keys::MAX_UNAVAILABLE_PER_POOL,
     keys::PROGRESS_DEADLINE_SECONDS,
     keys::ON_FAILURE,
+    keys::UPDATE_PROTECTION,
     keys::RESUMED_AT,
 ];
 
@@ -53,6 +54,8 @@ pub struct OwnKeys {
     pub progress_deadline_seconds: Option<u32>,
     /// `on-failure`.
     pub on_failure: OnFailure,
+    /// `update-protection`: pods that work right now are left alone.
+    pub protection: Option<Protection>,
     /// `resumed-at`: what stopped the rollout before does not count.
     pub resumed_at: Option<Timestamp>,
     /// The first key whose value cannot be read.
@@ -194,6 +197,7 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
                 _ => None,
             })
             .unwrap_or_default(),
+        protection: reader.protection(),
         resumed_at: reader.read(
             keys::RESUMED_AT,
             "a time that has come, such as 2026-01-01T00:00:00Z",
@@ -223,6 +227,17 @@ fn seconds(text: &str) -> Option<u32> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let value = text.parse().ok().filter(|_| is_plain);
     value.filter(|value| i32::try_from(*value).is_ok())
+}
+
+/// On a DaemonSet of `apps.kruise.io`, which has fields of its own: the event that says that the keys do nothing.
+pub(super) fn beside_fields(daemonset: &DaemonSetView) -> Option<Event> {
+    let found = written(daemonset).filter(|key| *key != keys::IGNORE_NOT_READY_NODES);
+    let found = found.collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "{found}: no effect on a DaemonSet of apps.kruise.io, which has the fields paused, partition, selector and \
+         rollingUpdateType in spec.updateStrategy.rollingUpdate"
+    );
+    (!found.is_empty()).then(|| warning(daemonset, reasons::INVALID_ANNOTATION, &found, message))
 }
 
 /// Where the keys do nothing, the event that says so.
@@ -286,6 +301,30 @@ impl Reader<'_> {
         value
     }
 
+    /// Which pods are left alone while they work. What this kind has no counterpart of is told.
+    fn protection(&mut self) -> Option<Protection> {
+        let key = keys::UPDATE_PROTECTION;
+        let given = self.daemonset.annotations.get(key)?;
+        let value = serde_json::from_str(given).map_err(|error| error.to_string());
+        match value.and_then(|value| Protection::of(&value)) {
+            Ok(protection) => {
+                if let Some(text) = unheeded(&protection) {
+                    self.warn(key, given, &text);
+                }
+                Some(protection)
+            }
+            Err(why) => {
+                self.malformed.get_or_insert(key);
+                self.warn(
+                    key,
+                    given,
+                    &format!("{given:?}: {why}; no pod is touched until it is mended"),
+                );
+                None
+            }
+        }
+    }
+
     /// Nothing that was written is ignored in silence.
     fn tell_what_is_in_vain(&mut self) {
         let annotations = &self.daemonset.annotations;
@@ -311,6 +350,29 @@ impl Reader<'_> {
         );
         self.events.push(event);
     }
+}
+
+/// What of a protection means nothing on a DaemonSet: nobody asks its arbiter here, and its pods are not scaled down. Evictions
+/// and deadlines are looked after for StatefulSets only.
+fn unheeded(protection: &Protection) -> Option<String> {
+    let fields = [
+        ("evictionGuard", protection.guards_evictions),
+        ("onScaleDown", !protection.blocks_scale_down),
+        ("deadlineSeconds", protection.deadline_seconds.is_some()),
+    ];
+    let fields = fields.iter().filter(|(_, is_set)| *is_set);
+    let fields: Vec<&str> = fields.map(|(name, _)| *name).collect();
+    let arbiter = protection.arbiter.as_ref().map(|arbiter| {
+        let policy = match arbiter.failure_policy {
+            FailurePolicy::Protect => "Protect, so that every pod is protected",
+            FailurePolicy::KeepLabel => "KeepLabel, so that labels decide",
+            FailurePolicy::Ignore => "Ignore, so that no pod is protected",
+        };
+        format!("arbiters are not asked about DaemonSets, and its failurePolicy is {policy}")
+    });
+    let others = (!fields.is_empty()).then(|| format!("no effect on a DaemonSet: {}", fields.join(", ")));
+    let parts: Vec<String> = arbiter.into_iter().chain(others).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Once for each generation and value. Source: daemonset.md, Better than upstream 2.

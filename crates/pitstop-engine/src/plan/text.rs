@@ -154,7 +154,7 @@ impl Reason {
             Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
             Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
             Self::Protected => {
-                "it is protected while it works (updateStrategy.rollingUpdate.protection)".to_owned()
+                "it is protected while it works (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)".to_owned()
             }
             Self::Ordinal { pod } => {
                 format!("podManagementPolicy is OrderedReady: {pod} has to be available or gone first")

@@ -53,20 +53,12 @@ impl<'s> Judge<'s> {
         let Ok(protection) = protection else {
             return Guard::Protected;
         };
-        let by_label = || protection.labels_say(&pod.labels);
-        let works = match &protection.arbiter {
-            None => by_label(),
-            Some(arbiter) => match (overridden(pod), self.fresh(protection, pod.uid, now)) {
-                (Some(works), _) => Some(works),
-                (None, Some(Observed::Working)) => Some(true),
-                (None, Some(Observed::Idle)) => Some(false),
-                (None, Some(Observed::Unknown)) => None,
-                (None, None) => match arbiter.failure_policy {
-                    FailurePolicy::Protect => Some(true),
-                    FailurePolicy::KeepLabel => by_label(),
-                    FailurePolicy::Ignore => Some(false),
-                },
-            },
+        let answer = self.fresh(protection, pod.uid, now);
+        let works = match answer.filter(|_| overridden(pod).is_none()) {
+            Some(Observed::Working) => Some(true),
+            Some(Observed::Idle) => Some(false),
+            Some(Observed::Unknown) => None,
+            None => unanswered(protection, pod),
         };
         let is_refused = || {
             let claims = protection.arbiter.as_ref().is_some_and(|arbiter| arbiter.claims);
@@ -103,6 +95,21 @@ impl<'s> Judge<'s> {
         self.answers.failures >= arbiter.failure_threshold
             || pods.peek().is_some() && pods.all(|row| self.fresh(protection, row.pod.uid, now).is_none())
     }
+}
+
+/// What is known of a pod without an answer of its arbiter that counts: does it work? `None`: nobody knows.
+///
+/// Source: statefulset.md 16.2, steps 2 to 4.
+pub(crate) fn unanswered(protection: &Protection, pod: &PodView) -> Option<bool> {
+    let by_label = || protection.labels_say(&pod.labels);
+    let Some(arbiter) = &protection.arbiter else {
+        return by_label();
+    };
+    overridden(pod).or_else(|| match arbiter.failure_policy {
+        FailurePolicy::Protect => Some(true),
+        FailurePolicy::KeepLabel => by_label(),
+        FailurePolicy::Ignore => Some(false),
+    })
 }
 
 /// What a person says of a pod, which outranks the arbiter.

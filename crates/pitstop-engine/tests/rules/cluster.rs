@@ -269,11 +269,12 @@ impl Cluster {
         }
     }
 
-    /// Adds a pod by its word: `old+`, `new-`, `T`, `v3+`, `*old+`.
+    /// Adds a pod by its word: `old+`, `new-`, `T`, `v3+`, `*old+`; `!old+` has the label `working=true`.
     pub(crate) fn add_pod(&mut self, node: &str, word: &str) -> &mut PodView {
         let slot = self.names.slot(node);
         self.nodes.resize(self.names.len(), None);
         let (is_gated, word) = word.strip_prefix('*').map_or((false, word), |word| (true, word));
+        let (works, word) = word.strip_prefix('!').map_or((false, word), |word| (true, word));
         let (version, sign) = match word {
             "T" => ("old", "T"),
             word => word.split_at(word.len() - 1),
@@ -290,6 +291,9 @@ impl Cluster {
         pod.phase = Phase::Running;
         pod.ready = ready(sign != "-", -500);
         pod.in_place = is_gated.then(|| Arc::new(gated(version)));
+        if works {
+            pod.labels.insert("working".into(), "true".into());
+        }
         if sign == "T" {
             pod.deleted_at = Some(at(-10));
         }

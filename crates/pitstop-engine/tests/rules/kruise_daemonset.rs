@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, OURS, at, hash, template};
 use crate::gated::restarts;
+use crate::own_keys::{rows_below, words};
 
 /// A DaemonSet with Standard rolling updates, maxUnavailable 1.
-fn standard(picture: &str) -> Cluster {
+pub(crate) fn standard(picture: &str) -> Cluster {
     Cluster::native(picture).with(|cluster| cluster.daemonset.advanced = Some(Arc::default()))
 }
 
@@ -495,7 +496,7 @@ fn the_status_names_the_revision() {
     assert_eq!(status(&Cluster::native("n1R new+")), None);
 }
 
-/// The annotations of OpenYurt, and our own keys for native DaemonSets, mean nothing here.
+/// The annotations of OpenYurt, and our own keys for native DaemonSets, mean nothing here; of ours that is told.
 #[test]
 fn annotations_of_the_native_kind_mean_nothing() {
     let cluster = standard("n1R old+, n2N old-")
@@ -503,7 +504,20 @@ fn annotations_of_the_native_kind_mean_nothing() {
         .annotation(keys::PAUSED, "true");
     let plan = pitstop_engine::daemonset::plan(&cluster.snapshot());
     assert_eq!(cluster.words(&plan), "del n2");
-    assert_eq!(plan.events, []);
+    let told: Vec<_> = plan
+        .events
+        .iter()
+        .map(|event| (event.reason, &*event.message))
+        .collect();
+    let [(reasons::INVALID_ANNOTATION, message)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(
+        message.starts_with("pitstop.io/paused: no effect on a DaemonSet of apps.kruise.io"),
+        "{message}"
+    );
+    let cluster = standard("n1R old+").annotation(keys::IGNORE_NOT_READY_NODES, "true");
+    assert_eq!(cluster.plan_native().events, []);
 }
 
 /// D2: nodes that cannot answer hold a rollout up, unless somebody asked for them to be left out. Then they cost no budget, and
@@ -547,4 +561,64 @@ fn gates_are_looked_after_during_a_pause() {
     view.update_ready = None;
     cluster.now = at(5);
     assert_eq!(does(&cluster), "refresh n1");
+}
+
+/// Every row of `docs/daemonset-keys.md` that says what a combination of fields does.
+#[test]
+fn the_table_of_fields_in_the_documentation_is_true() {
+    let text = include_str!("../../../../docs/daemonset-keys.md");
+    let rows = rows_below(text, "| given | fields | now | why |");
+    assert!(rows.len() > 20, "{}", rows.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let &[given, written, now, why] = row.as_slice() else {
+            panic!("{row:?}")
+        };
+        let cluster = documented(given, written);
+        let plan = cluster.plan_native();
+        let does = cluster.words(&plan);
+        let does = does.strip_prefix("del ").unwrap_or(&does);
+        let waits = words(&cluster, &plan).replace(':', "");
+        if (does, &*waits) != (now, why) {
+            wrong.push(format!("| {given} | {written} | {does} | {waits} |"));
+        }
+    }
+    assert!(wrong.is_empty(), "this is what happens:\n{}", wrong.join("\n"));
+}
+
+/// The cluster that a row of the documentation describes.
+fn documented(given: &str, written: &str) -> Cluster {
+    let mut cluster = standard(given).max_unavailable("100%");
+    for node in given.split(", ") {
+        let name = node.split(['R', 'N']).next().unwrap();
+        let labels = &mut cluster.node_mut(name).labels;
+        labels.insert("pool".into(), name[..1].into());
+    }
+    for pair in written.split(", ").filter(|pair| !pair.is_empty()) {
+        let (field, value) = pair.split_once(": ").unwrap();
+        let number: Value = value.parse::<i64>().map_or_else(|_| value.into(), Value::from);
+        cluster = match field {
+            "maxUnavailable" => cluster.max_unavailable(number),
+            "maxSurge" => cluster.max_surge(number),
+            "partition" => partition(cluster, number),
+            "type" => cluster.on_delete(),
+            "paused" => change(cluster, |advanced| advanced.is_paused = value == "true"),
+            "rollingUpdateType" => change(cluster, |advanced| {
+                advanced.rolling_type = value.to_owned().into();
+            }),
+            "selector" => change(cluster, |advanced| {
+                let (key, value) = value.split_once('=').unwrap();
+                advanced.node_selector = Some(LabelSelector {
+                    match_labels: [(key.to_owned(), value.to_owned())].into(),
+                    ..LabelSelector::default()
+                });
+            }),
+            "partitionedScaling" => {
+                change(cluster, |advanced| advanced.scales_by_partition = value == "true")
+            }
+            "preDelete" => hooked(cluster),
+            _ => cluster.annotation(field, value),
+        };
+    }
+    cluster
 }

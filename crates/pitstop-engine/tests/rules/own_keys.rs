@@ -10,7 +10,7 @@ use pitstop_engine::plan::{Action, Plan, Reason};
 use crate::cluster::{Cluster, at, events, hash, ready};
 
 /// The word why each node's first pod waits: `n1: Updating, n2: Partition`.
-fn words(cluster: &Cluster, plan: &Plan) -> String {
+pub(crate) fn words(cluster: &Cluster, plan: &Plan) -> String {
     let mut lines: Vec<_> = plan
         .waiting
         .iter()
@@ -713,14 +713,7 @@ fn a_deadline_that_is_taken_away_is_told() {
 #[test]
 fn the_table_in_the_documentation_is_true() {
     let text = include_str!("../../../../docs/daemonset-keys.md");
-    let (_, table) = text
-        .split_once("| given | keys | now | why |\n|---|---|---|---|\n")
-        .unwrap();
-    let rows: Vec<Vec<&str>> = table
-        .lines()
-        .take_while(|line| line.starts_with('|'))
-        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
-        .collect();
+    let rows = rows_below(text, "| given | keys | now | why |");
     assert!(rows.len() > 40, "{}", rows.len());
     for row in &rows {
         let &[given, written, now, why] = row.as_slice() else {
@@ -743,6 +736,16 @@ fn the_table_in_the_documentation_is_true() {
             "{name} is in no row"
         );
     }
+}
+
+/// The rows of a table of the documentation, by its heading.
+pub(crate) fn rows_below<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let (_, table) = text
+        .split_once(&format!("{heading}\n|---|---|---|---|\n"))
+        .unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
 }
 
 /// The cluster that a row of the documentation describes.

@@ -25,6 +25,7 @@ on_both_servers!(
     nodes_that_come_back_together_are_updated_within_both_limits,
     a_node_in_maintenance_frees_its_slot,
     a_node_that_flaps_is_not_touched,
+    a_pod_that_works_is_left_alone,
 );
 
 /// AdvancedRollingUpdate with these annotations beside.
@@ -430,6 +431,35 @@ async fn a_node_that_flaps_is_not_touched(server: Server) {
         .await;
     flap(true).await;
     stage.expect("b", "NodeUnsettled").await;
+    stage.settled("app:2").await;
+    stage.stop().await;
+}
+
+/// `pitstop.io/update-protection`: who works is said by a label of the pod, at any time.
+async fn a_pod_that_works_is_left_alone(server: Server) {
+    let protection = r#"{"podSelector":{"matchLabels":{"working":"true"}},"unknownPolicy":"Idle"}"#;
+    let model = advanced(&[
+        ("apps.openyurt.io/max-unavailable", "1"),
+        ("pitstop.io/update-protection", protection),
+    ]);
+    let Some(stage) = Stage::played_on(server, &["a", "b"], model).await else {
+        return;
+    };
+    let pod = stage.pod_on("a").await;
+    let works = async |works: &str| {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"working": works}}}));
+        let (name, params) = (pod.name_any(), PatchParams::default());
+        stage.pods.patch(&name, &params, &patch).await.unwrap();
+    };
+    works("true").await;
+    stage.set_image("app:2").await;
+    stage
+        .until("the one that idles is updated", || serves(&stage, "b", "app:2"))
+        .await;
+    let told = stage.expect("a", "Protected").await;
+    assert!(told.contains("while it works"), "{told}");
+    assert_eq!(stage.pod_on("a").await.uid(), pod.uid());
+    works("false").await;
     stage.settled("app:2").await;
     stage.stop().await;
 }

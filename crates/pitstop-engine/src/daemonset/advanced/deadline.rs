@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub(super) n_outside: u32,
     /// Outdated pods that the partition keeps.
     pub(super) n_kept: u32,
+    /// Outdated pods that are left alone while they work.
+    pub(super) n_protected: u32,
     /// Nodes with an outdated pod, or none, that are passed over.
     pub(super) n_excluded: u32,
     /// When a pod of the target was made, or became available, last.
@@ -180,6 +182,7 @@ fn at_rest(standing: &Standing) -> (&'static str, String) {
     let Standing {
         n_outside,
         n_kept,
+        n_protected,
         n_excluded,
         ..
     } = *standing;
@@ -189,6 +192,9 @@ fn at_rest(standing: &Standing) -> (&'static str, String) {
     } else if n_kept > 0 {
         let text = format!("all pods that {} lets go are updated", keys::PARTITION);
         (reasons::PARTITION_AVAILABLE, text)
+    } else if n_protected > 0 {
+        let text = format!("all pods that do not work are updated; protected={n_protected}");
+        (reasons::ALL_REMAINING_PROTECTED, text)
     } else if n_excluded > 0 {
         let text = format!("all nodes that are ready are updated; excluded={n_excluded}");
         (reasons::NODES_EXCLUDED, text)

@@ -70,7 +70,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if away.is_some() {
             return away;
         }
-        if let Some(held) = spot.held {
+        if let Some(held) = self.held(spot, row) {
             return Some(held.reason());
         }
         if let Some(kept) = outcome.kept.get(&row.pod.uid) {
