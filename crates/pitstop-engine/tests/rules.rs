@@ -11,6 +11,8 @@ mod advanced;
 mod cloneset;
 #[path = "rules/cluster.rs"]
 mod cluster;
+#[path = "rules/daemonset_model.rs"]
+mod daemonset_model;
 #[path = "rules/gated.rs"]
 mod gated;
 #[path = "rules/guard.rs"]
