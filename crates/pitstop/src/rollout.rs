@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pitstop_api::WorkloadKind;
 use pitstop_engine::Reason;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 mod back_off;
 mod decided;
@@ -24,11 +25,21 @@ pub use refusals::{Refusal, refusals};
 pub use revisions::{RevisionRow, images_of};
 pub use step::ActionRow;
 
+/// The kind of a workload as objects carry it, with their `apiVersion`: two kinds are called DaemonSet.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(crate) fn as_in_objects<S: Serializer>(kind: &WorkloadKind, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(Some(2))?;
+    fields.serialize_entry("apiVersion", kind.api_version())?;
+    fields.serialize_entry("kind", kind.kind())?;
+    fields.end()
+}
+
 /// One workload at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// Its kind.
+    #[serde(flatten, serialize_with = "as_in_objects")]
     pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,
@@ -204,6 +215,18 @@ mod tests {
     }
 
     #[test]
+    fn two_kinds_of_one_name_are_told_apart() {
+        let mut now = half_way();
+        now.kind = WorkloadKind::AdvancedDaemonSet;
+        let json = serde_json::to_value(&now).unwrap();
+        assert_eq!(
+            (&json["apiVersion"], &json["kind"]),
+            (&"apps.kruise.io/v1beta1".into(), &"DaemonSet".into())
+        );
+        assert_eq!(json["namespace"], "edge");
+    }
+
+    #[test]
     fn a_rollout_says_how_far_it_is() {
         let done = decide(&sample::settled(&["a", "b", "c"])).unwrap().rollout;
         assert_eq!(done.sentence(), "updated 3 of 3, done");
@@ -255,7 +278,8 @@ mod tests {
         insta::assert_snapshot!(report.text(false), @r"daemonset.apps/agent: updated 1 of 3, waiting for 1 not-ready node: c; waiting: 1 Updating");
         insta::assert_snapshot!(render(&report, Some(Format::Yaml)).unwrap(), @r#"
         items:
-        - kind: DaemonSet
+        - apiVersion: apps/v1
+          kind: DaemonSet
           namespace: edge
           name: agent
           strategy: AdvancedRollingUpdate

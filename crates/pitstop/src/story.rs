@@ -53,6 +53,11 @@ impl Plot {
         }
     }
 
+    /// How many nodes it needs: one can be away while another is upgraded. Units: nodes.
+    pub fn least_nodes(self) -> u32 {
+        if self == Self::Guard { GUARD_NODES } else { 2 }
+    }
+
     /// Does it need the hubs of the nodes?
     pub fn has_hubs(self) -> bool {
         self == Self::Ota
@@ -85,7 +90,7 @@ pub struct Story {
 impl Story {
     /// The story with these parameters; `None`: those of the seed.
     ///
-    /// Range of `n_nodes`: at least 2, so that one node can be away while another is upgraded.
+    /// Range of `n_nodes`: at least [`Plot::least_nodes`].
     pub fn new(plot: Plot, n_nodes: Option<u32>, image: Option<String>) -> Self {
         match plot {
             Plot::Auto => Self::auto(n_nodes.unwrap_or(3), image),
@@ -94,7 +99,7 @@ impl Story {
             Plot::InPlace => Self::in_place(n_nodes.unwrap_or(3), image),
             Plot::Protect => Self::protect(n_nodes.unwrap_or(3), image),
             Plot::Canary => Self::canary(n_nodes.unwrap_or(4), image),
-            Plot::Guard => Self::guard(n_nodes.unwrap_or(8).max(GUARD_NODES), image),
+            Plot::Guard => Self::guard(n_nodes.unwrap_or(8), image),
         }
     }
 

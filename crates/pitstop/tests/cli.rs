@@ -84,6 +84,9 @@ fn mistakes_in_what_was_typed_end_with_2() {
         vec!["undo", "clone/x", "--to-revision", "0"],
         vec!["demo", "--nodes", "1"],
         vec!["set-partition", "sts/x", "some"],
+        vec!["set-partition", "sts/x", "-1"],
+        vec!["demo", "guard", "--nodes", "3"],
+        vec!["history", "ads/x", "--revision", "0"],
         vec!["images", "("],
         vec!["plan"],
         vec!["status", "--log", "==="],
@@ -96,6 +99,16 @@ fn mistakes_in_what_was_typed_end_with_2() {
         );
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_negative_partition_is_no_flag() {
+    let output = pitstop(&["set-partition", "sts/x", "-1"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("\"-1\" is neither a number nor a percentage from 0% to 100%"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -181,25 +181,36 @@ impl Start {
             .iter()
             .map(|node| node.metadata.labels.as_ref().unwrap_or(&empty));
         let n = labels.filter(|labels| selector.matches(*labels)).count();
-        if n == 0 || selector.is_empty() {
-            return Err(failure::nothing_matched(
-                format!("--nodes {:?} selects no canary", self.nodes),
-                "see the labels with `kubectl get nodes --show-labels`",
-            ));
+        if n > 0 && !selector.is_empty() {
+            return Ok(n);
         }
-        Ok(n)
+        let problem = if selector.is_empty() {
+            format!("--nodes {:?} selects every node, which is no canary", self.nodes)
+        } else {
+            format!(
+                "--nodes {:?} matches none of {} nodes",
+                self.nodes,
+                nodes.items.len()
+            )
+        };
+        let advice = match selector.requirements().iter().find(|one| is_of_nothing(one)) {
+            Some(one) => format!(
+                "it asks for an empty value of {0}; write {0}=VALUE, or {0} for any value",
+                one.key
+            ),
+            None => "see the labels with `kubectl get nodes --show-labels`".to_owned(),
+        };
+        Err(failure::nothing_matched(problem, advice))
     }
+}
+
+/// Does it ask for a label without a value?
+fn is_of_nothing(requirement: &Requirement) -> bool {
+    matches!(&requirement.op, Op::In(values) if values.iter().all(String::is_empty))
 }
 
 /// A DaemonSet of `apps.kruise.io` has a field for it.
 fn select(object: &mut Value, selector: &Selector, title: &str) -> anyhow::Result<()> {
-    let strategy = &mut object["spec"]["updateStrategy"];
-    if strategy["type"] == "OnDelete" {
-        return Err(failure::usage(
-            format!("{title}: pods are replaced when somebody deletes them, so there is nothing to hold"),
-            "set updateStrategy.type to RollingUpdate",
-        ));
-    }
     let requirements = selector.requirements().iter();
     let expressions: Option<Vec<Value>> = requirements.map(expression).collect();
     let expressions = expressions.ok_or_else(|| {
@@ -208,7 +219,12 @@ fn select(object: &mut Value, selector: &Selector, title: &str) -> anyhow::Resul
             "give a label selector such as ring=canary",
         )
     })?;
-    strategy["rollingUpdate"]["selector"] = json!({ "matchExpressions": expressions });
+    let write = |object: &mut Value| {
+        let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
+        rolling["selector"] = json!({ "matchExpressions": expressions });
+    };
+    held::expect_rolling(object, title, write)?;
+    write(object);
     Ok(())
 }
 
@@ -266,6 +282,19 @@ mod tests {
         assert!(forget(&mut object, kind) && !forget(&mut object, kind));
         object["spec"]["updateStrategy"]["type"] = "OnDelete".into();
         assert!(select(&mut object, &selector, "ads/agent").is_err());
+    }
+
+    #[test]
+    fn an_empty_value_is_named() {
+        for (text, want) in [
+            ("ring==", true),
+            ("ring=", true),
+            ("ring=a", false),
+            ("ring", false),
+        ] {
+            let selector = Selector::parse(text).unwrap();
+            assert_eq!(selector.requirements().iter().any(is_of_nothing), want, "{text}");
+        }
     }
 
     #[test]

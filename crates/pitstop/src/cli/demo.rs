@@ -6,10 +6,12 @@ use anyhow::Context as _;
 use clap::Args;
 use pitstop_cluster::Authorization;
 use pitstop_cluster::builtin::Selection;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Global;
 use crate::embedded::{Embedded, NodeNames, Options};
 use crate::hubs::Which;
+use crate::scratch::Scratch;
 use crate::story::player::Player;
 use crate::story::view::View;
 use crate::story::{Plot, Story};
@@ -44,9 +46,19 @@ impl Demo {
     /// # Errors
     /// A step does not come to its end, or the API server refuses a request.
     pub async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let least = self.plot.least_nodes();
+        if let Some(nodes) = self.nodes.filter(|nodes| *nodes < least) {
+            return Err(failure::usage(
+                format!("--nodes {nodes}: this story needs {least} nodes"),
+                format!("give --nodes {least} or more"),
+            ));
+        }
         let story = Story::new(self.plot, self.nodes, self.image);
-        let folder = std::env::temp_dir().join(format!("pitstop-demo-{}", std::process::id()));
-        let kubeconfig = folder.join("kubeconfig");
+        // Signals are taken over before anything is started, so that one in between leaves nothing behind.
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+        let folder = Scratch::new("demo")?;
+        let kubeconfig = folder.path().join("kubeconfig");
         let embedded = Embedded::start(Options {
             data: None,
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -69,13 +81,17 @@ impl Demo {
         let player = Player::new(embedded.client(), &story, View::new(!global.no_color));
         let played = tokio::select! {
             played = player.play() => played.map(drop),
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.context("listening for Ctrl-C")?;
-                Err(failure::failed("stopped before its end", "run `pitstop demo` again to see the rest"))
-            }
+            _ = interrupt.recv() => Err(stopped()),
+            _ = terminate.recv() => Err(stopped()),
         };
         embedded.stop().await;
-        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
         played
     }
+}
+
+fn stopped() -> anyhow::Error {
+    failure::failed(
+        "stopped before its end",
+        "run `pitstop demo` again to see the rest",
+    )
 }

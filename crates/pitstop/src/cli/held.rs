@@ -61,6 +61,27 @@ pub(super) fn prepare(daemonset: &mut Value, convert: bool) -> anyhow::Result<()
     ))
 }
 
+/// Of kinds of `apps.kruise.io`: makes sure that their controllers replace pods, so that what `edit` writes has an effect.
+///
+/// # Errors
+/// Pods are replaced when somebody deletes them. The error has the patch that changes that, and writes the same.
+pub(super) fn expect_rolling(object: &Value, title: &str, edit: impl Fn(&mut Value)) -> anyhow::Result<()> {
+    if object["spec"]["updateStrategy"]["type"] != "OnDelete" {
+        return Ok(());
+    }
+    let mut rolling = object.clone();
+    rolling["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
+    edit(&mut rolling);
+    let patch = json_diff::merge_patch(object, &rolling).unwrap_or_default();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+    Err(failure::usage(
+        format!("{title}: pods are replaced when somebody deletes them, so there is nothing to hold"),
+        format!(
+            "to have it roll out from now on, so: kubectl patch -n {namespace} {title} --type merge -p '{patch}'"
+        ),
+    ))
+}
+
 /// OnDelete with AdvancedRollingUpdate, as many unavailable pods as before.
 fn to_advanced(daemonset: &mut Value, view: &DaemonSetView) {
     let was_rolling = view.strategy.kind == StrategyType::RollingUpdate;
@@ -163,6 +184,23 @@ mod tests {
             prepare(&mut after, false).unwrap();
             assert_eq!(after, want, "it is prepared now");
         }
+    }
+
+    #[test]
+    fn kinds_with_fields_of_their_own_have_to_roll_out() {
+        let pause =
+            |object: &mut Value| object["spec"]["updateStrategy"]["rollingUpdate"]["paused"] = true.into();
+        let mut object = json!({ "metadata": { "namespace": "edge" }, "spec": { "updateStrategy": { "type": "OnDelete" } } });
+        let error = expect_rolling(&object, "statefulset.apps.kruise.io/x", pause).unwrap_err();
+        let (code, said) = failure::describe(&error);
+        assert_eq!(code, 2);
+        let patch = r#"kubectl patch -n edge statefulset.apps.kruise.io/x --type merge -p '{"spec":{"updateStrategy":{"rollingUpdate":{"paused":true},"type":"RollingUpdate"}}}'"#;
+        assert!(
+            said.contains("nothing to hold") && said.ends_with(patch),
+            "{said}"
+        );
+        object["spec"]["updateStrategy"]["type"] = "RollingUpdate".into();
+        expect_rolling(&object, "x", pause).unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use pitstop_api::{Clock as _, SystemClock, WorkloadKind};
+use serde_json::Value;
 
 use crate::cli::held;
 use crate::cli::target::{NamespaceArgs, Workload};
@@ -72,11 +73,17 @@ impl PauseArgs {
                 held::prepare(object, convert)?;
                 return held::set_paused(object, is_paused, SystemClock.now());
             }
-            let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
-            // What is not there counts as false already.
-            if rolling["paused"].as_bool().unwrap_or(false) != is_paused {
-                rolling["paused"] = is_paused.into();
+            let write = |object: &mut Value| {
+                let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
+                // What is not there counts as false already.
+                if rolling["paused"].as_bool().unwrap_or(false) != is_paused {
+                    rolling["paused"] = is_paused.into();
+                }
+            };
+            if is_paused {
+                held::expect_rolling(object, &found.title(), write)?;
             }
+            write(object);
             Ok(())
         });
         let state = match (is_changed.await?, is_paused) {

@@ -52,6 +52,7 @@ pub struct Plan {
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
     /// Kind of the workload.
+    #[serde(flatten, serialize_with = "rollout::as_in_objects")]
     pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,

@@ -25,7 +25,7 @@ pub struct SetPartition {
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// A number, or a percentage from 0% to 100%
-    #[arg(value_name = "NUMBER|PERCENT")]
+    #[arg(value_name = "NUMBER|PERCENT", allow_hyphen_values = true)]
     pub partition: Partition,
     /// Turn a DaemonSet that pitstop cannot hold into OnDelete with AdvancedRollingUpdate
     #[arg(long, env = "PITSTOP_CONVERT", hide_env = true)]
@@ -81,6 +81,7 @@ impl SetPartition {
                 object["metadata"]["annotations"][keys::PARTITION] = partition.text().into();
                 return Ok(());
             }
+            held::expect_rolling(object, &found.title(), |object| write(object, partition))?;
             write(object, partition);
             Ok(())
         });

@@ -8,8 +8,16 @@ use pitstop_api::WorkloadKind;
 
 use crate::output::Format;
 
-/// What can be written, for messages.
-const FORMS: &str = "write ds/NAME, clone/NAME or pod/NAME";
+/// What can be written, for messages: `ds/NAME, ads/NAME, clone/NAME or asts/NAME`.
+fn forms(others: &[&str]) -> String {
+    let kinds = WorkloadKind::ALL.iter().map(|kind| kind.short());
+    let mut forms: Vec<String> = kinds
+        .chain(others.iter().copied())
+        .map(|kind| format!("{kind}/NAME"))
+        .collect();
+    let last = forms.pop().unwrap_or_default();
+    format!("write {} or {last}", forms.join(", "))
+}
 
 /// A workload as people name it: `ds/name`, `clone/name`, or by its name alone where only one kind has one of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +50,7 @@ impl FromStr for Workload {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.parse()? {
             Target::Workload(workload) => Ok(workload),
-            Target::Pod(_) => Err(format!(
-                "\"{text}\" is a pod; write ds/NAME, ads/NAME, clone/NAME or sts/NAME"
-            )),
+            Target::Pod(_) => Err(format!("\"{text}\" is a pod; {}", forms(&[]))),
         }
     }
 }
@@ -67,7 +73,7 @@ impl FromStr for Target {
             None => (None, text),
         };
         if name.is_empty() || name.contains('/') {
-            return Err(format!("\"{text}\" names nothing; {FORMS}"));
+            return Err(format!("\"{text}\" names nothing; {}", forms(&["pod"])));
         }
         let name = name.to_owned();
         let Some(kind) = kind else {
@@ -81,7 +87,10 @@ impl FromStr for Target {
                 kind: Some(kind),
                 name,
             })),
-            None => Err(format!("\"{kind}\" is not a kind that rolls out; {FORMS}")),
+            None => Err(format!(
+                "\"{kind}\" is not a kind that rolls out; {}",
+                forms(&["pod"])
+            )),
         }
     }
 }
@@ -152,6 +161,13 @@ mod tests {
             "clone/x".parse::<Workload>().map(|one| one.to_string()),
             Ok("clone/x".to_owned())
         );
-        Workload::from_str("pod/x").unwrap_err();
+        assert_eq!(
+            Workload::from_str("pod/x").unwrap_err(),
+            "\"pod/x\" is a pod; write ds/NAME, ads/NAME, clone/NAME or asts/NAME"
+        );
+        assert_eq!(
+            Workload::from_str("deployment/x").unwrap_err(),
+            "\"deployment\" is not a kind that rolls out; write ds/NAME, ads/NAME, clone/NAME, asts/NAME or pod/NAME"
+        );
     }
 }

@@ -73,15 +73,24 @@ impl Undo {
                 )
             });
         };
-        let chosen = revisions.iter().find(|revision| revision.revision == number);
-        chosen.ok_or_else(|| {
-            let numbers: Vec<String> = revisions.iter().map(|one| one.revision.to_string()).collect();
-            failure::nothing_matched(
-                format!("{} has no revision {number}", self.name),
-                format!("give one of {}", numbers.join(", ")),
-            )
-        })
+        numbered(&self.name, revisions, number)
     }
+}
+
+/// The revision of a workload with this number.
+pub(super) fn numbered<'a>(
+    workload: &Workload,
+    revisions: &'a [ControllerRevision],
+    number: i64,
+) -> anyhow::Result<&'a ControllerRevision> {
+    let chosen = revisions.iter().find(|revision| revision.revision == number);
+    chosen.ok_or_else(|| {
+        let numbers: Vec<String> = revisions.iter().map(|one| one.revision.to_string()).collect();
+        failure::nothing_matched(
+            format!("{workload} has no revision {number}"),
+            format!("give one of {}", numbers.join(", ")),
+        )
+    })
 }
 
 /// The revisions that a workload controls, by number.
@@ -115,7 +124,7 @@ pub(super) fn template_of(revision: &ControllerRevision) -> anyhow::Result<Value
     let mut template = template.cloned().ok_or_else(|| {
         failure::failed(
             format!("revision {} holds no template", revision.revision),
-            "go back to another one with --to-revision",
+            "choose another one of `pitstop history`",
         )
     })?;
     if let Some(template) = template.as_object_mut() {

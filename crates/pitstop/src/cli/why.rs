@@ -52,6 +52,7 @@ pub struct WhyReport {
 #[serde(rename_all = "camelCase")]
 pub struct WhyItem {
     /// Kind of the workload.
+    #[serde(flatten, serialize_with = "rollout::as_in_objects")]
     pub kind: WorkloadKind,
     /// Namespace.
     pub namespace: String,

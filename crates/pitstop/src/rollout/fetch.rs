@@ -22,24 +22,33 @@ pub async fn locate(client: &Client, namespace: &str, workload: &Workload) -> an
         Some(kind) => vec![kind],
         None => WorkloadKind::ALL.to_vec(),
     };
-    let mut found = Vec::new();
-    for kind in &kinds {
-        let api = objects(client, *kind, namespace);
-        let object = api.get_metadata_opt(name).await;
-        if object.with_context(|| format!("reading {workload}"))?.is_some() {
-            found.push(*kind);
+    let there = async |kinds: &[WorkloadKind]| {
+        let mut found = Vec::new();
+        for kind in kinds {
+            let api = objects(client, *kind, namespace);
+            let object = api.get_metadata_opt(name).await;
+            if object.with_context(|| format!("reading {workload}"))?.is_some() {
+                found.push(*kind);
+            }
         }
-    }
+        anyhow::Ok(found)
+    };
+    let found = there(&kinds).await?;
     match found.as_slice() {
         [kind] => Ok(*kind),
         [] => {
+            let others: Vec<WorkloadKind> = WorkloadKind::ALL
+                .into_iter()
+                .filter(|kind| !kinds.contains(kind))
+                .collect();
+            let namesakes = there(&others).await?;
             let kinds = WorkloadKind::kinds(&kinds);
             Err(failure::nothing_matched(
                 format!(
                     "no {} \"{name}\" is in namespace \"{namespace}\"",
                     kinds.join(" or ")
                 ),
-                "see what is there with `pitstop status -A`",
+                instead_of(workload, &namesakes),
             ))
         }
         several => {
@@ -52,6 +61,25 @@ pub async fn locate(client: &Client, namespace: &str, workload: &Workload) -> an
                 format!("say which: {}", names.join(" or ")),
             ))
         }
+    }
+}
+
+/// What to write instead of a workload that is not there. `namesakes`: the kinds of those of its name.
+fn instead_of(workload: &Workload, namesakes: &[WorkloadKind]) -> String {
+    let name = &workload.name;
+    if !namesakes.is_empty() {
+        let names: Vec<String> = namesakes
+            .iter()
+            .map(|kind| format!("{}/{name}", kind.short()))
+            .collect();
+        return format!("there is {}", names.join(" and "));
+    }
+    match WorkloadKind::named(name).filter(|_| workload.kind.is_none()) {
+        Some(kind) => format!(
+            "\"{name}\" is a kind; write {}/NAME, or `pitstop status` for all",
+            kind.short()
+        ),
+        None => "see what is there with `pitstop status -A`".to_owned(),
     }
 }
 
@@ -210,5 +238,23 @@ pub async fn owner_of_pod(client: &Client, namespace: &str, pod: &str) -> anyhow
             ),
             advice,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_what_is_not_there_hears_what_is() {
+        let hint = |text: &str, namesakes: &[WorkloadKind]| instead_of(&text.parse().unwrap(), namesakes);
+        assert_eq!(hint("ds/x", &[WorkloadKind::AdvancedDaemonSet]), "there is ads/x");
+        assert_eq!(
+            hint("ads", &[]),
+            "\"ads\" is a kind; write ads/NAME, or `pitstop status` for all"
+        );
+        for text in ["x", "ds/ads"] {
+            assert_eq!(hint(text, &[]), "see what is there with `pitstop status -A`");
+        }
     }
 }

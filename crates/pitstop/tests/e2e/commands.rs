@@ -224,7 +224,7 @@ async fn refuses(world: &World) {
         (
             &["status", "deployment/x"],
             2,
-            "write ds/NAME, clone/NAME or pod/NAME",
+            "write ds/NAME, ads/NAME, clone/NAME, asts/NAME or pod/NAME",
         ),
     ] {
         let said = world.pitstop(arguments).await;

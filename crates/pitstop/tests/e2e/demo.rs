@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 async fn demo(arguments: &[&str]) -> String {
@@ -32,6 +33,38 @@ async fn demo(arguments: &[&str]) -> String {
         "nothing is left behind"
     );
     stdout
+}
+
+/// Whoever ends it before its end finds nothing of it either.
+#[tokio::test]
+async fn a_demo_that_is_ended_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pitstop"))
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("TMPDIR", folder.path())
+        .arg("demo")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().is_some(), "it plays");
+    let process = child.id().unwrap().to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-TERM", &process])
+        .status();
+    assert!(killed.unwrap().success());
+    // It goes on to print until it has stopped.
+    let rest = async { while lines.next_line().await.unwrap().is_some() {} };
+    let (output, ()) = tokio::join!(child.wait_with_output(), rest);
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("stopped before its end"), "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

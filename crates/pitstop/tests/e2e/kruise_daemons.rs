@@ -99,6 +99,7 @@ pub(crate) async fn story(world: &World) {
     goes_back(world).await;
     tries_some_nodes_first(world).await;
     refuses(world).await;
+    is_told_apart(world).await;
     goes(world).await;
     // Another one of the name: of each, so many events are kept.
     begins(world).await;
@@ -286,6 +287,57 @@ async fn surges(world: &World) {
         assert_ne!(old.uid, new.uid);
     }
     assert_eq!(versions(world).await, "999");
+}
+
+/// Whoever names a kind that has nothing of the name hears of the other, and whoever holds what does not roll out of the patch
+/// that makes it.
+async fn is_told_apart(world: &World) {
+    let said = world.pitstop(&["status", "ds/agent"]).await;
+    assert_eq!(said.status.code(), Some(4), "{}", said.stderr);
+    assert!(
+        said.stderr.ends_with("hint: there is ads/agent\n"),
+        "{}",
+        said.stderr
+    );
+    let said = world.pitstop(&["status", "ads"]).await;
+    assert!(
+        said.stderr.contains("\"ads\" is a kind; write ads/NAME"),
+        "{}",
+        said.stderr
+    );
+    let json: Value =
+        serde_json::from_str(&world.pitstop_ok(&["status", "ads/agent", "-o", "json"]).await).unwrap();
+    assert_eq!(json["items"][0]["apiVersion"], "apps.kruise.io/v1beta1");
+    let shown = world
+        .pitstop_ok(&["history", "ads/agent", "--revision", "2"])
+        .await;
+    assert!(
+        shown.starts_with(&format!("{SET} with revision #2\n")) && shown.contains("image: nginx:1.19.5"),
+        "{shown}"
+    );
+    let on_delete = r#"{"spec":{"updateStrategy":{"type":"OnDelete"}}}"#;
+    world
+        .kubectl(&["patch", SET, "--type=merge", "-p", on_delete])
+        .await;
+    for arguments in [
+        &["pause", "ads/agent"][..],
+        &["set-partition", "ads/agent", "1"],
+        &["canary", "start", "ads/agent", "--nodes", "ring=canary"],
+    ] {
+        let said = world.pitstop(arguments).await;
+        assert_eq!(said.status.code(), Some(2), "{arguments:?}: {}", said.stderr);
+        assert!(
+            said.stderr.contains("nothing to hold"),
+            "{arguments:?}: {}",
+            said.stderr
+        );
+    }
+    let said = world.pitstop(&["pause", "ads/agent"]).await;
+    let (_, patch) = said.stderr.split_once("--type merge -p '").unwrap();
+    let patch = patch.split_once('\'').unwrap().0;
+    world.kubectl(&["patch", SET, "--type=merge", "-p", patch]).await;
+    let said = world.pitstop_ok(&["resume", "ads/agent"]).await;
+    assert_eq!(said, format!("{SET} resumed\n"), "it was paused");
 }
 
 /// D18, D1: what cannot be is refused, with the field and the words of upstream.

@@ -87,7 +87,7 @@ async fn a_plan_of_a_manifest_a_file_and_the_cluster() {
     );
     let yaml = world.pitstop_ok(&["plan", "ds/agent", "-o", "yaml"]).await;
     assert!(
-        yaml.starts_with("kind: DaemonSet\nnamespace: default\nname: agent\n"),
+        yaml.starts_with("apiVersion: apps/v1\nkind: DaemonSet\nnamespace: default\nname: agent\n"),
         "{yaml}"
     );
 
