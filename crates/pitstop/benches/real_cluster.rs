@@ -1,12 +1,12 @@
 //! What a rollout costs on a real API server: pitstop's, and that of a DaemonSet by Kubernetes' own controller.
 //!
-//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native|cloneset] [max=10%|max=1] [pods=N]
-//! [first=N]`. Needs a real control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the
+//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native|daemonset|daemonset-in-place|cloneset]
+//! [max=10%|max=1] [pods=N] [first=N]`. Needs a real control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the
 //! rest of it does, the steadier the figures.
 //!
-//! A workload with 1,000 pods gets a new image, with max-unavailable 10 % and 1: a DaemonSet with a pod on each node, or a
-//! CloneSet whose pods are updated in place, `pods` of them (as many as nodes where that is not said), the `first` of them
-//! (all) while `partition` keeps the others. CPU and memory are those of the controller's process alone, read from `/proc`;
+//! A workload with 1,000 pods gets a new image, with max-unavailable 10 % and 1: a DaemonSet with a pod on each node, native
+//! or of `apps.kruise.io`, or a CloneSet whose pods are updated in place, `pods` of them (as many as nodes where that is not
+//! said). The `first` of them get it (all) while a partition keeps the others, which Kubernetes' own controller cannot. CPU and memory are those of the controller's process alone, read from `/proc`;
 //! writes and reactions are read from the audit log. A reaction is the time from the answer to the status write that makes a
 //! pod Ready to the arrival of the first write to the pod whose turn this has made possible: with max-unavailable `m`, the
 //! `k`-th Ready pod permits begin number `m + k`. It holds the way of the watch event through the API server. Goals: issues
@@ -72,14 +72,20 @@ enum System {
     Pitstop,
     /// `RollingUpdate`, by kube-controller-manager.
     Native,
+    /// A DaemonSet of `apps.kruise.io`, by `pitstop controller`, which replaces its pods.
+    Advanced,
+    /// The same, in place.
+    AdvancedInPlace,
     /// A CloneSet, in place, by `pitstop controller`.
     CloneSet,
 }
 
 /// The words that name them.
-const SYSTEMS: [(&str, System); 3] = [
+const SYSTEMS: [(&str, System); 5] = [
     ("pitstop", System::Pitstop),
     ("native", System::Native),
+    ("daemonset", System::Advanced),
+    ("daemonset-in-place", System::AdvancedInPlace),
     ("cloneset", System::CloneSet),
 ];
 
@@ -88,6 +94,8 @@ impl System {
         match self {
             Self::Pitstop => "pitstop controller, AdvancedRollingUpdate",
             Self::Native => "kube-controller-manager, RollingUpdate",
+            Self::Advanced => "pitstop controller, Advanced DaemonSet",
+            Self::AdvancedInPlace => "pitstop controller, Advanced DaemonSet in place",
             Self::CloneSet => "pitstop controller, CloneSet in place",
         }
     }
@@ -95,15 +103,30 @@ impl System {
     fn kind(self) -> WorkloadKind {
         match self {
             Self::Pitstop | Self::Native => WorkloadKind::DaemonSet,
+            Self::Advanced | Self::AdvancedInPlace => WorkloadKind::AdvancedDaemonSet,
             Self::CloneSet => WorkloadKind::CloneSet,
         }
     }
 
     fn user(self) -> &'static str {
         match self {
-            Self::Pitstop | Self::CloneSet => PITSTOP,
+            Self::Pitstop | Self::Advanced | Self::AdvancedInPlace | Self::CloneSet => PITSTOP,
             Self::Native => NATIVE,
         }
+    }
+
+    /// Of a kind that pitstop brings: its value of `--controllers`.
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::Pitstop | Self::Native => None,
+            Self::Advanced | Self::AdvancedInPlace => Some("--controllers=daemonset"),
+            Self::CloneSet => Some("--controllers=cloneset"),
+        }
+    }
+
+    /// Do the pods stay?
+    fn is_in_place(self) -> bool {
+        matches!(self, Self::AdvancedInPlace | Self::CloneSet)
     }
 }
 
@@ -122,13 +145,13 @@ struct World {
     plane: ControlPlane,
 }
 
-/// How large a CloneSet is.
+/// How large workloads are.
 #[derive(Debug, Clone, Copy)]
 struct Size {
-    /// Its pods.
+    /// Pods of a CloneSet.
     n_pods: usize,
-    /// How many of them get the new image.
-    n_updated: usize,
+    /// How many pods get the new image; `None`: all of them.
+    first: Option<usize>,
 }
 
 /// What a rollout took.
@@ -165,7 +188,7 @@ async fn main() {
     let n_pods = number("pods=").unwrap_or(n_nodes);
     let size = Size {
         n_pods,
-        n_updated: number("first=").unwrap_or(n_pods),
+        first: number("first="),
     };
     let Some(programs) = programs() else { return };
     println!("{}", process::machine());
@@ -278,10 +301,10 @@ impl World {
 
     /// One rollout, from a workload made for it to its end. The workload is removed if another part follows.
     async fn rollout(&self, system: System, budget: &'static str, is_followed: bool) -> Figures {
-        // A CloneSet is made by its controller, whose webhooks are asked about it.
-        let mut controller = match system {
-            System::CloneSet => Some(self.start_controller(system).await),
-            System::Pitstop | System::Native => None,
+        // Pods of a kind that pitstop brings are made by its controller, whose webhooks are asked about it.
+        let mut controller = match system.flag() {
+            Some(_) => Some(self.start_controller(system).await),
+            None => None,
         };
         let namespace = self.make_workload(system, budget).await;
         if system == System::Pitstop {
@@ -322,9 +345,10 @@ impl World {
             after,
             nodes_cpu: nodes_after.cpu - nodes_before.cpu,
             writes: audit.writes(system.user()),
-            reactions: match system {
-                System::Pitstop | System::Native => audit.reactions(system.user(), NODES, max_unavailable),
-                System::CloneSet => audit.reactions_in_place(system.user(), NODES, max_unavailable),
+            reactions: if system.is_in_place() {
+                audit.reactions_in_place(system.user(), NODES, max_unavailable)
+            } else {
+                audit.reactions(system.user(), NODES, max_unavailable)
             },
         };
         figures.tell();
@@ -340,10 +364,12 @@ impl World {
 
     /// How many pods there are, and how many of them get the new image.
     fn sizes(&self, system: System) -> (usize, usize) {
-        match system {
-            System::Pitstop | System::Native => (self.n_nodes, self.n_nodes),
-            System::CloneSet => (self.size.n_pods, self.size.n_updated),
-        }
+        let n_pods = match system {
+            System::CloneSet => self.size.n_pods,
+            _ => self.n_nodes,
+        };
+        let first = self.size.first.filter(|_| system != System::Native);
+        (n_pods, first.map_or(n_pods, |first| first.min(n_pods)))
     }
 
     fn workloads(&self, system: System, namespace: &str) -> Api<DynamicObject> {
@@ -355,18 +381,14 @@ impl World {
 
     async fn start_controller(&self, system: System) -> Background {
         let mut arguments = vec!["controller", "--metrics-addr", "127.0.0.1:0"];
-        if system == System::CloneSet {
+        if let Some(flag) = system.flag() {
             self.apply_kinds().await;
-            arguments.extend([
-                "--controllers=cloneset",
-                "--webhook-addr=127.0.0.1:0",
-                "--webhook-host=127.0.0.1",
-            ]);
+            arguments.extend([flag, "--webhook-addr=127.0.0.1:0", "--webhook-host=127.0.0.1"]);
         }
         Background::start(self.folder.path(), &self.controller_kubeconfig, &arguments).await
     }
 
-    /// What `pitstop manifests` prints, of which the kinds and the webhooks matter here. Once is enough: the controller keeps
+    /// What `pitstop manifests` prints, of which the kinds and their webhooks matter here. Once is enough: the controller keeps
     /// them.
     async fn apply_kinds(&self) {
         let gvk = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
@@ -378,7 +400,7 @@ impl World {
         }
         let program = env!("CARGO_BIN_EXE_pitstop");
         let printed = tokio::process::Command::new(program)
-            .args(["manifests", "--controllers=cloneset"])
+            .args(["manifests", "--controllers=daemonset,cloneset"])
             .output()
             .await
             .unwrap();
@@ -417,7 +439,8 @@ impl World {
         let api = self.workloads(system, &namespace);
         let (n_pods, n_updated) = self.sizes(system);
         let object = match system {
-            System::Pitstop | System::Native => daemonset(system, budget),
+            System::Pitstop | System::Native => daemonset(system, budget, n_pods - n_updated),
+            System::Advanced | System::AdvancedInPlace => advanced(system, budget, n_pods - n_updated),
             System::CloneSet => cloneset(budget, n_pods, n_pods - n_updated),
         };
         let object = serde_json::from_value(object).unwrap();
@@ -471,26 +494,46 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-fn daemonset(system: System, budget: &str) -> Value {
-    let (annotations, strategy) = match system {
-        System::Pitstop => (
-            json!({
-                pitstop_api::keys::OPENYURT_UPDATE_STRATEGY: "AdvancedRollingUpdate",
-                pitstop_api::keys::OPENYURT_MAX_UNAVAILABLE: budget,
-            }),
-            json!({"type": "OnDelete"}),
-        ),
-        System::Native | System::CloneSet => (
-            json!({}),
-            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": amount(budget)}}),
-        ),
-    };
+/// Of its pods, `kept` stay at the image that they have.
+fn daemonset(system: System, budget: &str, kept: usize) -> Value {
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": amount(budget)}});
+    let (mut annotations, mut strategy) = (json!({}), rolling);
+    if system == System::Pitstop {
+        annotations = json!({
+            pitstop_api::keys::OPENYURT_UPDATE_STRATEGY: "AdvancedRollingUpdate",
+            pitstop_api::keys::OPENYURT_MAX_UNAVAILABLE: budget,
+        });
+        strategy = json!({"type": "OnDelete"});
+    }
+    if kept > 0 {
+        annotations[pitstop_api::keys::PARTITION] = kept.to_string().into();
+    }
     json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": {"name": NAME, "annotations": annotations},
         "spec": {
             "selector": {"matchLabels": {"app": NAME}},
             "updateStrategy": strategy,
+            "template": template(),
+        },
+    })
+}
+
+/// Of its pods, `kept` stay at the image that they have.
+fn advanced(system: System, budget: &str, kept: usize) -> Value {
+    let rolling_type = if system.is_in_place() {
+        "InPlaceIfPossible"
+    } else {
+        "Standard"
+    };
+    json!({
+        "apiVersion": "apps.kruise.io/v1beta1", "kind": "DaemonSet",
+        "metadata": {"name": NAME},
+        "spec": {
+            "selector": {"matchLabels": {"app": NAME}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {
+                "rollingUpdateType": rolling_type, "maxUnavailable": amount(budget), "partition": kept,
+            }},
             "template": template(),
         },
     })
