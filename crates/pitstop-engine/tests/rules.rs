@@ -13,6 +13,8 @@ mod cloneset;
 mod cluster;
 #[path = "rules/daemonset_model.rs"]
 mod daemonset_model;
+#[path = "rules/daemonset_model_in_place.rs"]
+mod daemonset_model_in_place;
 #[path = "rules/gated.rs"]
 mod gated;
 #[path = "rules/guard.rs"]

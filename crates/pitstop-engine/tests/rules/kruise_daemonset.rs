@@ -18,7 +18,7 @@ pub(crate) fn standard(picture: &str) -> Cluster {
     Cluster::native(picture).with(|cluster| cluster.daemonset.advanced = Some(Arc::default()))
 }
 
-fn change(cluster: Cluster, change: impl FnOnce(&mut AdvancedDaemonSet)) -> Cluster {
+pub(crate) fn change(cluster: Cluster, change: impl FnOnce(&mut AdvancedDaemonSet)) -> Cluster {
     cluster.with(|cluster| {
         let advanced = cluster.daemonset.advanced.as_mut().unwrap();
         change(Arc::make_mut(advanced));
