@@ -128,7 +128,7 @@ fn longest_gaps(entries: &[Entry], after: Timestamp) -> BTreeMap<String, SignedD
     longest
 }
 
-/// Issue 9: with images pulled ahead downtime is the restart alone.
+/// Issue 9: with images pulled ahead downtime is the restart alone. The figure is in `docs/daemonset-keys.md`.
 #[test]
 fn images_that_are_pulled_ahead_cost_no_downtime() {
     let downtime = |preheat| {
