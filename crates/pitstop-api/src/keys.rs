@@ -255,6 +255,11 @@ pub const OWNED_BY_STATEFULSET: &str = "apps.kruise.io/owned-by-asts";
 /// Annotation of StatefulSets: `protection` as JSON, for clusters whose definition of the kind lacks the field. Source:
 /// statefulset.md 16.1.
 pub const UPDATE_PROTECTION: &str = "pitstop.io/update-protection";
+/// Annotation of StatefulSets: `status.protection` as JSON, for clusters whose definition of the kind lacks the field. Source:
+/// statefulset.md 16.5.
+pub const PROTECTION_STATUS: &str = "pitstop.io/protection-status";
+/// Name of the webhook that is asked about evictions of pods. Source: statefulset.md 16.1, `evictionGuard`.
+pub const EVICTION_WEBHOOK: &str = "evictions.pitstop.io";
 /// Annotation of pods, `protected` or `idle`: it outranks the arbiter. Source: statefulset.md 16.2.
 pub const ARBITER_OVERRIDE: &str = "pitstop.io/arbiter-override";
 /// Annotation of StatefulSets, `false`: a pod of a broken revision is left in the way of those that come one after the

@@ -46,10 +46,11 @@ pub async fn snapshot_file_at(
     namespace: &str,
     name: &str,
 ) -> Result<SnapshotFile, Error> {
-    let (mut object, uid, selector) = workload(api, kind, namespace, name).await?;
+    let (mut object, uid, of_workload) = workload(api, kind, namespace, name).await?;
     strip(&mut object);
-    let selector = selector.selector().filter(|selector| !selector.is_empty());
+    let selector = of_workload.selector().filter(|selector| !selector.is_empty());
     let concerns = |object: &Value| is_of(object, uid, selector.as_ref());
+    let pods = pods_of(api, namespace, uid, &of_workload).await?;
     let namespace = Some(namespace);
     let mut revisions = list(
         api,
@@ -60,8 +61,6 @@ pub async fn snapshot_file_at(
     .await?;
     revisions.retain(concerns);
     revisions.iter_mut().for_each(strip);
-    let mut pods = list(api, Resource::Pods, namespace, "listing pods").await?;
-    pods.retain(concerns);
     let claims = match kind {
         WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet => Vec::new(),
         WorkloadKind::CloneSet | WorkloadKind::StatefulSet => {
@@ -83,6 +82,22 @@ pub async fn snapshot_file_at(
         failed_pods: Vec::new(),
         resizes_in_place: false,
     })
+}
+
+/// The pods of a workload, and those that it could adopt, as they are.
+///
+/// # Errors
+/// The API server refuses, or its answer is no list.
+pub(crate) async fn pods_of(
+    api: &dyn Api,
+    namespace: &str,
+    workload: Uid,
+    selector: &LabelSelector,
+) -> Result<Vec<Value>, Error> {
+    let selector = selector.selector().filter(|selector| !selector.is_empty());
+    let mut pods = list(api, Resource::Pods, Some(namespace), "listing pods").await?;
+    pods.retain(|pod| is_of(pod, workload, selector.as_ref()));
+    Ok(pods)
 }
 
 /// The object as it is, and by what its own objects are known.

@@ -1,7 +1,7 @@
 //! Admission and conversion of the kinds that pitstop brings.
 //!
 //! [`Webhooks`] answers reviews; who carries them here does not matter: a server, or an API server of the same process.
-//! The rules are `pitstop_api`'s and pure. Only pods that somebody asks to have deleted are looked up.
+//! The rules are `pitstop_api`'s and pure. Only pods that somebody asks to have deleted or evicted are looked up.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use review::{Admission, ReviewError, Verdict};
 mod certificate;
 mod cloneset;
 mod daemonset;
+mod eviction;
 mod image_pull;
 mod keeper;
 mod review;
@@ -67,6 +68,10 @@ impl Webhooks {
             }
             statefulsets::definition::VALIDATE_PATH => Admission::read(review)
                 .map(|admission| statefulset::validate(&admission, self.resizes_in_place)),
+            statefulsets::definition::EVICTION_PATH => match Admission::read(review) {
+                Ok(admission) => Ok(eviction::judge(self.api.as_ref(), &admission).await),
+                Err(error) => Err(error),
+            },
             path if MUTATE_PATHS.contains(&path) => {
                 Admission::read(review).map(|admission| image_pull::mutate(&admission))
             }

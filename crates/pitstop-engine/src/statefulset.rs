@@ -42,6 +42,7 @@ pub use crate::instances::{
 };
 pub use plan::Plan;
 pub use pre_download::pre_download;
+pub use protection::eviction_refusal;
 pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Snapshot, StorageClasses};
 
 use crate::availability::until;

@@ -2,9 +2,10 @@
 //!
 //! Source: statefulset.md 2.1.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::KIND;
+use crate::keys;
 use crate::kruise::definition::{self, Names, column, wide_column};
 
 mod schema;
@@ -23,6 +24,9 @@ pub const VALIDATING: &str = "vstatefulset.kb.io";
 pub const MUTATE_PATH: &str = "/mutate-apps-kruise-io-statefulset";
 /// Where StatefulSets are judged.
 pub const VALIDATE_PATH: &str = "/validate-apps-kruise-io-statefulset";
+
+/// Where evictions of pods are judged.
+pub const EVICTION_PATH: &str = "/validate-pods-eviction";
 
 /// The `CustomResourceDefinition`. `client` is the `clientConfig` of who converts.
 pub fn definition(client: &Value) -> Value {
@@ -85,4 +89,28 @@ pub fn mutating(client: &Value) -> Value {
 /// The entry of a `ValidatingWebhookConfiguration`. `client` is asked at [`VALIDATE_PATH`].
 pub fn validating(client: &Value) -> Value {
     definition::webhook(VALIDATING, client, PLURAL, &["CREATE", "UPDATE", "DELETE"])
+}
+
+/// The entry of a `ValidatingWebhookConfiguration` for `evictionGuard`. `client` is asked at [`EVICTION_PATH`].
+///
+/// Pods cannot be told apart by what an eviction says, so it is asked about those of all namespaces but these, where what
+/// the cluster itself needs runs: nothing in them may be kept by a webhook that does not answer.
+pub fn guarding(client: &Value, but_in: &[&str]) -> Value {
+    json!({
+        "name": keys::EVICTION_WEBHOOK,
+        "clientConfig": client,
+        "namespaceSelector": {"matchExpressions": [
+            {"key": keys::NAMESPACE_NAME, "operator": "NotIn", "values": but_in},
+        ]},
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+            "scope": "Namespaced",
+        }],
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "sideEffects": "None",
+        // An arbiter may take as long, and no webhook longer.
+        "timeoutSeconds": 30,
+        "admissionReviewVersions": ["v1", "v1beta1"],
+    })
 }

@@ -80,8 +80,10 @@ pub struct StatefulSetView {
     pub revision_history_limit: u32,
     /// Which pods an update leaves alone; an error says what cannot be read, and then none is updated.
     pub protection: Option<ProtectionRead>,
-    /// `status`.
+    /// `status`. Where the definition of the kind lacks `protection`, that is what the annotation says.
     pub status: StatefulSetStatus,
+    /// Is there an annotation with the status of protection?
+    pub annotates_protection: bool,
 }
 
 /// `spec.updateStrategy.rollingUpdate`.
@@ -139,7 +141,13 @@ impl StatefulSetView {
         })?;
         let template = object.pointer_mut("/spec/template").map(Value::take);
         let object = &object;
-        let metadata: MetaWire = read(object, "metadata")?;
+        let mut metadata: MetaWire = read(object, "metadata")?;
+        let mut status: StatefulSetStatus = read(object, "status")?;
+        // Ours, and no annotation of anything else; what cannot be read is written anew.
+        let annotated = metadata.annotations.remove(keys::PROTECTION_STATUS);
+        if let (None, Some(text)) = (&status.protection, &annotated) {
+            status.protection = serde_json::from_str(text).ok();
+        }
         let kind: String = read(object, "spec.updateStrategy.type")?;
         let policy: String = read(object, "spec.podManagementPolicy")?;
         let claims: String = read(object, "spec.volumeClaimUpdateStrategy.type")?;
@@ -168,7 +176,8 @@ impl StatefulSetView {
             start: count(object, "spec.ordinals.start")?.unwrap_or_default(),
             revision_history_limit: count(object, "spec.revisionHistoryLimit")?.unwrap_or(10),
             protection: protection(object, &metadata.annotations)?,
-            status: read(object, "status")?,
+            status,
+            annotates_protection: annotated.is_some(),
             namespace: metadata.namespace.into(),
             name: metadata.name.into(),
             labels: metadata.labels,

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::queue::{COALESCE, Done, Queue};
 use crate::store::{Change, Key, Listener, Owned, State};
 
-mod arbiter;
+pub(crate) mod arbiter;
 
 use arbiter::{Asked, Turn};
 
@@ -370,6 +370,7 @@ fn claiming<'a>(state: &'a State, claim: &'a Key) -> impl Iterator<Item = Key> +
 fn without_own_writes(set: &StatefulSetView) -> StatefulSetView {
     StatefulSetView {
         resource_version: 0,
+        annotates_protection: false,
         status: StatefulSetStatus {
             collision_count: set.status.collision_count,
             current_revision: set.status.current_revision.clone(),

@@ -238,6 +238,7 @@ fn validating() -> BTreeMap<String, &'static str> {
             statefulset::definition::VALIDATING,
             statefulset::definition::VALIDATE_PATH,
         ),
+        (keys::EVICTION_WEBHOOK, statefulset::definition::EVICTION_PATH),
     ];
     pulls
         .chain(workloads.map(|(name, path)| (name.to_owned(), path)))

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReviewError(pub(super) String);
 
+/// The cause by which clients know that a budget keeps a pod from eviction.
+const DISRUPTION: &str = "DisruptionBudget";
+
 /// The request of an `AdmissionReview`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admission<'a> {
@@ -112,6 +115,17 @@ impl Verdict {
             reason: "Forbidden",
             message: why,
             details: json!({}),
+        }
+    }
+
+    /// A pod must not be evicted now; later perhaps. As a disruption budget says it, so that whoever drains a node tries
+    /// again.
+    pub(super) fn disruption(pod: &str, why: &str) -> Self {
+        Self::Denied {
+            code: 429,
+            reason: "TooManyRequests",
+            message: format!("Cannot evict pod {pod}: {why}"),
+            details: json!({"name": pod, "kind": "pods", "causes": [{"reason": DISRUPTION, "message": why}]}),
         }
     }
 

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{FailurePolicy, PodView, Protection, Uid};
 use pitstop_api::{keys, reasons};
 
+use super::identity::ordinal_of;
 use super::rows::{Place, Rows};
 use super::snapshot::{ArbiterAnswers, Observation, Observed, Snapshot};
 
@@ -120,6 +121,55 @@ fn overridden(pod: &PodView) -> Option<bool> {
         "idle" => Some(false),
         _ => None,
     }
+}
+
+/// Why a pod must not be evicted now, for people; `None`: it may be. No revision has to be known for that.
+///
+/// Whether a pod works is judged as for an update. `minProtected` holds, too: an eviction is as voluntary. A deadline does
+/// not: it is about updates.
+///
+/// Source: statefulset.md 16.1, `evictionGuard`.
+pub fn eviction_refusal(snapshot: &Snapshot<'_>, pod: Uid) -> Option<String> {
+    let (set, now) = (snapshot.set, snapshot.now);
+    let read = set.protection.as_ref().filter(|_| set.deleted_at.is_none())?;
+    if read.as_ref().is_ok_and(|protection| !protection.guards_evictions) {
+        return None;
+    }
+    let pod = snapshot.pods.iter().find(|known| known.uid == pod)?;
+    let judge = Judge::new(snapshot);
+    let guard = judge.guard(pod, now);
+    let protection = match (guard, read) {
+        (Guard::Gone, _) => return None,
+        (_, Err(why)) => return Some(format!("update protection cannot be read: {why}")),
+        (Guard::Protected, Ok(protection)) => {
+            let arbiter = protection.arbiter.as_ref();
+            let waits = arbiter.is_some_and(|arbiter| arbiter.failure_policy == FailurePolicy::Protect)
+                && overridden(pod).is_none()
+                && judge.fresh(protection, pod.uid, now).is_none();
+            let why = if waits {
+                "it is protected while its arbiter does not answer"
+            } else {
+                "it is protected while it works"
+            };
+            return Some(why.to_owned());
+        }
+        (Guard::Idle, Ok(protection)) => protection,
+    };
+    let start = if snapshot.features.start_ordinal {
+        set.start
+    } else {
+        0
+    };
+    let live = set.reserved.live(start, set.replicas);
+    let is_counted = |pod: &&&PodView| {
+        ordinal_of(&set.name, &pod.name).is_some_and(|ordinal| live.binary_search(&ordinal).is_ok())
+            && judge.guard(pod, now) == Guard::Protected
+    };
+    let protected = snapshot.pods.iter().filter(is_counted).count();
+    let least = usize::try_from(protection.min_protected).unwrap_or(usize::MAX);
+    (protected < least).then(|| {
+        format!("{protected} pods are protected, and minProtected is {least}: none is disrupted until then")
+    })
 }
 
 /// What protection means for one decision.

@@ -254,6 +254,11 @@ impl World {
 
     /// What is decided.
     pub(crate) fn plan(&self) -> Plan {
+        self.judged(plan)
+    }
+
+    /// What a function says of what a decision is made from.
+    pub(crate) fn judged<T>(&self, judge: impl FnOnce(&Snapshot<'_>) -> T) -> T {
         let set = self.view();
         let revisions: Vec<RevisionView> = self
             .revisions
@@ -266,7 +271,7 @@ impl World {
             .iter()
             .map(|claim| ClaimView::from_json(claim.to_string().as_bytes()).unwrap())
             .collect();
-        plan(&Snapshot {
+        judge(&Snapshot {
             now: at(self.now),
             set: &set,
             revisions: revisions.iter().collect(),

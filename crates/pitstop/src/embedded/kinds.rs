@@ -46,7 +46,7 @@ pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
         json!({"service": service})
     };
     let objects = [kinds::secrets_namespace()].into_iter();
-    for object in objects.chain(kinds::objects(here, &Controller::ALL)) {
+    for object in objects.chain(kinds::objects(here, &Controller::ALL, manifests::NAMESPACE)) {
         apply(&client, object).await?;
     }
     for name in kinds::definitions(&Controller::ALL) {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 /// Definitions and webhook configurations of the kinds of these controllers, in the order in which they are made: no
 /// object is written before somebody judges it.
 ///
-/// `client` is the `clientConfig` of who answers at a path.
-pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Vec<Value> {
+/// `client` is the `clientConfig` of who answers at a path; `namespace` is where those run who do.
+pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller], namespace: &str) -> Vec<Value> {
     let configuration = |kind: &str, webhooks: Vec<Value>| {
         json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": CONFIGURATION},
@@ -35,6 +35,8 @@ pub fn objects(client: impl Fn(&str) -> Value, controllers: &[Controller]) -> Ve
         use statefulset::definition;
         mutating.push(definition::mutating(&client(definition::MUTATE_PATH)));
         validating.push(definition::validating(&client(definition::VALIDATE_PATH)));
+        let needed = ["kube-system", namespace];
+        validating.push(definition::guarding(&client(definition::EVICTION_PATH), &needed));
         definitions.push(definition::definition(&client(CONVERT_PATH)));
     }
     if controllers.contains(&Controller::ImagePullJob) {

@@ -254,7 +254,7 @@ const RULES: &[Rule] = &[
         "get",
         KRUISE,
         STATEFULSETS,
-        "make sure that a StatefulSet still exists before something is adopted for it",
+        "make sure that a StatefulSet still exists before something is adopted for it, and know what it protects from eviction",
     ),
     cluster(
         STATEFUL,

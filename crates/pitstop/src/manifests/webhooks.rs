@@ -122,7 +122,7 @@ pub(super) fn documents(options: &Options) -> Vec<Tree> {
     if options.webhook_url.is_none() {
         documents.push(service(options));
     }
-    let objects = kinds::objects(here, &options.controllers);
+    let objects = kinds::objects(here, &options.controllers, namespace);
     documents.extend(objects.into_iter().map(plain));
     documents
 }

@@ -86,7 +86,11 @@ async fn the_certificate_is_renewed_while_the_webhooks_serve() {
     let client = cluster.client();
     let service =
         |path: &str| json!({"service": {"namespace": NAMESPACE, "name": "pitstop-webhook", "path": path}});
-    for object in kinds::objects(service, &[pitstop_controller::Controller::CloneSet]) {
+    for object in kinds::objects(
+        service,
+        &[pitstop_controller::Controller::CloneSet],
+        "pitstop-system",
+    ) {
         let (group, plural) = match object["kind"].as_str().unwrap() {
             "MutatingWebhookConfiguration" => {
                 ("admissionregistration.k8s.io", "mutatingwebhookconfigurations")

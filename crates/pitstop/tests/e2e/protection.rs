@@ -27,6 +27,15 @@ async fn an_arbiter_says_which_pods_work() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_work_are_not_evicted() {
+    if kubectl_is_there() {
+        let world = World::embedded(&NODES, None).await;
+        guarded(&world).await;
+        world.stop().await;
+    }
+}
+
 /// The manifest of the seed, with this protection in place of partition and priorities.
 fn manifest(protection: &str) -> String {
     let (before, _) = FIRST.split_once("      partition: 3").unwrap();
@@ -70,6 +79,65 @@ pub(crate) async fn by_labels(world: &World) {
     assert_eq!(versions(world).await, "00000");
     blocked(world, "Progressing").await;
     gone(world).await;
+}
+
+/// Section 16.1, `evictionGuard`: a drain waits for pods that work, and takes those that idle.
+pub(crate) async fn guarded(world: &World) {
+    let first = manifest("{podSelector: {matchLabels: {working: \"true\"}}, evictionGuard: true}");
+    world.apply(&first).await;
+    updated(world, 5).await;
+    label(world, 0, true).await;
+    let evict = async |pod: u32| {
+        let path = format!("/api/v1/namespaces/default/pods/sample-{pod}/eviction");
+        let body = format!(
+            r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"sample-{pod}","namespace":"default"}}}}"#
+        );
+        world
+            .kubectl_with(&["create", "--raw", &path, "-f", "-"], &body)
+            .await
+    };
+    let said = evict(0).await;
+    assert!(!said.status.success(), "{said:?}");
+    let why = "admission webhook \"evictions.pitstop.io\" denied the request: Cannot evict pod sample-0: it is protected while it works";
+    assert!(said.stderr.contains(why), "{said:?}");
+    let before = uid(world, 1).await;
+    let said = evict(1).await;
+    assert!(said.status.success(), "{said:?}");
+    updated(world, 5).await;
+    assert_ne!(uid(world, 1).await, before, "it idled, and went");
+    let node = world
+        .kubectl(&["get", "pod", "sample-0", "-o", "jsonpath={.spec.nodeName}"])
+        .await;
+    let before = uid(world, 0).await;
+    let said = world.kubectl_any(&["drain", &node, "--timeout=2s"]).await;
+    assert!(!said.status.success(), "{said:?}");
+    let waits = "error when evicting pods/\"sample-0\" -n \"default\" (will retry after 5s): ";
+    assert!(said.stderr.contains(&format!("{waits}{why}")), "{said:?}");
+    assert_eq!(uid(world, 0).await, before, "it works, and stays");
+    let left = world
+        .kubectl(&[
+            "get",
+            "pods",
+            "--field-selector",
+            &format!("spec.nodeName={node}"),
+            "-o",
+            "name",
+        ])
+        .await;
+    assert_eq!(left, "pod/sample-0\n", "those that idled went");
+    label(world, 0, false).await;
+    world.kubectl(&["drain", &node, "--timeout=60s"]).await;
+    updated(world, 5).await;
+    assert_ne!(uid(world, 0).await, before);
+    world.kubectl(&["uncordon", &node]).await;
+    gone(world).await;
+}
+
+async fn uid(world: &World, pod: u32) -> String {
+    let pod = format!("sample-{pod}");
+    world
+        .kubectl(&["get", "pod", &pod, "-o", "jsonpath={.metadata.uid}"])
+        .await
 }
 
 /// Section 16.4, with the example: unlisted pods are protected, and so are all while it does not answer.

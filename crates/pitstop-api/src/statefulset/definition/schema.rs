@@ -278,6 +278,13 @@ fn arbiter() -> Value {
                             ),
                         ),
                         ("scheme", text("http or https. http where absent.")),
+                        (
+                            "caBundle",
+                            text(
+                                "Authorities that vouch for its certificate, PEM in base64, for https. Those that the \
+                                 controller's machine trusts where absent.",
+                            ),
+                        ),
                         ("path", text("The path that is asked.")),
                     ],
                     &["service"],

@@ -174,3 +174,25 @@ fn who_is_asked_about_what() {
         );
     }
 }
+
+/// 16.1, `evictionGuard`
+#[test]
+fn evictions_are_judged_outside_of_what_the_cluster_needs() {
+    let webhook = guarding(
+        &json!({"url": "https://here"}),
+        &["kube-system", "pitstop-system"],
+    );
+    assert_eq!(
+        webhook["rules"],
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+            "scope": "Namespaced"}])
+    );
+    assert_eq!(
+        webhook["namespaceSelector"]["matchExpressions"],
+        json!([{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "pitstop-system"]}])
+    );
+    assert_eq!(
+        (&webhook["failurePolicy"], &webhook["clientConfig"]["url"]),
+        (&json!("Fail"), &json!("https://here"))
+    );
+}

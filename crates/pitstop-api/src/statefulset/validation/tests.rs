@@ -472,6 +472,21 @@ fn protection_is_judged() {
             "arbiter needs exactly one of http and exec",
         ),
         (
+            json!({"arbiter": {"http": {"service": {"name": "a", "port": 80}, "scheme": "ftp"}}}),
+            "",
+            "arbiter.http.scheme is http or https, not \"ftp\"",
+        ),
+        (
+            json!({"arbiter": {"exec": {"command": []}}}),
+            "",
+            "arbiter.exec.command is empty; name a program, and its arguments",
+        ),
+        (
+            json!({"arbiter": {"exec": {"command": ["x"]}, "claim": true}}),
+            "",
+            "arbiter.claim needs arbiter.http; a command is not asked for pods",
+        ),
+        (
             json!({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Sometimes"}]}}),
             ".podSelector.matchExpressions[0].operator",
             "not a valid selector operator",

@@ -64,6 +64,9 @@ pub enum ArbiterProbe {
         port: u16,
         /// Is `scheme` `https`?
         is_https: bool,
+        /// `caBundle`: authorities that vouch for its certificate, as PEM in base64; `None` for those that this machine
+        /// trusts.
+        ca_bundle: Option<Arc<str>>,
         /// `path`.
         path: Arc<str>,
     },
@@ -176,12 +179,30 @@ impl Default for ArbiterWire {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct HttpWire {
     service: ServiceWire,
     #[serde(default)]
     scheme: String,
     #[serde(default)]
+    ca_bundle: Option<Arc<str>>,
+    #[serde(default)]
     path: Arc<str>,
+}
+
+impl HttpWire {
+    /// As for probes of containers, `HTTPS` is the same word as `https`.
+    fn is_https(&self) -> Result<bool, String> {
+        let is = |scheme: &str| self.scheme.eq_ignore_ascii_case(scheme);
+        match () {
+            () if is("https") => Ok(true),
+            () if is("http") || is("") => Ok(false),
+            () => Err(format!(
+                "arbiter.http.scheme is http or https, not {:?}",
+                self.scheme
+            )),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -261,14 +282,22 @@ fn working(label: &ArbiterLabel) -> Selector {
 
 impl Arbiter {
     fn of(wire: ArbiterWire) -> Result<Self, String> {
+        let is_https = wire.http.as_ref().map_or(Ok(false), HttpWire::is_https)?;
         let probe = match (wire.http, wire.exec) {
             (Some(http), None) => ArbiterProbe::Http {
                 service: http.service.name,
                 namespace: http.service.namespace,
                 port: http.service.port,
-                is_https: http.scheme.eq_ignore_ascii_case("https"),
+                is_https,
+                ca_bundle: http.ca_bundle,
                 path: http.path,
             },
+            (None, Some(exec)) if exec.command.is_empty() => {
+                return Err("arbiter.exec.command is empty; name a program, and its arguments".to_owned());
+            }
+            (None, Some(_)) if wire.claim => {
+                return Err("arbiter.claim needs arbiter.http; a command is not asked for pods".to_owned());
+            }
             (None, Some(exec)) => ArbiterProbe::Exec {
                 container: exec.container,
                 command: exec.command,

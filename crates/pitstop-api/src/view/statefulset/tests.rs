@@ -168,3 +168,45 @@ fn labels_say_whether_a_pod_works_unless_none_of_the_keys_is_there() {
         );
     }
 }
+
+/// 16.5: where the definition of the kind lacks `status.protection`, an annotation says the same.
+#[test]
+fn the_status_of_protection_comes_from_the_field_or_the_annotation() {
+    let read = |status: Value, annotations: Value| {
+        let object = json!({
+            "metadata": { "name": "web", "namespace": "shop", "uid": "00000000-0000-0000-0000-000000000001", "annotations": annotations },
+            "spec": { "template": {} }, "status": status,
+        });
+        StatefulSetView::from_json(object.to_string().as_bytes()).unwrap()
+    };
+    let annotation =
+        json!({ "pitstop.io/protection-status": r#"{"protected":3,"waiting":["web-1"]}"#, "a": "b" });
+    for (status, annotations, protected, is_annotated) in [
+        (json!({}), json!({}), None, false),
+        (json!({}), annotation.clone(), Some(3), true),
+        (
+            json!({ "protection": { "protected": 2 } }),
+            annotation,
+            Some(2),
+            true,
+        ),
+        (
+            json!({}),
+            json!({ "pitstop.io/protection-status": "{" }),
+            None,
+            true,
+        ),
+    ] {
+        let view = read(status, annotations.clone());
+        let found = view.status.protection.as_ref().map(|status| status.protected);
+        assert_eq!(
+            (found, view.annotates_protection),
+            (protected, is_annotated),
+            "{annotations}"
+        );
+        assert!(
+            !view.annotations.contains_key("pitstop.io/protection-status"),
+            "revisions do not get it"
+        );
+    }
+}

@@ -27,16 +27,16 @@ const LARGEST: usize = 4 << 20;
 
 /// What is remembered of an arbiter between decisions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// What it said.
-    pub(super) answers: ArbiterAnswers,
+    pub(crate) answers: ArbiterAnswers,
     /// When it was asked last.
     at: Option<Timestamp>,
 }
 
 /// Did it begin or cease to answer?
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It does not answer any more, and why.
     Silent(String),
     /// It answers again.
@@ -54,7 +54,7 @@ impl Asked {
     }
 
     /// Takes in an answer to what was asked at this time. Pods that it does not name are unknown to it.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         answer: Result<Answer, String>,
         pods: &BTreeMap<Arc<str>, Uid>,
@@ -125,7 +125,7 @@ impl Asked {
 /// What an arbiter says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     instances: Vec<Instance>,
     #[serde(default)]
     ttl_seconds: Option<u32>,
@@ -153,18 +153,18 @@ struct Grants {
 }
 
 /// The StatefulSet that an arbiter is asked about.
-pub(super) struct About<'a> {
-    pub(super) namespace: &'a str,
-    pub(super) name: &'a str,
+pub(crate) struct About<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
     /// The revision that pods are brought to.
-    pub(super) update_revision: &'a str,
+    pub(crate) update_revision: &'a str,
 }
 
 /// Asks which pods work.
 ///
 /// # Errors
 /// It cannot be reached, does not answer in time, or says something else.
-pub(super) async fn ask(api: &dyn Api, arbiter: &Arbiter, about: About<'_>) -> Result<Answer, String> {
+pub(crate) async fn ask(api: &dyn Api, arbiter: &Arbiter, about: About<'_>) -> Result<Answer, String> {
     let About {
         namespace,
         name,
@@ -249,6 +249,7 @@ impl Url {
                 port,
                 is_https,
                 path,
+                ..
             } => (service, namespace, port, *is_https, path),
             ArbiterProbe::Exec { .. } => {
                 return Err(

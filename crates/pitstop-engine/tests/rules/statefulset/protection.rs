@@ -1,6 +1,6 @@
 //! statefulset.md 16: pods that work are left alone.
 
-use pitstop_engine::statefulset::{Claimed, Observation, Observed};
+use pitstop_engine::statefulset::{Claimed, Observation, Observed, eviction_refusal};
 
 use super::*;
 
@@ -525,4 +525,78 @@ fn what_the_arbiter_said_is_read_from_the_status() {
         [],
         "it did not answer"
     );
+}
+
+/// Which pods may be evicted: `-` is one that may, `w` one that works, `s` one of which an arbiter is silent, `f` one that
+/// has to stay since too few are protected, `?` one that stays for another reason.
+fn evictions(world: &World) -> String {
+    let pods: Vec<_> = world.pods.iter().map(|pod| pod.view().uid).collect();
+    let of = |pod| world.judged(|snapshot| eviction_refusal(snapshot, pod));
+    let word = |why: Option<String>| match why.as_deref() {
+        None => '-',
+        Some("it is protected while it works") => 'w',
+        Some("it is protected while its arbiter does not answer") => 's',
+        Some(why) if why.contains("minProtected") => 'f',
+        Some(_) => '?',
+    };
+    pods.into_iter().map(|pod| word(of(pod))).collect()
+}
+
+/// 16.1, `evictionGuard`: evictions are judged as an update would be.
+#[test]
+fn protected_pods_are_not_evicted() {
+    let guarded = |pods: &str, working: &[u32]| protection(five(pods, working), "evictionGuard", true);
+    assert_eq!(
+        evictions(&five("0-4A", &[0, 2, 4])),
+        "-----",
+        "nobody asks for it"
+    );
+    assert_eq!(evictions(&guarded("0-4A", &[0, 2, 4])), "w-w-w");
+    assert_eq!(
+        evictions(&guarded("0-2B 3-4A", &[0, 4])),
+        "w---w",
+        "at any revision"
+    );
+    assert_eq!(
+        evictions(&guarded("0-1A 2AF 3A 4AT", &[2, 4])),
+        "-----",
+        "what has ended, or is on its way out, is not protected any more"
+    );
+    let unlabelled = guarded("0-4A", &[]).edit(3, |mut pod| {
+        pod.json["metadata"]["labels"]
+            .as_object_mut()
+            .unwrap()
+            .remove("working");
+        pod
+    });
+    assert_eq!(evictions(&unlabelled), "---w-", "16.2.4: unknown is protected");
+    let few = |n: u32| protection(guarded("0-4A", &[0, 2]), "minProtected", n);
+    assert_eq!(evictions(&few(2)), "w-w--");
+    assert_eq!(evictions(&few(3)), "wfwff", "no voluntary disruption at all");
+    let broken = guarded("0-4A", &[]).rolling("protection", json!({ "evictionGuard": true }));
+    assert_eq!(evictions(&broken), "?????", "it cannot be read");
+    let ending = guarded("0-4A", &[0, 1, 2, 3, 4]);
+    let ending =
+        ending.with(|world| world.set["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    assert_eq!(evictions(&ending), "-----", "its pods go with it");
+}
+
+/// 16.2: an arbiter is asked right then; its silence protects, unless `failurePolicy` says otherwise.
+#[test]
+fn a_silent_arbiter_keeps_pods_from_eviction() {
+    let guarded = |world| protection(world, "evictionGuard", true);
+    let said = [
+        (0, Observed::Working),
+        (1, Observed::Idle),
+        (2, Observed::Unknown),
+        (3, Observed::Idle),
+        (4, Observed::Idle),
+    ];
+    let heard = guarded(asked(five("0-4A", &[4]), &said, 0));
+    assert_eq!(evictions(&heard), "w-w--", "it outranks labels");
+    let silent = heard.with(|world| world.arbiter.failures = 3);
+    assert_eq!(evictions(&silent), "sssss");
+    let policy = |policy: &str| protection(silent.clone(), "arbiter/failurePolicy", policy);
+    assert_eq!(evictions(&policy("KeepLabel")), "----w");
+    assert_eq!(evictions(&policy("Ignore")), "-----");
 }

@@ -15,6 +15,7 @@ async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
     stateful::story(&world).await;
     stateful::in_place(&world).await;
     protection::by_labels(&world).await;
+    protection::guarded(&world).await;
     forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }
