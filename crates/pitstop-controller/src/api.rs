@@ -24,6 +24,8 @@ mod rights;
 
 /// Who we are in `managedFields`.
 pub const FIELD_MANAGER: &str = "pitstop-controller";
+/// Who writes the labels that tell what an arbiter says. Source: statefulset.md 16.4.
+pub const ARBITER_FIELD_MANAGER: &str = "pitstop-arbiter";
 
 /// Sends requests and receives watch events.
 pub trait Api: Send + Sync {

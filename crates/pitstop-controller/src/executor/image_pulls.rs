@@ -74,7 +74,7 @@ impl Executor {
             work.job.resource_version,
             &body,
         );
-        let result = patch.await;
+        let result = patch.await.map(drop);
         self.count(&work.whom, "status", &result);
         outcome.add(result);
         outcome

@@ -8,12 +8,13 @@
 
 use std::time::Duration;
 
-use pitstop_api::WorkloadKind;
-use pitstop_api::view::{CloneSetView, StatefulSetView};
+use pitstop_api::view::{CloneSetView, MetaWire, ProtectionStatus, StatefulSetView};
+use pitstop_api::{WorkloadKind, keys};
 use pitstop_engine::instances::{Action, Failures};
 use pitstop_engine::plan::Event;
 use pitstop_engine::{cloneset, statefulset};
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::revisions::Posted;
@@ -44,6 +45,18 @@ pub struct InstancesWork {
     collision_count: i32,
     /// A merge patch of the status, where it differs.
     status: Option<Value>,
+    protection: Told,
+}
+
+/// What is told of protection.
+#[derive(Debug, Default)]
+struct Told {
+    /// What is to be told, where that differs from what the annotation says.
+    now: Option<ProtectionStatus>,
+    /// Is there an annotation?
+    is_annotated: bool,
+    /// Does it say the same?
+    is_same: bool,
 }
 
 impl InstancesWork {
@@ -58,6 +71,7 @@ impl InstancesWork {
             events: plan.events,
             requeue_after: plan.requeue_after,
             kind: WorkloadKind::CloneSet,
+            protection: Told::default(),
             resource: Resource::CloneSets,
             resource_version: cloneset.resource_version,
             collision_count: cloneset.status.collision_count.unwrap_or_default(),
@@ -66,8 +80,14 @@ impl InstancesWork {
 
     /// A plan for a StatefulSet, as it was decided on.
     pub fn of_statefulset(whom: Whom, set: &StatefulSetView, plan: statefulset::Plan) -> Self {
+        let now = plan.status.as_ref().and_then(|status| status.protection.clone());
         Self {
             whom,
+            protection: Told {
+                is_annotated: set.annotates_protection,
+                is_same: set.annotates_protection && now == set.status.protection,
+                now,
+            },
             status: plan.status.and_then(|status| status_patch(&status, &set.status)),
             actions: plan.actions,
             events: plan.events,
@@ -234,13 +254,45 @@ impl Executor {
             .await
     }
 
+    /// Where the definition of the kind has no field for it, the server drops the status of protection without a word: what
+    /// it keeps tells. Then an annotation says the same. Source: statefulset.md 16.5.
+    async fn annotate_protection(&self, work: &InstancesWork, kept: &[u8]) -> Result<(), CallError> {
+        let (whom, told) = (&work.whom, &work.protection);
+        if told.now.is_none() && !told.is_annotated {
+            return Ok(());
+        }
+        let unreadable = |error: serde_json::Error| CallError::Unreadable {
+            what: format!("{} {}", work.resource.plural(), whom.about.name),
+            problem: error.to_string(),
+        };
+        let kept: Kept = serde_json::from_slice(kept).map_err(unreadable)?;
+        let dropped = told.now.as_ref().filter(|_| kept.status.protection.is_none());
+        let text = dropped
+            .map(serde_json::to_string)
+            .transpose()
+            .map_err(unreadable)?;
+        if text.is_none() && !told.is_annotated || text.is_some() && told.is_same {
+            return Ok(());
+        }
+        let body = json!({ "metadata": {
+            "uid": whom.uid().to_string(), "resourceVersion": kept.metadata.version().to_string(),
+            "annotations": { (keys::PROTECTION_STATUS): text },
+        }});
+        let name = &*whom.about.name;
+        self.patch(whom, Verb::MergePatch, work.resource, name, body)
+            .await
+    }
+
     async fn write_instances_status(&self, work: &InstancesWork) -> Outcome {
         let mut outcome = Outcome::default();
         let Some(status) = &work.status else {
             return outcome;
         };
         let patch = self.patch_status(&work.whom, work.resource, work.resource_version, status);
-        let result = patch.await;
+        let result = match patch.await {
+            Ok(kept) => self.annotate_protection(work, &kept).await,
+            Err(error) => Err(error),
+        };
         self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.
@@ -249,6 +301,20 @@ impl Executor {
         }
         outcome
     }
+}
+
+/// What a server keeps of the status of a workload.
+#[derive(Deserialize)]
+struct Kept {
+    metadata: MetaWire,
+    #[serde(default)]
+    status: KeptStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct KeptStatus {
+    protection: Option<IgnoredAny>,
 }
 
 /// Only ever rises, and in a request of its own once it is there.

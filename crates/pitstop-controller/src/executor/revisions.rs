@@ -91,6 +91,7 @@ impl Executor {
         let status = json!({ "collisionCount": count });
         self.patch_status(&work.whom, work.resource(), live.resource_version, &status)
             .await
+            .map(drop)
     }
 
     pub(super) async fn renumber_revision(

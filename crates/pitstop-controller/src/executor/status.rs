@@ -1,5 +1,6 @@
 //! Writing `status`, only when it differs and only our fields: of workloads, and single conditions of pods.
 
+use bytes::Bytes;
 use pitstop_api::view::{DaemonSetStatus, PodCondition, Uid};
 use serde_json::{Value, json};
 
@@ -21,7 +22,8 @@ impl Executor {
         let status = status_json(status, is_advanced);
         let result = self
             .patch_status(&work.whom, work.resource(), version, &status)
-            .await;
+            .await
+            .map(drop);
         self.count(&work.whom, "status", &result);
         match result {
             // The workload is gone: there is nobody to tell.
@@ -101,14 +103,14 @@ impl Executor {
     }
 
     /// Changes the status of the workload itself, as it was at `version`: a write that was not answered and comes late undoes
-    /// no newer one.
+    /// no newer one. Returns the workload as the server keeps it.
     pub(super) async fn patch_status(
         &self,
         whom: &Whom,
         resource: Resource,
         version: u64,
         status: &Value,
-    ) -> Result<(), CallError> {
+    ) -> Result<Bytes, CallError> {
         let body = json!({
             "metadata": { "uid": whom.uid().to_string(), "resourceVersion": version.to_string() },
             "status": status,
@@ -124,7 +126,7 @@ impl Executor {
         .with_body(body);
         let answer = self.api.send(call).await?;
         self.stores.written(resource, &answer);
-        Ok(())
+        Ok(answer)
     }
 }
 

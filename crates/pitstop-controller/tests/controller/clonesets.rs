@@ -16,15 +16,15 @@ use crate::scripted::{Scripted, clock, refused};
 
 const WEB: Uid = Uid(1);
 
-struct Bench {
-    api: Arc<Scripted>,
+pub(crate) struct Bench {
+    pub(crate) api: Arc<Scripted>,
     overlay: Arc<Overlay>,
     stores: Arc<Stores>,
     executor: Executor,
     recorder: Recorder,
 }
 
-fn mk_bench(answer: impl FnMut(&Call) -> Result<Value, CallError> + Send + 'static) -> Bench {
+pub(crate) fn mk_bench(answer: impl FnMut(&Call) -> Result<Value, CallError> + Send + 'static) -> Bench {
     let api = Scripted::new(answer);
     let (recorder, writer) = Recorder::new(Arc::clone(&api) as Arc<dyn Api>, clock());
     tokio::spawn(writer.run());
@@ -68,7 +68,11 @@ impl Bench {
             about: About::from(&cloneset),
         };
         let work = InstancesWork::of_cloneset(whom, &cloneset, plan);
-        let done = self.executor.carry_out_instances(&work).await;
+        self.carry_out_work(&work).await
+    }
+
+    pub(crate) async fn carry_out_work(&self, work: &InstancesWork) -> (Outcome, Failures) {
+        let done = self.executor.carry_out_instances(work).await;
         self.recorder.flush().await;
         done
     }
@@ -82,7 +86,7 @@ impl Bench {
     }
 
     /// Verb, path and, where there are any, preconditions of the writes.
-    fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         let precondition = |call: &Call| {
             let body = call.body.as_ref()?;
             let of = body.get("metadata").or_else(|| body.get("preconditions"))?;

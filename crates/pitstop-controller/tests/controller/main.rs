@@ -12,5 +12,6 @@ mod lease_model;
 mod loops;
 mod rights;
 mod scripted;
+mod statefulsets;
 mod store;
 mod triggers;

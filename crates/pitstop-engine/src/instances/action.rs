@@ -192,6 +192,8 @@ pub enum PatchWhy {
     Refresh,
     /// A hook is asked first.
     Prepare,
+    /// Its label says what the arbiter says of it. Source: statefulset.md 16.4.
+    ArbiterLabel,
     /// It is updated in place.
     UpdateInPlace {
         /// The revision that it gets.
@@ -213,6 +215,7 @@ impl PatchWhy {
             Self::Identity => "Identity",
             Self::Refresh => "Refresh",
             Self::Prepare => "Prepare",
+            Self::ArbiterLabel => "ArbiterLabel",
             Self::UpdateInPlace { .. } => "UpdateInPlace",
             Self::Recreate { .. } => "Recreate",
         }
@@ -221,7 +224,7 @@ impl PatchWhy {
     /// The event when it succeeded. Source: cloneset.md 13.
     pub fn succeeded(&self, pod: &str) -> Option<Event> {
         let (reason, message) = match self {
-            Self::Identity | Self::Refresh | Self::Prepare => return None,
+            Self::Identity | Self::Refresh | Self::Prepare | Self::ArbiterLabel => return None,
             Self::UpdateInPlace { revision } => (
                 reasons::SUCCESSFUL_UPDATE_IN_PLACE,
                 format!("successfully update pod {pod} in-place(revision {revision})"),
@@ -249,7 +252,7 @@ impl PatchWhy {
     /// The event when it failed. Source: cloneset.md 13.
     pub fn failed(&self, pod: &str, error: &str) -> Option<Event> {
         let (reason, message) = match self {
-            Self::Identity | Self::Refresh | Self::Prepare => return None,
+            Self::Identity | Self::Refresh | Self::Prepare | Self::ArbiterLabel => return None,
             Self::UpdateInPlace { revision } => (
                 reasons::FAILED_UPDATE_IN_PLACE,
                 format!("failed to update pod {pod} in-place(revision {revision}): {error}"),

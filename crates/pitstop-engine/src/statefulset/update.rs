@@ -53,6 +53,7 @@ pub(super) struct Refresh<'a> {
     i: usize,
     live: Live<'a>,
     change: Change,
+    pub(super) why: PatchWhy,
 }
 
 /// Ordinals that are down, by rank.
@@ -108,12 +109,15 @@ impl<'a> Turn<'_, 'a> {
                 change = carried.change;
             }
             say_first_word(live, snapshot.now, &mut change);
-            if let Some((key, value)) = labels.get(&row.pod.uid) {
+            let mut why = PatchWhy::Refresh;
+            // A write of its own, by another manager: it comes when nothing else is to be written.
+            if let Some((key, value)) = labels.get(&row.pod.uid).filter(|_| change.is_empty()) {
                 change.label(key, value);
+                why = PatchWhy::ArbiterLabel;
             }
             if !change.is_empty() {
                 self.touch(i, Touch::Refreshed);
-                self.refreshes.push(Refresh { i, live, change });
+                self.refreshes.push(Refresh { i, live, change, why });
             }
         }
         is_state_changed
@@ -143,7 +147,7 @@ impl<'a> Turn<'_, 'a> {
         for refresh in std::mem::take(&mut self.refreshes) {
             let is_only_refreshed = self.touched.get(refresh.i) == Some(&Touch::Refreshed);
             if is_only_refreshed {
-                self.patch(refresh.live, refresh.change, PatchWhy::Refresh);
+                self.patch(refresh.live, refresh.change, refresh.why);
             }
         }
     }

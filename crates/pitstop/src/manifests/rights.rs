@@ -265,6 +265,13 @@ const RULES: &[Rule] = &[
     ),
     cluster(
         STATEFUL,
+        "patch",
+        KRUISE,
+        STATEFULSETS,
+        "say in an annotation what is protected, where the definition of the kind has no field for it",
+    ),
+    cluster(
+        STATEFUL,
         "get",
         "",
         ("services", ""),

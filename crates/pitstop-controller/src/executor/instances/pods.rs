@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::InstancesWork;
 use super::words::{Told, Words};
-use crate::api::{Call, CallError, FIELD_MANAGER, Resource, Verb};
+use crate::api::{ARBITER_FIELD_MANAGER, Call, CallError, FIELD_MANAGER, Resource, Verb};
 use crate::executor::pods::{Doomed, Made, unreadable};
 use crate::executor::{Executor, Outcome, Whom, ends_with_namespace, side_by_side};
 use crate::store::PostAnswer;
@@ -420,7 +420,11 @@ fn patch_call(whom: &Whom, pod: &Patched<'_>, version: u64, write: &PodWrite) ->
         Endpoint::Status => call.status(),
         Endpoint::Resize => call.subresource("resize"),
     };
-    call.with_query("fieldManager", FIELD_MANAGER).with_body(body)
+    let manager = match pod.why {
+        PatchWhy::ArbiterLabel => ARBITER_FIELD_MANAGER,
+        _ => FIELD_MANAGER,
+    };
+    call.with_query("fieldManager", manager).with_body(body)
 }
 
 /// The word for metrics.

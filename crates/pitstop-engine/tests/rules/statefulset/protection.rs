@@ -1,6 +1,6 @@
 //! statefulset.md 16: pods that work are left alone.
 
-use pitstop_engine::statefulset::{Claimed, Observation, Observed, eviction_refusal};
+use pitstop_engine::statefulset::{Claimed, Observation, Observed, PatchWhy, eviction_refusal};
 
 use super::*;
 
@@ -411,7 +411,17 @@ fn answers_of_the_arbiter_become_labels() {
         "arbiter/label",
         json!({ "key": "working", "protectedValue": "true", "idleValue": "false" }),
     );
-    world.apply(&world.plan());
+    let plan = world.plan();
+    let by_arbiter = plan.actions.iter().filter(|action| match action {
+        Action::PatchPod { why, .. } => *why == PatchWhy::ArbiterLabel,
+        _ => false,
+    });
+    assert_eq!(
+        by_arbiter.count(),
+        1,
+        "of others nothing was said, and 4 has its label"
+    );
+    world.apply(&plan);
     let label = |ordinal| {
         world
             .get(ordinal)
