@@ -28,7 +28,7 @@ pub use node::{NodeView, NodeWire};
 pub use pod::{Phase, PodView, PodWire, ReadyCondition};
 pub use revision::RevisionView;
 pub use statefulset::{
-    Arbiter, ArbiterLabel, ArbiterProbe, ClaimRetention, ClaimStatus, FailurePolicy, Protection,
+    Arbiter, ArbiterLabel, ArbiterProbe, ClaimRetention, ClaimStatus, FailurePolicy, HttpProbe, Protection,
     ProtectionRead, ProtectionStatus, Reserved, RollingStatefulSet, StatefulSetCondition, StatefulSetStatus,
     StatefulSetView,
 };

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::access::{Authorization, User};
 use crate::api::{Api, Body, Setup};
 use crate::builtin;
+use crate::pipe;
 use crate::serve::{self, ServeConfig, ServeError, Serving};
 use crate::store::OpenError;
 use crate::webhook::inside::WebhookService;
@@ -245,9 +246,14 @@ async fn make(api: &Arc<Api>, path: &'static str, object: &Value, what: String) 
 /// A client that needs no socket.
 fn client_of(api: Arc<Api>, user: User) -> kube::Client {
     let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
-        request.extensions_mut().insert(user.clone());
-        let api = api.clone();
-        async move { Ok::<http::Response<Body>, Infallible>(api.handle(request).await) }
+        let (api, user) = (api.clone(), user.clone());
+        async move {
+            if request.headers().contains_key(http::header::UPGRADE) {
+                return Ok(pipe::answer(api, user, request).await);
+            }
+            request.extensions_mut().insert(user);
+            Ok::<http::Response<Body>, Infallible>(api.handle(request).await)
+        }
     });
     kube::Client::new(service, "default")
 }

@@ -31,6 +31,7 @@ pub mod informer;
 pub mod kinds;
 pub mod node;
 pub mod patch;
+mod pipe;
 pub mod schema;
 mod serve;
 mod store;

@@ -47,6 +47,27 @@ pub trait Api: Send + Sync {
 
     /// Opens a watch. Each item is one line: a JSON watch event.
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>>;
+
+    /// Runs a command in a container, and waits for its end: the code that it ends with.
+    ///
+    /// There may be no way to containers; then this says so.
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
+        let why = format!("no command can be run in pod {} from here", command.pod);
+        Box::pin(async move { Err(CallError::Unreachable(why)) })
+    }
+}
+
+/// A command in a container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Which container.
+    pub container: String,
+    /// A program, and its arguments.
+    pub command: Vec<String>,
 }
 
 /// The lines of a watch.

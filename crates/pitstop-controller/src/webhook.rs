@@ -69,7 +69,7 @@ impl Webhooks {
             statefulsets::definition::VALIDATE_PATH => Admission::read(review)
                 .map(|admission| statefulset::validate(&admission, self.resizes_in_place)),
             statefulsets::definition::EVICTION_PATH => match Admission::read(review) {
-                Ok(admission) => Ok(eviction::judge(self.api.as_ref(), &admission).await),
+                Ok(admission) => Ok(Box::pin(eviction::judge(self.api.as_ref(), &admission)).await),
                 Err(error) => Err(error),
             },
             path if MUTATE_PATHS.contains(&path) => {

@@ -37,6 +37,8 @@ pub struct Options {
     pub replicas: u32,
     /// Which controllers run; they decide which rights are asked for. No order, no repetition.
     pub controllers: Vec<Controller>,
+    /// May the controllers run commands in pods? Arbiters of StatefulSets may be such.
+    pub runs_commands: bool,
     /// Where an API server asks the webhooks of controllers that run outside of the cluster, without a path; `None`: they
     /// run in it. Outside, neither a Deployment nor a Service is printed.
     pub webhook_url: Option<String>,
@@ -49,6 +51,7 @@ impl Default for Options {
             image: default_image(),
             replicas: 2,
             controllers: vec![Controller::DaemonPodUpdater],
+            runs_commands: false,
             webhook_url: None,
         }
     }
@@ -98,7 +101,9 @@ pub fn to_json(options: &Options, without: Option<&Rule>) -> Value {
 
 fn documents(options: &Options, without: Option<&Rule>) -> Vec<Tree> {
     let of_scope = |scope: Scope| -> Vec<&Rule> {
+        let commands = rights::COMMANDS.iter().filter(|_| options.runs_commands);
         rules_for(&options.controllers)
+            .chain(commands)
             .filter(|rule| rule.scope == scope && Some(*rule) != without)
             .collect()
     };

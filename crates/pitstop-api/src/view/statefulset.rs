@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use protection::{Arbiter, ArbiterLabel, ArbiterProbe, FailurePolicy, Protection};
+pub use protection::{Arbiter, ArbiterLabel, ArbiterProbe, FailurePolicy, HttpProbe, Protection};
 pub use reserved::Reserved;
 pub(crate) use reserved::range_of;
 pub use status::{ClaimStatus, ProtectionStatus, StatefulSetCondition, StatefulSetStatus};

@@ -330,7 +330,7 @@ impl Failure {
     }
 
     /// 500 for what went wrong while others were asked.
-    pub(super) fn internal_error(why: &str) -> Self {
+    pub(crate) fn internal_error(why: &str) -> Self {
         let cause = json!({"message": why});
         Self::internal(format!("Internal error occurred: {why}")).with_causes(vec![cause])
     }

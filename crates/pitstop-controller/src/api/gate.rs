@@ -9,7 +9,7 @@ use pitstop_api::SharedClock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Api, Call, CallError, Lines, MaySend};
+use super::{Api, Call, CallError, Command, Lines, MaySend};
 use crate::metrics::Metrics;
 
 /// Until when may be written.
@@ -186,5 +186,9 @@ impl Api for Gate {
 
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
         self.inner.watch(call)
+    }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
+        self.inner.run(command)
     }
 }

@@ -10,10 +10,14 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use http::Request;
 use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::api::AttachParams;
 use kube::client::Body;
+use tokio::io::{AsyncRead, sink};
 
 use super::guarded::Bodies;
-use super::{Api, Call, CallError, Lines, MaySend};
+use super::{Api, Call, CallError, Command, Lines, MaySend};
 
 /// How long one request may take. Watches are not bound by it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -89,6 +93,62 @@ impl Api for KubeApi {
             Ok(lines(body))
         })
     }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
+        Box::pin(async move {
+            let ended = tokio::time::timeout(ANSWER_WITHIN, run(self.client.clone(), command)).await;
+            ended.unwrap_or_else(|_| Err(unanswered()))
+        })
+    }
+}
+
+/// Runs a command over a WebSocket. What it prints is read, and dropped: it could not go on otherwise.
+async fn run(client: kube::Client, command: Command) -> Result<i32, CallError> {
+    let pods: kube::Api<Pod> = kube::Api::namespaced(client, &command.namespace);
+    let mut parameters = AttachParams::default().stdin(false).stdout(true).stderr(true);
+    parameters.container = Some(command.container);
+    let mut process = match pods.exec(&command.pod, command.command, &parameters).await {
+        Ok(process) => process,
+        Err(kube::Error::Api(status)) => {
+            let body = serde_json::to_vec(&*status).unwrap_or_default();
+            return Err(CallError::from_answer(status.code, &body));
+        }
+        Err(error) => return Err(CallError::Unreachable(chain(&error))),
+    };
+    let (said, warned) = (process.stdout(), process.stderr());
+    let status = process.take_status();
+    let ended = async {
+        match status {
+            Some(status) => status.await,
+            None => None,
+        }
+    };
+    let (status, (), ()) = futures::join!(ended, drop_all(said), drop_all(warned));
+    let broken = |why: &str| CallError::Unreachable(format!("pod {}: {why}", command.pod));
+    let status = status.ok_or_else(|| broken("the connection ended before the command"))?;
+    exit_code(&status).ok_or_else(|| broken(status.message.as_deref().unwrap_or("it did not run")))
+}
+
+/// Reads to the end. Where it breaks off, how the command ended says more.
+async fn drop_all(from: Option<impl AsyncRead + Unpin>) {
+    if let Some(mut from) = from {
+        let _ = tokio::io::copy(&mut from, &mut sink()).await;
+    }
+}
+
+/// The code that a command ended with; `None`: it did not run.
+fn exit_code(status: &Status) -> Option<i32> {
+    if status.status.as_deref() == Some("Success") {
+        return Some(0);
+    }
+    let causes = status
+        .details
+        .as_ref()
+        .and_then(|details| details.causes.as_ref())?;
+    let code = causes
+        .iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    code.message.as_deref()?.parse().ok()
 }
 
 fn unanswered() -> CallError {
@@ -163,6 +223,25 @@ fn newline(mut bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_ends_with_a_code_or_did_not_run() {
+        let status = |json: serde_json::Value| exit_code(&serde_json::from_value(json).unwrap());
+        let causes = serde_json::json!([{"reason": "ExitCode", "message": "3"}]);
+        for (said, code) in [
+            (serde_json::json!({"status": "Success"}), Some(0)),
+            (
+                serde_json::json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": causes}}),
+                Some(3),
+            ),
+            (
+                serde_json::json!({"status": "Failure", "reason": "InternalError", "message": "no such file"}),
+                None,
+            ),
+        ] {
+            assert_eq!(status(said.clone()), code, "{said}");
+        }
+    }
 
     #[tokio::test]
     async fn lines_are_cut_wherever_the_frames_end() {

@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{Api, Call, CallError, Lines, MaySend, Resource, Verb};
+use super::{Api, Call, CallError, Command, Lines, MaySend, Resource, Verb};
 
 /// What to do about it.
 pub const REMEDY: &str = "apply the output of `pitstop manifests` again";
@@ -312,6 +312,12 @@ impl Api for Learning {
 
     fn watch(&self, call: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
         Box::pin(self.learn(asked(&call), self.inner.watch(call)))
+    }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
+        let asked = ("get", Resource::Pods.plural(), Some("exec"));
+        let asked = (asked, Some(command.namespace.clone()), None);
+        Box::pin(self.learn(asked, self.inner.run(command)))
     }
 }
 

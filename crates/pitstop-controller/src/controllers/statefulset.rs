@@ -121,15 +121,19 @@ impl StatefulSets {
         if !left.is_zero() {
             return Some(left);
         }
-        let pods: BTreeMap<Arc<str>, Uid> = {
+        let (pods, running) = {
             let state = self.parts.stores.read();
             let pods = state.pods_of(set.uid).iter();
-            pods.map(|pod| (Arc::clone(&pod.name), pod.uid)).collect()
+            let uids: BTreeMap<Arc<str>, Uid> =
+                pods.clone().map(|pod| (Arc::clone(&pod.name), pod.uid)).collect();
+            (uids, arbiter::running(pods))
         };
         let about = arbiter::About {
             namespace: &set.namespace,
             name: &set.name,
             update_revision: &set.status.update_revision,
+            running: &running,
+            first: text(&set.template, "/spec/containers/0/name"),
         };
         let answer = arbiter::ask(self.parts.api.as_ref(), arbiter, about).await;
         debug!(statefulset = %key, ?answer, "the arbiter was asked");

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pitstop_api::fields::text;
 use pitstop_api::view::{MetaWire, NodeNames, OwnerKind, PodView, PodWire, Protection, StatefulSetView, Uid};
 use pitstop_api::{Clock as _, SystemClock};
 use pitstop_engine::instances::{Failures, InFlight};
@@ -115,6 +116,8 @@ impl Asks {
             namespace: &self.set.namespace,
             name: &self.set.name,
             update_revision: &self.set.status.update_revision,
+            running: &arbiter::running(self.pods.iter()),
+            first: text(&self.set.template, "/spec/containers/0/name"),
         };
         let answer = arbiter::ask(api, arbiter, about).await;
         let mut asked = Asked::default();

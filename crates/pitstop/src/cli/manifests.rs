@@ -1,6 +1,7 @@
 //! `pitstop manifests`.
 
 use clap::Args;
+use pitstop_controller::Controller;
 
 use crate::cli::controller::Wanted;
 use crate::cli::hub::PodsSource;
@@ -74,6 +75,9 @@ pub struct Manifests {
     /// Which controllers.
     #[command(flatten)]
     pub controllers: Wanted,
+    /// Also give the right to run commands in pods, which arbiter.exec of StatefulSets needs
+    #[arg(long, env = "PITSTOP_ARBITER_EXEC", hide_env = true, conflicts_with = "hub")]
+    pub arbiter_exec: bool,
     /// Where the API server asks the webhooks of controllers that run outside of the cluster, with --webhook-host there;
     /// neither Deployment nor Service is printed then
     #[arg(
@@ -143,8 +147,15 @@ impl Manifests {
             image: self.image,
             replicas: self.replicas,
             controllers: self.controllers.controllers().into_iter().collect(),
+            runs_commands: self.arbiter_exec,
             webhook_url: self.webhook_url,
         };
+        if options.runs_commands && !options.controllers.contains(&Controller::StatefulSet) {
+            return Err(failure::usage(
+                "--arbiter-exec is about StatefulSets of apps.kruise.io, whose controller is not among those chosen",
+                "add --controllers statefulset, or leave --arbiter-exec out",
+            ));
+        }
         if options.webhook_url.is_some() && !options.brings_kinds() {
             return Err(failure::usage(
                 "--webhook-url is about the kinds of cloneset and imagepulljob, which are not among the controllers",

@@ -13,6 +13,7 @@ use crate::manifests;
 pub(super) async fn grant(client: &Client) -> anyhow::Result<String> {
     let options = manifests::Options {
         controllers: Controller::ALL.to_vec(),
+        runs_commands: true,
         ..manifests::Options::default()
     };
     let manifests = manifests::to_json(&options, None);

@@ -423,6 +423,17 @@ const RULES: &[Rule] = &[
     ),
 ];
 
+const RUN_COMMANDS: &str = "ask instances whether they work, where arbiter.exec names the command; whoever may do this, may do in pods what their \
+     containers may";
+
+/// What is needed only where the arbiter of a StatefulSet is a command in its pods. It is much, so it is asked for
+/// explicitly.
+pub(super) const COMMANDS: &[Rule] = &[
+    cluster(STATEFUL, "get", "", ("pods", "exec"), RUN_COMMANDS),
+    // API servers from 1.35 on ask for this one.
+    cluster(STATEFUL, "create", "", ("pods", "exec"), RUN_COMMANDS),
+];
+
 /// All rights that any controller uses, in the order in which they are printed.
 pub fn rules() -> &'static [Rule] {
     RULES

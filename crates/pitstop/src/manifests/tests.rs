@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, NativeDaemonSet};
+use pitstop_controller::Controller::{CloneSet, DaemonPodUpdater, NativeDaemonSet, StatefulSet};
 use serde_json::Value;
 
 use super::*;
@@ -60,6 +60,21 @@ fn the_rights_of_the_native_controller() {
         .filter(|document| document.contains("kind: ClusterRole\n") || document.contains("kind: Role\n"))
         .collect();
     insta::assert_snapshot!(rights.join("---\n"));
+}
+
+/// Whoever may run commands in pods may do there what they may: that is not given by itself.
+#[test]
+fn the_right_to_run_commands_is_given_where_it_is_asked_for() {
+    let has = |runs_commands: bool| {
+        let options = Options {
+            runs_commands,
+            ..options(&[DaemonPodUpdater, StatefulSet])
+        };
+        let granted = granted(&read(&render(&options, None)));
+        let mut resources = granted.iter().map(|(_, _, resource, _)| resource.as_str());
+        resources.any(|resource| resource == "pods/exec")
+    };
+    assert!(!has(false) && has(true));
 }
 
 fn with_kinds() -> Options {

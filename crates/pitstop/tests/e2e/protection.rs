@@ -36,6 +36,24 @@ async fn pods_that_work_are_not_evicted() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_in_pods_say_which_work() {
+    if kubectl_is_there() {
+        let world = World::guarded(&NODES).await;
+        by_commands(&world).await;
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_protected_is_told_where_the_definition_has_no_field_for_it() {
+    if kubectl_is_there() {
+        let world = World::embedded(&NODES, None).await;
+        by_annotations(&world).await;
+        world.stop().await;
+    }
+}
+
 /// The manifest of the seed, with this protection in place of partition and priorities.
 fn manifest(protection: &str) -> String {
     let (before, _) = FIRST.split_once("      partition: 3").unwrap();
@@ -130,6 +148,89 @@ pub(crate) async fn guarded(world: &World) {
     updated(world, 5).await;
     assert_ne!(uid(world, 0).await, before);
     world.kubectl(&["uncordon", &node]).await;
+    gone(world).await;
+}
+
+/// Section 16.4, exec: whoever has a file works.
+pub(crate) async fn by_commands(world: &World) {
+    let exec = r#"exec: {command: [test, "!", -e, /tmp/busy]}"#;
+    let label = r#"label: {key: working, protectedValue: "true", idleValue: "false"}"#;
+    let first = manifest(&format!(
+        "{{arbiter: {{{exec}, {label}, periodSeconds: 1, staleAfterSeconds: 60}}}}"
+    ));
+    world.apply(&first).await;
+    updated(world, 5).await;
+    let busy = async |pod: u32, command: &str| {
+        let pod = format!("sample-{pod}");
+        world.kubectl(&["exec", &pod, "--", command, "/tmp/busy"]).await;
+        let value = if command == "touch" { "true" } else { "false" };
+        let wanted = format!("--for=jsonpath={{.metadata.labels.working}}={value}");
+        world
+            .kubectl(&["wait", "pod", &pod, &wanted, "--timeout=60s"])
+            .await;
+    };
+    for pod in [0, 2, 4] {
+        busy(pod, "touch").await;
+    }
+    let owners = "jsonpath={.metadata.managedFields[*].manager}";
+    let owners = world
+        .kubectl(&["get", "pod", "sample-0", "--show-managed-fields", "-o", owners])
+        .await;
+    assert!(owners.contains("pitstop-arbiter"), "{owners}");
+    world.apply(&first.replace(IMAGES.0, IMAGES.1)).await;
+    updated(world, 2).await;
+    assert_eq!(versions(world).await, "20202");
+    blocked(world, "AllRemainingProtected").await;
+    busy(4, "rm").await;
+    updated(world, 3).await;
+    assert_eq!(versions(world).await, "20200");
+    gone(world).await;
+}
+
+/// Section 16.1 and 16.5 with a definition of the kind that is not ours: what it does not know is in annotations.
+pub(crate) async fn by_annotations(world: &World) {
+    let version = "/spec/versions/1/schema/openAPIV3Schema/properties";
+    let spec = "spec/properties/updateStrategy/properties/rollingUpdate/properties";
+    let patch = format!(
+        r#"[{{"op":"remove","path":"{version}/{spec}/protection"}},
+            {{"op":"remove","path":"{version}/status/properties/protection"}}]"#
+    );
+    let definition = "crd/statefulsets.apps.kruise.io";
+    world
+        .kubectl(&["patch", definition, "--type=json", "-p", &patch])
+        .await;
+    let protection = r#"{"podSelector":{"matchLabels":{"working":"true"}}}"#;
+    let (before, _) = FIRST.split_once("      partition: 3").unwrap();
+    let first = format!("{before}      unorderedUpdate: {{}}\n").replacen(
+        "  name: sample\n",
+        &format!("  name: sample\n  annotations: {{pitstop.io/update-protection: '{protection}'}}\n"),
+        1,
+    );
+    world.apply(&first).await;
+    updated(world, 5).await;
+    for pod in [0, 2, 4] {
+        label(world, pod, true).await;
+    }
+    world.apply(&first.replace(IMAGES.0, IMAGES.1)).await;
+    updated(world, 2).await;
+    assert_eq!(versions(world).await, "20202");
+    blocked(world, "AllRemainingProtected").await;
+    assert_eq!(
+        status(world, "protection").await,
+        "",
+        "the definition has no such field"
+    );
+    let wanted = r#"--for=jsonpath={.metadata.annotations.pitstop\.io/protection-status}={"protected":3,"protectedOld":3,"effectivePartition":3,"waiting":["sample-4","sample-2","sample-0"]}"#;
+    world.kubectl(&["wait", wanted, SET, "--timeout=60s"]).await;
+    // Nothing is written any more: what is told is what was read.
+    let version = "jsonpath={.metadata.resourceVersion}";
+    let before = world.kubectl(&["get", SET, "-o", version]).await;
+    let said = world.pitstop_ok(&["why", "pod/sample-2"]).await;
+    assert!(said.contains("it is protected while it works"), "{said}");
+    label(world, 4, false).await;
+    updated(world, 3).await;
+    assert_eq!(versions(world).await, "20200");
+    assert_ne!(world.kubectl(&["get", SET, "-o", version]).await, before);
     gone(world).await;
 }
 

@@ -55,21 +55,7 @@ pub struct Arbiter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArbiterProbe {
     /// `http`: one call for each StatefulSet.
-    Http {
-        /// `service.name`.
-        service: Arc<str>,
-        /// `service.namespace`; `None` for that of the StatefulSet.
-        namespace: Option<Arc<str>>,
-        /// `service.port`.
-        port: u16,
-        /// Is `scheme` `https`?
-        is_https: bool,
-        /// `caBundle`: authorities that vouch for its certificate, as PEM in base64; `None` for those that this machine
-        /// trusts.
-        ca_bundle: Option<Arc<str>>,
-        /// `path`.
-        path: Arc<str>,
-    },
+    Http(HttpProbe),
     /// `exec`: one call for each pod.
     Exec {
         /// `container`; `None` for the first.
@@ -77,6 +63,23 @@ pub enum ArbiterProbe {
         /// `command`.
         command: Vec<Arc<str>>,
     },
+}
+
+/// `arbiter.http`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpProbe {
+    /// `service.name`.
+    pub service: Arc<str>,
+    /// `service.namespace`; `None` for that of the StatefulSet.
+    pub namespace: Option<Arc<str>>,
+    /// `service.port`.
+    pub port: u16,
+    /// Is `scheme` `https`?
+    pub is_https: bool,
+    /// `caBundle`: authorities that vouch for its certificate, as PEM in base64; `None` for those that this machine trusts.
+    pub ca_bundle: Option<Arc<str>>,
+    /// `path`.
+    pub path: Arc<str>,
 }
 
 /// `arbiter.label`.
@@ -284,14 +287,14 @@ impl Arbiter {
     fn of(wire: ArbiterWire) -> Result<Self, String> {
         let is_https = wire.http.as_ref().map_or(Ok(false), HttpWire::is_https)?;
         let probe = match (wire.http, wire.exec) {
-            (Some(http), None) => ArbiterProbe::Http {
+            (Some(http), None) => ArbiterProbe::Http(HttpProbe {
                 service: http.service.name,
                 namespace: http.service.namespace,
                 port: http.service.port,
                 is_https,
                 ca_bundle: http.ca_bundle,
                 path: http.path,
-            },
+            }),
             (None, Some(exec)) if exec.command.is_empty() => {
                 return Err("arbiter.exec.command is empty; name a program, and its arguments".to_owned());
             }

@@ -6,24 +6,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Method;
 use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
 use jiff::SignedDuration;
 use pitstop_api::Timestamp;
-use pitstop_api::fields::text;
-use pitstop_api::view::{Arbiter, ArbiterProbe, Uid};
+use pitstop_api::view::{Arbiter, ArbiterProbe, HttpProbe, Phase, PodView, Uid};
 use pitstop_engine::statefulset::{ArbiterAnswers, Claimed, Observation, Observed};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::api::{Api, Call, Resource, Verb};
+use crate::api::Api;
+use http::Url;
 
-/// The largest answer that is read. Units: bytes.
-const LARGEST: usize = 4 << 20;
+mod exec;
+mod http;
 
 /// What is remembered of an arbiter between decisions.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +50,7 @@ impl Asked {
             .unwrap_or_default()
     }
 
-    /// Takes in an answer to what was asked at this time. Pods that it does not name are unknown to it.
+    /// Takes in an answer to what was asked at this time.
     pub(crate) fn take(
         &mut self,
         answer: Result<Answer, String>,
@@ -69,11 +66,21 @@ impl Asked {
                     .iter()
                     .map(|instance| (&*instance.name, instance.observed()))
                     .collect();
-                let observed = pods.iter().map(|(name, uid)| Observation {
-                    pod: *uid,
-                    state: states.get(&**name).copied().unwrap_or(Observed::Unknown),
-                    at,
-                    ttl_seconds: answer.ttl_seconds,
+                let before = std::mem::take(&mut self.answers.observations);
+                let observed = pods.iter().filter_map(|(name, uid)| {
+                    let state = match (states.get(&**name), answer.others) {
+                        (Some(state), _) => *state,
+                        (None, Others::AreUnknown) => Observed::Unknown,
+                        (None, Others::StayAsTheyWere) => {
+                            return before.iter().find(|seen| seen.pod == *uid).copied();
+                        }
+                    };
+                    Some(Observation {
+                        pod: *uid,
+                        state,
+                        at,
+                        ttl_seconds: answer.ttl_seconds,
+                    })
                 });
                 self.answers.observations = observed.collect();
                 self.answers.failures = 0;
@@ -129,6 +136,19 @@ pub(crate) struct Answer {
     instances: Vec<Instance>,
     #[serde(default)]
     ttl_seconds: Option<u32>,
+    /// What of pods that it does not name.
+    #[serde(skip)]
+    others: Others,
+}
+
+/// What an answer means for pods that it does not name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Others {
+    /// Whoever answers does not know them.
+    #[default]
+    AreUnknown,
+    /// They did not answer now: what they said before counts until it is stale.
+    StayAsTheyWere,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,6 +178,16 @@ pub(crate) struct About<'a> {
     pub(crate) name: &'a str,
     /// The revision that pods are brought to.
     pub(crate) update_revision: &'a str,
+    /// Those of its pods that run: no command runs in others.
+    pub(crate) running: &'a [Arc<str>],
+    /// The container in which commands run that name none: the first.
+    pub(crate) first: &'a str,
+}
+
+/// The names of those pods that run.
+pub(crate) fn running<'a>(pods: impl Iterator<Item = &'a PodView>) -> Vec<Arc<str>> {
+    let running = pods.filter(|pod| pod.phase == Phase::Running && !pod.is_terminating());
+    running.map(|pod| Arc::clone(&pod.name)).collect()
 }
 
 /// Asks which pods work.
@@ -169,7 +199,13 @@ pub(crate) async fn ask(api: &dyn Api, arbiter: &Arbiter, about: About<'_>) -> R
         namespace,
         name,
         update_revision,
+        running,
+        first,
     } = about;
+    if let ArbiterProbe::Exec { container, command } = &arbiter.probe {
+        let what = (container.as_deref().unwrap_or(first), command.as_slice());
+        return exec::ask(api, (namespace, running), what, limit(arbiter)).await;
+    }
     let query = format!("?namespace={namespace}&name={name}&updateRevision={update_revision}");
     send(api, arbiter, namespace, Method::GET, &query, None).await
 }
@@ -203,7 +239,7 @@ pub(super) async fn release(
     token: &str,
 ) -> Result<(), String> {
     let body = json!({ "pods": pods, "token": token });
-    let url = Url::of(api, arbiter, namespace).await?;
+    let url = Url::of(api, http_of(arbiter)?, namespace).await?;
     in_time(arbiter, url.send(Method::POST, "/release", Some(body))).await?;
     Ok(())
 }
@@ -216,9 +252,22 @@ async fn send<T: serde::de::DeserializeOwned>(
     more: &str,
     body: Option<Value>,
 ) -> Result<T, String> {
-    let url = Url::of(api, arbiter, namespace).await?;
+    let url = Url::of(api, http_of(arbiter)?, namespace).await?;
     let answer = in_time(arbiter, url.send(method, more, body)).await?;
     serde_json::from_slice(&answer).map_err(|error| format!("its answer cannot be read: {error}"))
+}
+
+/// How long an answer may take.
+fn limit(arbiter: &Arbiter) -> Duration {
+    Duration::from_secs(u64::from(arbiter.timeout_seconds))
+}
+
+/// Only a service is asked for pods. Source: statefulset.md 16.4, claim.
+fn http_of(arbiter: &Arbiter) -> Result<&HttpProbe, String> {
+    match &arbiter.probe {
+        ArbiterProbe::Http(probe) => Ok(probe),
+        ArbiterProbe::Exec { .. } => Err("arbiter.claim needs arbiter.http".to_owned()),
+    }
 }
 
 /// Waits for as long as an answer may take.
@@ -226,93 +275,8 @@ async fn in_time(
     arbiter: &Arbiter,
     answer: impl Future<Output = Result<Bytes, String>>,
 ) -> Result<Bytes, String> {
-    let limit = Duration::from_secs(u64::from(arbiter.timeout_seconds));
-    let answer = timeout(limit, answer).await;
+    let answer = timeout(limit(arbiter), answer).await;
     answer.unwrap_or_else(|_| Err(format!("no answer within {} s", arbiter.timeout_seconds)))
-}
-
-/// Where an arbiter is.
-struct Url {
-    /// Name or address, and port.
-    authority: String,
-    path: Arc<str>,
-}
-
-impl Url {
-    /// The address of its service; a service without one is asked by name. What is outside of the cluster is a service of
-    /// type `ExternalName`.
-    async fn of(api: &dyn Api, arbiter: &Arbiter, namespace: &str) -> Result<Self, String> {
-        let (service, own, port, is_https, path) = match &arbiter.probe {
-            ArbiterProbe::Http {
-                service,
-                namespace,
-                port,
-                is_https,
-                path,
-                ..
-            } => (service, namespace, port, *is_https, path),
-            ArbiterProbe::Exec { .. } => {
-                return Err(
-                    "arbiter.exec is not asked by this version; use arbiter.http or labels".to_owned(),
-                );
-            }
-        };
-        if is_https {
-            return Err("arbiter.http.scheme https is not asked by this version; use http".to_owned());
-        }
-        let namespace = own.as_deref().unwrap_or(namespace);
-        let call = Call::object(Verb::Get, Resource::Services, Some(namespace), service);
-        let found = api.send(call).await.map_err(|error| error.to_string())?;
-        let found: Value = serde_json::from_slice(&found).map_err(|error| error.to_string())?;
-        let host = match (text(&found, "/spec/type"), text(&found, "/spec/clusterIP")) {
-            ("ExternalName", _) => text(&found, "/spec/externalName").to_owned(),
-            (_, "" | "None") => format!("{service}.{namespace}.svc"),
-            (_, address) if address.contains(':') => format!("[{address}]"),
-            (_, address) => address.to_owned(),
-        };
-        Ok(Self {
-            authority: format!("{host}:{port}"),
-            path: Arc::clone(path),
-        })
-    }
-
-    async fn send(&self, method: Method, more: &str, body: Option<Value>) -> Result<Bytes, String> {
-        let stream = TcpStream::connect(&self.authority).await;
-        let stream = stream.map_err(|error| format!("{}: {error}", self.authority))?;
-        let broken = |error: hyper::Error| format!("{}: {error}", self.authority);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let path = format!("/{}{more}", self.path.trim_matches('/'));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path.replace("//", "/"))
-            .header(http::header::HOST, &self.authority);
-        if body.is_some() {
-            request = request.header(http::header::CONTENT_TYPE, "application/json");
-        }
-        let body = body.map_or_else(Bytes::new, |body| body.to_string().into());
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-        let exchange = async {
-            let answer = sender.send_request(request).await.map_err(broken)?;
-            if answer.status() != http::StatusCode::OK {
-                return Err(format!("it answered {}", answer.status()));
-            }
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-            Ok(body.map_err(|error| error.to_string())?.to_bytes())
-        };
-        // The connection is driven here: it ends with the answer, or with whoever waits for it.
-        let mut connection = std::pin::pin!(connection);
-        let mut exchange = std::pin::pin!(exchange);
-        tokio::select! {
-            biased;
-            answer = &mut exchange => answer,
-            ended = &mut connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(broken(error)),
-            },
-        }
-    }
 }
 
 #[cfg(test)]

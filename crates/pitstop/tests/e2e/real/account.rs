@@ -26,6 +26,7 @@ impl Plane {
     ) -> PathBuf {
         let options = manifests::Options {
             controllers: controllers.to_vec(),
+            runs_commands: controllers.contains(&Controller::StatefulSet),
             // The image is nowhere: the program runs beside the cluster.
             replicas: 0,
             ..manifests::Options::default()

@@ -16,6 +16,9 @@ async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
     stateful::in_place(&world).await;
     protection::by_labels(&world).await;
     protection::guarded(&world).await;
+    protection::by_commands(&world).await;
+    // The last: it takes fields out of the definition.
+    protection::by_annotations(&world).await;
     forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
     world.stop().await;
 }
