@@ -94,7 +94,7 @@ pub fn validating(client: &Value) -> Value {
 /// The entry of a `ValidatingWebhookConfiguration` for `evictionGuard`. `client` is asked at [`EVICTION_PATH`].
 ///
 /// Pods cannot be told apart by what an eviction says, so it is asked about those of all namespaces but these, where what
-/// the cluster itself needs runs: nothing in them may be kept by a webhook that does not answer.
+/// the cluster itself needs runs. While it does not answer, evictions go on: nodes of others must not wait for pitstop.
 pub fn guarding(client: &Value, but_in: &[&str]) -> Value {
     json!({
         "name": keys::EVICTION_WEBHOOK,
@@ -106,7 +106,7 @@ pub fn guarding(client: &Value, but_in: &[&str]) -> Value {
             "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
             "scope": "Namespaced",
         }],
-        "failurePolicy": "Fail",
+        "failurePolicy": "Ignore",
         "matchPolicy": "Equivalent",
         "sideEffects": "None",
         // An arbiter may take as long, and no webhook longer.

@@ -72,7 +72,10 @@ impl FieldTerm {
             Field::Selectable(pointer) => match object.decode().pointer(pointer) {
                 Some(Value::String(text)) => *text == self.value,
                 Some(Value::Null) | None => self.value.is_empty(),
-                Some(other) => other.to_string() == self.value,
+                Some(other) => {
+                    let shown = other.to_string();
+                    shown == self.value
+                }
             },
         };
         is_it != self.negated

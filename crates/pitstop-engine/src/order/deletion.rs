@@ -41,7 +41,7 @@ pub enum Spread<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rank {
     /// By how many pods its domains are over what their constraints allow.
-    pub too_many: f64,
+    pub too_many: u32,
     /// How many pods are in its place, by the weight of each constraint.
     pub crowded: f64,
 }
@@ -49,7 +49,7 @@ pub struct Rank {
 impl Rank {
     /// By how many are too many, then by how crowded it is.
     pub fn total_cmp(&self, other: &Self) -> Ordering {
-        let by_excess = self.too_many.total_cmp(&other.too_many);
+        let by_excess = self.too_many.cmp(&other.too_many);
         by_excess.then_with(|| self.crowded.total_cmp(&other.crowded))
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn ranks<'a>(
             let size = sizes.get(&domain).copied().unwrap_or(0);
             for (i, left) in crowding(pods, group, within, size) {
                 if let Some(rank) = ranks.get_mut(i) {
-                    rank.too_many += f64::from(left.saturating_sub(allowed));
+                    rank.too_many = rank.too_many.saturating_add(left.saturating_sub(allowed));
                     rank.crowded += f64::from(left) * weight;
                 }
             }

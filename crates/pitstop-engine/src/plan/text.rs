@@ -68,16 +68,7 @@ impl Reason {
                 };
                 format!("its node is not ready{}; {meanwhile}", since(*at))
             }
-            Self::MaxUnavailable { used, limit } if used > limit => {
-                format!(
-                    "{used} pods are not available where {limit} may be; its turn comes when enough are available again"
-                )
-            }
-            Self::MaxUnavailable { used, limit } => {
-                format!(
-                    "{used} of {limit} pods that may be unavailable are; its turn comes when one is available again"
-                )
-            }
+            Self::MaxUnavailable { used, limit } => max_unavailable(*used, *limit),
             Self::MaxSurge { used, limit } => {
                 format!("{used} of {limit} surge pods are there; its turn comes when one has taken over")
             }
@@ -300,6 +291,30 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
     })
 }
 
+fn max_unavailable(used: u32, limit: u32) -> String {
+    if used > limit {
+        return format!(
+            "{used} pods are not available where {limit} may be; its turn comes when enough are available again"
+        );
+    }
+    format!("{used} of {limit} pods that may be unavailable are; its turn comes when one is available again")
+}
+
+/// What a lifecycle hook waits for, by the state that it holds a pod in. Source: inplace.md 8.
+fn hook(state: &str) -> String {
+    let waits_for = match state {
+        "PreparingDelete" => "it goes when the labels or finalizers of lifecycle.preDelete are taken off it",
+        "PreparingUpdate" => {
+            "it is updated when the labels or finalizers of lifecycle.inPlaceUpdate are taken off it"
+        }
+        "Updated" | "PreparingNormal" => {
+            "it counts again when it has the labels and finalizers of its lifecycle hook"
+        }
+        _ => "see lifecycle of its workload",
+    };
+    format!("a lifecycle hook holds it in state {state}: {waits_for}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,19 +336,4 @@ mod tests {
             assert_eq!(span(start, end), want);
         }
     }
-}
-
-/// What a lifecycle hook waits for, by the state that it holds a pod in. Source: inplace.md 8.
-fn hook(state: &str) -> String {
-    let waits_for = match state {
-        "PreparingDelete" => "it goes when the labels or finalizers of lifecycle.preDelete are taken off it",
-        "PreparingUpdate" => {
-            "it is updated when the labels or finalizers of lifecycle.inPlaceUpdate are taken off it"
-        }
-        "Updated" | "PreparingNormal" => {
-            "it counts again when it has the labels and finalizers of its lifecycle hook"
-        }
-        _ => "see lifecycle of its workload",
-    };
-    format!("a lifecycle hook holds it in state {state}: {waits_for}")
 }

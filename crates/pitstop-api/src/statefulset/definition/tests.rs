@@ -193,6 +193,6 @@ fn evictions_are_judged_outside_of_what_the_cluster_needs() {
     );
     assert_eq!(
         (&webhook["failurePolicy"], &webhook["clientConfig"]["url"]),
-        (&json!("Fail"), &json!("https://here"))
+        (&json!("Ignore"), &json!("https://here"))
     );
 }

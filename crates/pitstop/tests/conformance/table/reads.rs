@@ -9,7 +9,7 @@ use crate::sequence::{Class, MERGE, Sequence, TABLE, seq};
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 pub(super) fn all() -> Vec<Sequence> {
-    [discovery(), open_api(), custom(), protobuf()].concat()
+    [discovery(), open_api(), custom(), selectable_fields(), protobuf()].concat()
 }
 
 fn discovery() -> Vec<Sequence> {
@@ -48,89 +48,120 @@ fn open_api() -> Vec<Sequence> {
     ]
 }
 
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+/// Where the objects of [`definition`] of the kind `Boxe` are.
+const BASE: &str = "/apis/$(ns).example.com/v1/namespaces/$(ns)/boxes";
+
+fn definition(kind: &str, schema: &Value) -> Value {
+    let plural = format!("{}s", kind.to_lowercase());
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.$(ns).example.com")},
+        "spec": {
+            "group": "$(ns).example.com", "scope": "Namespaced",
+            "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+                          "subresources": {"status": {}}}],
+        },
+    })
+}
+
+fn schema() -> Value {
+    json!({"type": "object", "properties": {
+        "spec": {"type": "object", "required": ["size"], "properties": {
+            "size": {"type": "integer", "minimum": 1}, "colour": {"type": "string", "default": "red"}}},
+        "status": {"type": "object", "properties": {"ready": {"type": "boolean"}}}}})
+}
+
+fn one(spec: &Value) -> Value {
+    json!({"apiVersion": "$(ns).example.com/v1", "kind": "Boxe", "metadata": {"name": "a"}, "spec": spec})
+}
+
 fn custom() -> Vec<Sequence> {
-    let definition = |kind: &str, schema: Value| {
-        let plural = format!("{}s", kind.to_lowercase());
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{plural}.$(ns).example.com")},
-            "spec": {
-                "group": "$(ns).example.com", "scope": "Namespaced",
-                "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")},
-                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-                              "subresources": {"status": {}}}],
-            },
-        })
-    };
-    let schema = || {
-        json!({"type": "object", "properties": {
-            "spec": {"type": "object", "required": ["size"], "properties": {
-                "size": {"type": "integer", "minimum": 1}, "colour": {"type": "string", "default": "red"}}},
-            "status": {"type": "object", "properties": {"ready": {"type": "boolean"}}}}})
-    };
-    let base = "/apis/$(ns).example.com/v1/namespaces/$(ns)/boxes";
-    let one = |spec: Value| json!({"apiVersion": "$(ns).example.com/v1", "kind": "Boxe", "metadata": {"name": "a"}, "spec": spec});
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let start = |name| {
         seq(name, Class::Crd)
-            .post(path, definition("Boxe", schema()))
-            .get(base)
+            .post(DEFINITIONS, definition("Boxe", &schema()))
+            .get(BASE)
             .until(200)
     };
-    let a = format!("{base}/a");
-    let with_selectable = |fields: &Value| {
-        let mut body = definition("Boxe", schema());
-        body["spec"]["versions"][0]["selectableFields"] = fields.clone();
-        body
-    };
-    let selectable = |name, fields: &Value| seq(name, Class::Crd).post(path, with_selectable(fields));
-    let selected = |name| {
-        let mut blue = one(json!({"size": 2, "colour": "blue"}));
-        blue["metadata"]["name"] = json!("b");
-        selectable(
-            name,
-            &json!([{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.size"}]),
-        )
-        .get(base)
-        .until(200)
-        .post(base, one(json!({"size": 1})))
-        .post(base, blue)
-    };
+    let a = format!("{BASE}/a");
     vec![
-        start("custom-create").post(base, one(json!({"size": 1}))).get(&a),
-        start("custom-prune").post(base, one(json!({"size": 1, "unknown": 2}))),
-        start("custom-required").post(base, one(json!({}))),
-        start("custom-minimum").post(base, one(json!({"size": 0}))),
-        start("custom-type").post(base, one(json!({"size": "x"}))),
-        start("custom-merge").post(base, one(json!({"size": 1}))).patch(
+        start("custom-create")
+            .post(BASE, one(&json!({"size": 1})))
+            .get(&a),
+        start("custom-prune").post(BASE, one(&json!({"size": 1, "unknown": 2}))),
+        start("custom-required").post(BASE, one(&json!({}))),
+        start("custom-minimum").post(BASE, one(&json!({"size": 0}))),
+        start("custom-type").post(BASE, one(&json!({"size": "x"}))),
+        start("custom-merge").post(BASE, one(&json!({"size": 1}))).patch(
             &a,
             MERGE,
             json!({"spec": {"size": 2}}),
         ),
         start("custom-status")
-            .post(base, one(json!({"size": 1})))
+            .post(BASE, one(&json!({"size": 1})))
             .patch(&format!("{a}/status"), MERGE, json!({"status": {"ready": true}}))
             .get(&a),
         start("custom-delete")
-            .post(base, one(json!({"size": 1})))
+            .post(BASE, one(&json!({"size": 1})))
             .delete(&a)
             .get(&a),
         start("custom-no-version")
-            .post(base, one(json!({"size": 1})))
-            .put(&a, one(json!({"size": 2}))),
+            .post(BASE, one(&json!({"size": 1})))
+            .put(&a, one(&json!({"size": 2}))),
         start("custom-strict").post(
-            &format!("{base}?fieldValidation=Strict"),
-            one(json!({"size": 1, "x": 1})),
+            &format!("{BASE}?fieldValidation=Strict"),
+            one(&json!({"size": 1, "x": 1})),
         ),
         start("custom-strategic")
-            .post(base, one(json!({"size": 1})))
+            .post(BASE, one(&json!({"size": 1})))
             .patch(&a, crate::sequence::STRATEGIC, json!({"spec": {"size": 2}})),
-        selected("custom-selected").get(&format!("{base}?fieldSelector=spec.colour%3Dblue")),
-        selected("custom-selected-not").get(&format!("{base}?fieldSelector=spec.colour!%3Dblue")),
+        start("custom-table")
+            .post(BASE, one(&json!({"size": 1})))
+            .get(&a)
+            .header("accept", TABLE),
+        seq("definition-not-structural", Class::Crd)
+            .post(DEFINITIONS, definition("Boxe", &json!({"properties": {}}))),
+        seq("definition-no-versions", Class::Crd).post(
+            DEFINITIONS,
+            json!({"metadata": {"name": "x.y.example"}, "spec": {"group": "y.example"}}),
+        ),
+        seq("definition-wrong-name", Class::Crd).post(DEFINITIONS, {
+            let mut body = definition("Boxe", &schema());
+            body["metadata"]["name"] = json!("other");
+            body
+        }),
+    ]
+}
+
+/// `selectableFields` of definitions.
+fn selectable_fields() -> Vec<Sequence> {
+    let with_selectable = |fields: &Value| {
+        let mut body = definition("Boxe", &schema());
+        body["spec"]["versions"][0]["selectableFields"] = fields.clone();
+        body
+    };
+    let selectable = |name, fields: &Value| seq(name, Class::Crd).post(DEFINITIONS, with_selectable(fields));
+    let selected = |name| {
+        let mut blue = one(&json!({"size": 2, "colour": "blue"}));
+        blue["metadata"]["name"] = json!("b");
+        selectable(
+            name,
+            &json!([{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.size"}]),
+        )
+        .get(BASE)
+        .until(200)
+        .post(BASE, one(&json!({"size": 1})))
+        .post(BASE, blue)
+    };
+    vec![
+        selected("custom-selected").get(&format!("{BASE}?fieldSelector=spec.colour%3Dblue")),
+        selected("custom-selected-not").get(&format!("{BASE}?fieldSelector=spec.colour!%3Dblue")),
         selected("custom-selected-number")
-            .get(&format!("{base}?fieldSelector=spec.size%3D1,spec.colour%3Dred")),
-        selected("custom-selected-watch").watch(&format!("{base}?watch=true&fieldSelector=spec.colour%3Dred"), 1),
-        selected("custom-selected-unknown").get(&format!("{base}?fieldSelector=spec.other%3D1")),
+            .get(&format!("{BASE}?fieldSelector=spec.size%3D1,spec.colour%3Dred")),
+        selected("custom-selected-watch")
+            .watch(&format!("{BASE}?watch=true&fieldSelector=spec.colour%3Dred"), 1),
+        selected("custom-selected-unknown").get(&format!("{BASE}?fieldSelector=spec.other%3D1")),
         selectable("definition-selectable-none", &json!([{}])),
         selectable(
             "definition-selectable-array",
@@ -153,21 +184,6 @@ fn custom() -> Vec<Sequence> {
             "definition-selectable-twice",
             &json!([{"jsonPath": ".spec.colour"}, {"jsonPath": ".spec.colour"}]),
         ),
-        start("custom-table")
-            .post(base, one(json!({"size": 1})))
-            .get(&a)
-            .header("accept", TABLE),
-        seq("definition-not-structural", Class::Crd)
-            .post(path, definition("Boxe", json!({"properties": {}}))),
-        seq("definition-no-versions", Class::Crd).post(
-            path,
-            json!({"metadata": {"name": "x.y.example"}, "spec": {"group": "y.example"}}),
-        ),
-        seq("definition-wrong-name", Class::Crd).post(path, {
-            let mut body = definition("Boxe", schema());
-            body["metadata"]["name"] = json!("other");
-            body
-        }),
     ]
 }
 
