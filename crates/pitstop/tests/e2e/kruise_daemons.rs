@@ -87,7 +87,10 @@ async fn status(world: &World, field: &str) -> String {
 }
 
 async fn messages(world: &World, reason: &str) -> String {
-    let field = format!("--field-selector=involvedObject.kind=DaemonSet,reason={reason}");
+    // Other tests leave events of DaemonSets, too.
+    let uid = ["get", "ads", "agent", "-o", "jsonpath={.metadata.uid}"];
+    let uid = world.kubectl(&uid).await;
+    let field = format!("--field-selector=involvedObject.uid={uid},reason={reason}");
     let path = "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}";
     world.kubectl(&["get", "events", &field, "-o", path]).await
 }
