@@ -102,10 +102,18 @@ pub(super) fn awaited(snapshot: &Snapshot<'_>, rows: &Rows<'_>) -> Awaited {
     if !cloneset.scale.reuses_claims || cloneset.claim_templates.is_empty() {
         return awaited;
     }
+    let mut ending = rows
+        .inactive
+        .iter()
+        .filter(|pod| pod.deleted_at.is_some())
+        .peekable();
+    if ending.peek().is_none() {
+        return awaited;
+    }
     let owned = owned(snapshot);
     let grace = cloneset.template.pointer("/spec/terminationGracePeriodSeconds");
     let grace = grace.and_then(Value::as_i64).unwrap_or(GRACE);
-    for pod in &rows.inactive {
+    for pod in ending {
         let has_claims = instance_of(pod).is_some_and(|id| owned.contains_key(id));
         let Some(asked_at) = pod.deleted_at.filter(|_| has_claims) else {
             continue;

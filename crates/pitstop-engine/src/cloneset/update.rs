@@ -425,10 +425,10 @@ impl<'a> Turn<'_, 'a> {
     /// Why a pod that is to be replaced is not updated in place; `None` where nobody wants that.
     pub(super) fn why_replaced(&self, row: &Row<'a>) -> Option<WhyRecreate> {
         let cloneset = self.snapshot.cloneset;
-        let is_asked = !row.is_new && may_stay(cloneset) && !must_stay(cloneset);
-        self.in_place(row, &self.history.update)
-            .err()
-            .filter(|_| is_asked)
+        if row.is_new || !may_stay(cloneset) || must_stay(cloneset) {
+            return None;
+        }
+        self.in_place(row, &self.history.update).err()
     }
 
     fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
