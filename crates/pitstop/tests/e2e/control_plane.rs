@@ -8,6 +8,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -527,10 +528,23 @@ fn folder() -> PathBuf {
     folder.unwrap().keep()
 }
 
-/// Ports that nobody listens on at this moment.
+/// Ports that nobody listens on, and that nobody gets who asks for any port: until a program listens on its port, seconds may
+/// pass, in which other tests open servers and connections.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Kernels give out ports from 32768 on, or 49152.
+    const FIRST: u32 = 20_000;
+    const N_PORTS: u32 = 12_000;
+    // Each process begins elsewhere.
+    let start = std::process::id().wrapping_mul(97);
+    [(); N].map(|()| {
+        let mut ports = (0..N_PORTS).map(|_| {
+            let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % N_PORTS;
+            u16::try_from(port).unwrap()
+        });
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        ports.find(is_free).unwrap()
+    })
 }
 
 /// The server's certificate, the key that signs tokens, and the users.

@@ -25,7 +25,7 @@ mod webhook;
 
 /// How many control planes there are at once: of the stories that are played at once (`RUST_TEST_THREADS` in
 /// `.cargo/config.toml`) some need none.
-const N_PLANES: usize = 3;
+const N_PLANES: usize = 5;
 
 /// The control planes of this process. Each is started by the first who needs it, and ends with the process.
 static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];

@@ -46,60 +46,64 @@ pub(crate) enum Mutant {
     NeverRests,
 }
 
+/// A broken controller, the invariant that it breaks, and the seed that is tried first: the first of all that showed it
+/// when it was measured. If that seed's story has changed since, others are tried.
+pub(crate) type Broken = (Mutant, &'static str, u64);
+
 impl Mutant {
-    /// Those that are broken, with the invariant that each breaks.
-    pub(crate) const BROKEN: [(Self, &str); 9] = [
-        (Self::ExceedsTheBudget, "S1"),
-        (Self::TouchesTheFinished, "S2"),
-        (Self::TouchesLostNodes, "S3"),
-        (Self::AsksNobody, "S4"),
-        (Self::IgnoresThePause, "S5"),
-        (Self::TouchesStrangers, "S7"),
-        (Self::MakesTwo, "S8"),
-        (Self::OnlyPretends, "L1"),
-        (Self::NeverRests, "L1"),
+    /// Those that are broken with DaemonSets.
+    pub(crate) const BROKEN: [Broken; 9] = [
+        (Self::ExceedsTheBudget, "S1", 0),
+        (Self::TouchesTheFinished, "S2", 0),
+        (Self::TouchesLostNodes, "S3", 0),
+        (Self::AsksNobody, "S4", 7),
+        (Self::IgnoresThePause, "S5", 2),
+        (Self::TouchesStrangers, "S7", 0),
+        (Self::MakesTwo, "S8", 0),
+        (Self::OnlyPretends, "L1", 0),
+        (Self::NeverRests, "L1", 0),
     ];
 
     /// Those that are broken with DaemonSets of `apps.kruise.io`.
-    pub(crate) const BROKEN_WITH_KRUISE: [(Self, &str); 7] = [
-        (Self::ExceedsTheBudget, "S1"),
-        (Self::TouchesTheFinished, "S2"),
-        (Self::IgnoresThePause, "S5"),
-        (Self::TouchesStrangers, "S7"),
-        (Self::MakesTwo, "S8"),
-        (Self::OnlyPretends, "L1"),
-        (Self::NeverRests, "L1"),
+    pub(crate) const BROKEN_WITH_KRUISE: [Broken; 7] = [
+        (Self::ExceedsTheBudget, "S1", 0),
+        (Self::TouchesTheFinished, "S2", 0),
+        (Self::IgnoresThePause, "S5", 0),
+        (Self::TouchesStrangers, "S7", 0),
+        (Self::MakesTwo, "S8", 0),
+        (Self::OnlyPretends, "L1", 0),
+        (Self::NeverRests, "L1", 0),
     ];
 
     /// Those that are broken with CloneSets.
-    pub(crate) const BROKEN_WITH_CLONESETS: [(Self, &str); 10] = [
-        (Self::ExceedsTheBudget, "S1"),
-        (Self::TouchesTheFinished, "S2"),
-        (Self::IgnoresThePartition, "S5"),
-        (Self::IgnoresHooks, "S5"),
-        (Self::ReplacesAnyway, "S6"),
-        (Self::TouchesStrangers, "S7"),
-        (Self::MakesTwo, "S8"),
-        (Self::LosesClaims, "S8"),
-        (Self::OnlyPretends, "L1"),
-        (Self::NeverRests, "L1"),
+    pub(crate) const BROKEN_WITH_CLONESETS: [Broken; 10] = [
+        (Self::ExceedsTheBudget, "S1", 0),
+        (Self::TouchesTheFinished, "S2", 2),
+        (Self::IgnoresThePartition, "S5", 0),
+        (Self::IgnoresHooks, "S5", 10),
+        (Self::ReplacesAnyway, "S6", 5),
+        (Self::TouchesStrangers, "S7", 0),
+        (Self::MakesTwo, "S8", 0),
+        (Self::LosesClaims, "S8", 4),
+        (Self::OnlyPretends, "L1", 0),
+        (Self::NeverRests, "L1", 0),
     ];
 
     /// Those that are broken with StatefulSets.
-    pub(crate) const BROKEN_WITH_STATEFULSETS: [(Self, &str); 13] = [
-        (Self::ExceedsTheBudget, "S1"),
-        (Self::TouchesTheFinished, "S2"),
-        (Self::OverlooksThePartition, "S5"),
-        (Self::IgnoresHooks, "S5"),
-        (Self::IgnoresWork, "S5"),
-        (Self::WritesBlindly, "S5"),
-        (Self::IgnoresTheOrder, "S5"),
-        (Self::ReplacesAnyway, "S6"),
-        (Self::TouchesStrangers, "S7"),
-        (Self::MakesTwo, "S8"),
-        (Self::LosesClaims, "S8"),
-        (Self::OnlyPretends, "L1"),
-        (Self::NeverRests, "L1"),
+    pub(crate) const BROKEN_WITH_STATEFULSETS: [Broken; 13] = [
+        (Self::ExceedsTheBudget, "S1", 0),
+        (Self::TouchesTheFinished, "S2", 4),
+        (Self::OverlooksThePartition, "S5", 2),
+        (Self::IgnoresHooks, "S5", 10),
+        (Self::IgnoresWork, "S5", 4),
+        (Self::WritesBlindly, "S5", 11),
+        (Self::IgnoresTheOrder, "S5", 1),
+        (Self::ReplacesAnyway, "S6", 5),
+        (Self::TouchesStrangers, "S7", 0),
+        (Self::MakesTwo, "S8", 0),
+        (Self::LosesClaims, "S8", 4),
+        (Self::OnlyPretends, "L1", 0),
+        (Self::NeverRests, "L1", 0),
     ];
 
     /// What it makes of an object, a list or an event that it reads.
