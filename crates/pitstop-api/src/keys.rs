@@ -26,6 +26,9 @@ pub const OPENYURT_UPGRADE_STRATEGY_TYPO: &str = "apps.openyurt.io/upgrade-strat
 /// OpenYurt: node label that names the pool of a node.
 pub const OPENYURT_NODEPOOL: &str = "apps.openyurt.io/nodepool";
 
+/// Annotation of the lease of the controllers: the feature gates of whoever holds it, as `Name=true,Other=false`.
+pub const FEATURE_GATES: &str = "pitstop.io/feature-gates";
+
 /// What our own keys begin with.
 pub const OWN_PREFIX: &str = "pitstop.io/";
 /// Annotation of DaemonSets, `true`: no pod is updated.

@@ -3,6 +3,7 @@
 use pitstop_api::selector::{LabelSelector, Selector};
 use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, StatefulSetView, Uid};
 use pitstop_api::{Clock, SystemClock, Timestamp, WorkloadKind, keys};
+use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::snapshot::file::{SnapshotFile, VERSION, Workload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::api::{Api, Call, CallError, KubeApi, Resource, Verb};
-use crate::offers;
+use crate::{lease, offers};
 
 /// How many objects a page of a list holds.
 const PAGE: &str = "500";
@@ -31,6 +32,7 @@ pub async fn snapshot_file(
     let mut file = snapshot_file_at(&api, SystemClock.now(), kind, namespace, name).await?;
     if !matches!(kind, WorkloadKind::DaemonSet | WorkloadKind::AdvancedDaemonSet) {
         file.resizes_in_place = offers::resizes_in_place(client).await;
+        file.gates = lease::gates(&api).await;
     }
     Ok(file)
 }
@@ -81,6 +83,7 @@ pub async fn snapshot_file_at(
         nodes: lean::<NodeWire>("Node", nodes)?,
         failed_pods: Vec::new(),
         resizes_in_place: false,
+        gates: FeatureGates::default(),
     })
 }
 

@@ -7,8 +7,12 @@
 //!
 //! Needed rights: `get`, `create` and `patch` on `leases` of `coordination.k8s.io` in `kube-system`.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::SharedClock;
+use pitstop_api::keys::FEATURE_GATES;
+use pitstop_engine::feature_gates::FeatureGates;
 use serde::Deserialize;
 
 use crate::Error;
@@ -43,6 +47,7 @@ struct LeaseView {
 #[serde(default, rename_all = "camelCase")]
 struct Meta {
     resource_version: String,
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -90,6 +95,13 @@ impl LeaseView {
     fn is_fresh(&self, now: Timestamp) -> bool {
         self.expires_at().is_some_and(|expires_at| now < expires_at)
     }
+}
+
+/// The feature gates of whoever holds the lease, as it says itself. Those who may not read the lease take none to be set.
+pub(crate) async fn gates(api: &dyn Api) -> FeatureGates {
+    let lease = read(api, NAME).await.ok().flatten();
+    let said = lease.and_then(|lease| lease.metadata.annotations.get(FEATURE_GATES)?.parse().ok());
+    said.unwrap_or_default()
 }
 
 /// What ends the controllers when the lease is lost.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pitstop_api::SharedClock;
 use pitstop_engine::cloneset::Features;
+use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::predownload::node::CREATE_AFTER;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -139,6 +140,9 @@ pub struct Config {
     pub controllers: BTreeSet<Controller>,
     /// Run [`Controller::NativeDaemonSet`] even if the cluster has a DaemonSet controller of its own.
     pub force_native: bool,
+    /// The feature gates that made `features` and `statefulsets` what they are, as far as they are not the defaults; see
+    /// [`Config::set_gates`].
+    pub gates: FeatureGates,
     /// What is allowed in updates of CloneSets, and, in place, of StatefulSets. Whether containers that run are resized
     /// follows what the server offers.
     pub features: Features,
@@ -165,6 +169,7 @@ impl Config {
             clock,
             controllers: BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]),
             force_native: false,
+            gates: FeatureGates::default(),
             features: Features::default(),
             statefulsets: pitstop_engine::statefulset::Features::default(),
             seed,
@@ -174,6 +179,12 @@ impl Config {
             node_image_after: CREATE_AFTER,
             health_addr: None,
         }
+    }
+
+    /// Switches features on and off.
+    pub fn set_gates(&mut self, gates: FeatureGates) {
+        gates.apply(&mut self.features, &mut self.statefulsets);
+        self.gates = gates;
     }
 
     /// Asks the server what it offers.
@@ -256,7 +267,8 @@ impl Manager {
         let mut keeper = None;
         if config.takes_lease {
             let identity = &config.identity;
-            let mut candidate = Keeper::new(front.learning(&raw_api), config.clock.clone(), identity);
+            let mut candidate =
+                Keeper::new(front.learning(&raw_api), config.clock.clone(), identity).telling(&config.gates);
             candidate.acquire().await?;
             keeper = Some(candidate);
         }

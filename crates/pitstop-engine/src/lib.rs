@@ -33,6 +33,7 @@ pub mod availability;
 pub mod budget;
 pub mod cloneset;
 pub mod daemonset;
+pub mod feature_gates;
 pub mod inplace;
 pub mod instances;
 pub mod lifecycle;

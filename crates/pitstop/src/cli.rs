@@ -9,6 +9,7 @@ pub mod canary;
 pub mod completion;
 pub mod controller;
 pub mod demo;
+pub mod gates;
 mod held;
 pub mod history;
 pub mod hub;

@@ -22,6 +22,7 @@ use pitstop_controller::{Controller, Manager};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use crate::cli::gates::Gates;
 use crate::failure;
 use crate::hubs::{self, Hubs};
 use crate::image_agents::ImageAgents;
@@ -44,6 +45,8 @@ pub struct Options {
     pub cluster_controllers: Selection,
     /// Run pitstop's controllers inside?
     pub controllers: bool,
+    /// What they may do.
+    pub gates: Gates,
     /// The nodes to add.
     pub nodes: NodeNames,
     /// Which nodes get a hub, and its port; 0 takes a free one.
@@ -132,7 +135,10 @@ impl Embedded {
                 Authorization::AlwaysAllow => "system:pitstop".to_owned(),
                 Authorization::Rbac => rights::grant(&client).await?,
             };
-            Some(Controllers::start_all(cluster.client_as(&identity), options.time_scale).await?)
+            Some(
+                Controllers::start_all(cluster.client_as(&identity), options.time_scale, options.gates)
+                    .await?,
+            )
         } else {
             None
         };
@@ -331,10 +337,11 @@ impl Controllers {
     ///
     /// # Errors
     /// Others are at work on this cluster, or the API server does not answer.
-    pub async fn start_all(client: Client, time_scale: f64) -> anyhow::Result<Self> {
+    pub async fn start_all(client: Client, time_scale: f64, gates: Gates) -> anyhow::Result<Self> {
         let all = BTreeSet::from(Controller::ALL);
         let mut config = config(all)?;
         config.node_image_after = config.node_image_after.div_f64(time_scale);
+        gates.set(&mut config);
         // One process at a time has the data of this cluster open: after a crash it takes its lease back at once.
         "pitstop-up".clone_into(&mut config.identity);
         Self::start(client, config).await

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::SharedClock;
+use pitstop_api::keys::FEATURE_GATES;
+use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -48,6 +50,8 @@ pub(crate) struct Keeper {
     api: Arc<dyn Api>,
     clock: SharedClock,
     identity: String,
+    /// Feature gates, for those who ask what would be decided.
+    gates: String,
     candidate: Candidate,
     origin: Instant,
     /// What the lease was when it was seen last.
@@ -65,12 +69,19 @@ impl Keeper {
             api,
             clock,
             identity: identity.to_owned(),
+            gates: String::new(),
             candidate: Candidate::new(identity, TIMING),
             origin: Instant::now(),
             lease: None,
             acquired_at: None,
             permission: None,
         }
+    }
+
+    /// As it is, with these gates written into the lease while it is held.
+    pub(crate) fn telling(mut self, gates: &FeatureGates) -> Self {
+        self.gates = gates.to_string();
+        self
     }
 
     fn now(&self) -> Moment {
@@ -179,7 +190,7 @@ impl Keeper {
             return Ok(());
         }
         let spec = json!({ "holderIdentity": null, "renewTime": null, "acquireTime": null });
-        let call = patch(&lease.metadata.resource_version, &spec);
+        let call = patch(&lease.metadata.resource_version, &spec, "");
         self.api.send(call).await?;
         info!(lease = LEASE, "lease given back");
         Ok(())
@@ -220,17 +231,25 @@ impl Keeper {
             until_wall: wall.checked_add(TIMING.write_for).unwrap_or(Timestamp::MAX),
         };
         let call = match step {
-            Step::Create => create(&self.spec(wall, wall, 0)),
+            Step::Create => create(&self.spec(wall, wall, 0), &self.gates),
             Step::TakeOver {
                 resource_version,
                 transitions,
-            } => patch(resource_version, &self.spec(wall, wall, *transitions)),
+            } => patch(
+                resource_version,
+                &self.spec(wall, wall, *transitions),
+                &self.gates,
+            ),
             Step::Renew {
                 resource_version,
                 transitions,
             } => {
                 let acquired_at = self.acquired_at.unwrap_or(wall);
-                patch(resource_version, &self.spec(acquired_at, wall, *transitions))
+                patch(
+                    resource_version,
+                    &self.spec(acquired_at, wall, *transitions),
+                    &self.gates,
+                )
             }
             Step::Read | Step::WaitUntil(_) | Step::Lost(_) => {
                 let lease = read(self.api.as_ref(), NAME).await?;
@@ -284,20 +303,26 @@ fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-fn create(spec: &Value) -> Call {
+fn create(spec: &Value, gates: &str) -> Call {
+    let mut metadata = json!({ "name": NAME, "namespace": NAMESPACE });
+    if !gates.is_empty() {
+        metadata["annotations"] = json!({ FEATURE_GATES: gates });
+    }
     Call::collection(Verb::Create, Resource::Leases, Some(NAMESPACE))
         .with_body(json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": { "name": NAME, "namespace": NAMESPACE },
+            "metadata": metadata,
             "spec": spec,
         }))
         .with_query("fieldManager", FIELD_MANAGER)
 }
 
-fn patch(resource_version: &str, spec: &Value) -> Call {
+fn patch(resource_version: &str, spec: &Value, gates: &str) -> Call {
+    let gates = (!gates.is_empty()).then_some(gates);
+    let metadata = json!({ "resourceVersion": resource_version, "annotations": { FEATURE_GATES: gates } });
     Call::object(Verb::MergePatch, Resource::Leases, Some(NAMESPACE), NAME)
-        .with_body(json!({ "metadata": { "resourceVersion": resource_version }, "spec": spec }))
+        .with_body(json!({ "metadata": metadata, "spec": spec }))
         .with_query("fieldManager", FIELD_MANAGER)
 }
 

@@ -119,7 +119,8 @@ impl Replica {
 
 fn keeper(raw_api: &Arc<dyn Api>, config: &Config, front: &Front) -> Box<Keeper> {
     let clock = config.clock.clone();
-    Box::new(Keeper::new(front.learning(raw_api), clock, &config.identity))
+    let keeper = Keeper::new(front.learning(raw_api), clock, &config.identity);
+    Box::new(keeper.telling(&config.gates))
 }
 
 async fn advance(

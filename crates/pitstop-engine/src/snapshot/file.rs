@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{FailedPods, InFlight, Nodes, Snapshot};
+use crate::feature_gates::FeatureGates;
 use crate::{cloneset, statefulset};
 
 /// The format that this version writes.
@@ -45,6 +46,13 @@ pub struct SnapshotFile {
     /// Does the server change the resources of containers that run?
     #[serde(default, rename = "resizesInPlace")]
     pub resizes_in_place: bool,
+    /// The feature gates of whoever carries decisions out.
+    #[serde(
+        default,
+        rename = "featureGates",
+        skip_serializing_if = "FeatureGates::is_empty"
+    )]
+    pub gates: FeatureGates,
 }
 
 /// The object that a decision is about.
@@ -136,7 +144,7 @@ pub struct Loaded {
     pub failed_pods: Vec<FailedPods>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
-    resizes_in_place: bool,
+    features: (cloneset::Features, statefulset::Features),
 }
 
 /// The view of a workload.
@@ -247,8 +255,16 @@ impl SnapshotFile {
             failed_pods,
             nodes: by_slot,
             by_name,
-            resizes_in_place: self.resizes_in_place,
+            features: self.features(),
         })
+    }
+
+    fn features(&self) -> (cloneset::Features, statefulset::Features) {
+        let mut features = (cloneset::Features::default(), statefulset::Features::default());
+        self.gates.apply(&mut features.0, &mut features.1);
+        features.0.in_place.vertical_scaling = self.resizes_in_place;
+        features.1.in_place.vertical_scaling = self.resizes_in_place;
+        features
     }
 }
 
@@ -260,12 +276,6 @@ fn wire<T: serde::de::DeserializeOwned>(field: &'static str, value: &Value) -> R
 }
 
 impl Loaded {
-    fn features(&self) -> cloneset::Features {
-        let mut features = cloneset::Features::default();
-        features.in_place.vertical_scaling = self.resizes_in_place;
-        features
-    }
-
     /// The snapshot of these objects.
     pub fn snapshot(&self) -> AnySnapshot<'_> {
         let nodes = Nodes {
@@ -302,7 +312,7 @@ impl Loaded {
                 claims: self.claims.iter().collect(),
                 nodes,
                 in_flight: cloneset::InFlight::default(),
-                features: self.features(),
+                features: self.features.0,
                 // Instance ids of pods that would be created are made up anyway.
                 seed: 0,
                 failures: cloneset::Failures::default(),
@@ -318,10 +328,7 @@ impl Loaded {
                     claims: self.claims.iter().collect(),
                     classes: statefulset::StorageClasses::default(),
                     in_flight: statefulset::InFlight::default(),
-                    features: statefulset::Features {
-                        in_place: self.features().in_place,
-                        ..statefulset::Features::default()
-                    },
+                    features: self.features.1,
                     failures: statefulset::Failures::default(),
                     may_adopt: true,
                 },

@@ -1,6 +1,7 @@
 //! A snapshot in a file decides like one from the stores.
 
 use pitstop_engine::daemonset::plan;
+use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::instances::Action;
 use pitstop_engine::plan::render;
 use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
@@ -73,6 +74,7 @@ fn file() -> SnapshotFile {
         ],
         failed_pods: Vec::new(),
         resizes_in_place: false,
+        gates: FeatureGates::default(),
     }
 }
 

@@ -14,6 +14,7 @@ use pitstop_controller::webhook::server::{self, Server};
 use pitstop_controller::{Error, HeldBy, Phase, Replica};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::gates::Gates;
 use crate::cli::span;
 use crate::connect::ConnectArgs;
 use crate::embedded::{config, controller_failure};
@@ -52,6 +53,9 @@ pub struct Controller {
         value_parser = span::parse
     )]
     pub node_image_after: Duration,
+    /// Which features.
+    #[command(flatten)]
+    pub gates: Gates,
     /// How the webhooks are served.
     #[command(flatten)]
     pub webhooks: Webhooks,
@@ -195,6 +199,7 @@ impl Controller {
         let mut config = config(wanted)?;
         config.force_native = self.force;
         config.node_image_after = self.node_image_after;
+        self.gates.set(&mut config);
         config.health_addr = Some(self.metrics_addr);
         let mut webhooks = self.webhooks.start(&client).await?;
         let mut replica = Replica::start(client, config)

@@ -9,6 +9,7 @@ use pitstop_cluster::builtin::Selection;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Global;
+use crate::cli::gates::Gates;
 use crate::embedded::{Embedded, NodeNames, Options};
 use crate::hubs::Which;
 use crate::scratch::Scratch;
@@ -66,6 +67,7 @@ impl Demo {
             time_scale: story.time_scale(),
             cluster_controllers: Selection::all(),
             controllers: true,
+            gates: Gates::default(),
             nodes: NodeNames::Given(story.nodes.clone()),
             // On free ports: a cluster of the user may have the usual one.
             hubs: self.plot.has_hubs().then_some((Which::All, 0)),

@@ -10,6 +10,7 @@ use pitstop_cluster::Authorization;
 use pitstop_cluster::builtin::Selection;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::gates::Gates;
 use crate::cli::span;
 use crate::embedded::{Embedded, NodeNames, Options, heartbeat};
 use crate::hubs::{HubsArgs, Which};
@@ -98,6 +99,9 @@ pub struct Up {
         value_parser = time_scale
     )]
     pub time_scale: f64,
+    /// Which features.
+    #[command(flatten)]
+    pub gates: Gates,
     /// Which hubs.
     #[command(flatten)]
     pub hubs: HubsArgs,
@@ -231,6 +235,7 @@ impl Up {
             time_scale: self.time_scale,
             cluster_controllers: self.cluster_controllers.clone(),
             controllers: self.controllers == Switch::On,
+            gates: self.gates.clone(),
             nodes: if !self.node_names.is_empty() {
                 NodeNames::Given(self.node_names.clone())
             } else if let Some(n) = self.nodes {

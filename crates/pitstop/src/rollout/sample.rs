@@ -1,6 +1,7 @@
 //! States for tests: what a cluster would answer.
 
 use pitstop_api::keys;
+use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::revision;
 use pitstop_engine::snapshot::file::{SnapshotFile, Workload};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
         failed_pods: Vec::new(),
         resizes_in_place: false,
+        gates: FeatureGates::default(),
     }
 }
 

@@ -35,6 +35,34 @@ async fn seed_004_grace_period_policies_and_limits() {
     world.stop().await;
 }
 
+/// cloneset.md 18.22: with the gate on, raising `partition` takes updated pods back; those who ask what would be decided are
+/// told of the gate by the lease of the controllers.
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_rolls_back_where_its_gate_is_on() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let gates = "CloneSetPartitionRollback=true";
+    let world = World::gated(&NODES, gates).await;
+    let strategy = |partition: u32| format!("{{type: InPlaceIfPossible, partition: {partition}}}");
+    world.apply(&web(2, "nginx:1.19.4", &strategy(2))).await;
+    all_are(&world, "readyReplicas", 2).await;
+    world.apply(&web(2, "nginx:1.19.5", &strategy(1))).await;
+    all_are(&world, "updatedReadyReplicas", 1).await;
+    let snapshot = world.pitstop_ok(&["snapshot", "clone/web"]).await;
+    let snapshot: Value = serde_json::from_str(&snapshot).unwrap();
+    assert_eq!(snapshot["featureGates"], gates);
+    world.pitstop_ok(&["set-partition", "clone/web", "2"]).await;
+    all_are(&world, "updatedReplicas", 0).await;
+    all_are(&world, "readyReplicas", 2).await;
+    let images = "jsonpath={.items[*].spec.containers[0].image}";
+    let images = world
+        .kubectl(&["get", "pods", "-l", "app=web", "-o", images])
+        .await;
+    assert_eq!(images, "nginx:1.19.4 nginx:1.19.4");
+    world.stop().await;
+}
+
 /// The parts of section 2, one after the other.
 pub(crate) async fn policies_and_limits(world: &World) {
     leaves_its_service_first(world).await;
@@ -311,6 +339,17 @@ async fn goes_back_from_an_image_that_is_not_there(world: &World) {
     let waits = "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff";
     let name = format!("pod/{}", pod.split('/').next().unwrap());
     world.kubectl(&["wait", waits, &name, "--timeout=60s"]).await;
+    // 13.13: told where a user looks, and over when it is over.
+    let failed = "--for=condition=FailedUpdate=";
+    world
+        .kubectl(&["wait", &format!("{failed}True"), "clone/web", "--timeout=60s"])
+        .await;
+    let told = world.kubectl(&["describe", "clone/web"]).await;
+    let event = format!(
+        "update of {} in-place does not go on: the new image of container nginx cannot be pulled",
+        name.replace('/', " ")
+    );
+    assert!(told.matches(&event).count() >= 2, "condition and event: {told}");
     world.apply(&web(1, &image, strategy)).await;
     // Restarted: the container of the old image was stopped for the new one.
     let ready = format!("--for=jsonpath={{.status.containerStatuses[0].image}}={image}");
@@ -319,6 +358,9 @@ async fn goes_back_from_an_image_that_is_not_there(world: &World) {
         .kubectl(&["wait", "--for=condition=Ready", &name, "--timeout=60s"])
         .await;
     all_are(world, "updatedReadyReplicas", 1).await;
+    world
+        .kubectl(&["wait", &format!("{failed}False"), "clone/web", "--timeout=60s"])
+        .await;
     let (same, now, times) = the_pod(world).await;
     assert_eq!((same, now), (pod, image));
     assert_ne!(times, restarts);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use pitstop::cli::gates::Gates;
 use pitstop::connect::ConnectArgs;
 use pitstop::embedded::{Embedded, NodeNames, Options};
 use pitstop::hubs::Which;
@@ -64,6 +65,7 @@ fn options(nodes: &[&str]) -> Options {
         time_scale: TIME_SCALE,
         cluster_controllers: Selection::all(),
         controllers: true,
+        gates: Gates::default(),
         nodes: NodeNames::Given(nodes.iter().map(ToString::to_string).collect()),
         hubs: None,
         control_plane: None,
@@ -161,6 +163,13 @@ impl World {
     pub(crate) async fn guarded(nodes: &[&str]) -> Self {
         let mut options = options(nodes);
         options.authorization = Authorization::Rbac;
+        Self::start(options, nodes).await
+    }
+
+    /// An embedded cluster whose controllers have these feature gates.
+    pub(crate) async fn gated(nodes: &[&str], gates: &str) -> Self {
+        let mut options = options(nodes);
+        options.gates.feature_gates = gates.parse().unwrap();
         Self::start(options, nodes).await
     }
 

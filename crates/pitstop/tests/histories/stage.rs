@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use kube::Client;
+use pitstop::cli::gates::Gates;
 use pitstop::embedded::Controllers;
 use pitstop_cluster::builtin::Selection;
 use pitstop_cluster::informer::request;
@@ -50,7 +51,7 @@ impl Stage {
         let client = cluster.client();
         let daemonsets = if has_daemonsets {
             Some(
-                Controllers::start_all(cluster.client_as("system:pitstop"), 1.0)
+                Controllers::start_all(cluster.client_as("system:pitstop"), 1.0, Gates::default())
                     .await
                     .unwrap(),
             )

@@ -1,0 +1,248 @@
+//! Feature gates: what an administrator switches on or off for all workloads, by upstream's names.
+//!
+//! Source: cloneset.md 16, 18.8, 18.22; statefulset.md 2.2, 15.1; the defaults are upstream's where upstream has the gate,
+//! but for those of StatefulSets that statefulset.md wants on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cloneset, statefulset};
+
+/// A gate.
+#[derive(Debug)]
+struct Gate {
+    /// As it is written.
+    name: &'static str,
+    /// What it does, for people.
+    about: &'static str,
+    /// What it means where nobody says.
+    default: bool,
+    set: fn(bool, &mut cloneset::Features, &mut statefulset::Features),
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+const GATES: [Gate; 11] = [
+    Gate {
+        name: "CloneSetPartitionRollback",
+        about: "when partition is raised, updated pods of CloneSets go back",
+        default: false,
+        set: |on, clonesets, _| clonesets.partition_rollback = on,
+    },
+    Gate {
+        name: "CloneSetShortHash",
+        about: "pods of CloneSets carry the hash of their revision instead of its name",
+        default: false,
+        set: |on, clonesets, _| clonesets.short_hash = on,
+    },
+    Gate {
+        name: "CloneSetPausedScalingAsUpstream",
+        about: "CloneSets that are paused make missing pods at the new revision, as OpenKruise does",
+        default: false,
+        set: |on, clonesets, _| clonesets.scales_while_paused_as_upstream = on,
+    },
+    Gate {
+        name: "InPlaceUpdateEnvFromMetadata",
+        about: "containers that read a label or annotation restart in place when it changes",
+        default: true,
+        set: |on, clonesets, statefulsets| {
+            clonesets.in_place.env_from_metadata = on;
+            statefulsets.in_place.env_from_metadata = on;
+        },
+    },
+    Gate {
+        name: "PodIndexLabel",
+        about: "pods of StatefulSets carry their ordinal as a label",
+        default: true,
+        set: |on, _, statefulsets| statefulsets.labels_index = on,
+    },
+    Gate {
+        name: "PreparingUpdateAsUpdate",
+        about: "pods that prepare for their update count as updated; off for CloneSets, on for StatefulSets unless it is given",
+        default: false,
+        set: |on, clonesets, statefulsets| {
+            clonesets.preparing_update_as_update = on;
+            statefulsets.preparing_update_as_update = on;
+        },
+    },
+    Gate {
+        name: "RecreatePodWhenChangeVCTInCloneSetGate",
+        about: "pods of CloneSets whose claim templates changed are replaced",
+        default: false,
+        set: |on, clonesets, statefulsets| {
+            clonesets.in_place.recreate_on_claim_change = on;
+            statefulsets.in_place.recreate_on_claim_change = on;
+        },
+    },
+    Gate {
+        name: "StatefulSetAutoDeletePVC",
+        about: "claims of StatefulSets go by persistentVolumeClaimRetentionPolicy",
+        default: true,
+        set: |on, _, statefulsets| statefulsets.deletes_claims = on,
+    },
+    Gate {
+        name: "StatefulSetAutoResizePVCGate",
+        about: "claims of StatefulSets grow with their templates, where volumeClaimUpdateStrategy asks for it",
+        default: false,
+        set: |on, _, statefulsets| statefulsets.resizes_claims = on,
+    },
+    Gate {
+        name: "StatefulSetStartOrdinal",
+        about: "ordinals.start of StatefulSets counts",
+        default: true,
+        set: |on, _, statefulsets| statefulsets.start_ordinal = on,
+    },
+    Gate {
+        name: "StatefulSetUpdateThrottlingAsUpstream",
+        about: "scaleStrategy.maxUnavailable also limits how fast pods come back from an update, as in OpenKruise",
+        default: false,
+        set: |on, _, statefulsets| statefulsets.throttles_updates_as_upstream = on,
+    },
+];
+
+/// The gates that somebody set, as `Name=true,Other=false`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FeatureGates(BTreeMap<&'static str, bool>);
+
+/// Why a text names no gates.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    /// There is no gate of this name.
+    #[error("there is no feature gate {0:?}; there are {known}", known = names().join(", "))]
+    Unknown(String),
+    /// It is neither on nor off.
+    #[error("feature gate {0} is {1:?}; write {0}=true or {0}=false")]
+    NotBool(String, String),
+}
+
+fn names() -> Vec<&'static str> {
+    GATES.iter().map(|gate| gate.name).collect()
+}
+
+impl FeatureGates {
+    /// Does nobody set any?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sets what workloads may do.
+    pub fn apply(&self, clonesets: &mut cloneset::Features, statefulsets: &mut statefulset::Features) {
+        for gate in &GATES {
+            if let Some(on) = self.0.get(gate.name) {
+                (gate.set)(*on, clonesets, statefulsets);
+            }
+        }
+    }
+
+    /// A line for each gate, for people: its name, what it is where nobody says, and what it does.
+    pub fn help() -> String {
+        let line = |gate: &Gate| {
+            let default = if gate.default { "on" } else { "off" };
+            format!("{} ({default}): {}", gate.name, gate.about)
+        };
+        GATES.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl FromStr for FeatureGates {
+    type Err = GateError;
+
+    fn from_str(text: &str) -> Result<Self, GateError> {
+        let mut gates = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let (name, value) = (name.trim(), value.trim());
+            let gate = GATES.iter().find(|gate| gate.name == name);
+            let gate = gate.ok_or_else(|| GateError::Unknown(name.to_owned()))?;
+            let on = match value.to_ascii_lowercase().as_str() {
+                "true" => true,
+                "false" => false,
+                _ => return Err(GateError::NotBool(name.to_owned(), value.to_owned())),
+            };
+            gates.insert(gate.name, on);
+        }
+        Ok(Self(gates))
+    }
+}
+
+impl fmt::Display for FeatureGates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.0.iter().map(|(name, on)| format!("{name}={on}")).collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+impl TryFrom<String> for FeatureGates {
+    type Error = GateError;
+
+    fn try_from(text: String) -> Result<Self, GateError> {
+        text.parse()
+    }
+}
+
+impl From<FeatureGates> for String {
+    fn from(gates: FeatureGates) -> Self {
+        gates.to_string()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn applied(text: &str) -> (cloneset::Features, statefulset::Features) {
+        let mut features = (cloneset::Features::default(), statefulset::Features::default());
+        let gates: FeatureGates = text.parse().unwrap();
+        gates.apply(&mut features.0, &mut features.1);
+        features
+    }
+
+    #[test]
+    fn each_gate_changes_something_and_its_default_nothing() {
+        let defaults = applied("");
+        for gate in &GATES {
+            let by = |on: bool| applied(&format!("{}={on}", gate.name));
+            assert_ne!(by(!gate.default), defaults, "{}", gate.name);
+            // One gate has a default for each kind.
+            if gate.name != "PreparingUpdateAsUpdate" {
+                assert_eq!(by(gate.default), defaults, "{}", gate.name);
+            }
+        }
+    }
+
+    #[test]
+    fn they_are_read_as_they_are_written() {
+        let text = "CloneSetPartitionRollback=true,PodIndexLabel=false";
+        let gates: FeatureGates = text.parse().unwrap();
+        assert_eq!(gates.to_string(), text);
+        let spaced: FeatureGates = " PodIndexLabel = False , CloneSetPartitionRollback=true,"
+            .parse()
+            .unwrap();
+        assert_eq!(spaced, gates);
+    }
+
+    #[test]
+    fn what_is_no_gate_is_refused() {
+        let refused = |text: &str| text.parse::<FeatureGates>().unwrap_err().to_string();
+        assert!(refused("Nonsense=true").starts_with(
+            "there is no feature gate \"Nonsense\"; there are CloneSetPartitionRollback, CloneSetShortHash, "
+        ));
+        assert_eq!(
+            refused("PodIndexLabel=on"),
+            "feature gate PodIndexLabel is \"on\"; write PodIndexLabel=true or PodIndexLabel=false"
+        );
+        assert_eq!(
+            refused("PodIndexLabel"),
+            "feature gate PodIndexLabel is \"\"; write PodIndexLabel=true or PodIndexLabel=false"
+        );
+    }
+}
