@@ -107,6 +107,10 @@ pub const FAILED_UPDATE_RECREATE: &str = "FailedUpdatePodReCreate";
 pub const NOT_IN_PLACE: &str = "NotInPlace";
 /// An update in place came to a stop, and why.
 pub const INPLACE_UPDATE_STALLED: &str = "InPlaceUpdateStalled";
+/// Init containers read what an update in place changes, and do not run again.
+pub const INIT_CONTAINERS_STAY: &str = "InitContainersStay";
+/// `partition` is a percentage that keeps every pod there is at its revision.
+pub const PARTITION_KEEPS_ALL: &str = "PartitionKeepsAll";
 /// `partition` was raised, and no updated pod goes back.
 pub const PARTITION_ROLLBACK_OFF: &str = "PartitionRollbackOff";
 

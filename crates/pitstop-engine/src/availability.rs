@@ -17,8 +17,13 @@ pub fn is_available(pod: &PodView, min_ready_seconds: u32, now: Timestamp) -> bo
 }
 
 /// The moment after which a ready pod is available; `None` when it is not ready or never said since when.
+///
+/// After an update in place that left it ready, as a resize does, the time counts from the end of the update (inplace.md
+/// 13.15).
 pub fn available_at(pod: &PodView, min_ready_seconds: u32) -> Option<Timestamp> {
-    let since = pod.ready.filter(|ready| ready.is_true)?.since?;
+    let ready_since = pod.ready.filter(|ready| ready.is_true)?.since?;
+    let changed_at = pod.in_place.as_ref().and_then(|view| view.changed_while_ready);
+    let since = changed_at.map_or(ready_since, |at| at.max(ready_since));
     since
         .checked_add(SignedDuration::from_secs(i64::from(min_ready_seconds)))
         .ok()

@@ -39,8 +39,8 @@ pub use snapshot::{CreatedPod, Failures, Features, InFlight, RefusedResize, Snap
 pub use update::{Counted, limit};
 
 use crate::availability::until;
-use crate::inplace::WhyRecreate;
 use crate::instances::history::History;
+use crate::instances::stalls::Stall;
 use crate::ota;
 
 /// Do the owners of nodes decide when pods are updated? Under OnDelete whoever deletes them does. Source: hub.md B4.
@@ -115,7 +115,7 @@ struct Turn<'s, 'a> {
     plan: Plan,
     wake_at: Option<Timestamp>,
     /// Pods whose update in place will never be complete, and why.
-    stalled: Vec<(usize, WhyRecreate)>,
+    stalled: Vec<(usize, Stall)>,
     /// Pods that cannot be updated in place, and why in words.
     impossible: Vec<(usize, String)>,
     refreshes: Vec<update::Refresh<'a>>,

@@ -8,6 +8,7 @@
 //! | `in_flight` | what we did that the stores may not show yet |
 //! | `invalid` | fields that cannot be read |
 //! | `pod` | what every pod of them has |
+//! | `stalls` | updates in place that do not go on, and what is said of them |
 //! | `waiting` | why a pod at its target is not available |
 
 pub mod carry_on;
@@ -17,6 +18,7 @@ pub(crate) mod history;
 mod in_flight;
 pub(crate) mod invalid;
 pub(crate) mod pod;
+pub mod stalls;
 pub(crate) mod waiting;
 
 /// How many pods are made in one pass at most: the next one makes the others, so that the manifests of thousands are not held

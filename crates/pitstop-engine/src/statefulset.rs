@@ -46,8 +46,8 @@ pub use protection::eviction_refusal;
 pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Snapshot, StorageClasses};
 
 use crate::availability::until;
-use crate::inplace::WhyRecreate;
 use crate::instances::history::History;
+use crate::instances::stalls::Stall;
 use crate::plan::OwnedObject;
 
 /// Decides what is written for a StatefulSet now.
@@ -126,7 +126,7 @@ struct Turn<'s, 'a> {
     plan: Plan,
     wake_at: Option<Timestamp>,
     /// Pods whose update in place will never be complete, and why.
-    stalled: Vec<(usize, WhyRecreate)>,
+    stalled: Vec<(usize, Stall)>,
     /// Pods that cannot be updated, and why in words.
     impossible: Vec<(usize, String)>,
     refreshes: Vec<update::Refresh<'a>>,

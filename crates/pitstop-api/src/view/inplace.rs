@@ -41,6 +41,10 @@ pub struct InPlaceView {
     pub kruise_ready: Option<PodCondition>,
     /// Condition `PodResizePending`: its node has not taken new resources over.
     pub resize_pending: Option<PodCondition>,
+    /// When its last update in place was seen to be complete, if the pod stayed ready all the time, as in a resize.
+    ///
+    /// `minReadySeconds` count from then on: condition `Ready` tells nothing of this update. Source: inplace.md 13.15.
+    pub changed_while_ready: Option<Timestamp>,
 }
 
 /// What pods of one revision have in common.
@@ -261,6 +265,10 @@ impl InPlaceView {
             update_ready: condition(reasons::INPLACE_UPDATE_READY),
             kruise_ready: condition(reasons::KRUISE_POD_READY),
             resize_pending: condition(reasons::POD_RESIZE_PENDING).filter(PodCondition::is_true),
+            changed_while_ready: metadata
+                .annotations
+                .get(keys::INPLACE_STATE)
+                .and_then(|state| changed_while_ready(state, condition("Ready")?.since?)),
             spec: Arc::new(InPlaceSpec {
                 containers,
                 readiness_gates: gates
@@ -275,6 +283,28 @@ impl InPlaceView {
             }),
         })
     }
+}
+
+/// The times of an update in place, of all that its annotation holds.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Times {
+    began_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StateTimes {
+    pitstop: Times,
+}
+
+/// When the update with this state was complete, if it began after the pod had become ready last.
+fn changed_while_ready(state: &str, ready_since: Timestamp) -> Option<Timestamp> {
+    let times = serde_json::from_str::<StateTimes>(state).ok()?.pitstop;
+    times
+        .completed_at
+        .filter(|_| times.began_at.is_some_and(|began_at| ready_since < began_at))
 }
 
 /// Annotations that decisions read.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::reasons;
-use pitstop_api::view::{CloneSetCondition, CloneSetStatus, CloneSetView};
+use pitstop_api::view::{CloneSetCondition, CloneSetStatus, CloneSetView, UpdateType};
 
 use super::numbers::Numbers;
 use super::plan::Action;
@@ -33,7 +33,8 @@ impl Turn<'_, '_> {
             .as_deref()
             .or(self.snapshot.failures.update.as_deref());
         self.set_failure(&mut status, reasons::FAILED_UPDATE, failure);
-        self.set_progress(&mut status);
+        let kept = self.partition_that_keeps_all(numbers);
+        self.set_progress(&mut status, kept);
         self.wake_for_min_ready();
         self.plan.progress = Progress {
             target: Some(Arc::clone(&self.history.update.name)),
@@ -123,12 +124,20 @@ impl Turn<'_, '_> {
     }
 
     /// Condition `Progressing`, where a deadline is set.
-    fn set_progress(&mut self, status: &mut CloneSetStatus) {
+    ///
+    /// Without one it is there only as long as a percentage keeps all pods at their revision, which few would expect.
+    fn set_progress(&mut self, status: &mut CloneSetStatus, kept: Option<String>) {
         let (cloneset, now) = (self.snapshot.cloneset, self.snapshot.now);
         let Some(deadline) = cloneset.progress_deadline_seconds else {
-            status
-                .conditions
-                .retain(|condition| condition.kind != reasons::PROGRESSING);
+            match kept {
+                Some(message) => {
+                    let reason = reasons::PARTITION_AVAILABLE;
+                    set(status, reasons::PROGRESSING, "True", reason, &message, now);
+                }
+                None => status
+                    .conditions
+                    .retain(|condition| condition.kind != reasons::PROGRESSING),
+            }
             return;
         };
         let old = cloneset.status.condition(reasons::PROGRESSING);
@@ -162,7 +171,8 @@ impl Turn<'_, '_> {
             let message = "CloneSet waits for the owners of the nodes of its outdated pods".to_owned();
             (true, reasons::WAITING_FOR_OWNER, message)
         } else if expected < replicas && expected <= status.updated_available_replicas {
-            let message = "CloneSet has been paused due to partition ready".to_owned();
+            let message =
+                kept.unwrap_or_else(|| "CloneSet has been paused due to partition ready".to_owned());
             (true, reasons::PARTITION_AVAILABLE, message)
         } else if was_exceeded || until.is_some_and(|until| until < now) {
             let message = format!(
@@ -188,6 +198,35 @@ impl Turn<'_, '_> {
         }
         let text = if is_true { "True" } else { "False" };
         set(status, reasons::PROGRESSING, text, reason, &message, now);
+    }
+
+    /// A percentage below 100 % that keeps every pod at its revision, since it is rounded up; told once for each revision.
+    ///
+    /// Source: cloneset.md 1.4, 18.27.
+    fn partition_that_keeps_all(&mut self, numbers: Option<&Numbers>) -> Option<String> {
+        let cloneset = self.snapshot.cloneset;
+        let rolling = cloneset.update.rolling.as_ref()?;
+        let written = rolling.partition.as_ref()?.to_string();
+        let percent = written.strip_suffix('%')?;
+        let is_all = numbers.is_some_and(|numbers| numbers.partition == cloneset.replicas);
+        let is_outdated = self.rows.active.iter().any(|row| !row.is_new);
+        if percent == "100" || !is_all || !is_outdated || cloneset.update.kind != UpdateType::RollingUpdate {
+            return None;
+        }
+        let pods = match cloneset.replicas {
+            1 => "the only pod".to_owned(),
+            n => format!("all {n} pods"),
+        };
+        let message = format!(
+            "partition {written} is rounded up and keeps {pods} at the current revision; set it to 0 to update"
+        );
+        self.plan.events.push(Event {
+            is_warning: true,
+            reason: reasons::PARTITION_KEEPS_ALL,
+            message: message.clone().into(),
+            once_per: Some(format!("{}/{written}", self.history.update.name)),
+        });
+        Some(message)
     }
 
     /// Under OTA: is every pod available, or outdated and asked for by nobody?

@@ -19,6 +19,7 @@ use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, short_revision};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
 use crate::instances::history::{Target, label_of};
+use crate::instances::stalls::{Stall, does_not_go_on, init_containers_stay, never_completes};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::update_order;
 use crate::ota;
@@ -144,21 +145,27 @@ impl<'a> Turn<'_, 'a> {
     ///
     /// Source: inplace.md 13.8, 13.9.
     fn give_up(&mut self) {
-        for (i, why) in std::mem::take(&mut self.stalled) {
+        for (i, stall) in std::mem::take(&mut self.stalled) {
             let Some(row) = self.rows.active.get(i).copied() else {
                 continue;
             };
             let may_replace = may_stay(self.snapshot.cloneset) && !must_stay(self.snapshot.cloneset);
-            let message = format!("update of pod {} in-place never completes: {why}", row.pod.name);
+            let why = match stall {
+                Stall::Never(why) => why,
+                Stall::Obstacle(obstacle) => {
+                    let event = does_not_go_on(row.pod, row.revision, &obstacle);
+                    self.update_failure
+                        .get_or_insert_with(|| event.message.to_string());
+                    self.plan.events.push(event);
+                    continue;
+                }
+            };
+            let event = never_completes(row.pod, row.revision, &why);
             if !may_replace {
-                self.update_failure.get_or_insert_with(|| message.clone());
+                self.update_failure
+                    .get_or_insert_with(|| event.message.to_string());
             }
-            self.plan.events.push(Event {
-                is_warning: true,
-                reason: reasons::INPLACE_UPDATE_STALLED,
-                message: message.into(),
-                once_per: Some(format!("{}/{}", row.pod.uid, row.revision)),
-            });
+            self.plan.events.push(event);
             if may_replace && !row.is_specified {
                 self.mark(i, &row, Some(&why));
             }
@@ -366,6 +373,7 @@ impl<'a> Turn<'_, 'a> {
         let revision = Arc::clone(&target.name);
         match self.way(i, row, target) {
             Way::InPlace(live, spec) => {
+                self.plan.events.extend(init_containers_stay(&spec));
                 let mut change = begin(live, &spec, snapshot.features.in_place, snapshot.now);
                 let label = label_of(&revision, snapshot.features.short_hash);
                 change.label(keys::REVISION_HASH, label);

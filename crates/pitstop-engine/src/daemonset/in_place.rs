@@ -25,6 +25,7 @@ use crate::inplace::{
     refresh,
 };
 use crate::instances::PatchWhy;
+use crate::instances::stalls::{does_not_go_on, never_completes};
 use crate::instances::waiting::under_way;
 use crate::plan::{Action, DeleteReason, Event, Reason};
 use crate::revision::{data_of, template_of};
@@ -281,9 +282,17 @@ impl<'s> Target<'s> {
             let template = self.template_of(row.pod);
             let refreshed = refresh(live, template, features(), self.snapshot.now);
             carried.wake_at = earlier(carried.wake_at, refreshed.wake_at);
-            if let Stage::Impossible(why) = &refreshed.stage {
-                give_up(row, must_stay, may_replace, why, &mut carried);
-                continue;
+            match &refreshed.stage {
+                Stage::Impossible(why) => {
+                    give_up(row, must_stay, may_replace, why, &mut carried);
+                    continue;
+                }
+                Stage::Waiting(pending) => {
+                    let revision = row.pod.revision_hash().unwrap_or_default();
+                    let event = |obstacle: String| does_not_go_on(row.pod, revision, &obstacle);
+                    carried.events.extend(pending.obstacle().map(event));
+                }
+                Stage::Complete | Stage::Grace | Stage::Advancing => {}
             }
             let patch = self.patch(live, refreshed.change, PatchWhy::Refresh);
             carried.actions.extend(patch);
@@ -309,16 +318,8 @@ pub(super) struct Carried {
 /// An update in place that will never be complete ends in a replacement, where that is allowed: its pod is down
 /// anyway. Source: inplace.md 13.8, 13.9.
 fn give_up(row: &Row<'_>, must_stay: bool, may_replace: bool, why: &WhyRecreate, carried: &mut Carried) {
-    carried.events.push(Event {
-        is_warning: true,
-        reason: reasons::INPLACE_UPDATE_STALLED,
-        message: format!("update of pod {} in-place never completes: {why}", row.pod.name).into(),
-        once_per: Some(format!(
-            "{}/{}",
-            row.pod.uid,
-            row.pod.revision_hash().unwrap_or_default()
-        )),
-    });
+    let revision = row.pod.revision_hash().unwrap_or_default();
+    carried.events.push(never_completes(row.pod, revision, why));
     if may_replace && !must_stay && !row.is_available {
         carried
             .actions

@@ -112,6 +112,44 @@ impl fmt::Display for Pending {
     }
 }
 
+/// What a container waits for that starts soon. Source: Kubernetes, the kubelet's reasons.
+const STARTS_SOON: [&str; 3] = ["", "ContainerCreating", "PodInitializing"];
+/// Why a container waits whose image its node does not have. Source: Kubernetes, the kubelet's reasons.
+const NO_IMAGE: [&str; 5] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "RegistryUnavailable",
+];
+
+impl Pending {
+    /// What is in the way of an update that may not go on by itself. The words stay while their kubelet tries again.
+    ///
+    /// Source: inplace.md 13.13.
+    pub fn obstacle(&self) -> Option<String> {
+        match self {
+            Self::NotRunning(name, reason) if NO_IMAGE.contains(&reason.as_str()) => {
+                Some(format!("the new image of container {name} cannot be pulled"))
+            }
+            Self::NotRunning(name, reason) => (!STARTS_SOON.contains(&reason.as_str()))
+                .then(|| format!("container {name} does not start: {reason}")),
+            Self::Deferred(_) | Self::Malformed(_) => Some(self.to_string()),
+            Self::Grace
+            | Self::NextBatch
+            | Self::NotReady(_)
+            | Self::NotReported(_)
+            | Self::NotReplaced(_)
+            | Self::InDoubt(_)
+            | Self::NoStatus(_)
+            | Self::SomeStatus
+            | Self::Resources(_)
+            | Self::NoReport
+            | Self::Environment => None,
+        }
+    }
+}
+
 impl From<Pending> for Completion {
     fn from(why: Pending) -> Self {
         Self::Waiting {

@@ -113,6 +113,8 @@ pub struct UpdateSpec {
     pub metadata_patch: Option<Value>,
     /// Has the environment of a container to be refreshed?
     pub update_env: bool,
+    /// Init containers that read a label or annotation that changes: they do not run again. Source: inplace.md 13.8.
+    pub init_readers: BTreeSet<String>,
     /// How long the pod is not ready before its containers change. Units: seconds.
     pub grace_seconds: u32,
 }
@@ -353,7 +355,15 @@ fn compare_metadata(old_template: &Value, new_template: &Value, features: Featur
         return;
     }
     if features.env_from_metadata {
-        let readers = readers(new_template);
+        let reads_changed = |read: &MetadataKey| match read {
+            MetadataKey::Label(key) => old.labels.get(&**key) != new.labels.get(&**key),
+            MetadataKey::Annotation(key) => old.annotations.get(&**key) != new.annotations.get(&**key),
+        };
+        spec.init_readers = readers(new_template, "/spec/initContainers")
+            .into_iter()
+            .filter_map(|(container, read)| reads_changed(&read).then_some(container))
+            .collect();
+        let readers = readers(new_template, "/spec/containers");
         let label = |key: &str| MetadataKey::Label(key.into());
         let annotation = |key: &str| MetadataKey::Annotation(key.into());
         let maps = (&mut old.labels, &mut new.labels);
@@ -390,15 +400,15 @@ fn hand_over(
     }
 }
 
-/// The containers of a template, and the labels and annotations that they read.
-fn readers(template: &Value) -> Vec<(String, MetadataKey)> {
+/// The containers of one list of a template, and the labels and annotations that they read.
+fn readers(template: &Value, list: &str) -> Vec<(String, MetadataKey)> {
     #[derive(Deserialize, Default)]
     #[serde(default, rename_all = "camelCase")]
     struct Container {
         name: String,
         env: Vec<pitstop_api::view::EnvWire>,
     }
-    let containers = template.pointer("/spec/containers").and_then(Value::as_array);
+    let containers = template.pointer(list).and_then(Value::as_array);
     let mut readers = Vec::new();
     for container in containers.into_iter().flatten() {
         let container = Container::deserialize(container).unwrap_or_default();

@@ -196,11 +196,13 @@ fn resize_again(live: Live<'_>, state: &UpdateState, features: Features) -> Opti
 fn complete(live: Live<'_>, state: Option<UpdateState>, now: Timestamp) -> Refreshed {
     let mut change = Change::default();
     let is_open = live.view.update_ready.as_ref().is_some_and(PodCondition::is_true);
-    if live.view.has_gate(reasons::INPLACE_UPDATE_READY) && !is_open {
+    let opens = live.view.has_gate(reasons::INPLACE_UPDATE_READY) && !is_open;
+    if opens {
         change.condition(reasons::INPLACE_UPDATE_READY, updated(now));
-        if let Some(state) = state {
-            note_completion(&mut change, state, now);
-        }
+    }
+    // Of a resize that left the pod ready nothing else tells when it was complete.
+    if let Some(state) = state.filter(|state| opens || !state.proof.resources.is_empty()) {
+        note_completion(&mut change, state, now);
     }
     Refreshed {
         change,

@@ -3,7 +3,7 @@
 //! They are those of upstream, to the byte, and one more member that others do not look at: [`Proof`], which holds what
 //! is needed to tell that a container really was replaced. Source: inplace.md 2.1, 2.2, 13.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::selector::Labels;
@@ -319,6 +319,7 @@ impl From<GraceState> for UpdateSpec {
             ref_metadata: grace.container_ref_metadata,
             metadata_patch: grace.meta_data_patch,
             update_env: grace.update_env_from_metadata,
+            init_readers: BTreeSet::new(),
             grace_seconds: 0,
         }
     }

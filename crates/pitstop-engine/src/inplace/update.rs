@@ -22,6 +22,10 @@ pub fn eligibility(live: Live<'_>, spec: &UpdateSpec) -> Result<(), WhyRecreate>
     if live.pod.is_terminal() {
         return Err(WhyRecreate::PodEnded);
     }
+    // Agents restart containers for their environment only while the gate is closed.
+    if spec.update_env && !live.view.has_gate(reasons::INPLACE_UPDATE_READY) {
+        return Err(WhyRecreate::NoGate);
+    }
     let affected = spec.images.keys().chain(spec.resources.keys());
     for name in affected.chain(spec.ref_metadata.keys()) {
         if live.view.container(name).is_none() {

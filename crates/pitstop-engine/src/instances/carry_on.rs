@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use pitstop_api::view::{Lifecycle, PodCondition};
 use serde_json::Value;
 
+use super::stalls::Stall;
 use crate::inplace::{Change, Features, Live, Stage, WhyRecreate, refresh};
 use crate::lifecycle::{Facts, State, enter, step};
 
@@ -41,8 +42,8 @@ pub struct Carried {
     pub new_state: Option<State>,
     /// When to look again even if nothing happens.
     pub wake_at: Option<Timestamp>,
-    /// Why its update in place will never be complete.
-    pub stalled: Option<WhyRecreate>,
+    /// Why its update in place does not go on.
+    pub stalled: Option<Stall>,
 }
 
 /// A pod at rest needs no look at its notes: its gate is open, and no hook is under way. This is most pods in most passes.
@@ -62,7 +63,7 @@ pub fn carry_on(pod: &UnderWay<'_>) -> Carried {
     let mut stalled = None;
     if let Some(message) = pod.refused_resize.filter(|_| pod.state == State::Updating) {
         change = Change::default();
-        stalled = Some(WhyRecreate::ResizeRefused(message.to_owned()));
+        stalled = Some(Stall::Never(WhyRecreate::ResizeRefused(message.to_owned())));
     }
     let facts = Facts {
         waits_for_node: pod.waits_for_node,
@@ -73,8 +74,10 @@ pub fn carry_on(pod: &UnderWay<'_>) -> Carried {
     if let Some(state) = state {
         enter(pod.live, state, pod.lifecycle, pod.now, &mut change);
     }
-    if let Stage::Impossible(why) = refreshed.stage {
-        stalled = Some(why);
+    match refreshed.stage {
+        Stage::Impossible(why) => stalled = Some(Stall::Never(why)),
+        Stage::Waiting(pending) => stalled = stalled.or_else(|| pending.obstacle().map(Stall::Obstacle)),
+        Stage::Complete | Stage::Grace | Stage::Advancing => {}
     }
     Carried {
         change,

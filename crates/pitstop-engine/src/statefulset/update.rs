@@ -15,6 +15,7 @@ use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
 use crate::instances::history::label_of;
+use crate::instances::stalls::{Stall, does_not_go_on, init_containers_stay, never_completes};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::priority;
 use crate::plan::Event;
@@ -127,15 +128,29 @@ impl<'a> Turn<'_, 'a> {
     ///
     /// Source: inplace.md 13.8, 13.9.
     pub(super) fn give_up(&mut self, numbers: &Numbers) {
-        for (i, why) in std::mem::take(&mut self.stalled) {
+        for (i, stall) in std::mem::take(&mut self.stalled) {
             let Some(row) = self.rows.all.get(i).copied() else {
                 continue;
             };
-            let message = format!("update of pod {} in-place never completes: {why}", row.pod.name);
-            let once_per = format!("{}/{}", row.pod.uid, row.revision());
-            self.warn(reasons::INPLACE_UPDATE_STALLED, message, Some(once_per));
+            let why = match stall {
+                Stall::Never(why) => why,
+                Stall::Obstacle(obstacle) => {
+                    let event = does_not_go_on(row.pod, row.revision(), &obstacle);
+                    self.update_failure
+                        .get_or_insert_with(|| event.message.to_string());
+                    self.plan.events.push(event);
+                    continue;
+                }
+            };
+            let event = never_completes(row.pod, row.revision(), &why);
             let set = self.snapshot.set;
-            if may_stay(set) && !must_stay(set) && !numbers.shield.covers(row.guard) {
+            let may_replace = may_stay(set) && !must_stay(set);
+            if !may_replace {
+                self.update_failure
+                    .get_or_insert_with(|| event.message.to_string());
+            }
+            self.plan.events.push(event);
+            if may_replace && !numbers.shield.covers(row.guard) {
                 self.delete(i, &row, Removal::Outdated);
             }
             self.impossible.push((i, why.to_string()));
@@ -370,6 +385,7 @@ impl<'a> Turn<'_, 'a> {
         let (lifecycle, now) = (&set.lifecycle, snapshot.now);
         match before_update(live, lifecycle) {
             BeforeUpdate::Update => {
+                self.plan.events.extend(init_containers_stay(&spec));
                 let revision = Arc::clone(&history.update.name);
                 let mut change = begin(live, &spec, snapshot.features.in_place, now);
                 change.label(keys::REVISION_HASH, label_of(&revision, false));

@@ -39,6 +39,7 @@ pub(crate) fn gated(version: &str) -> InPlaceView {
         }),
         kruise_ready: None,
         resize_pending: None,
+        changed_while_ready: None,
     }
 }
 

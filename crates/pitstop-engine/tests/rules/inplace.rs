@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use pitstop_api::selector::Labels;
 use pitstop_api::view::PodView;
+use pitstop_engine::availability::{available_at, is_available};
 use pitstop_engine::inplace::diff::DiffOptions;
 use pitstop_engine::inplace::hash::{container_hash, hash_json};
 use pitstop_engine::inplace::readiness::needs_unready;

@@ -239,6 +239,85 @@ fn a_pod_that_cannot_be_updated_holds_no_other_up() {
     assert_eq!(images, ["foo1", "foo2", "foo2"]);
 }
 
+/// inplace.md 13.13: what is in the way of an update is told once, stays in a condition as long as it lasts, and goes.
+#[test]
+fn an_image_that_cannot_be_pulled_is_told() {
+    let mut world = World::new(3).pods("3o+").rolling("maxUnavailable", 2);
+    world.apply(&world.plan());
+    let stuck = |world: &World, reason: &str| {
+        let waiting = json!({ "waiting": { "reason": reason } });
+        let stuck = |world: World, i| world.edit(i, |pod| pod.status("c1", "state", waiting.clone()));
+        stuck(stuck(world.clone(), 0), 1)
+    };
+    let told = |world: &World| {
+        let events = world.plan().events;
+        let stalls = events.into_iter().filter(|e| e.reason == "InPlaceUpdateStalled");
+        stalls
+            .map(|e| (e.message.to_string(), e.once_per))
+            .collect::<Vec<_>>()
+    };
+    let failure = |world: &World| {
+        let status = world.status();
+        status
+            .condition("FailedUpdate")
+            .map(|c| (c.status.clone(), c.message.clone()))
+    };
+    assert_eq!(told(&stuck(&world, "ContainerCreating")), []);
+    assert_eq!(failure(&stuck(&world, "ContainerCreating")), None);
+    let (backs_off, fails) = (stuck(&world, "ImagePullBackOff"), stuck(&world, "ErrImagePull"));
+    let events = told(&backs_off);
+    assert_eq!(
+        events[0].0,
+        "update of pod web-00000 in-place does not go on: the new image of container c1 cannot be pulled"
+    );
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0].1, events[1].1, "one event for both pods");
+    assert_eq!(told(&fails), events, "the kubelet tries again: no other event");
+    assert_eq!(failure(&fails), Some(("True".into(), events[0].0.clone())));
+    let written = serde_json::to_value(&fails.status().conditions).unwrap();
+    let mut over = world.set("/status/conditions", written);
+    over.kubelets();
+    assert_eq!(failure(&over), Some(("False".into(), String::new())));
+}
+
+/// 18.27: a percentage that keeps the only pod.
+#[test]
+fn a_percentage_that_keeps_every_pod_is_told() {
+    let told = |world: &World| {
+        let events = world.plan().events;
+        events.iter().any(|event| event.reason == "PartitionKeepsAll")
+    };
+    let of = |partition: Value| World::new(1).pods("1o+").rolling("partition", partition);
+    let world = of(json!("50%"));
+    assert!(told(&world));
+    let status = world.status();
+    let condition = status.condition("Progressing").unwrap();
+    assert_eq!(
+        (&*condition.status, &*condition.reason, &*condition.message),
+        (
+            "True",
+            "ProgressPartitionAvailable",
+            "partition 50% is rounded up and keeps the only pod at the current revision; set it to 0 to update"
+        )
+    );
+    for (case, world) in [
+        ("a number is meant", of(json!(1))),
+        ("so is all", of(json!("100%"))),
+        ("nothing is kept", of(json!("0%"))),
+        (
+            "it is updated",
+            World::new(1).pods("1n+").rolling("partition", "50%"),
+        ),
+        (
+            "one of two goes",
+            World::new(2).pods("2o+").rolling("partition", "50%"),
+        ),
+    ] {
+        assert!(!told(&world), "{case}");
+        assert!(world.status().condition("Progressing").is_none(), "{case}");
+    }
+}
+
 /// Issue "In-place update and CloneSet", 1: why a pod is replaced reaches the user as event and in `why`.
 #[test]
 fn who_is_replaced_is_told_why() {
@@ -346,6 +425,18 @@ fn new_pods_count_when_they_may() {
         ),
         "PreparingNormal",
         "U25b"
+    );
+    let labelled = |label: &str| {
+        let hook = json!({ "preNormal": { "labelsHandler": { "slow-start": "passed" } } });
+        preparing(World::new(1).pods("1n+"))
+            .set("/spec/lifecycle", hook)
+            .edit(0, |pod| pod.set("/spec/nodeName", "").label(label, "passed"))
+    };
+    assert_eq!(state(&labelled("other")), "PreparingNormal", "U26, absent");
+    assert_eq!(
+        state(&labelled("slow-start")),
+        "Normal",
+        "U26, present, without a node"
     );
     assert_eq!(
         state(&one().set("/spec/lifecycle", pre_normal)),

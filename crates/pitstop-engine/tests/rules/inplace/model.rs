@@ -155,6 +155,7 @@ impl Pod {
             update_ready: gate,
             kruise_ready: None,
             resize_pending: None,
+            changed_while_ready: None,
         };
         PodView {
             labels: PodLabels::from_iter([(keys::REVISION_HASH.to_owned(), revision_name(self.revision))]),

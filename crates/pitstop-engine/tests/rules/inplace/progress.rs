@@ -437,8 +437,30 @@ fn a_resize_that_its_node_refuses_is_told_apart_from_one_that_waits() {
     let mut lost = pod.clone().container("c1", "resources", sized("1"));
     assert_eq!(refresh_on(&mut lost, SCALING, 2), Stage::Advancing);
     assert_eq!(lost.get("/spec/containers/0/resources"), Some(&sized("2")));
-    let done = pod.status("c1", "resources", sized("2"));
+    let mut done = pod.status("c1", "resources", sized("2"));
     assert_eq!(waits_for(&done, SCALING, 3), "done");
+
+    // 13.15: the pod was ready all the time, so `minReadySeconds` count from when the update was complete.
+    let view = done.view();
+    assert!(is_available(&view, 30, at(3)), "ready for long");
+    assert_eq!(refresh_on(&mut done, SCALING, 3), Stage::Complete);
+    let view = done.view();
+    assert!(is_available(&view, 0, at(3)));
+    assert_eq!(available_at(&view, 30), Some(at(33)));
+    assert!(!is_available(&view, 30, at(33)) && is_available(&view, 30, at(34)));
+    let before = done.get("/metadata/annotations").cloned();
+    assert_eq!(refresh_on(&mut done, SCALING, 5), Stage::Complete);
+    assert_eq!(done.get("/metadata/annotations").cloned(), before, "noted once");
+    let mut flipped = done.clone();
+    let conditions = flipped.json["status"]["conditions"].as_array_mut().unwrap();
+    for condition in conditions.iter_mut().filter(|c| c["type"] == "Ready") {
+        condition["lastTransitionTime"] = json!(at(2).to_string());
+    }
+    assert_eq!(
+        available_at(&flipped.view(), 30),
+        Some(at(32)),
+        "Ready tells of this update"
+    );
 }
 
 /// A node that is cut off shows a container of the update in between for long: that is no proof.

@@ -247,6 +247,60 @@ fn two_templates_that_differ_in_what_cannot_change() {
     }
 }
 
+/// 12.1, row A3: metadata of the payload itself is nobody's.
+#[test]
+fn what_is_beside_the_template_does_not_count() {
+    let with_root = |image: &str| {
+        let mut payload = data(&template(&[image]));
+        payload["metadata"] = json!({ "labels": { "k": "v" } });
+        payload
+    };
+    let (old, new) = (with_root("c1=foo1"), with_root("c1=foo2"));
+    let none = Labels::new();
+    let version = |name, data| Version {
+        name,
+        data,
+        annotations: &none,
+    };
+    let verdict = diff(
+        Some(version("web-old", &old)),
+        version("web-new", &new),
+        DiffOptions::default(),
+    );
+    let want = UpdateSpec {
+        revision: "web-new".into(),
+        ..images(&[("c1", "foo2")])
+    };
+    assert_eq!(verdict, Verdict::InPlace(want), "A3");
+}
+
+/// 13.8: init containers that read what changes are named, since they do not run again.
+#[test]
+fn init_containers_that_read_what_changes_are_named() {
+    let reads = |label: &str| {
+        json!({ "name": "init", "image": "a", "env": [
+            { "name": "K", "valueFrom": { "fieldRef": { "fieldPath": format!("metadata.labels['{label}']") } } }] })
+    };
+    let labelled = |value: &str, reads: Value| {
+        let mut template = template(&["c1=foo1"]);
+        template["metadata"]["labels"] = json!({ "k": value });
+        template["spec"]["initContainers"] = json!([reads]);
+        template
+    };
+    for (label, want) in [("k", &["init"][..]), ("other", &[])] {
+        let (old, new) = (labelled("1", reads(label)), labelled("2", reads(label)));
+        let Verdict::InPlace(spec) = compare(&old, &new, PLAIN) else {
+            panic!("{label}")
+        };
+        assert!(
+            spec.init_readers.iter().eq(want),
+            "{label}: {:?}",
+            spec.init_readers
+        );
+        assert!(!spec.touches_containers(), "{label}: containers read nothing");
+    }
+}
+
 /// 12.1, rows A16 to A23: resources.
 #[test]
 fn resources_change_in_place_where_the_cluster_allows_it() {
@@ -908,6 +962,16 @@ fn a_container_that_is_not_started_again_is_not_updated_in_place() {
     ] {
         assert_eq!(eligibility(live(&pod.view()), &spec), want, "{case}");
     }
+    // 13.8: agents restart containers for their environment only behind a closed gate.
+    let env = UpdateSpec {
+        update_env: true,
+        ..images(&[])
+    };
+    assert_eq!(eligibility(live(&pod().view()), &env), Ok(()));
+    let owner = json!([{ "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "name": "web", "controller": true,
+        "uid": "00000000-0000-0000-0000-000000000009" }]);
+    let bare = pod().without_gates().set("/metadata/ownerReferences", owner);
+    assert_eq!(eligibility(live(&bare.view()), &env), Err(WhyRecreate::NoGate));
     let other = images(&[("sidecar", "x")]);
     assert_eq!(
         eligibility(live(&pod().view()), &other),

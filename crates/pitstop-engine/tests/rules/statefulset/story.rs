@@ -36,7 +36,7 @@ fn settle(world: &mut World) {
     }
 }
 
-/// Steps a to j, and the final assertions.
+/// Steps a to j, and the final assertions; inplace.md 12.6, rows F10 (steps c to g) and F11 (steps h to j).
 #[test]
 fn the_idle_instances_go_first() {
     let mut world = sample();
