@@ -38,7 +38,10 @@ pub(crate) fn in_place_strategy(pulls_ahead: bool) -> Value {
         ));
         fields.push((
             "imagePreDownloadTimeoutSeconds",
-            int("How long pulling an image ahead may take, in seconds.", "int32"),
+            int(
+                "How long one attempt to pull an image ahead may take, in seconds. 300 where absent.",
+                "int32",
+            ),
         ));
         fields.push((
             "imagePreDownloadMinUpdatedReadyPods",

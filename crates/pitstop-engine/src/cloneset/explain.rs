@@ -64,6 +64,13 @@ impl Turn<'_, '_> {
             _ => {}
         }
         if row.is_new {
+            let node = row.pod.node.and_then(|slot| self.snapshot.nodes.get(slot));
+            if let Some(node) = node.filter(|node| !node.is_ready()) {
+                return Reason::NodeNotReady {
+                    since: node.ready_changed_at(),
+                    costs_budget: true,
+                };
+            }
             return why_not_available(&Unavailable {
                 pod: row.pod,
                 state: row.state,

@@ -32,6 +32,7 @@ async fn seed_004_grace_period_policies_and_limits() {
     let world = World::embedded(&NODES, None).await;
     policies_and_limits(&world).await;
     resizes(&world).await;
+    says_that_a_node_is_away(&world).await;
     world.stop().await;
 }
 
@@ -364,6 +365,32 @@ async fn goes_back_from_an_image_that_is_not_there(world: &World) {
     let (same, now, times) = the_pod(world).await;
     assert_eq!((same, now), (pod, image));
     assert_ne!(times, restarts);
+}
+
+/// design.md L3: a pod whose node is away during its update waits for the node, and for nothing else.
+async fn says_that_a_node_is_away(world: &World) {
+    let gone = ["wait", "--for=delete", "pods", "-l", "app=web", "--timeout=60s"];
+    world.kubectl_any(&gone).await;
+    let policy = "{type: InPlaceOnly}";
+    world.apply(&web(1, "nginx:1.19.4", policy)).await;
+    all_are(world, "updatedAvailableReplicas", 1).await;
+    let path = "jsonpath={.items[0].spec.nodeName}";
+    let node = world.kubectl(&["get", "pods", "-l", "app=web", "-o", path]).await;
+    world.pitstop_ok(&["node", "disconnect", &node]).await;
+    let unknown = ["wait", "--for=condition=Ready=Unknown", "--timeout=60s"];
+    world
+        .kubectl(&[&unknown[..], &[&format!("node/{node}")]].concat())
+        .await;
+    world.apply(&web(1, "nginx:1.19.5", policy)).await;
+    all_are(world, "updatedReplicas", 1).await;
+    let said = world.pitstop_ok(&["why", "clone/web"]).await;
+    assert!(said.contains("its node is not ready for "), "{said}");
+    assert!(
+        said.contains("; the pod counts as unavailable until the node returns"),
+        "{said}"
+    );
+    world.pitstop_ok(&["node", "reconnect", &node]).await;
+    all_are(world, "updatedAvailableReplicas", 1).await;
 }
 
 /// inplace.md 1.3, 13.9: cpu and memory change while the containers run; what the server refuses leads there by replacement,

@@ -54,7 +54,7 @@ const N_STATEFULSET_SEEDS: u64 = 24;
 /// How many faults a run has at least.
 const N_FAULTS: usize = 10;
 /// A broken controller is caught within so many seeds.
-const N_SEEDS_OF_A_MUTANT: u64 = 12;
+const N_SEEDS_OF_A_MUTANT: u64 = 60;
 /// How many writes are shown of a run that failed.
 const N_LAST_WRITES: usize = 60;
 /// How many runs may be spent on finding out which faults matter, if `PITSTOP_TRIALS` does not say.
