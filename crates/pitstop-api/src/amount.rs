@@ -102,6 +102,12 @@ impl Amount {
             .map_or_else(|| Self::Other(value.to_string().into()), Self::Percent)
     }
 
+    /// As [`Amount::of`]; the digits of a number count as well, as annotations hold it.
+    pub fn of_text(value: &Value) -> Self {
+        let digits = value.as_str().and_then(|text| text.parse::<i32>().ok());
+        digits.map_or_else(|| Self::of(value), |number| Self::of(&number.into()))
+    }
+
     /// A whole percentage.
     pub fn percent(percent: u32) -> Self {
         Self::Percent(Percent::whole(percent))

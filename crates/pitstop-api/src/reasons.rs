@@ -109,7 +109,7 @@ pub const NOT_IN_PLACE: &str = "NotInPlace";
 pub const INPLACE_UPDATE_STALLED: &str = "InPlaceUpdateStalled";
 /// Init containers read what an update in place changes, and do not run again.
 pub const INIT_CONTAINERS_STAY: &str = "InitContainersStay";
-/// `partition` is a percentage that keeps every pod there is at its revision.
+/// `partition` is a percentage that keeps the only pod there is at its revision.
 pub const PARTITION_KEEPS_ALL: &str = "PartitionKeepsAll";
 /// `partition` was raised, and no updated pod goes back.
 pub const PARTITION_ROLLBACK_OFF: &str = "PartitionRollbackOff";

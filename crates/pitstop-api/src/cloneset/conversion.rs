@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::{KIND, Version};
+use crate::Amount;
 use crate::fields::map_mut;
 use crate::keys;
 use crate::kruise;
@@ -33,14 +34,13 @@ const PRE_DOWNLOAD: [(&str, &str); 3] = [
         "imagePreDownloadTimeoutSeconds",
         keys::PRE_DOWNLOAD_TIMEOUT_SECONDS,
     ),
-    (
-        "imagePreDownloadMinUpdatedReadyPods",
-        keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS,
-    ),
+    (MIN_UPDATED_READY, keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS),
 ];
 
-/// The one of them that may also be text.
+/// The one of them that may be any text.
 const PARALLELISM: &str = "imagePreDownloadParallelism";
+/// The one of them that may also be a percentage.
+const MIN_UPDATED_READY: &str = "imagePreDownloadMinUpdatedReadyPods";
 
 /// A CloneSet in another version. Of its metadata, labels and annotations may change.
 ///
@@ -209,6 +209,10 @@ fn read_pre_download(field: &str, annotation: &str) -> Option<Value> {
     match annotation.parse::<i32>() {
         Ok(number) => Some(number.into()),
         Err(_) if field == PARALLELISM && !annotation.is_empty() => Some(annotation.into()),
+        Err(_) if field == MIN_UPDATED_READY => {
+            let value = Value::from(annotation);
+            matches!(Amount::of(&value), Amount::Percent(_)).then_some(value)
+        }
         Err(_) => None,
     }
 }

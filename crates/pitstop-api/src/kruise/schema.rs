@@ -34,7 +34,10 @@ pub(crate) fn in_place_strategy(pulls_ahead: bool) -> Value {
     if pulls_ahead {
         fields.push((
             "imagePreDownloadParallelism",
-            amount("On how many nodes at once a new image is pulled ahead of the update. 1 where absent."),
+            amount(
+                "On how many nodes at once a new image is pulled ahead of the update; a percentage is one of the replicas. \
+                 1 where absent.",
+            ),
         ));
         fields.push((
             "imagePreDownloadTimeoutSeconds",
@@ -45,9 +48,8 @@ pub(crate) fn in_place_strategy(pulls_ahead: bool) -> Value {
         ));
         fields.push((
             "imagePreDownloadMinUpdatedReadyPods",
-            int(
-                "How many updated pods have to be ready before images are pulled ahead.",
-                "int32",
+            amount(
+                "How many updated pods have to be ready before images are pulled ahead; a percentage is one of the replicas.",
             ),
         ));
     }

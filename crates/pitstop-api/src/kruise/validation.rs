@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::Amount;
 use crate::fields::{integer, list, map_mut, text};
 use crate::json_diff::{Operation, diff};
 use crate::pod_template::{default_spec, nonnegative};
@@ -100,30 +101,36 @@ fn priority_problem(weights: &[Value], orders: &[Value]) -> Option<String> {
 }
 
 /// How images are pulled ahead; v1alpha1 has annotations for it, which are not judged.
+///
+/// Differs from upstream: percentages are taken (inplace.md 13.16).
 pub(crate) fn pre_download(rolling: &Value, path: &str) -> Vec<FieldError> {
-    const PARALLELISM: &str = "imagePreDownloadParallelism";
+    const TIMEOUT: &str = "imagePreDownloadTimeoutSeconds";
     let path = format!("{path}.inPlaceUpdateStrategy");
-    let mut errors = Vec::new();
-    let parallelism = rolling.pointer(&format!("/inPlaceUpdateStrategy/{PARALLELISM}"));
-    if let Some(value) = parallelism.filter(|value| !value.is_null()) {
-        let number = match value {
-            Value::String(text) => text.parse::<i32>().ok().map(i64::from),
-            value => value.as_i64(),
-        };
-        let why = match number {
-            None => Some("must be a whole number, a percentage is not supported"),
-            Some(number) if number < 0 => Some("must be greater than or equal to 0"),
-            Some(_) => None,
-        };
-        errors
-            .extend(why.map(|why| FieldError::invalid(format!("{path}.{PARALLELISM}"), value.clone(), why)));
-    }
-    for name in [
-        "imagePreDownloadTimeoutSeconds",
+    let pointer = |name: &str| format!("/inPlaceUpdateStrategy/{name}");
+    let amounts = [
+        "imagePreDownloadParallelism",
         "imagePreDownloadMinUpdatedReadyPods",
-    ] {
-        let pointer = format!("/inPlaceUpdateStrategy/{name}");
-        errors.extend(nonnegative(rolling, &pointer, &format!("{path}.{name}")));
-    }
+    ];
+    let mut errors: Vec<FieldError> = amounts
+        .iter()
+        .filter_map(|name| {
+            let value = rolling.pointer(&pointer(name)).filter(|value| !value.is_null())?;
+            let number = match value {
+                Value::String(text) => text.parse::<i32>().ok().map(i64::from),
+                value => value.as_i64(),
+            };
+            let why = match (number, Amount::of_text(value)) {
+                (Some(number), _) if number < 0 => "must be greater than or equal to 0".to_owned(),
+                (_, Amount::Other(_)) => format!("must be {}", Amount::ACCEPTED),
+                (_, Amount::Pods(_) | Amount::Percent(_)) => return None,
+            };
+            Some(FieldError::invalid(format!("{path}.{name}"), value.clone(), why))
+        })
+        .collect();
+    errors.extend(nonnegative(
+        rolling,
+        &pointer(TIMEOUT),
+        &format!("{path}.{TIMEOUT}"),
+    ));
     errors
 }

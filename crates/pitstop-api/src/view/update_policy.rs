@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::meta::ViewError;
 use super::read::read;
+use crate::Amount;
 
 /// `spec.updateStrategy.type`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,12 +48,12 @@ pub enum PodUpdatePolicy {
 pub struct InPlaceUpdateStrategy {
     /// `gracePeriodSeconds`: how long a pod is not ready before its image changes. Units: seconds.
     pub grace_period_seconds: u32,
-    /// `imagePreDownloadParallelism`, a number or its digits. Units: nodes at once.
-    pub image_pre_download_parallelism: Option<u32>,
+    /// `imagePreDownloadParallelism`. Units: nodes at once, or a share of the replicas (inplace.md 13.16).
+    pub image_pre_download_parallelism: Option<Amount>,
     /// `imagePreDownloadTimeoutSeconds`. Units: seconds.
     pub image_pre_download_timeout_seconds: Option<u32>,
-    /// `imagePreDownloadMinUpdatedReadyPods`. Units: pods.
-    pub image_pre_download_min_updated_ready_pods: Option<u32>,
+    /// `imagePreDownloadMinUpdatedReadyPods`. Units: pods, or a share of the replicas (inplace.md 13.16).
+    pub image_pre_download_min_updated_ready_pods: Option<Amount>,
 }
 
 impl InPlaceUpdateStrategy {
@@ -62,11 +63,12 @@ impl InPlaceUpdateStrategy {
         let count = |number: i32| u32::try_from(number).unwrap_or_default();
         Ok(Self {
             grace_period_seconds: count(wire.grace_period_seconds),
-            image_pre_download_parallelism: wire.image_pre_download_parallelism.as_ref().and_then(whole),
+            image_pre_download_parallelism: wire.image_pre_download_parallelism.as_ref().map(Amount::of_text),
             image_pre_download_timeout_seconds: wire.image_pre_download_timeout_seconds.map(count),
             image_pre_download_min_updated_ready_pods: wire
                 .image_pre_download_min_updated_ready_pods
-                .map(count),
+                .as_ref()
+                .map(Amount::of_text),
         })
     }
 }
@@ -77,7 +79,7 @@ struct InPlaceWire {
     grace_period_seconds: i32,
     image_pre_download_parallelism: Option<Value>,
     image_pre_download_timeout_seconds: Option<i32>,
-    image_pre_download_min_updated_ready_pods: Option<i32>,
+    image_pre_download_min_updated_ready_pods: Option<Value>,
 }
 
 impl From<String> for PodUpdatePolicy {
@@ -94,13 +96,5 @@ impl From<String> for PodUpdatePolicy {
 impl<'de> Deserialize<'de> for PodUpdatePolicy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::from)
-    }
-}
-
-/// A number, or the digits of one.
-fn whole(value: &Value) -> Option<u32> {
-    match value {
-        Value::String(text) => text.parse::<i32>().ok()?.try_into().ok(),
-        value => value.as_i64()?.try_into().ok(),
     }
 }

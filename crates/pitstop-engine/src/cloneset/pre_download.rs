@@ -10,7 +10,7 @@ use super::snapshot::Snapshot;
 use super::update::{may_stay, must_stay};
 use crate::inplace::Verdict;
 use crate::inplace::diff::DiffOptions;
-use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready};
+use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready, parallelism};
 
 /// Decides whether jobs that pull images ahead are made or go. `jobs`: those that the CloneSet owns.
 ///
@@ -66,7 +66,7 @@ pub fn pre_download<'a>(
         },
         is_one_batch,
         min_updated_ready: min_updated_ready(
-            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods),
+            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods.as_ref()),
             &cloneset.annotations,
             cloneset.replicas,
         ),
@@ -75,7 +75,11 @@ pub fn pre_download<'a>(
         } else {
             0
         },
-        parallelism: in_place.and_then(|in_place| in_place.image_pre_download_parallelism),
+        parallelism: parallelism(
+            in_place.and_then(|in_place| in_place.image_pre_download_parallelism.as_ref()),
+            &cloneset.annotations,
+            cloneset.replicas,
+        ),
         timeout_seconds: in_place.and_then(|in_place| in_place.image_pre_download_timeout_seconds),
     };
     decide(&rollout, jobs)

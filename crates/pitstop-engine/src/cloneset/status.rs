@@ -200,7 +200,8 @@ impl Turn<'_, '_> {
         set(status, reasons::PROGRESSING, text, reason, &message, now);
     }
 
-    /// A percentage below 100 % that keeps every pod at its revision, since it is rounded up; told once for each revision.
+    /// A percentage below 100 % that keeps the only pod at its revision, since it is rounded up; told once for each
+    /// revision.
     ///
     /// Source: cloneset.md 1.4, 18.27.
     fn partition_that_keeps_all(&mut self, numbers: Option<&Numbers>) -> Option<String> {
@@ -208,17 +209,13 @@ impl Turn<'_, '_> {
         let rolling = cloneset.update.rolling.as_ref()?;
         let written = rolling.partition.as_ref()?.to_string();
         let percent = written.strip_suffix('%')?;
-        let is_all = numbers.is_some_and(|numbers| numbers.partition == cloneset.replicas);
+        let is_all = cloneset.replicas == 1 && numbers.is_some_and(|numbers| numbers.partition == 1);
         let is_outdated = self.rows.active.iter().any(|row| !row.is_new);
         if percent == "100" || !is_all || !is_outdated || cloneset.update.kind != UpdateType::RollingUpdate {
             return None;
         }
-        let pods = match cloneset.replicas {
-            1 => "the only pod".to_owned(),
-            n => format!("all {n} pods"),
-        };
         let message = format!(
-            "partition {written} is rounded up and keeps {pods} at the current revision; set it to 0 to update"
+            "partition {written} is rounded up and keeps the only pod at the current revision; set it to 0 to update"
         );
         self.plan.events.push(Event {
             is_warning: true,

@@ -65,19 +65,25 @@ pub enum Manner {
     Daemons,
 }
 
-/// How many updated pods have to be ready before, of `replicas`: by the field, or by the annotation, which may also be a
-/// percentage, rounded up. Units: pods.
+/// How many updated pods have to be ready before, of `replicas`. Units: pods.
 ///
-/// Source: inplace.md 11.1; cloneset.md 18.26.
-pub fn min_updated_ready(field: Option<u32>, annotations: &Labels, replicas: u32) -> u32 {
-    let annotated = || {
-        let text = annotations.get(keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS)?;
-        let amount = text
-            .parse()
-            .map_or_else(|_| Value::from(text.as_str()), |n: i64| Value::from(n));
-        Amount::of(&amount).scaled_up(replicas).ok()
-    };
-    field.or_else(annotated).unwrap_or(0)
+/// Source: inplace.md 11.1, 13.16; cloneset.md 18.26.
+pub fn min_updated_ready(field: Option<&Amount>, annotations: &Labels, replicas: u32) -> u32 {
+    let key = keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS;
+    said(field, annotations, key, replicas).unwrap_or(0)
+}
+
+/// On how many nodes at once images are pulled ahead; at least on one, if anything is said. Units: nodes.
+///
+/// Source: inplace.md 11.1, 13.16.
+pub fn parallelism(field: Option<&Amount>, annotations: &Labels, replicas: u32) -> Option<u32> {
+    said(field, annotations, keys::PRE_DOWNLOAD_PARALLELISM, replicas).map(|nodes| nodes.max(1))
+}
+
+/// A number, or a percentage of the replicas, rounded up: by the field, or else by the annotation.
+fn said(field: Option<&Amount>, annotations: &Labels, key: &str, replicas: u32) -> Option<u32> {
+    let annotated = || Some(Amount::of_text(&Value::from(annotations.get(key)?.as_str())));
+    field.cloned().or_else(annotated)?.scaled_up(replicas).ok()
 }
 
 /// What is to be done.

@@ -9,7 +9,7 @@ use super::identity::owner_reference;
 use super::snapshot::Snapshot;
 use super::update::{diff_options, may_stay};
 use crate::inplace::Verdict;
-use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready};
+use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready, parallelism};
 
 /// Decides whether jobs that pull images ahead are made or go. `jobs`: those that the StatefulSet owns.
 ///
@@ -61,7 +61,7 @@ pub fn pre_download<'a>(
         },
         is_one_batch,
         min_updated_ready: min_updated_ready(
-            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods),
+            in_place.and_then(|in_place| in_place.image_pre_download_min_updated_ready_pods.as_ref()),
             &set.annotations,
             all,
         ),
@@ -70,9 +70,11 @@ pub fn pre_download<'a>(
         } else {
             0
         },
-        parallelism: in_place
-            .and_then(|in_place| in_place.image_pre_download_parallelism)
-            .or_else(|| number(keys::PRE_DOWNLOAD_PARALLELISM)),
+        parallelism: parallelism(
+            in_place.and_then(|in_place| in_place.image_pre_download_parallelism.as_ref()),
+            &set.annotations,
+            all,
+        ),
         timeout_seconds: in_place
             .and_then(|in_place| in_place.image_pre_download_timeout_seconds)
             .or_else(|| number(keys::PRE_DOWNLOAD_TIMEOUT_SECONDS)),

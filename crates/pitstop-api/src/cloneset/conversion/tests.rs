@@ -221,10 +221,14 @@ fn image_pre_download_is_annotations_of_v1alpha1() {
                 "imagePreDownloadMinUpdatedReadyPods": 2,
             }),
         ),
-        // What is no number is text for the first, and says nothing for the others.
+        // What is no number is text for the first, may be a percentage in the last, and says nothing otherwise.
         (
             annotations("30%", "soon", "30%"),
-            json!({"imagePreDownloadParallelism": "30%"}),
+            json!({"imagePreDownloadParallelism": "30%", "imagePreDownloadMinUpdatedReadyPods": "30%"}),
+        ),
+        (
+            annotations("a few", "soon", "a few"),
+            json!({"imagePreDownloadParallelism": "a few"}),
         ),
         (annotations("", "", ""), json!(null)),
     ] {

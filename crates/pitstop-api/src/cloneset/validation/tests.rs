@@ -363,9 +363,13 @@ fn image_pre_download_of_v1beta1() {
     for (field, value, want) in [
         (
             "imagePreDownloadParallelism",
-            json!("30%"),
-            Some("Invalid value: \"30%\": must be a whole number, a percentage is not supported"),
+            json!("some"),
+            Some(
+                "Invalid value: \"some\": must be a whole number of at least 0, or a percentage such as 10% or 12.5%",
+            ),
         ),
+        ("imagePreDownloadParallelism", json!("30%"), None),
+        ("imagePreDownloadMinUpdatedReadyPods", json!("30%"), None),
         (
             "imagePreDownloadParallelism",
             json!(-1),

@@ -92,9 +92,9 @@ fn every_field_of_the_spec_is_read() {
     assert_eq!((&*rolling.scatter[0].key, &*rolling.scatter[0].value), ("k", "v"));
     let in_place = InPlaceUpdateStrategy {
         grace_period_seconds: 10,
-        image_pre_download_parallelism: Some(4),
+        image_pre_download_parallelism: Some(Amount::Pods(4)),
         image_pre_download_timeout_seconds: Some(60),
-        image_pre_download_min_updated_ready_pods: Some(2),
+        image_pre_download_min_updated_ready_pods: Some(Amount::Pods(2)),
     };
     assert_eq!(rolling.in_place, in_place);
 }

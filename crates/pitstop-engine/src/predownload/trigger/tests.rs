@@ -190,8 +190,9 @@ fn a_revision_that_was_not_worth_it_may_become_so() {
 fn updated_pods_are_counted_by_the_field_or_by_the_annotation() {
     for (field, annotation, want) in [
         (None, None, 0),
-        (Some(2), None, 2),
-        (Some(2), Some("5"), 2),
+        (Some(json!(2)), None, 2),
+        (Some(json!(2)), Some("5"), 2),
+        (Some(json!("30%")), None, 4),
         (None, Some("5"), 5),
         (None, Some("30%"), 4),
         (None, Some("a few"), 0),
@@ -203,9 +204,31 @@ fn updated_pods_are_counted_by_the_field_or_by_the_annotation() {
             .into_iter()
             .collect();
         assert_eq!(
-            min_updated_ready(field, &annotations, 11),
+            min_updated_ready(field.as_ref().map(Amount::of).as_ref(), &annotations, 11),
             want,
             "{field:?} {annotation:?}"
+        );
+    }
+}
+
+/// inplace.md 13.16: so many nodes at once.
+#[test]
+fn nodes_at_once_are_a_number_or_a_share_of_the_replicas() {
+    for (written, want) in [
+        (None, None),
+        (Some("3"), Some(3)),
+        (Some("0"), Some(1)),
+        (Some("30%"), Some(4)),
+        (Some("a few"), None),
+    ] {
+        let key = keys::PRE_DOWNLOAD_PARALLELISM.to_owned();
+        let annotations = written.map(|text| (key, text.to_owned())).into_iter().collect();
+        assert_eq!(parallelism(None, &annotations, 11), want, "{written:?}");
+        let field = written.map(|text| Amount::of_text(&json!(text)));
+        assert_eq!(
+            parallelism(field.as_ref(), &Labels::new(), 11),
+            want,
+            "{written:?}"
         );
     }
 }
