@@ -106,6 +106,8 @@ pub enum Resource {
     Secrets,
     /// Services: those of arbiters.
     Services,
+    /// `storage.k8s.io/v1` classes of storage: those of claims that grow.
+    StorageClasses,
 }
 
 impl Resource {
@@ -182,6 +184,7 @@ impl Resource {
             Self::NodeImages => "nodeimages",
             Self::Secrets => "secrets",
             Self::Services => "services",
+            Self::StorageClasses => "storageclasses",
         }
     }
 
@@ -201,6 +204,7 @@ impl Resource {
             Self::DaemonSets | Self::ControllerRevisions => "/apis/apps/v1",
             Self::Leases => "/apis/coordination.k8s.io/v1",
             Self::Jobs => "/apis/batch/v1",
+            Self::StorageClasses => "/apis/storage.k8s.io/v1",
             Self::AdvancedDaemonSets
             | Self::CloneSets
             | Self::StatefulSets

@@ -16,7 +16,7 @@ pub mod cloneset;
 pub mod daemonset;
 pub mod image_pull_jobs;
 mod instances;
-mod live;
+pub(crate) mod live;
 mod memory;
 pub mod node_images;
 mod noted;

@@ -97,7 +97,11 @@ impl Controller {
             Resource::StatefulSets => self == Self::StatefulSet,
             Resource::Claims => matches!(self, Self::CloneSet | Self::StatefulSet),
             Resource::ImagePullJobs | Resource::NodeImages => self == Self::ImagePullJob,
-            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => false,
+            Resource::Events
+            | Resource::Leases
+            | Resource::Secrets
+            | Resource::Services
+            | Resource::StorageClasses => false,
         }
     }
 

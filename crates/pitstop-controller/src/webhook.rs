@@ -1,13 +1,15 @@
 //! Admission and conversion of the kinds that pitstop brings.
 //!
 //! [`Webhooks`] answers reviews; who carries them here does not matter: a server, or an API server of the same process.
-//! The rules are `pitstop_api`'s and pure. Only pods that somebody asks to have deleted or evicted are looked up.
+//! The rules are `pitstop_api`'s and pure. Only pods that somebody asks to have deleted or evicted are looked up, and the
+//! classes of storage of claims that are to grow.
 
 use std::sync::Arc;
 
 use pitstop_api::fields::text;
 use pitstop_api::image_pull::definition::{MUTATE_PATHS, VALIDATE_PATHS};
 use pitstop_api::kruise::definition::CONVERT_PATH;
+use pitstop_api::statefulset::defaults::Gates;
 use pitstop_api::{cloneset as clonesets, daemonset as daemonsets, statefulset as statefulsets};
 use serde_json::Value;
 
@@ -37,14 +39,26 @@ pub const CONFIGURATION: &str = "pitstop-webhooks";
 pub struct Webhooks {
     api: Arc<dyn Api>,
     resizes_in_place: bool,
+    statefulsets: Gates,
 }
 
 impl Webhooks {
-    /// `api` is asked for pods. `resizes_in_place`: does the cluster change the resources of running containers?
+    /// `api` is asked for pods and classes of storage. `resizes_in_place`: does the cluster change the resources of running
+    /// containers?
     pub fn new(api: Arc<dyn Api>, resizes_in_place: bool) -> Self {
         Self {
             api,
             resizes_in_place,
+            statefulsets: Gates::default(),
+        }
+    }
+
+    /// With what is allowed for claims of StatefulSets.
+    #[must_use]
+    pub fn with_statefulsets(self, gates: Gates) -> Self {
+        Self {
+            statefulsets: gates,
+            ..self
         }
     }
 
@@ -64,10 +78,12 @@ impl Webhooks {
                 Admission::read(review).map(|admission| daemonset::validate(&admission))
             }
             statefulsets::definition::MUTATE_PATH => {
-                Admission::read(review).map(|admission| statefulset::mutate(&admission))
+                Admission::read(review).map(|admission| statefulset::mutate(&admission, self.statefulsets))
             }
-            statefulsets::definition::VALIDATE_PATH => Admission::read(review)
-                .map(|admission| statefulset::validate(&admission, self.resizes_in_place)),
+            statefulsets::definition::VALIDATE_PATH => match Admission::read(review) {
+                Ok(admission) => Ok(self.judge_statefulset(&admission).await),
+                Err(error) => Err(error),
+            },
             statefulsets::definition::EVICTION_PATH => match Admission::read(review) {
                 Ok(admission) => Ok(Box::pin(eviction::judge(self.api.as_ref(), &admission)).await),
                 Err(error) => Err(error),
@@ -86,6 +102,11 @@ impl Webhooks {
         };
         let verdict = verdict.unwrap_or_else(|ReviewError(why)| Verdict::undecodable(why));
         Some(verdict.to_review(review))
+    }
+
+    async fn judge_statefulset(&self, admission: &Admission<'_>) -> Verdict {
+        let api = self.api.as_ref();
+        statefulset::validate(api, admission, self.statefulsets, self.resizes_in_place).await
     }
 
     async fn judge(&self, admission: &Admission<'_>) -> Verdict {

@@ -12,11 +12,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use pitstop_api::keys;
 use pitstop_api::view::{NodeNames, PodView, PodWire, RevisionView, StatefulSetView, Uid};
-use pitstop_engine::statefulset::{
-    ArbiterAnswers, Failures, Features, InFlight, Snapshot, StorageClasses, plan,
-};
+use pitstop_api::{StorageClasses, keys};
+use pitstop_engine::statefulset::{ArbiterAnswers, Failures, Features, InFlight, Snapshot, plan};
 use serde_json::{Value, json};
 
 const SIZES: [u32; 2] = [10_000, 100_000];

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use pitstop_api::statefulset::defaults::Gates;
 use serde::{Deserialize, Serialize};
 
 use crate::{cloneset, statefulset};
@@ -139,6 +140,16 @@ impl FeatureGates {
             if let Some(on) = self.0.get(gate.name) {
                 (gate.set)(*on, clonesets, statefulsets);
             }
+        }
+    }
+
+    /// What webhooks have to know of them.
+    pub fn of_webhooks(&self) -> Gates {
+        let (mut clonesets, mut statefulsets) = Default::default();
+        self.apply(&mut clonesets, &mut statefulsets);
+        Gates {
+            deletes_claims: statefulsets.deletes_claims,
+            resizes_claims: statefulsets.resizes_claims,
         }
     }
 

@@ -40,10 +40,11 @@ mod update;
 pub use crate::instances::{
     Action, ClaimWhy, CreatedPod, Failures, InFlight, NewPod, PatchWhy, RefusedResize, Removal,
 };
+pub use claims::needs_classes;
 pub use plan::Plan;
 pub use pre_download::pre_download;
 pub use protection::eviction_refusal;
-pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Snapshot, StorageClasses};
+pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Snapshot};
 
 use crate::availability::until;
 use crate::instances::history::History;

@@ -45,7 +45,7 @@ pub struct Options {
     pub cluster_controllers: Selection,
     /// Run pitstop's controllers inside?
     pub controllers: bool,
-    /// What they may do.
+    /// What they and the webhooks may do.
     pub gates: Gates,
     /// The nodes to add.
     pub nodes: NodeNames,
@@ -93,7 +93,7 @@ impl Embedded {
         let cluster = Cluster::start(config)
             .await
             .map_err(|error| start_failure(&error))?;
-        if let Err(error) = kinds::install(&cluster).await {
+        if let Err(error) = kinds::install(&cluster, &options.gates.feature_gates).await {
             cluster.shutdown().await;
             return Err(error);
         }

@@ -2,11 +2,10 @@
 //!
 //! Rules of `metadata` are the server's own, but for the length of names.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{KIND, Version};
+use crate::StorageClasses;
 use crate::fields::{integer, list, text};
 use crate::kruise::{template, validation};
 use crate::pod_template::nonnegative;
@@ -27,15 +26,6 @@ pub struct Surroundings {
     pub classes: Option<StorageClasses>,
 }
 
-/// Classes of storage.
-#[derive(Debug, Clone, Default)]
-pub struct StorageClasses {
-    /// `allowVolumeExpansion` of each; absent counts as allowed here.
-    pub expandable: BTreeMap<String, bool>,
-    /// The newest of those that are marked as the default.
-    pub default: Option<String>,
-}
-
 /// Characters that the label of a revision adds to the name: a hyphen and a hash. Source: statefulset.md 15.1 row 20.
 const REVISION_SUFFIX: usize = 11;
 
@@ -53,6 +43,11 @@ pub fn decode(object: &Value) -> Result<Version, String> {
         Some(problem) => Err(problem),
         None => Ok(version),
     }
+}
+
+/// Does it matter which classes of storage there are: may claims grow with templates that change?
+pub fn needs_classes(object: &Value, old: &Value) -> bool {
+    claims::follow(object) && object.pointer(claims::TEMPLATES) != old.pointer(claims::TEMPLATES)
 }
 
 /// What is wrong with a StatefulSet, in its own version, after defaults. `old` is the stored object in the same version.

@@ -1,7 +1,8 @@
 //! Binds claims to volumes, makes volumes for those that find none, and keeps both as long as they are used.
 //!
 //! There is no storage behind a simulated volume, so there is no driver to wait for: what a claim's class asks for is
-//! there at once. A claim without a class gets a volume too, as on a cluster with a default class.
+//! there at once, also when a claim asks for more later and its class allows that. A claim without a class gets a volume
+//! too, as on a cluster with a default class.
 //!
 //! Every look at a claim or volume is made of what is known of it, and everything that it writes may be written twice:
 //! nothing has to be remembered of what is under way.
@@ -15,8 +16,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
-use pitstop_api::keys;
 use pitstop_api::view::{MetaWire, Uid};
+use pitstop_api::{keys, quantity};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -151,7 +152,8 @@ impl Volumes {
             }
             Seen::Class(Change::Applied(class)) => {
                 self.classes.insert(class.metadata.name.clone(), class);
-                self.waiting()
+                // Those that wait for a volume, and those that may grow now.
+                self.claims.keys().cloned().collect()
             }
             Seen::Class(Change::Deleted(class)) => {
                 self.classes.remove(&class.metadata.name);
@@ -262,8 +264,11 @@ impl Volumes {
         if claim.metadata.deletion_timestamp.is_some() {
             return self.release_claim(key, claim).into_iter().collect();
         }
-        if !self.binds || claim.is_bound() {
+        if !self.binds {
             return Vec::new();
+        }
+        if claim.is_bound() {
+            return self.grow(claim).into_iter().collect();
         }
         if let (None, Some(class)) = (&claim.spec.storage_class_name, self.default_class()) {
             let class = json!({"spec": {"storageClassName": class.metadata.name}});
@@ -274,6 +279,22 @@ impl Volumes {
             Wanted::New(class) => vec![make(claim, class.as_deref(), self.node_of(key))],
             Wanted::Nothing(is_warning, reason, why) => self.tell(key, claim, is_warning, reason, why, now),
         }
+    }
+
+    /// Gives a claim what it asks for, after its volume.
+    fn grow(&self, claim: &Claim) -> Option<Write> {
+        let may_grow = self.class_of(claim).is_some_and(|class| class.expands());
+        if !may_grow || !claim.is_too_small() {
+            return None;
+        }
+        let volume = self.known.get(&claim.spec.volume_name)?;
+        let asked = &claim.spec.resources.requests.storage;
+        let grown = claim.patch("/status", json!({"status": {"capacity": {"storage": asked}}}));
+        if volume.size() >= quantity::value(asked) {
+            return Some(grown);
+        }
+        let volume = volume.patch("", json!({"spec": {"capacity": {"storage": asked}}}));
+        Some(volume.then(grown))
     }
 
     /// The volume that a claim is to have.

@@ -1,7 +1,9 @@
-//! Reading a workload past all caches, before anything is adopted for it.
+//! Reading past all caches: a workload before anything is adopted for it, and what no store keeps.
 
+use pitstop_api::StorageClasses;
 use pitstop_api::view::{MetaWire, Uid};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::api::{Api, Call, CallError, Resource, Verb};
 use crate::store::Key;
@@ -29,4 +31,19 @@ pub(super) async fn is_live(
     })?;
     let metadata = live.metadata;
     Ok(Uid::parse(&metadata.uid) == Some(uid) && metadata.deletion_timestamp.is_none())
+}
+
+/// The classes of storage of the cluster.
+pub(crate) async fn storage_classes(api: &dyn Api) -> Result<StorageClasses, CallError> {
+    #[derive(Deserialize)]
+    struct Classes {
+        items: Vec<Value>,
+    }
+    let resource = Resource::StorageClasses;
+    let answer = api.send(Call::collection(Verb::List, resource, None)).await?;
+    let classes: Classes = serde_json::from_slice(&answer).map_err(|e| CallError::Unreadable {
+        what: resource.plural().to_owned(),
+        problem: e.to_string(),
+    })?;
+    Ok(StorageClasses::of(&classes.items))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use pitstop_api::StorageClasses;
 use pitstop_api::fields::text;
 use pitstop_api::reasons;
 use pitstop_api::selector::LabelValues;
@@ -12,11 +13,11 @@ use pitstop_api::view::{PodView, Protection, RevisionView, StatefulSetStatus, St
 use pitstop_engine::plan::Event;
 use pitstop_engine::predownload::trigger::Step;
 use pitstop_engine::statefulset::identity::ordinal_of;
-use pitstop_engine::statefulset::{self, Action, Failures, Features, Snapshot, StorageClasses};
+use pitstop_engine::statefulset::{self, Action, Failures, Features, Snapshot};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::api::Resource;
+use crate::api::{CallError, Resource};
 use crate::controllers::daemonset::Parts;
 use crate::controllers::memory::Memories;
 use crate::controllers::noted::{self, RESYNC, tell_missing};
@@ -65,8 +66,17 @@ enum Look {
     Frozen,
     /// There is something to adopt, which needs a live read first.
     NeedsLiveRead(Arc<StatefulSetView>),
+    /// A claim is to grow, which its class of storage has to allow.
+    NeedsClasses(Arc<StatefulSetView>),
     /// A plan, and what becomes of images that are pulled ahead.
     Decided(Box<(InstancesWork, Step)>),
+}
+
+/// What was read past all caches for a decision.
+#[derive(Debug, Default)]
+struct Read {
+    may_adopt: bool,
+    classes: Option<StorageClasses>,
 }
 
 impl StatefulSets {
@@ -84,32 +94,42 @@ impl StatefulSets {
     /// One reconcile: how to go on, and the word for metrics.
     async fn decide(&self, key: &Key) -> (Done, &'static str) {
         let asked_in = self.ask_arbiter(key).await;
-        let mut look = self.look(key, false);
-        if let Look::NeedsLiveRead(set) = look {
-            let api = self.parts.api.as_ref();
-            look = match live::is_live(api, Resource::StatefulSets, key, set.uid).await {
-                Ok(true) => self.look(key, true),
-                Ok(false) => return (Done::Failed(None), "stale"),
-                Err(error) => {
-                    if let Some(right) = error.missing_right() {
-                        tell_missing(&self.parts.recorder, &whom(&set), &right);
-                        return (Done::NotAllowed, "not_allowed");
+        let api = self.parts.api.as_ref();
+        let mut read = Read::default();
+        loop {
+            match self.look(key, &read) {
+                Look::Nothing => return (Done::Ok(None), "nothing"),
+                Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
+                Look::NeedsLiveRead(set) => {
+                    match live::is_live(api, Resource::StatefulSets, key, set.uid).await {
+                        Ok(true) => read.may_adopt = true,
+                        Ok(false) => return (Done::Failed(None), "stale"),
+                        Err(error) => return self.cannot_read(&set, &error),
                     }
-                    warn!(statefulset = %key, %error, "live read before adoption failed");
-                    return (Done::Failed(error.retry_after()), "failed");
                 }
-            };
-        }
-        match look {
-            Look::Nothing | Look::NeedsLiveRead(_) => (Done::Ok(None), "nothing"),
-            Look::Frozen => (Done::Ok(Some(RESYNC)), "frozen"),
-            Look::Decided(decided) => {
-                let (mut work, pre_download) = *decided;
-                work.requeue_after = [work.requeue_after, asked_in].into_iter().flatten().min();
-                self.talk_to_arbiter(key, &mut work).await;
-                instances::carry_out(&self.parts, &self.memories, key, &work, &pre_download).await
+                Look::NeedsClasses(set) => match live::storage_classes(api).await {
+                    Ok(classes) => read.classes = Some(classes),
+                    Err(error) => return self.cannot_read(&set, &error),
+                },
+                Look::Decided(decided) => {
+                    let (mut work, pre_download) = *decided;
+                    work.requeue_after = [work.requeue_after, asked_in].into_iter().flatten().min();
+                    self.talk_to_arbiter(key, &mut work).await;
+                    return instances::carry_out(&self.parts, &self.memories, key, &work, &pre_download)
+                        .await;
+                }
             }
         }
+    }
+
+    /// Without what has to be read nothing is decided.
+    fn cannot_read(&self, set: &StatefulSetView, error: &CallError) -> (Done, &'static str) {
+        if let Some(right) = error.missing_right() {
+            tell_missing(&self.parts.recorder, &whom(set), &right);
+            return (Done::NotAllowed, "not_allowed");
+        }
+        warn!(statefulset = %set.name, %error, "a live read before a decision failed");
+        (Done::Failed(error.retry_after()), "failed")
     }
 
     /// Asks the arbiter which pods work, where it is time to. Says how long until the next time.
@@ -212,7 +232,7 @@ impl StatefulSets {
     }
 
     /// Gathers and decides, under one read lock.
-    fn look(&self, key: &Key, may_adopt: bool) -> Look {
+    fn look(&self, key: &Key, read: &Read) -> Look {
         let state = self.parts.stores.read();
         let Some(set) = state.statefulset(key) else {
             drop(state);
@@ -246,7 +266,7 @@ impl StatefulSets {
             .filter(|pod| is_selected(&pod.labels) && ordinal_of(&set.name, &pod.name).is_some())
             .collect();
         let adoptable = strays.iter().any(|pod| !pod.is_terminating()) || !orphans.is_empty();
-        if adoptable && !may_adopt && set.deleted_at.is_none() {
+        if adoptable && !read.may_adopt && set.deleted_at.is_none() {
             return Look::NeedsLiveRead(Arc::clone(set));
         }
         let prefixes: Vec<String> = claim_prefixes(set).collect();
@@ -260,13 +280,16 @@ impl StatefulSets {
             revisions: state.revisions_of(set.uid).chain(orphans).collect(),
             pods: state.pods_of(set.uid).iter().chain(strays).collect(),
             claims: claims.collect(),
-            classes: StorageClasses::default(),
+            classes: read.classes.clone().unwrap_or_default(),
             in_flight,
             arbiter: asked.answers,
             features: self.features,
             failures,
-            may_adopt,
+            may_adopt: read.may_adopt,
         };
+        if read.classes.is_none() && statefulset::needs_classes(&snapshot) {
+            return Look::NeedsClasses(Arc::clone(set));
+        }
         let plan = statefulset::plan(&snapshot);
         let knows_jobs = self.pre_downloads && self.parts.stores.has(Resource::ImagePullJobs);
         let pre_download = if knows_jobs {

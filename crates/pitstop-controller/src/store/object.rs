@@ -108,7 +108,11 @@ impl Wire {
                 Resource::Claims => Self::Claim(Box::new(ClaimView::from_json(json)?)),
                 Resource::ImagePullJobs => Self::ImagePullJob(Box::new(ImagePullJobView::from_json(json)?)),
                 Resource::NodeImages => Self::NodeImage(Box::new(NodeImageView::from_json(json)?)),
-                Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => {
+                Resource::Events
+                | Resource::Leases
+                | Resource::Secrets
+                | Resource::Services
+                | Resource::StorageClasses => {
                     return Err(ViewError {
                         field: "kind",
                         problem: format!("{} are not stored", resource.plural()),
@@ -159,7 +163,8 @@ impl WatchEvent {
             | Resource::ImagePullJobs
             | Resource::NodeImages
             | Resource::Secrets
-            | Resource::Services => return None,
+            | Resource::Services
+            | Resource::StorageClasses => return None,
         };
         let is_deleted = match kind.as_ref() {
             "ADDED" | "MODIFIED" => false,

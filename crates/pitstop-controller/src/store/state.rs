@@ -228,7 +228,11 @@ impl State {
             Resource::Claims => self.claims.len(),
             Resource::ImagePullJobs => self.pull_jobs.len(),
             Resource::NodeImages => self.node_images.len(),
-            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => 0,
+            Resource::Events
+            | Resource::Leases
+            | Resource::Secrets
+            | Resource::Services
+            | Resource::StorageClasses => 0,
         }
     }
 
@@ -443,7 +447,11 @@ impl State {
                 }
             }
             Resource::ImagePullJobs | Resource::NodeImages => self.retain_pulls(resource, stays),
-            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => {}
+            Resource::Events
+            | Resource::Leases
+            | Resource::Secrets
+            | Resource::Services
+            | Resource::StorageClasses => {}
         }
     }
 }

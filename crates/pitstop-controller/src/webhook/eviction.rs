@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pitstop_api::fields::text;
 use pitstop_api::view::{MetaWire, NodeNames, OwnerKind, PodView, PodWire, Protection, StatefulSetView, Uid};
-use pitstop_api::{Clock as _, SystemClock};
+use pitstop_api::{Clock as _, StorageClasses, SystemClock};
 use pitstop_engine::instances::{Failures, InFlight};
-use pitstop_engine::statefulset::{ArbiterAnswers, Features, Snapshot, StorageClasses, eviction_refusal};
+use pitstop_engine::statefulset::{ArbiterAnswers, Features, Snapshot, eviction_refusal};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -118,6 +118,16 @@ impl Verdict {
         }
     }
 
+    /// It cannot be judged now.
+    pub(super) fn unknown(why: String) -> Self {
+        Self::Denied {
+            code: 500,
+            reason: "InternalError",
+            message: why,
+            details: json!({}),
+        }
+    }
+
     /// A pod must not be evicted now; later perhaps. As a disruption budget says it, so that whoever drains a node tries
     /// again.
     pub(super) fn disruption(pod: &str, why: &str) -> Self {

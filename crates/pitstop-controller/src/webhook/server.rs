@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitstop_api::SharedClock;
+use pitstop_api::statefulset::defaults::Gates;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,6 +31,8 @@ pub struct Options {
     pub clock: SharedClock,
     /// How often it is looked whether the certificate has to be renewed, and whether everybody knows it.
     pub look_every: Duration,
+    /// What is allowed for claims of StatefulSets.
+    pub statefulsets: Gates,
 }
 
 /// [`Options::look_every`] of a server that lives.
@@ -58,7 +61,8 @@ impl Server {
         let webhooks = Webhooks::new(
             Arc::new(KubeApi::new(client.clone())),
             offers::resizes_in_place(&client).await,
-        );
+        )
+        .with_statefulsets(options.statefulsets);
         let (told, ready) = watch::channel(false);
         let names = names(&options);
         let keeper = Keeper {
@@ -154,6 +158,7 @@ mod tests {
                 namespace: "ns".to_owned(),
                 clock: Arc::new(SystemClock),
                 look_every: LOOK_EVERY,
+                statefulsets: Gates::default(),
             };
             assert_eq!(url(host, 9443), at);
             assert_eq!(

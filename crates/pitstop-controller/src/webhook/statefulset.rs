@@ -5,16 +5,23 @@ use pitstop_api::statefulset::validation::{self, Surroundings};
 use pitstop_api::statefulset::{GROUP, KIND, protection};
 
 use super::review::{Admission, Verdict};
+use crate::api::Api;
+use crate::controllers::live;
 
 /// Fills in defaults.
-pub(super) fn mutate(admission: &Admission<'_>) -> Verdict {
+pub(super) fn mutate(admission: &Admission<'_>, gates: Gates) -> Verdict {
     admission.mutate(validation::decode, |object| {
-        defaults::default(object, admission.old, Gates::default());
+        defaults::default(object, admission.old, gates);
     })
 }
 
-/// Judges what is to be stored, or deleted.
-pub(super) fn validate(admission: &Admission<'_>, resizes_in_place: bool) -> Verdict {
+/// Judges what is to be stored, or deleted. `api` is asked for classes of storage.
+pub(super) async fn validate(
+    api: &dyn Api,
+    admission: &Admission<'_>,
+    gates: Gates,
+    resizes_in_place: bool,
+) -> Verdict {
     if admission.operation == "DELETE" {
         let refusal = admission.old.and_then(protection::refusal);
         return refusal.map_or(Verdict::ALLOWED, Verdict::forbidden);
@@ -23,10 +30,22 @@ pub(super) fn validate(admission: &Admission<'_>, resizes_in_place: bool) -> Ver
         Ok(object) => object,
         Err(verdict) => return verdict,
     };
+    let is_news = |old| gates.resizes_claims && validation::needs_classes(object, old);
+    let classes = match admission.old {
+        Some(old) if is_news(old) => match live::storage_classes(api).await {
+            Ok(classes) => Some(classes),
+            Err(error) => {
+                let why =
+                    format!("it cannot be told whether claims may grow: reading storage classes: {error}");
+                return Verdict::unknown(why);
+            }
+        },
+        // Without the gate claims do not grow with their templates, and may change in any way.
+        _ => None,
+    };
     let surroundings = Surroundings {
         resizes_in_place,
-        // Without the gate claims do not grow with their templates, and may change in any way.
-        classes: None,
+        classes,
     };
     let errors = validation::validate(object, admission.old, &surroundings);
     Verdict::of_errors(&errors, (GROUP, KIND, admission.name)).warning(validation::warnings(object))

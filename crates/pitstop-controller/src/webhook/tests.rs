@@ -249,6 +249,83 @@ async fn objects_are_converted_in_their_order() {
     );
 }
 
+/// An API server with a class of storage that lets claims grow, and one that does not; or one that says nothing.
+struct TwoClasses {
+    answers: bool,
+}
+
+impl Api for TwoClasses {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        assert_eq!(call.path_and_query(), "/apis/storage.k8s.io/v1/storageclasses");
+        Box::pin(async {
+            if !self.answers {
+                return Err(CallError::Unreachable("cut".to_owned()));
+            }
+            Ok(Bytes::from_static(
+                br#"{"items":[{"metadata":{"name":"grows"},"allowVolumeExpansion":true},
+                    {"metadata":{"name":"fixed"},"allowVolumeExpansion":false}]}"#,
+            ))
+        })
+    }
+
+    fn watch(&self, _: Call) -> BoxFuture<'_, Result<Lines, CallError>> {
+        Box::pin(async { Err(CallError::LeaseLost) })
+    }
+}
+
+/// statefulset.md 2.4.10: classes are read where a claim is to grow, and nobody is let through unread.
+#[tokio::test]
+async fn claims_of_statefulsets_grow_where_their_class_lets_them() {
+    use statefulsets::definition::{MUTATE_PATH, VALIDATE_PATH};
+    let set = |strategy: &str, class: &str, size: &str| {
+        let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "storageClassName": class, "resources": {"requests": {"storage": size}}}});
+        let more = json!({"volumeClaimUpdateStrategy": {"type": strategy}, "volumeClaimTemplates": [claim],
+            "podManagementPolicy": "Parallel"});
+        let mut object = cloneset("v1beta1", &more);
+        object["kind"] = json!("StatefulSet");
+        pitstop_api::statefulset::defaults::default(&mut object, None, Gates::default());
+        object
+    };
+    let says = async |strategy: &str, class: &str, is_on: bool, answers: bool| {
+        let gates = Gates {
+            resizes_claims: is_on,
+            ..Gates::default()
+        };
+        let webhooks = Webhooks::new(Arc::new(TwoClasses { answers }), false).with_statefulsets(gates);
+        let review = admission(
+            "UPDATE",
+            &set(strategy, class, "2Gi"),
+            &set(strategy, class, "1Gi"),
+        );
+        let answer = webhooks.answer(VALIDATE_PATH, &review).await.unwrap();
+        answer["response"]["status"]["code"].as_u64()
+    };
+    for (strategy, class, is_on, answers, refused) in [
+        ("OnPodRollingUpdate", "grows", true, true, None),
+        ("OnPodRollingUpdate", "fixed", true, true, Some(422)),
+        ("OnPodRollingUpdate", "fixed", true, false, Some(500)),
+        ("OnPodRollingUpdate", "fixed", false, false, None),
+        ("OnDelete", "fixed", true, false, None),
+    ] {
+        assert_eq!(
+            says(strategy, class, is_on, answers).await,
+            refused,
+            "{strategy} {class} {is_on} {answers}"
+        );
+    }
+    let gates = Gates {
+        resizes_claims: true,
+        ..Gates::default()
+    };
+    let webhooks = Webhooks::new(Arc::new(OnePod), false).with_statefulsets(gates);
+    let mut bare = cloneset("v1beta1", &json!({}));
+    bare["kind"] = json!("StatefulSet");
+    let review = admission("CREATE", &bare, &Value::Null);
+    let defaulted = patched(&bare, &webhooks.answer(MUTATE_PATH, &review).await.unwrap());
+    assert_eq!(defaulted["spec"]["volumeClaimUpdateStrategy"]["type"], "OnDelete");
+}
+
 /// Sources: statefulset.md 2.1, 2.2, 2.4.7, 2.5.
 #[tokio::test]
 async fn statefulsets_are_defaulted_judged_and_converted() {

@@ -10,7 +10,7 @@ use pitstop_api::view::{
     CloneSetView, DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView,
     StatefulSetView, ViewError,
 };
-use pitstop_api::{ClaimView, WorkloadKind};
+use pitstop_api::{ClaimView, StorageClasses, WorkloadKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -326,7 +326,7 @@ impl Loaded {
                     arbiter: statefulset::ArbiterAnswers::reported(set, &pods, self.now),
                     pods,
                     claims: self.claims.iter().collect(),
-                    classes: statefulset::StorageClasses::default(),
+                    classes: StorageClasses::default(),
                     in_flight: statefulset::InFlight::default(),
                     features: self.features.1,
                     failures: statefulset::Failures::default(),

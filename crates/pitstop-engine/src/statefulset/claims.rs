@@ -8,10 +8,11 @@ use std::sync::Arc;
 use pitstop_api::ClaimView;
 use pitstop_api::claim::ClaimDisk;
 use pitstop_api::keys;
+use pitstop_api::storage::Expansion;
 use pitstop_api::view::{ClaimStatus, PodView};
 use serde_json::{Value, json};
 
-use super::identity::{claim_templates, claims_of, plain_reference, pod_name};
+use super::identity::{claim_templates, claims_of, ordinal_of, plain_reference, pod_name};
 use super::rows::Row;
 use super::snapshot::Snapshot;
 use crate::instances::pod::template_name;
@@ -81,6 +82,22 @@ impl Growth {
     }
 }
 
+/// Does it matter which classes of storage there are: is there a claim that is to grow?
+pub fn needs_classes(snapshot: &Snapshot<'_>) -> bool {
+    if !may_grow(snapshot) {
+        return false;
+    }
+    let claims = Claims::new(snapshot);
+    let pods = snapshot.pods.iter();
+    let mut ordinals = pods.filter_map(|pod| ordinal_of(&snapshot.set.name, &pod.name));
+    ordinals.any(|ordinal| claims.is_small(ordinal))
+}
+
+/// Do claims grow with their templates? Source: statefulset.md 8.
+fn may_grow(snapshot: &Snapshot<'_>) -> bool {
+    snapshot.features.resizes_claims && snapshot.set.resizes_claims
+}
+
 /// The claims of a StatefulSet, by name.
 pub(super) struct Claims<'s, 'a> {
     snapshot: &'s Snapshot<'a>,
@@ -102,11 +119,9 @@ impl<'s, 'a> Claims<'s, 'a> {
         }
     }
 
-    /// Do claims grow with their templates? Source: statefulset.md 8.
+    /// Are there claims that grow with their templates?
     pub(super) fn grow(&self) -> bool {
-        self.snapshot.features.resizes_claims
-            && self.snapshot.set.resizes_claims
-            && !self.templates.is_empty()
+        may_grow(self.snapshot) && !self.templates.is_empty()
     }
 
     /// The claims of an ordinal that are there, with the places of their templates.
@@ -223,10 +238,9 @@ impl<'s, 'a> Claims<'s, 'a> {
         let set = self.snapshot.set;
         let mut written = set.claim_templates.iter().filter(|t| template_name(t).is_some());
         let classes = &self.snapshot.classes;
-        let class = claim.disk.class.as_ref().or(classes.default.as_ref());
+        let class = classes.class_of(claim.disk.class.as_deref()).unwrap_or_default();
         let name = &claim.name;
-        if !class.is_some_and(|class| classes.expandable.contains(class)) {
-            let class = class.map_or("", |class| class);
+        if classes.expansion(class) != Some(Expansion::Allowed) {
             return Err(format!(
                 "storage class {class:?} of pvc {name} does not allow volume expansion"
             ));

@@ -1,11 +1,10 @@
 //! What a decision about a StatefulSet is made from.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pitstop_api::ClaimView;
 use pitstop_api::view::{PodView, RevisionView, StatefulSetView, Uid};
+use pitstop_api::{ClaimView, StorageClasses};
 
 use crate::inplace;
 use crate::instances::{Failures, InFlight};
@@ -24,7 +23,7 @@ pub struct Snapshot<'a> {
     pub pods: Vec<&'a PodView>,
     /// Claims of the namespace that have the names of its claims.
     pub claims: Vec<&'a ClaimView>,
-    /// The classes of storage of the cluster.
+    /// The classes of storage of the cluster. They matter only where [`super::needs_classes`] says so.
     pub classes: StorageClasses,
     /// What we did that the stores may not show yet.
     pub in_flight: InFlight,
@@ -45,15 +44,6 @@ impl Snapshot<'_> {
         let labels = revisions_of(self.pods.iter().copied()).into_iter();
         labels.filter(|label| !label.is_empty()).chain(created)
     }
-}
-
-/// Classes of storage, as far as claims grow.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StorageClasses {
-    /// Those with `allowVolumeExpansion`.
-    pub expandable: BTreeSet<Arc<str>>,
-    /// The newest of those that are marked as the default.
-    pub default: Option<Arc<str>>,
 }
 
 /// What an arbiter said. It is asked outside of decisions. Source: statefulset.md 16.4.

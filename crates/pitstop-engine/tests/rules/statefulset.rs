@@ -1,10 +1,10 @@
 //! StatefulSets of `apps.kruise.io`: the tables of statefulset.md 13 to 16.
 
-use pitstop_api::ClaimView;
 use pitstop_api::view::{PodView, RevisionView, StatefulSetStatus, StatefulSetView};
+use pitstop_api::{ClaimView, StorageClasses};
 use pitstop_engine::plan::Reason;
 use pitstop_engine::statefulset::{
-    Action, ArbiterAnswers, CreatedPod, Failures, Features, InFlight, Plan, Snapshot, StorageClasses, plan,
+    Action, ArbiterAnswers, CreatedPod, Failures, Features, InFlight, Plan, Snapshot, plan,
 };
 use serde_json::{Value, json};
 

@@ -12,6 +12,7 @@ use pitstop_api::{Clock as _, SystemClock};
 use pitstop_controller::lease::LEASE;
 use pitstop_controller::webhook::server::{self, Server};
 use pitstop_controller::{Error, HeldBy, Phase, Replica};
+use pitstop_engine::feature_gates::FeatureGates;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::gates::Gates;
@@ -94,7 +95,7 @@ pub struct Webhooks {
 
 impl Webhooks {
     /// Serves them, if they are to be served.
-    async fn start(self, client: &kube::Client) -> anyhow::Result<Option<Server>> {
+    async fn start(self, client: &kube::Client, gates: &FeatureGates) -> anyhow::Result<Option<Server>> {
         let Some(addr) = self.webhook_addr else {
             return Ok(None);
         };
@@ -104,6 +105,7 @@ impl Webhooks {
             namespace: self.webhook_namespace,
             clock: Arc::new(SystemClock),
             look_every: server::LOOK_EVERY,
+            statefulsets: gates.of_webhooks(),
         };
         let server = Server::start(client.clone(), options).await;
         server.map(Some).map_err(|error| match error {
@@ -201,7 +203,7 @@ impl Controller {
         config.node_image_after = self.node_image_after;
         self.gates.set(&mut config);
         config.health_addr = Some(self.metrics_addr);
-        let mut webhooks = self.webhooks.start(&client).await?;
+        let mut webhooks = self.webhooks.start(&client, &config.gates).await?;
         let mut replica = Replica::start(client, config)
             .await
             .map_err(|error| controller_failure(&error))?;

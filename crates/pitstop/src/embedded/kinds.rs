@@ -13,6 +13,7 @@ use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use pitstop_cluster::{Cluster, WebhookService};
 use pitstop_controller::webhook::{SERVICE, Webhooks};
 use pitstop_controller::{Controller, KubeApi};
+use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 
 use crate::manifests::{self, kinds};
@@ -36,10 +37,11 @@ impl WebhookService for Inside {
 ///
 /// # Errors
 /// The cluster refuses a definition or a webhook, or does not serve the kinds in time.
-pub async fn install(cluster: &Cluster) -> anyhow::Result<()> {
+pub async fn install(cluster: &Cluster, gates: &FeatureGates) -> anyhow::Result<()> {
     let client = cluster.client();
     // The simulated nodes resize containers that run.
-    let webhooks = Webhooks::new(Arc::new(KubeApi::new(client.clone())), true);
+    let webhooks =
+        Webhooks::new(Arc::new(KubeApi::new(client.clone())), true).with_statefulsets(gates.of_webhooks());
     cluster.answer_webhooks(manifests::NAMESPACE, SERVICE, Arc::new(Inside(webhooks)));
     let here = |path: &str| {
         let service = json!({"namespace": manifests::NAMESPACE, "name": SERVICE, "path": path});

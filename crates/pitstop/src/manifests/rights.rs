@@ -364,6 +364,13 @@ const RULES: &[Rule] = &[
         "leave a claim to whom it goes with, and let it grow",
     ),
     cluster(CLONES, "delete", "", CLAIMS, "delete the claims of a pod with it"),
+    cluster(
+        STATEFUL,
+        "list",
+        "storage.k8s.io",
+        ("storageclasses", ""),
+        "know which claims may grow, where StatefulSetAutoResizePVCGate is on",
+    ),
     cluster(UPDATER, "list", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "watch", "batch", JOBS, PULL_IMAGES),
     cluster(UPDATER, "create", "batch", JOBS, PULL_IMAGES),

@@ -8,6 +8,7 @@ use http::{Method, Request};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use pitstop::manifests::kinds;
+use pitstop_api::statefulset::defaults::Gates;
 use pitstop_api::{Clock, SystemClock};
 use pitstop_cluster::{Cluster, Config};
 use pitstop_controller::webhook::server::{Options, Server};
@@ -110,6 +111,7 @@ async fn the_certificate_is_renewed_while_the_webhooks_serve() {
         namespace: NAMESPACE.to_owned(),
         clock: clock.clone(),
         look_every: Duration::from_millis(20),
+        statefulsets: Gates::default(),
     };
     let mut server = Server::start(client.clone(), options.clone()).await.unwrap();
     server.ready().await;

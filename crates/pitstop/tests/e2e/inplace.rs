@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::seed_004::{FIRST, SECOND};
-use crate::world::{World, kubectl_is_there, words};
+use crate::world::{Server, World, kubectl_is_there, words};
 
 pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 /// `minReadySeconds` of the second manifest, and what it is here: this test does not wait for minutes. Under virtual time the
@@ -40,11 +40,10 @@ async fn seed_004_grace_period_policies_and_limits() {
 /// told of the gate by the lease of the controllers.
 #[tokio::test(flavor = "multi_thread")]
 async fn partition_rolls_back_where_its_gate_is_on() {
-    if !kubectl_is_there() {
-        return;
-    }
     let gates = "CloneSetPartitionRollback=true";
-    let world = World::gated(&NODES, gates).await;
+    let Some(world) = World::with_gates(Server::Embedded, &NODES, gates).await else {
+        return;
+    };
     let strategy = |partition: u32| format!("{{type: InPlaceIfPossible, partition: {partition}}}");
     world.apply(&web(2, "nginx:1.19.4", &strategy(2))).await;
     all_are(&world, "readyReplicas", 2).await;

@@ -15,6 +15,7 @@ mod audit;
 mod auto;
 mod background;
 mod certificate;
+mod claims;
 mod clients;
 mod cloneset;
 mod commands;

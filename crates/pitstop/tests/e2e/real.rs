@@ -11,7 +11,7 @@ use crate::world::{World, kubectl_is_there};
 use crate::{auto, rolling, workloads};
 
 mod account;
-mod cloneset;
+pub(crate) mod cloneset;
 mod faults;
 mod hub;
 mod kind_rights;

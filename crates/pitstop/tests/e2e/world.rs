@@ -21,6 +21,7 @@ use tokio::process::Command;
 use crate::background::Background;
 use crate::control_plane::Managers;
 use crate::real::Plane;
+use crate::real::cloneset::forget_kinds;
 
 /// No single command takes longer, on a busy machine with two cores.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
@@ -151,6 +152,23 @@ impl World {
         })
     }
 
+    /// As [`World::on`], with the kinds that pitstop brings, and with these gates, such as `StatefulSetAutoResizePVCGate=true`.
+    pub(crate) async fn with_gates(server: Server, nodes: &[&str], gates: &str) -> Option<Self> {
+        Some(match server {
+            Server::Embedded if kubectl_is_there() => {
+                let mut options = options(nodes);
+                options.gates.feature_gates = gates.parse().unwrap();
+                Self::start(options, nodes).await
+            }
+            Server::Embedded => return None,
+            Server::Real => {
+                let plane = Plane::take().await?;
+                let kubectl = plane.kubectl();
+                Self::real_with_kinds_and(plane, kubectl, nodes, &format!("--feature-gates={gates}")).await
+            }
+        })
+    }
+
     /// An embedded cluster with these nodes.
     pub(crate) async fn embedded(nodes: &[&str], control_plane: Option<&str>) -> Self {
         let mut options = options(nodes);
@@ -163,13 +181,6 @@ impl World {
     pub(crate) async fn guarded(nodes: &[&str]) -> Self {
         let mut options = options(nodes);
         options.authorization = Authorization::Rbac;
-        Self::start(options, nodes).await
-    }
-
-    /// An embedded cluster whose controllers have these feature gates.
-    pub(crate) async fn gated(nodes: &[&str], gates: &str) -> Self {
-        let mut options = options(nodes);
-        options.gates.feature_gates = gates.parse().unwrap();
         Self::start(options, nodes).await
     }
 
@@ -276,6 +287,10 @@ impl World {
 
     /// As [`World::real`], with the kinds that pitstop brings: their definitions, their webhooks and their controllers.
     pub(crate) async fn real_with_kinds(plane: Plane, kubectl: PathBuf, nodes: &[&str]) -> Self {
+        Self::real_with_kinds_and(plane, kubectl, nodes, "--feature-gates=").await
+    }
+
+    async fn real_with_kinds_and(plane: Plane, kubectl: PathBuf, nodes: &[&str], gates: &str) -> Self {
         let controllers = [
             pitstop_controller::Controller::DaemonPodUpdater,
             pitstop_controller::Controller::AdvancedDaemonSet,
@@ -289,9 +304,10 @@ impl World {
             kubectl,
             plane: Some(plane),
             arguments: vec![
-                "--controllers=daemon-pod-updater,daemonset,cloneset,statefulset",
-                "--webhook-addr=127.0.0.1:0",
-                "--webhook-host=127.0.0.1",
+                "--controllers=daemon-pod-updater,daemonset,cloneset,statefulset".to_owned(),
+                "--webhook-addr=127.0.0.1:0".to_owned(),
+                "--webhook-host=127.0.0.1".to_owned(),
+                gates.to_owned(),
             ],
         };
         Self::attach(attached, nodes, None, "none").await
@@ -311,10 +327,10 @@ impl World {
             kubectl,
             plane: Some(plane),
             arguments: vec![
-                "--controllers=daemon-pod-updater,cloneset,imagepulljob",
-                "--node-image-after=1s",
-                "--webhook-addr=127.0.0.1:0",
-                "--webhook-host=127.0.0.1",
+                "--controllers=daemon-pod-updater,cloneset,imagepulljob".to_owned(),
+                "--node-image-after=1s".to_owned(),
+                "--webhook-addr=127.0.0.1:0".to_owned(),
+                "--webhook-host=127.0.0.1".to_owned(),
             ],
         };
         Self::attach(attached, nodes, None, "none").await
@@ -348,11 +364,10 @@ impl World {
         let controller = Background::start(
             folder.path(),
             &to.controller,
-            &[
-                &["controller", "--metrics-addr", "127.0.0.1:0"],
-                &to.arguments[..],
-            ]
-            .concat(),
+            &["controller", "--metrics-addr", "127.0.0.1:0"]
+                .into_iter()
+                .chain(to.arguments.iter().map(String::as_str))
+                .collect::<Vec<&str>>(),
         )
         .await;
         let world = Self {
@@ -411,6 +426,16 @@ impl World {
             Cluster::Embedded(embedded) => embedded.stop().await,
             Cluster::External(external) => external.stop().await,
         }
+    }
+
+    /// Ends it, and takes away from a real control plane what the kinds that pitstop brings have brought.
+    pub(crate) async fn stop_with_kinds(self) {
+        if let Cluster::External(external) = &self.cluster
+            && let Some(plane) = &external.plane
+        {
+            forget_kinds(&plane.kubectl(), &plane.kubeconfig()).await;
+        }
+        self.stop().await;
     }
 
     /// kubectl, with something on stdin.
@@ -505,7 +530,7 @@ struct Attached {
     kubectl: PathBuf,
     plane: Option<Plane>,
     /// Further arguments of the controller.
-    arguments: Vec<&'static str>,
+    arguments: Vec<String>,
 }
 
 impl External {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Method;
 use pitstop::embedded::kinds;
 use pitstop_api::{keys, reasons};
+use pitstop_engine::feature_gates::FeatureGates;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -92,7 +93,9 @@ fn is_broken(pod: &Value) -> bool {
 impl World {
     async fn new(kind: Kind, seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
-        kinds::install(&stage.cluster).await.unwrap();
+        kinds::install(&stage.cluster, &FeatureGates::default())
+            .await
+            .unwrap();
         stage.begin(&kind.history(), &[kind.controller()]).await;
         let wish = Wish::draw(&mut stage.random, kind);
         tokio::spawn(hooks::act(stage.client.clone()));

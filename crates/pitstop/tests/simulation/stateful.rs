@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use pitstop::embedded::kinds;
 use pitstop_controller::Controller;
 use pitstop_controller::api::Resource;
+use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -26,7 +27,9 @@ const BROKEN: &str = "bad/web:1";
 
 async fn open() -> Stage {
     let mut stage = Stage::open(SEED, Mutant::Sound, Omitted::default(), N_NODES).await;
-    kinds::install(&stage.cluster).await.unwrap();
+    kinds::install(&stage.cluster, &FeatureGates::default())
+        .await
+        .unwrap();
     stage.begin(&[Resource::Pods], &[Controller::StatefulSet]).await;
     stage.nothing_goes_wrong();
     stage

@@ -12,6 +12,7 @@ use pitstop::hubs::user_of;
 use pitstop_api::{keys, reasons};
 use pitstop_controller::Controller;
 use pitstop_controller::api::Resource;
+use pitstop_engine::feature_gates::FeatureGates;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -125,7 +126,9 @@ impl World {
     async fn new(model: Model, seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
         if model == Model::Kruise {
-            kinds::install(&stage.cluster).await.unwrap();
+            kinds::install(&stage.cluster, &FeatureGates::default())
+                .await
+                .unwrap();
         }
         let history = [
             Resource::Pods,

@@ -9,6 +9,7 @@ use pitstop::embedded::kinds;
 use pitstop_api::keys;
 use pitstop_controller::Controller;
 use pitstop_controller::api::Resource;
+use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -30,7 +31,9 @@ const REACTS_WITHIN: SignedDuration = SignedDuration::from_secs(1);
 
 async fn open() -> Stage {
     let mut stage = Stage::open(SEED, Mutant::Sound, Omitted::default(), N_NODES).await;
-    kinds::install(&stage.cluster).await.unwrap();
+    kinds::install(&stage.cluster, &FeatureGates::default())
+        .await
+        .unwrap();
     stage.begin(&[Resource::Pods], &[Controller::CloneSet]).await;
     stage.nothing_goes_wrong();
     stage

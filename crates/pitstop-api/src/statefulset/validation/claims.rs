@@ -2,10 +2,14 @@
 
 use serde_json::Value;
 
-use super::StorageClasses;
+use crate::StorageClasses;
 use crate::claim::ClaimDisk;
 use crate::fields::{list, text};
+use crate::storage::Expansion;
 use crate::validate::FieldError;
+
+/// Where templates of claims are.
+pub(super) const TEMPLATES: &str = "/spec/volumeClaimTemplates";
 
 /// Source: statefulset.md 2.2; upstream's words.
 pub(super) fn retention(object: &Value) -> Vec<FieldError> {
@@ -23,16 +27,21 @@ pub(super) fn retention(object: &Value) -> Vec<FieldError> {
     wrong.collect()
 }
 
+/// Do claims grow with their templates, where the gate is on?
+pub(super) fn follow(object: &Value) -> bool {
+    text(object, "/spec/volumeClaimUpdateStrategy/type") == "OnPodRollingUpdate"
+}
+
 /// Where claims grow with their templates, nothing but their size may change. Source: statefulset.md 2.4.10.
 ///
 /// Differs from upstream, which judges the strategy of the old object (15.1 row 16).
 pub(super) fn growth(object: &Value, old: &Value, classes: &StorageClasses) -> Option<FieldError> {
     const FIELD: &str = "spec.volumeClaimTemplates";
-    if text(object, "/spec/volumeClaimUpdateStrategy/type") != "OnPodRollingUpdate" {
+    if !follow(object) {
         return None;
     }
-    let templates = list(object, "/spec/volumeClaimTemplates");
-    let before = list(old, "/spec/volumeClaimTemplates");
+    let templates = list(object, TEMPLATES);
+    let before = list(old, TEMPLATES);
     if templates.len() != before.len() {
         let why = "volumeClaimTemplate can not be added or deleted when OnRollingUpdate";
         return Some(FieldError::invalid(FIELD, templates.to_vec(), why));
@@ -60,10 +69,10 @@ pub(super) fn growth(object: &Value, old: &Value, classes: &StorageClasses) -> O
 }
 
 fn resized(class: Option<&str>, classes: &StorageClasses, path: &str) -> Option<FieldError> {
-    let name = class.or(classes.default.as_deref())?;
-    match classes.expandable.get(name) {
-        Some(true) => None,
-        Some(false) => Some(FieldError::forbidden(
+    let name = classes.class_of(class)?;
+    match classes.expansion(name) {
+        Some(Expansion::Allowed | Expansion::Unsaid) => None,
+        Some(Expansion::Refused) => Some(FieldError::forbidden(
             format!("{path}.spec.resources.requests.storage"),
             format!("storage class {name} does not support volume expansion"),
         )),

@@ -354,11 +354,18 @@ fn pods_that_have_to_stay_take_images_alone() {
 
 /// 2.4.10, its expected results; 15.1 row 16.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn templates_of_claims_only_grow_where_claims_follow() {
-    let classes = StorageClasses {
-        expandable: BTreeMap::from([("fast".into(), true), ("fixed".into(), false)]),
-        default: Some("fixed".into()),
+    let class = |name: &str, expands: Value| {
+        let is_default = (name == "fixed").to_string();
+        json!({"metadata": {"name": name, "annotations": {(crate::storage::DEFAULT_CLASS): is_default}},
+            "allowVolumeExpansion": expands})
     };
+    let classes = StorageClasses::of(&[
+        class("fast", json!(true)),
+        class("fixed", json!(false)),
+        class("silent", Value::Null),
+    ]);
     let surroundings = Surroundings {
         classes: Some(classes),
         ..Surroundings::default()
@@ -412,6 +419,12 @@ fn templates_of_claims_only_grow_where_claims_follow() {
             "OnPodRollingUpdate",
             (fast, "1024Mi", "A"),
             (fast, "1Gi", "A"),
+            true,
+        ),
+        (
+            "OnPodRollingUpdate",
+            (Some("silent"), "1Gi", "A"),
+            (Some("silent"), "2Gi", "A"),
             true,
         ),
         (

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pitstop_api::placement::{NodeSelector, NodeSelectorTerm};
 use pitstop_api::quantity;
 use pitstop_api::selector::LabelSelector;
+use pitstop_api::storage::DEFAULT_CLASS;
 use pitstop_api::view::MetaWire;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,9 +13,6 @@ use serde_json::{Value, json};
 use super::super::writes::Write;
 use super::Key;
 use crate::informer::Object;
-
-/// Annotation of the class that claims without one get.
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -52,6 +50,7 @@ pub(super) struct Storage {
 #[serde(default)]
 pub(super) struct Status {
     pub(super) phase: String,
+    pub(super) capacity: Storage,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -96,6 +95,7 @@ pub(in super::super) struct Class {
     pub(super) provisioner: String,
     pub(super) reclaim_policy: String,
     volume_binding_mode: String,
+    allow_volume_expansion: bool,
 }
 
 impl Object for Claim {
@@ -123,6 +123,13 @@ impl Claim {
 
     pub(super) fn is_bound(&self) -> bool {
         self.status.phase == "Bound"
+    }
+
+    /// Has it less than it asks for? Nothing of it is known before it is bound.
+    pub(super) fn is_too_small(&self) -> bool {
+        let asked = quantity::value(&self.spec.resources.requests.storage);
+        let has = quantity::value(&self.status.capacity.storage);
+        has.is_some() && has < asked
     }
 
     /// How a volume names it.
@@ -206,6 +213,11 @@ impl Volume {
 impl Class {
     pub(super) fn is_default(&self) -> bool {
         self.metadata.annotations.get(DEFAULT_CLASS).map(String::as_str) == Some("true")
+    }
+
+    /// May its claims ask for more than they have?
+    pub(super) fn expands(&self) -> bool {
+        self.allow_volume_expansion
     }
 
     /// Do its claims get their volumes only when a pod uses them?

@@ -92,6 +92,8 @@ fn shown(writes: Vec<Write>) -> Vec<String> {
             "/reason",
             "/message",
             "/spec/volumeName",
+            "/spec/capacity/storage",
+            "/status/capacity/storage",
             "/spec/storageClassName",
             "/spec/claimRef/uid",
             "/status/phase",
@@ -268,6 +270,46 @@ fn a_class_says_when_and_how() {
         world.pod(&pod("n1", "Pending")),
         ["PATCH claim data", "POST volumes late c1"]
     );
+}
+
+/// embedded-cluster.md 16; statefulset.md 8.
+#[test]
+fn a_claim_grows_where_its_class_allows_that() {
+    let bound = |size: &'static str, has: &'static str| {
+        claim(|claim| {
+            claim["spec"]["storageClassName"] = json!("disk");
+            claim["spec"]["volumeName"] = json!("v");
+            claim["spec"]["resources"]["requests"]["storage"] = json!(size);
+            claim["status"] = json!({"phase": "Bound", "capacity": {"storage": has}});
+        })
+    };
+    let volume = |size: &str| {
+        volume("v", size, |volume| {
+            volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": "c1"});
+            volume["status"]["phase"] = json!("Bound");
+        })
+    };
+    let expanding = |allows: Value| {
+        let mut class = class("disk", "Immediate", false);
+        class["allowVolumeExpansion"] = allows;
+        class
+    };
+    let both = ["PATCH volumes/v 2Gi", "PATCH claim data/status 2Gi"];
+    for (allows, (asked, has), of_volume, want) in [
+        (json!(true), ("2Gi", "1Gi"), "1Gi", &both[..]),
+        (json!(true), ("2Gi", "1Gi"), "2Gi", &both[1..]),
+        (json!(true), ("2Gi", "2Gi"), "2Gi", &[]),
+        (json!(true), ("1Gi", "2Gi"), "2Gi", &[]),
+        (json!(false), ("2Gi", "1Gi"), "1Gi", &[]),
+    ] {
+        let mut world = World::with(&[expanding(allows.clone())], &[volume(of_volume)]);
+        assert_eq!(world.claim(&bound(asked, has)), want, "{allows} {asked} {has}");
+    }
+    // What a class allows later counts for the claims that wait.
+    let mut world = World::with(&[expanding(json!(false))], &[volume("1Gi")]);
+    assert!(world.claim(&bound("2Gi", "1Gi")).is_empty());
+    let seen = Seen::Class(Change::Applied(object(&expanding(json!(true)))));
+    assert_eq!(world.see(seen), both);
 }
 
 #[test]

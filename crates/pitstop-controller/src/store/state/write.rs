@@ -322,7 +322,11 @@ impl State {
             Resource::Claims => self.remove_claim(&key),
             Resource::ImagePullJobs => self.remove_pull_job(&key),
             Resource::NodeImages => self.remove_node_image(&key.name),
-            Resource::Events | Resource::Leases | Resource::Secrets | Resource::Services => None,
+            Resource::Events
+            | Resource::Leases
+            | Resource::Secrets
+            | Resource::Services
+            | Resource::StorageClasses => None,
         };
         let controller = identity.controller;
         self.unreadable.insert((identity.resource, key), identity);

@@ -1,6 +1,6 @@
 //! statefulset.md 3, 8: claims go with whom they are to go with, and grow.
 
-use pitstop_engine::statefulset::ClaimWhy;
+use pitstop_engine::statefulset::{ClaimWhy, needs_classes};
 
 use super::*;
 
@@ -139,6 +139,11 @@ fn missing_claims_are_made() {
     assert_eq!(made, Some(json!("data-web-0")));
 }
 
+/// Class `fast`, with this `allowVolumeExpansion`.
+fn classes(expands: &Value) -> StorageClasses {
+    StorageClasses::of(&[json!({ "metadata": { "name": "fast" }, "allowVolumeExpansion": expands })])
+}
+
 /// A rollout with pod 1 alone, whose claim may grow.
 fn growing(request: &str, capacity: &str) -> World {
     with_claims(1, "Retain", "Retain")
@@ -147,7 +152,7 @@ fn growing(request: &str, capacity: &str) -> World {
         .set("/spec/template", template('B'))
         .with(|world| {
             world.features.resizes_claims = true;
-            world.classes.expandable.insert("fast".into());
+            world.classes = classes(&json!(true));
             world.revisions.push(revision('B'));
             world.claims = vec![claim(&[], request, capacity)];
         })
@@ -233,9 +238,15 @@ fn a_pod_at_the_update_revision_is_not_restarted_for_its_claim() {
 /// 8
 #[test]
 fn a_claim_that_cannot_grow_is_said_and_its_pod_left() {
-    let fixed = growing("1Gi", "1Gi").with(|world| world.classes.expandable.clear());
-    assert_eq!((resizes(&fixed), fixed.does().as_str()), (0, "-"));
-    assert!(fixed.events().contains(&"FailedUpdatePVC"));
+    let none = StorageClasses::default();
+    for found in [classes(&json!(false)), classes(&Value::Null), none] {
+        let fixed = growing("1Gi", "1Gi").with(|world| world.classes = found.clone());
+        assert_eq!((resizes(&fixed), fixed.does().as_str()), (0, "-"), "{found:?}");
+        let events = fixed.plan().events;
+        let why = "storage class \"fast\" of pvc data-web-1 does not allow volume expansion";
+        let told = events.iter().find(|event| event.reason == "FailedUpdatePVC");
+        assert_eq!(told.map(|event| &*event.message), Some(why), "{found:?}");
+    }
     let other =
         growing("1Gi", "1Gi").with(|world| world.claims[0]["spec"]["accessModes"] = json!(["ReadWriteMany"]));
     assert_eq!((resizes(&other), other.does().as_str()), (0, "-"));
@@ -246,4 +257,18 @@ fn a_claim_that_cannot_grow_is_said_and_its_pod_left() {
         "{:?}",
         plan.events
     );
+}
+
+/// 8: classes are read only where a claim is to grow.
+#[test]
+fn classes_matter_where_a_claim_is_to_grow() {
+    let needs = |world: &World| world.judged(needs_classes);
+    assert!(needs(&growing("1Gi", "1Gi")));
+    assert!(!needs(&growing("2Gi", "1Gi")), "it has asked already");
+    let off = growing("1Gi", "1Gi").with(|world| world.features.resizes_claims = false);
+    assert!(!needs(&off), "the gate is off");
+    let on_delete = growing("1Gi", "1Gi").set("/spec/volumeClaimUpdateStrategy/type", "OnDelete");
+    assert!(!needs(&on_delete));
+    let elsewhere = growing("1Gi", "1Gi").with(|world| world.pods.clear());
+    assert!(!needs(&elsewhere), "nobody has the claim");
 }

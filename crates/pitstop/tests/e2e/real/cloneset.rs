@@ -93,7 +93,7 @@ async fn images_are_pulled_before_containers_restart_on_a_real_control_plane() {
 }
 
 /// What the kinds have brought is taken away again.
-pub(super) async fn forget_kinds(kubectl: &Path, kubeconfig: &Path) {
+pub(crate) async fn forget_kinds(kubectl: &Path, kubeconfig: &Path) {
     for kind in [
         "crd/daemonsets.apps.kruise.io",
         "crd/clonesets.apps.kruise.io",

@@ -15,6 +15,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 use pitstop::manifests::{self, Rule};
 use pitstop_api::SystemClock;
+use pitstop_api::statefulset::defaults::Gates;
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::server::{LOOK_EVERY, Options, Server};
 use serde_json::{Value, json};
@@ -165,6 +166,7 @@ impl Stage {
             namespace: manifests::NAMESPACE.to_owned(),
             clock: Arc::new(SystemClock),
             look_every: LOOK_EVERY,
+            statefulsets: Gates::default(),
         };
         // They are served by somebody with all rights, so that people can go on writing objects.
         let mut webhooks = Server::start(client.clone(), options).await.unwrap();
