@@ -1,14 +1,15 @@
 //! Plans for StatefulSets become requests. Source: statefulset.md 16.4, 16.5.
 
 use pitstop_api::view::{ProtectionStatus, StatefulSetStatus, StatefulSetView, Uid};
-use pitstop_controller::api::{CallError, Verb};
+use pitstop_controller::api::{CallError, Refusal, Resource, Verb};
 use pitstop_controller::events::About;
 use pitstop_controller::executor::{InstancesWork, Whom};
 use pitstop_engine::inplace::{Endpoint, PodWrite};
-use pitstop_engine::statefulset::{Action, PatchWhy, Plan};
+use pitstop_engine::statefulset::{Action, ClaimWhy, NewPod, PatchWhy, Plan, Removal};
 use serde_json::{Value, json};
 
 use crate::clonesets::{Bench, mk_bench};
+use crate::scripted::refused;
 
 /// With this in `status`, and these annotations.
 fn set(status: &Value, annotations: &Value) -> StatefulSetView {
@@ -148,4 +149,136 @@ async fn labels_of_the_arbiter_have_a_manager_of_their_own() {
             "{written:?}"
         );
     }
+}
+
+/// What somebody who looks at the StatefulSet reads after this action, where the server takes it or refuses it.
+async fn events(action: Action, is_taken: bool) -> Vec<String> {
+    let made = json!({ "metadata": {
+        "name": "web-0", "namespace": "default", "uid": Uid(9).to_string(), "resourceVersion": "41",
+    } });
+    let bench = mk_bench(move |call| match call.resource {
+        Resource::Pods | Resource::Claims if !is_taken => Err(refused(422, "Invalid", "no")),
+        _ => Ok(made.clone()),
+    });
+    let plan = Plan {
+        actions: vec![action],
+        ..Plan::default()
+    };
+    assert_eq!(
+        carry_out(&bench, &set(&json!({}), &json!({})), plan).await,
+        is_taken
+    );
+    bench.api.events()
+}
+
+/// 10.1: the table. Of ImagePullJobs, see `executor_doubts` and cloneset.md 18.26; of claims that differ, the decision tells.
+#[tokio::test]
+async fn events_have_the_words_of_upstream() {
+    let patch = |why| Action::PatchPod {
+        name: "web-0".into(),
+        uid: Uid(9),
+        resource_version: 40,
+        writes: vec![PodWrite {
+            endpoint: Endpoint::Pod,
+            patch: json!({ "metadata": {} }),
+        }],
+        why,
+    };
+    let create = Action::CreatePod(NewPod {
+        name: "web-0".into(),
+        instance: "0".into(),
+        revision: "web-b".into(),
+        manifest: json!({ "metadata": { "name": "web-0" } }),
+        claims: Vec::new(),
+    });
+    let delete = Action::DeletePod {
+        name: "web-0".into(),
+        uid: Uid(9),
+        resource_version: Some(40),
+        claims: Vec::new(),
+        why: Removal::Outdated,
+    };
+    let claim = Action::CreateClaim {
+        pod: "web-0".into(),
+        manifest: json!({ "metadata": { "name": "data-web-0" } }),
+    };
+    let resize = Action::PatchClaim {
+        name: "data-web-0".into(),
+        uid: Uid(9),
+        resource_version: 40,
+        pod: "web-0".into(),
+        patch: json!({ "spec": {} }),
+        why: ClaimWhy::Resize,
+    };
+    let in_place = patch(PatchWhy::UpdateInPlace {
+        revision: "web-b".into(),
+    });
+    for (action, done, refused) in [
+        (
+            create,
+            "SuccessfulCreate: create Pod web-0 in StatefulSet web successful",
+            &["FailedCreate: create Pod web-0 in StatefulSet web failed error: ERR"][..],
+        ),
+        (
+            patch(PatchWhy::Identity),
+            "SuccessfulUpdate: update Pod web-0 in StatefulSet web successful",
+            &["FailedUpdate: update Pod web-0 in StatefulSet web failed error: ERR"],
+        ),
+        (
+            delete,
+            "SuccessfulDelete: delete Pod web-0 in StatefulSet web successful",
+            &[
+                "FailedDelete: delete Pod web-0 in StatefulSet web failed error: ERR",
+                "FailedDelete: failed to delete pod web-0: ERR",
+            ],
+        ),
+        (
+            claim,
+            "SuccessfulCreate: create Claim data-web-0 Pod web-0 in StatefulSet web success",
+            &["FailedCreate: create Claim data-web-0 for Pod web-0 in StatefulSet web failed error: ERR"],
+        ),
+        (
+            resize,
+            "SuccessfulResize: resize Claim data-web-0 Pod web-0 in StatefulSet web success",
+            &["FailedResize: resize Claim data-web-0 for Pod web-0 in StatefulSet web failed error: ERR"],
+        ),
+        (
+            in_place,
+            "SuccessfulUpdatePodInPlace: successfully update pod web-0 in-place(revision web-b)",
+            &["FailedUpdatePodInPlace: failed to update pod web-0 in-place(revision web-b): ERR"],
+        ),
+    ] {
+        assert_eq!(events(action.clone(), true).await, [done]);
+        let error = refused_text();
+        let refused: Vec<String> = refused.iter().map(|text| text.replace("ERR", &error)).collect();
+        assert_eq!(events(action, false).await, refused);
+    }
+}
+
+fn refused_text() -> String {
+    refused(422, "Invalid", "no").to_string()
+}
+
+/// 10.1: a name that is taken is nobody's news, and still a failure.
+#[tokio::test]
+async fn a_pod_whose_name_is_taken_is_told_to_nobody() {
+    let somebody = json!({ "metadata": { "name": "web-0", "namespace": "default", "uid": Uid(8).to_string(),
+        "resourceVersion": "7", "ownerReferences": [{ "apiVersion": "v1", "kind": "Other", "name": "o",
+            "uid": Uid(7).to_string(), "controller": true }] } });
+    let bench = mk_bench(move |call| match call.verb {
+        Verb::Create if call.resource == Resource::Pods => Err(CallError::AlreadyExists(Refusal::default())),
+        _ => Ok(somebody.clone()),
+    });
+    let plan = Plan {
+        actions: vec![Action::CreatePod(NewPod {
+            name: "web-0".into(),
+            instance: "0".into(),
+            revision: "web-b".into(),
+            manifest: json!({ "metadata": { "name": "web-0" } }),
+            claims: Vec::new(),
+        })],
+        ..Plan::default()
+    };
+    assert!(!carry_out(&bench, &set(&json!({}), &json!({})), plan).await);
+    assert_eq!(bench.api.events(), Vec::<String>::new());
 }

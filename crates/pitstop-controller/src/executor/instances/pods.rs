@@ -202,6 +202,9 @@ impl Executor {
             Ok(false) => {}
             Err(error) => {
                 self.tell_failed(whom, &error, || work.words().not_deleted(name, &error));
+                if let Some(told) = work.words().not_deleted_again(name, &error) {
+                    self.tell_failed(whom, &error, || told);
+                }
                 return Err(error);
             }
         }

@@ -63,6 +63,12 @@ impl Words<'_> {
         (reasons::FAILED_DELETE, text)
     }
 
+    /// StatefulSets tell of a failure twice.
+    pub(super) fn not_deleted_again(self, pod: &str, error: &CallError) -> Option<Told> {
+        let text = format!("failed to delete pod {pod}: {error}");
+        self.is_stateful().then_some((reasons::FAILED_DELETE, text))
+    }
+
     /// CloneSets do not tell of claims that they made.
     pub(super) fn claim_created(self, claim: &str, pod: &str) -> Option<Told> {
         let text = format!(
