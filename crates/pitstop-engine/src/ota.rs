@@ -10,9 +10,11 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use pitstop_api::selector::Labels;
-use pitstop_api::view::{PodCondition, PodView};
+use pitstop_api::view::{PodCondition, PodView, revision_message};
 use pitstop_api::{keys, reasons};
 
+use crate::inplace::{Change, Live};
+use crate::lifecycle::State;
 use crate::plan::Event;
 
 /// Does the update strategy in the annotations name OTA? Case and blanks around it do not matter.
@@ -69,7 +71,45 @@ pub fn answered(pod: &PodView, now: Timestamp) -> Option<PodCondition> {
     Some(PodCondition {
         status: false.into(),
         reason: reasons::UPGRADED.into(),
-        message: pitstop_api::view::revision_message(revision).into(),
+        message: revision_message(revision).into(),
         since: Some(now),
     })
+}
+
+/// A pod that stays when it is updated, as its owner is told of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) live: Live<'a>,
+    pub(crate) state: State,
+    /// Is it at the revision of its workload?
+    pub(crate) is_new: bool,
+    /// Do owners decide?
+    pub(crate) is_ota: bool,
+    /// The revision of its workload, as labels name it.
+    pub(crate) revision: &'a str,
+}
+
+/// The owner of the node is told whether a newer revision waits, and that what was asked for is done.
+///
+/// Where pods once were under OTA, what is said is kept true. Source: hub.md B4; daemonset.md C7.13.
+pub(crate) fn tell(told: Told<'_>, now: Timestamp, change: &mut Change) {
+    let pod = told.live.pod;
+    let is_told = told.is_ota || pod.need_upgrade().is_some();
+    if !is_told && pod.requested_revision().is_none() {
+        return;
+    }
+    let is_under_way = matches!(
+        told.state,
+        State::PreparingUpdate | State::Updating | State::Updated
+    );
+    let is_done = told.is_new && !is_under_way && told.live.view.grace().is_none();
+    if is_told {
+        let message = revision_message(told.revision).into();
+        if let Some(condition) = need(pod, !is_done, &message, now) {
+            change.condition(reasons::POD_NEED_UPGRADE, condition);
+        }
+    }
+    if let Some(condition) = answered(pod, now).filter(|_| is_done) {
+        change.condition(reasons::UPGRADE_REQUESTED, condition);
+    }
 }

@@ -20,6 +20,7 @@
 //! Source: statefulset.md.
 
 use jiff::Timestamp;
+use pitstop_api::view::{StatefulSetView, UpdateType};
 
 mod arbiter;
 mod claims;
@@ -49,7 +50,13 @@ pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Sna
 use crate::availability::until;
 use crate::instances::history::History;
 use crate::instances::stalls::Stall;
+use crate::ota;
 use crate::plan::OwnedObject;
+
+/// Do the owners of nodes decide when pods are updated? Under OnDelete whoever deletes them does. Source: hub.md B4.
+pub(crate) fn is_ota(set: &StatefulSetView) -> bool {
+    set.update == UpdateType::RollingUpdate && ota::is_asked_for(&set.annotations)
+}
 
 /// Decides what is written for a StatefulSet now.
 ///
@@ -95,6 +102,9 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
             turn.plan.events.push(invalid.event());
         }
     }
+    let set = snapshot.set;
+    let warning = ota::warning(&set.annotations, "StatefulSet", set.generation);
+    turn.plan.events.extend(warning);
     turn.tidy_up();
     turn.explain(numbers.as_ref(), &list);
     turn.write_status(numbers.as_ref().ok(), &list);

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use pitstop_api::view::{
-    CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy, UpdateType, revision_message,
-};
+use pitstop_api::view::{CloneSetView, PodUpdatePolicy, PodView, PriorityStrategy, UpdateType};
 use pitstop_api::{keys, reasons};
 
 use super::numbers::Numbers;
@@ -118,27 +116,16 @@ impl<'a> Turn<'_, 'a> {
         is_state_changed
     }
 
-    /// The owner of the node is told whether a newer revision waits, and that what was asked for is done.
-    ///
-    /// Where pods once were under OTA, what is said is kept true. Source: hub.md B4; daemonset.md C7.13.
+    /// The owner of the node is told how far the pod is.
     fn tell_owner(&self, row: &Row<'a>, live: Live<'a>, state: State, change: &mut Change) {
-        let is_told = super::is_ota(self.snapshot.cloneset) || row.pod.need_upgrade().is_some();
-        if !is_told && row.pod.requested_revision().is_none() {
-            return;
-        }
-        let now = self.snapshot.now;
-        let is_under_way = matches!(state, State::PreparingUpdate | State::Updating | State::Updated);
-        let is_done = row.is_new && !is_under_way && live.view.grace().is_none();
-        if is_told {
-            let revision = label_of(&self.history.update.name, self.snapshot.features.short_hash);
-            let message = revision_message(revision).into();
-            if let Some(condition) = ota::need(row.pod, !is_done, &message, now) {
-                change.condition(reasons::POD_NEED_UPGRADE, condition);
-            }
-        }
-        if let Some(condition) = ota::answered(row.pod, now).filter(|_| is_done) {
-            change.condition(reasons::UPGRADE_REQUESTED, condition);
-        }
+        let told = ota::Told {
+            live,
+            state,
+            is_new: row.is_new,
+            is_ota: super::is_ota(self.snapshot.cloneset),
+            revision: label_of(&self.history.update.name, self.snapshot.features.short_hash),
+        };
+        ota::tell(told, self.snapshot.now, change);
     }
 
     /// An update in place that will never be complete ends in a replacement, where that is allowed.

@@ -183,6 +183,9 @@ impl Turn<'_, '_> {
         if numbers.shield.covers(row.guard) {
             return Reason::Protected;
         }
+        if !self.may_update(row) {
+            return Reason::WaitingForOwner;
+        }
         if !is_listed {
             return Reason::Partition {
                 keeps: numbers.shield.keeps,

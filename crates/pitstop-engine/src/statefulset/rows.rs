@@ -37,6 +37,8 @@ pub(super) struct Row<'a> {
     pub(super) is_complete: bool,
     /// May it be down by something that we sent and heard nothing of?
     pub(super) is_in_doubt: bool,
+    /// Has the owner of its node asked for the update revision?
+    pub(super) is_requested: bool,
     /// Does it work, as far as an update has to know?
     pub(super) guard: Guard,
 }
@@ -114,7 +116,11 @@ impl<'a> Rows<'a> {
                 (Some(owner), _) if owner.uid != set.uid => {}
                 (Some(_), Some(ordinal)) if matches => {
                     let marks = marks.of(&pod.labels, || Marks::of(pod, history));
-                    all.push(row(snapshot, &judge, pod, ordinal, &deleted, marks));
+                    let mut row = row(snapshot, &judge, pod, ordinal, &deleted, marks);
+                    let requested = pod.requested_revision();
+                    row.is_requested =
+                        requested.is_some_and(|name| is_same_revision(name, &history.update.name));
+                    all.push(row);
                 }
                 (Some(_), _) if !pod.is_terminating() => released.push(*pod),
                 (None, Some(_)) if matches => orphans.push(*pod),
@@ -214,6 +220,7 @@ fn row<'a>(
         is_settled: runs && is_available(pod, snapshot.set.min_ready_seconds(), now),
         is_complete: live.is_none_or(|live| is_complete(live, snapshot)),
         is_in_doubt: in_flight.maybe_deleted.contains(&pod.uid) || in_flight.maybe_patched.contains(&pod.uid),
+        is_requested: false,
         guard: judge.guard(pod, now),
     }
 }

@@ -199,7 +199,8 @@ impl<'a> Turn<'_, 'a> {
         } else {
             &self.history.current
         };
-        if is_same_revision(row.revision(), &wanted.name) || numbers.shield.covers(row.guard) {
+        let is_left = numbers.shield.covers(row.guard) || !self.may_update(row);
+        if is_same_revision(row.revision(), &wanted.name) || is_left {
             return;
         }
         let ready_since = row.pod.ready.and_then(|ready| ready.since);

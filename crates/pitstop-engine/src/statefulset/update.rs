@@ -18,6 +18,7 @@ use crate::instances::history::label_of;
 use crate::instances::stalls::{Stall, does_not_go_on, init_containers_stay, never_completes};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::priority;
+use crate::ota;
 use crate::plan::Event;
 use crate::shared_labels::revisions_of;
 
@@ -86,11 +87,13 @@ impl<'a> Turn<'_, 'a> {
         let mut is_state_changed = false;
         let (rows, snapshot) = (self.rows, self.snapshot);
         let labels = self.arbiter_labels();
+        let is_ota = super::is_ota(snapshot.set);
         for (i, row) in rows.all.iter().enumerate() {
             let Some(live) = row.live.filter(|_| !row.is_terminating) else {
                 continue;
             };
             let mut change = Change::default();
+            let mut state_now = row.state;
             if needs_refresh(live, row.state) {
                 let in_flight = &snapshot.in_flight;
                 let carried = carry_on(&UnderWay {
@@ -107,9 +110,18 @@ impl<'a> Turn<'_, 'a> {
                 self.wake(carried.wake_at);
                 self.stalled.extend(carried.stalled.map(|why| (i, why)));
                 is_state_changed |= carried.new_state.is_some();
+                state_now = carried.new_state.unwrap_or(row.state);
                 change = carried.change;
             }
             say_first_word(live, snapshot.now, &mut change);
+            let told = ota::Told {
+                live,
+                state: state_now,
+                is_new: row.is_new,
+                is_ota,
+                revision: label_of(&self.history.update.name, false),
+            };
+            ota::tell(told, snapshot.now, &mut change);
             let mut why = PatchWhy::Refresh;
             // A write of its own, by another manager: it comes when nothing else is to be written.
             if let Some((key, value)) = labels.get(&row.pod.uid).filter(|_| change.is_empty()) {
@@ -150,7 +162,7 @@ impl<'a> Turn<'_, 'a> {
                     .get_or_insert_with(|| event.message.to_string());
             }
             self.plan.events.push(event);
-            if may_replace && !numbers.shield.covers(row.guard) {
+            if may_replace && !numbers.shield.covers(row.guard) && self.may_update(&row) {
                 self.delete(i, &row, Removal::Outdated);
             }
             self.impossible.push((i, why.to_string()));
@@ -177,7 +189,10 @@ impl<'a> Turn<'_, 'a> {
         }
         let descending = (0..rows.slots.len()).rev();
         if !set.is_unordered() {
-            return descending.take(quota).collect();
+            let mut list: Vec<usize> = descending.take(quota).collect();
+            self.asked_first(&mut list);
+            list.retain(|rank| rows.pod_of(*rank).is_none_or(|(_, row)| self.may_update(&row)));
+            return list;
         }
         let (mut done, mut waiting) = (Vec::new(), Vec::new());
         for rank in descending {
@@ -209,7 +224,22 @@ impl<'a> Turn<'_, 'a> {
             priority::sort(&mut order, &views, strategy);
             waiting = order.iter().filter_map(|i| Some(pods.get(*i)?.0)).collect();
         }
+        self.asked_first(&mut waiting);
+        waiting.retain(|rank| rows.pod_of(*rank).is_none_or(|(_, row)| self.may_update(&row)));
         done.into_iter().chain(waiting).take(quota).collect()
+    }
+
+    /// Whoever was asked for comes first, whatever the order is otherwise. Source: hub.md B4.
+    fn asked_first(&self, ranks: &mut [usize]) {
+        ranks.sort_by_key(|rank| {
+            let pod = self.rows.pod_of(*rank);
+            !pod.is_some_and(|(_, row)| row.is_requested && !row.is_new)
+        });
+    }
+
+    /// Under OTA a pod is left alone until the owner of its node asks for the very revision (S4).
+    pub(super) fn may_update(&self, row: &Row<'_>) -> bool {
+        row.is_new || row.is_requested || !super::is_ota(self.snapshot.set)
     }
 
     /// Source: statefulset.md 6.2, steps 4 to 8.

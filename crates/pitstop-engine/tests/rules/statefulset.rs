@@ -17,6 +17,8 @@ mod claims;
 mod defects;
 #[path = "statefulset/model.rs"]
 mod model;
+#[path = "statefulset/owners.rs"]
+mod owners;
 #[path = "statefulset/passes.rs"]
 mod passes;
 #[path = "statefulset/pods.rs"]

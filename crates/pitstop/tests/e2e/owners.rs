@@ -1,29 +1,76 @@
-//! hub.md D16: the owner of a node asks for the update of a CloneSet's pod, which stays and is updated in place.
+//! hub.md D16, D17: the owner of a node asks for the update of a pod that stays and is updated in place.
 
 use crate::world::{World, kubectl_is_there};
 
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
-fn manifest(image: &str) -> String {
+/// A kind whose pods stay.
+struct Kind {
+    version: &'static str,
+    name: &'static str,
+    /// By which name kubectl and pitstop know it.
+    word: &'static str,
+    /// What its spec has beside what all have.
+    spec: &'static str,
+}
+
+const CLONES: Kind = Kind {
+    version: "v1alpha1",
+    name: "CloneSet",
+    word: "clone",
+    spec: "updateStrategy: {type: InPlaceIfPossible}",
+};
+
+const STATEFUL: Kind = Kind {
+    version: "v1beta1",
+    name: "StatefulSet",
+    word: "asts",
+    spec: "updateStrategy: {rollingUpdate: {podUpdatePolicy: InPlaceIfPossible}}",
+};
+
+fn manifest(kind: &Kind, image: &str) -> String {
+    let Kind {
+        version, name, spec, ..
+    } = kind;
     format!(
-        "apiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata:\n  name: web\n  annotations: \
-         {{apps.openyurt.io/update-strategy: OTA}}\nspec:\n  replicas: 3\n  selector: {{matchLabels: {{app: web}}}}\n  \
-         updateStrategy: {{type: InPlaceIfPossible}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: \
-         {{containers: [{{name: nginx, image: '{image}'}}]}}\n"
+        "apiVersion: apps.kruise.io/{version}
+kind: {name}
+metadata:
+  name: web
+  annotations: {{apps.openyurt.io/update-strategy: OTA}}
+spec:
+  replicas: 3
+  selector: {{matchLabels: {{app: web}}}}
+  {spec}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      readinessGates: [{{conditionType: InPlaceUpdateReady}}]
+      containers: [{{name: nginx, image: '{image}'}}]
+"
     )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_of_a_node_starts_the_update_of_a_clonesets_pod() {
+    owners_start_the_update(&CLONES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_of_a_node_starts_the_update_of_a_statefulsets_pod() {
+    owners_start_the_update(&STATEFUL).await;
+}
+
+async fn owners_start_the_update(kind: &Kind) {
     if !kubectl_is_there() {
         return;
     }
     let world = World::with_hubs(&NODES).await;
-    world.apply(&manifest("nginx:1.19.4")).await;
+    world.apply(&manifest(kind, "nginx:1.19.4")).await;
+    all(&world, kind.word, "--for=jsonpath={.status.readyReplicas}=3").await;
     all(&world, "pods", "--for=condition=PodNeedUpgrade=False").await;
-    all(&world, "clone", "--for=jsonpath={.status.readyReplicas}=3").await;
 
-    world.apply(&manifest("nginx:1.19.5")).await;
+    world.apply(&manifest(kind, "nginx:1.19.5")).await;
     all(&world, "pods", "--for=condition=PodNeedUpgrade=True").await;
     let before = pods(&world).await;
     let is_old = |pod: &&Pod| pod.image == "nginx:1.19.4";
@@ -58,8 +105,16 @@ async fn the_owner_of_a_node_starts_the_update_of_a_clonesets_pod() {
         };
         assert_eq!(is.image, image, "{after:?}");
     }
-    let said = world.pitstop_ok(&["why", "clone/web"]).await;
+    let said = world.pitstop_ok(&["why", &format!("{}/web", kind.word)]).await;
     assert!(said.contains("the owner of its node decides"), "{said}");
+    // A second time there is nothing to ask for.
+    let said = world
+        .pitstop_ok(&["node", "shell", node, "--", "curl", "-s", "-X", "POST", &url])
+        .await;
+    assert!(
+        said.ends_with("update status is False, can not be updated"),
+        "{said}"
+    );
     world.stop().await;
 }
 
