@@ -195,15 +195,23 @@ type Asked = (&'static str, &'static str, Option<&'static str>);
 #[derive(Debug, Clone, Default)]
 pub struct Rights(Arc<Mutex<BTreeMap<Asked, Places>>>);
 
-/// Where it is missing, since when this is known, and how it was said.
-type Places = BTreeMap<Option<String>, (Instant, MissingRight)>;
+/// Where it was refused, and for want of what: since when this is known, and how it was said. Behind one request there may be
+/// several rights, such as one on an owner.
+type Places = BTreeMap<(Option<String>, Wanted), (Instant, MissingRight)>;
+/// Verb, resource and group.
+type Wanted = (String, String, String);
 
 impl Rights {
-    /// The rights that are missing now, one for each verb and resource.
+    /// The rights that are missing now, one for each request that needs it, wherever that goes.
     pub fn missing(&self) -> Vec<MissingRight> {
         let known = self.known();
-        let first = |places: &Places| Some(places.values().next()?.1.clone());
-        known.values().filter_map(first).collect()
+        let of_request = |places: &Places| {
+            let rights = places
+                .iter()
+                .map(|((_, wanted), (_, right))| (wanted.clone(), right.clone()));
+            rights.collect::<BTreeMap<Wanted, MissingRight>>().into_values()
+        };
+        known.values().flat_map(of_request).collect()
     }
 
     /// Learns from an answer.
@@ -222,10 +230,11 @@ impl Rights {
     fn refused(&self, asked: Asked, namespace: Option<&str>, right: MissingRight) {
         let mut known = self.known();
         let places = known.entry(asked).or_default();
-        if places.is_empty() {
+        let wanted: Wanted = (right.verb.clone(), right.resource.clone(), right.group.clone());
+        if !places.keys().any(|(_, known)| *known == wanted) {
             error!("{right}; {REMEDY}");
         }
-        places.insert(namespace.map(str::to_owned), (Instant::now(), right));
+        places.insert((namespace.map(str::to_owned), wanted), (Instant::now(), right));
     }
 
     fn granted(&self, asked: Asked, namespace: Option<&str>) {
@@ -233,7 +242,7 @@ impl Rights {
         let Some(places) = known.get_mut(&asked) else {
             return;
         };
-        places.remove(&namespace.map(str::to_owned));
+        places.retain(|(place, _), _| place.as_deref() != namespace);
         if places.is_empty() {
             known.remove(&asked);
             let (verb, _, _) = asked;
@@ -460,6 +469,28 @@ mod tests {
         );
         rights.learn(DELETE, Some("b"), Ok(()));
         assert!(rights.missing().is_empty());
+    }
+
+    /// The server asks for one right before it asks for the next.
+    #[tokio::test(start_paused = true)]
+    async fn another_right_behind_the_same_request_is_missing_too() {
+        let rights = Rights::default();
+        let patch: Asked = ("patch", "persistentvolumeclaims", None);
+        for message in [
+            r#"x is forbidden: User \"u\" cannot patch resource \"persistentvolumeclaims\" in API group \"\" in the namespace \"a\""#,
+            "persistentvolumeclaims \\\"x\\\" is forbidden: cannot set an ownerRef on a resource you can't delete: , <nil>",
+        ] {
+            let body = format!("{{\"message\":\"{message}\"}}");
+            rights.learn(
+                patch,
+                Some("a"),
+                Err(&CallError::from_answer(403, body.as_bytes())),
+            );
+        }
+        let verbs: Vec<String> = rights.missing().into_iter().map(|right| right.verb).collect();
+        assert_eq!(verbs, ["delete", "patch"]);
+        rights.learn(patch, Some("a"), Ok(()));
+        assert!(rights.missing().is_empty(), "who may patch lacks none of them");
     }
 
     #[tokio::test(start_paused = true)]

@@ -363,7 +363,13 @@ const RULES: &[Rule] = &[
         CLAIMS,
         "leave a claim to whom it goes with, and let it grow",
     ),
-    cluster(CLONES, "delete", "", CLAIMS, "delete the claims of a pod with it"),
+    cluster(
+        INSTANCES,
+        "delete",
+        "",
+        CLAIMS,
+        "delete the claims of a pod with it, or leave them to it, where OwnerReferencesPermissionEnforcement is on",
+    ),
     cluster(
         STATEFUL,
         "list",

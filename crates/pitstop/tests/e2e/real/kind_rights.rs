@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 use pitstop::manifests::{self, Rule};
-use pitstop_api::SystemClock;
 use pitstop_api::statefulset::defaults::Gates;
+use pitstop_api::{SystemClock, keys};
 use pitstop_controller::Controller;
 use pitstop_controller::webhook::server::{LOOK_EVERY, Options, Server};
 use serde_json::{Value, json};
@@ -37,11 +37,16 @@ async fn each_right_of_the_advanced_daemonset_controller_is_needed() {
     each_right_is_needed(&DAEMONS).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_right_of_the_statefulset_controller_is_needed() {
+    each_right_is_needed(&STATEFUL).await;
+}
+
 /// A kind whose controller is under test.
 struct Kind {
     controller: Controller,
-    /// The value of `--controllers`.
-    flag: &'static str,
+    /// Which controller runs, and how.
+    flags: &'static [&'static str],
     /// Version and kind of its objects.
     names: (&'static str, &'static str),
     /// Those that people have.
@@ -54,7 +59,7 @@ struct Kind {
 
 const CLONES: Kind = Kind {
     controller: Controller::CloneSet,
-    flag: "--controllers=cloneset",
+    flags: &["--controllers=cloneset"],
     names: ("v1alpha1", "CloneSet"),
     objects: &["web", "plain"],
     spec: cloneset,
@@ -85,7 +90,7 @@ fn cloneset(name: &str, step: usize) -> Value {
 
 const DAEMONS: Kind = Kind {
     controller: Controller::AdvancedDaemonSet,
-    flag: "--controllers=daemonset",
+    flags: &["--controllers=daemonset"],
     names: ("v1beta1", "DaemonSet"),
     objects: &["web", "plain"],
     spec: daemonset,
@@ -102,6 +107,63 @@ fn daemonset(name: &str, step: usize) -> Value {
         "updateStrategy": {"rollingUpdate": {"rollingUpdateType": "InPlaceIfPossible"}},
         "template": template(name, &format!("example.com/plain:{}", step % 2), "100m"),
     })
+}
+
+const STATEFUL: Kind = Kind {
+    controller: Controller::StatefulSet,
+    flags: &[
+        "--controllers=statefulset",
+        "--feature-gates=StatefulSetAutoResizePVCGate=true",
+    ],
+    names: ("v1beta1", "StatefulSet"),
+    objects: &["web", "plain", "held", "asked", "disk"],
+    spec: statefulset,
+    names_pods: false,
+};
+
+/// One whose history is short and whose claims go with pods, one whose pods are resized, one that begins and ceases to be
+/// protected, one whose arbiter nobody finds, and one whose claims are to grow.
+fn statefulset(name: &str, step: usize) -> Value {
+    let image = format!("example.com/{name}:{}", version(step));
+    let claims = |gigabytes: usize| {
+        json!([{"metadata": {"name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": format!("{gigabytes}Gi")}},
+        }}])
+    };
+    let mut spec =
+        json!({"replicas": 1, "podManagementPolicy": "Parallel", "template": template(name, &image, "100m")});
+    let rolling = match name {
+        "web" => {
+            // The next ordinals have no claims yet, and those of the last go with their pods.
+            spec["replicas"] = 2.into();
+            spec["ordinals"] = json!({"start": step / 4});
+            spec["revisionHistoryLimit"] = 1.into();
+            spec["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"});
+            spec["volumeClaimTemplates"] = claims(1);
+            json!({})
+        }
+        "plain" => {
+            let cpu = if step.is_multiple_of(2) { "100m" } else { "200m" };
+            spec["template"] = template(name, "example.com/plain:1", cpu);
+            spec["template"]["spec"]["readinessGates"] = json!([{"conditionType": "InPlaceUpdateReady"}]);
+            json!({"podUpdatePolicy": "InPlaceIfPossible"})
+        }
+        "held" => {
+            spec["template"]["metadata"]["labels"]["turn"] = "0".into();
+            json!({"protection": {"podSelector": {"matchLabels": {"turn": (step % 2).to_string()}}}})
+        }
+        "asked" => {
+            let http = json!({"service": {"name": "nobody", "port": 80}});
+            json!({"protection": {"arbiter": {"http": http, "periodSeconds": 1, "staleAfterSeconds": 1}}})
+        }
+        _ => {
+            spec["volumeClaimUpdateStrategy"] = json!({"type": "OnPodRollingUpdate"});
+            spec["volumeClaimTemplates"] = claims(1 + step);
+            json!({})
+        }
+    };
+    spec["updateStrategy"] = json!({"rollingUpdate": rolling});
+    spec
 }
 
 /// Forth and back over more versions than a history keeps, and at times over those that it does.
@@ -195,11 +257,10 @@ impl Stage {
             .delete("pitstop-controller", &DeleteParams::default())
             .await;
         let arguments = [
-            "controller",
-            "--metrics-addr=127.0.0.1:0",
-            self.kind.flag,
-            "--log=info",
+            &["controller", "--metrics-addr=127.0.0.1:0", "--log=info"],
+            self.kind.flags,
         ];
+        let arguments = arguments.concat();
         Background::spawn(self.folder.path(), &self.kubeconfig, &arguments)
     }
 
@@ -243,7 +304,9 @@ impl Stage {
         let pods = self.pods().list(&list).await.unwrap();
         let is_of = |pod: &&Pod, app: &str| pod.labels().get("app").is_some_and(|is| is == app);
         let alive = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
-        if let Some(pod) = pods.iter().filter(alive).find(|pod| is_of(pod, "web")) {
+        // The last of them: where ordinals move up, the first is the next that is too many.
+        let web = pods.items.iter().filter(alive).rfind(|pod| is_of(pod, "web"));
+        if let Some(pod) = web {
             self.touch(step, &pod.name_any()).await;
         }
         for pod in pods.iter().filter(alive).filter(|pod| is_of(pod, "debug")) {
@@ -285,7 +348,9 @@ impl Stage {
         spec["selector"] = json!({"matchLabels": {"app": name}});
         let (version, kind) = self.kind.names;
         let object = json!({
-            "apiVersion": format!("apps.kruise.io/{version}"), "kind": kind, "metadata": {"name": name}, "spec": spec,
+            "apiVersion": format!("apps.kruise.io/{version}"), "kind": kind, "spec": spec,
+            // Somebody without the field has said it here; whoever has it takes that away.
+            "metadata": {"name": name, "annotations": {(keys::PROTECTION_STATUS): r#"{"protected":9}"#}},
         });
         let force = PatchParams::apply("e2e").force();
         self.objects()
@@ -305,6 +370,8 @@ impl Stage {
         // Some may be without an owner.
         let all = (DeleteParams::default(), ListParams::default());
         self.pods().delete_collection(&all.0, &all.1).await.unwrap();
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), "default");
+        claims.delete_collection(&all.0, &all.1).await.unwrap();
         eventually("the pods are gone", || async {
             let left = self.pods().list(&all.1).await;
             left.is_ok_and(|left| left.items.is_empty())
