@@ -1,6 +1,12 @@
 //! Update protection, with kubectl: pods that work are left alone, whoever says that they do. Source: statefulset.md 16.
 
-use tokio::net::TcpListener;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+use tokio_rustls::{TlsAcceptor, rustls};
 
 use crate::seed_002::{FIRST, IMAGES};
 use crate::stateful::{NODES, SET, gone, label, status, updated, versions};
@@ -22,7 +28,8 @@ async fn pods_that_work_are_protected_by_their_labels() {
 async fn an_arbiter_says_which_pods_work() {
     if kubectl_is_there() {
         let world = World::embedded(&NODES, None).await;
-        by_arbiter(&world).await;
+        by_arbiter(&world, Scheme::Http).await;
+        by_arbiter(&world, Scheme::Https).await;
         world.stop().await;
     }
 }
@@ -249,23 +256,92 @@ async fn uid(world: &World, pod: u32) -> String {
         .await
 }
 
+/// How an arbiter is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Takes TLS off what comes in, and passes it on, with a certificate for `localhost`. Returns the port, and the certificate as
+/// a bundle.
+async fn secured(plain: std::net::SocketAddr) -> (u16, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = names.self_signed(&key).unwrap();
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Who does not trust us goes, and so does who finds nobody behind us.
+                let mut outside = acceptor.accept(stream).await?;
+                let mut inside = TcpStream::connect(plain).await?;
+                tokio::io::copy_bidirectional(&mut outside, &mut inside).await
+            });
+        }
+    });
+    let bundle = serde_json::to_value(ByteString(certificate.pem().into_bytes())).unwrap();
+    (port, bundle.as_str().unwrap().to_owned())
+}
+
+/// What was told of the arbiter.
+async fn told(world: &World) -> String {
+    let path = "jsonpath={.items[*].message}";
+    let arguments = [
+        "get",
+        "events",
+        "--field-selector",
+        "reason=ArbiterProbeFailed",
+        "-o",
+        path,
+    ];
+    world.kubectl(&arguments).await
+}
+
 /// Section 16.4, with the example: unlisted pods are protected, and so are all while it does not answer.
-async fn by_arbiter(world: &World) {
+pub(crate) async fn by_arbiter(world: &World, scheme: Scheme) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let serving = tokio::spawn(arbiter::serve(listener));
+    let (port, bundle) = match scheme {
+        Scheme::Http => (addr.port(), String::new()),
+        Scheme::Https => secured(addr).await,
+    };
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: arbiter}\nspec: {type: ExternalName, externalName: localhost}\n";
     world.apply(service).await;
-    let http = format!(
-        "http: {{service: {{name: arbiter, port: {}}}, path: /work}}",
-        addr.port()
-    );
-    let first = manifest(&format!(
-        "{{arbiter: {{{http}, periodSeconds: 1, staleAfterSeconds: 5, failureThreshold: 2, claim: true}}}}"
-    ));
-    let said = world.apply(&first).await;
+    let with = |more: &str| {
+        let http = format!("http: {{service: {{name: arbiter, port: {port}}}, path: /work{more}}}");
+        manifest(&format!(
+            "{{arbiter: {{{http}, periodSeconds: 1, staleAfterSeconds: 5, failureThreshold: 2, claim: true}}}}"
+        ))
+    };
+    let (first, untrusted) = match scheme {
+        Scheme::Http => (with(""), with("")),
+        Scheme::Https => (
+            with(&format!(", scheme: https, caBundle: {bundle}")),
+            with(", scheme: https"),
+        ),
+    };
+    let said = world.apply(&untrusted).await;
     assert_eq!(said, "statefulset.apps.kruise.io/sample created\n");
     updated(world, 5).await;
+    if scheme == Scheme::Https {
+        // Who has no certificate that is trusted is not believed.
+        world.apply(&untrusted.replace(IMAGES.0, IMAGES.1)).await;
+        blocked(world, "ArbiterUnavailable").await;
+        let said = told(world).await;
+        assert!(said.contains(": TLS: "), "{said}");
+    }
     world.apply(&first.replace(IMAGES.0, IMAGES.1)).await;
     blocked(world, "AllRemainingProtected").await;
     assert_eq!(
@@ -281,24 +357,15 @@ async fn by_arbiter(world: &World) {
     serving.abort();
     assert!(serving.await.unwrap_err().is_cancelled());
     blocked(world, "ArbiterUnavailable").await;
-    let events = [
-        "get",
-        "events",
-        "--field-selector",
-        "reason=ArbiterProbeFailed",
-        "-o",
-    ];
-    let said = world
-        .kubectl(&[&events[..], &["jsonpath={.items[*].message}"]].concat())
-        .await;
-    assert!(said.starts_with("the arbiter does not answer: "), "{said}");
+    let said = told(world).await;
+    assert!(said.contains("the arbiter does not answer: "), "{said}");
     gone(world).await;
 }
 
 /// As an instance says what it does.
 async fn tell(addr: std::net::SocketAddr, pod: u32, state: &str) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let mut stream = TcpStream::connect(addr).await.unwrap();
     let length = state.len();
     let request = format!(
         "PUT /instances/sample-{pod} HTTP/1.1\r\nHost: arbiter\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{state}"

@@ -1,7 +1,7 @@
 //! Seed 002: instances that work keep their version, and those that idle are updated. Source: statefulset.md 14.
 
 use crate::seed_002::{FIRST, IMAGES};
-use crate::world::{World, kubectl_is_there, squeezed};
+use crate::world::{Watching, World, kubectl_is_there, squeezed, words};
 
 pub(crate) const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 pub(crate) const SET: &str = "asts/sample";
@@ -111,9 +111,11 @@ pub(crate) async fn story(world: &World) {
         label(world, pod, true).await;
     }
     // c to g: 3, and then 1; the others are the ones that they were.
+    let watching = Watching::start(world, &["get", "pods", "-l", "app=sample", "-w"]);
     let said = world.apply(&FIRST.replace(IMAGES.0, IMAGES.1)).await;
     assert_eq!(said, "statefulset.apps.kruise.io/sample configured\n");
     updated(world, 2).await;
+    one_after_the_other(&watching.stop().await);
     assert_eq!(versions(world).await, "20202");
     let after = uids(world).await;
     for pod in [0, 2, 4] {
@@ -174,6 +176,26 @@ pub(crate) async fn story(world: &World) {
         "{events}"
     );
     gone(world).await;
+}
+
+/// What somebody who watches sees: 3 goes, comes back and serves, and only then 1 goes; nobody else does.
+fn one_after_the_other(seen: &str) {
+    let lines = words(seen);
+    let is_going = |line: &Vec<&str>| line.contains(&"Terminating");
+    let goes = |pod: &str| {
+        let is_it = |line: &Vec<&str>| line.first() == Some(&pod) && is_going(line);
+        lines.iter().position(is_it)
+    };
+    let serves =
+        |line: &Vec<&str>| line.first() == Some(&"sample-3") && line.contains(&"1/1") && !is_going(line);
+    let back = goes("sample-3").and_then(|gone| {
+        let later = lines.iter().skip(gone).position(serves);
+        later.map(|later| later + gone)
+    });
+    assert!(back.is_some() && back < goes("sample-1"), "{back:?}: {seen}");
+    for pod in ["sample-0", "sample-2", "sample-4"] {
+        assert_eq!(goes(pod), None, "{pod} works: {seen}");
+    }
 }
 
 /// What `kubectl images` shows in the seed at this moment, to the letter: by the program under that name.

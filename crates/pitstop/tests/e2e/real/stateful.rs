@@ -2,6 +2,7 @@
 
 use super::Plane;
 use super::cloneset::{asks_the_webhooks, forget_kinds};
+use crate::protection::Scheme;
 use crate::world::World;
 use crate::{protection, stateful};
 
@@ -17,6 +18,8 @@ async fn seed_002_instances_that_work_are_left_alone_on_a_real_control_plane() {
     protection::by_labels(&world).await;
     protection::guarded(&world).await;
     protection::by_commands(&world).await;
+    protection::by_arbiter(&world, Scheme::Http).await;
+    protection::by_arbiter(&world, Scheme::Https).await;
     // The last: it takes fields out of the definition.
     protection::by_annotations(&world).await;
     forget_kinds(&world.plane().kubectl(), &world.plane().kubeconfig()).await;
