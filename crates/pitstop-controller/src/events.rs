@@ -133,12 +133,18 @@ impl Recorder {
     /// A recorder, and what writes its events.
     pub fn new(api: Arc<dyn Api>, clock: SharedClock) -> (Self, Writer) {
         let (queue, messages) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            api,
+            messages,
+            dropped: Arc::clone(&dropped),
+        };
         let recorder = Self {
             queue,
             clock,
-            dropped: Arc::new(AtomicU64::new(0)),
+            dropped,
         };
-        (recorder, Writer { api, messages })
+        (recorder, writer)
     }
 
     /// Tells it, now.
@@ -158,7 +164,7 @@ impl Recorder {
         }
     }
 
-    /// How many events were dropped because the queue was full.
+    /// How many events were dropped: the queue was full, or too much was told about an object.
     pub fn n_dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -173,6 +179,7 @@ enum Message {
 pub struct Writer {
     api: Arc<dyn Api>,
     messages: mpsc::Receiver<Message>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -189,6 +196,7 @@ impl Writer {
                 }
             };
             let Some(verdict) = correlator.judge(&record, at) else {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
             match write(self.api.as_ref(), &record, &verdict, at).await {

@@ -18,7 +18,7 @@
 //! | `pitstop_store_unreadable` | | objects that cannot be read |
 //! | `pitstop_watch_restarts_total` | resource | watches opened again |
 //! | `pitstop_overlay_entries` | | own writes that the stores do not show yet |
-//! | `pitstop_events_dropped_total` | | events dropped because the queue was full |
+//! | `pitstop_events_dropped_total` | | events dropped: the queue was full, or too much was told about an object |
 //! | `pitstop_missing_rights` | verb, resource | 1 for each right that turned out to be missing |
 //! | `pitstop_lease_held` | | 1 while we may write |
 //! | `pitstop_lease_taken_total` | | how often this process began to lead |
@@ -241,7 +241,7 @@ impl Gauges {
         let overlay = ConstGauge::new(count(self.overlay.len()));
         overlay.encode(encoder.encode_descriptor("overlay_entries", help, None, MetricType::Gauge)?)?;
         let dropped = ConstCounter::new(self.recorder.n_dropped());
-        let help = "Events dropped because the queue was full";
+        let help = "Events dropped: the queue was full, or too much was told about an object";
         dropped.encode(encoder.encode_descriptor("events_dropped", help, None, MetricType::Counter)?)
     }
 

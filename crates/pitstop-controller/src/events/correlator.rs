@@ -4,7 +4,10 @@
 //! 1. Events that differ only in their message form a group. The 10th message of a group within 600 s, and those after
 //!    it, are told as one event, `(combined from similar events): ` and the newest message.
 //! 2. What was told before is told again by raising `count`.
-//! 3. Each source may tell 25 things about an object at once, and one more every 300 s. The rest is dropped.
+//! 3. For each reason a source may tell 25 things about an object at once, and one more every 300 s. The rest is dropped.
+//!
+//! Differs from upstream, which has one allowance for all reasons of an object: there the deletions of a rollout over 25
+//! nodes use it up, and why the rollout stopped after that is never told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,7 @@ use super::{About, Record};
 const COMBINE_FROM: usize = 10;
 /// A group that is silent for longer starts afresh.
 const GROUP_WINDOW: SignedDuration = SignedDuration::from_secs(600);
-/// How many events a source may tell about an object at once.
+/// How many events of a reason a source may tell about an object at once.
 const BURST: f64 = 25.0;
 /// How long it takes until it may tell one more. Units: seconds.
 const REFILL_SECONDS: f64 = 300.0;
@@ -30,7 +33,7 @@ const COMBINED: &str = "(combined from similar events): ";
 pub struct Correlator {
     groups: Recent<GroupKey, Group>,
     told: Recent<EventKey, Told>,
-    buckets: Recent<BucketKey, Bucket>,
+    buckets: Recent<GroupKey, Bucket>,
     n_judged: u64,
 }
 
@@ -60,7 +63,6 @@ struct GroupKey {
 
 /// A group and a message; no message: what stands for the whole group.
 type EventKey = (GroupKey, Option<String>);
-type BucketKey = (&'static str, About);
 
 #[derive(Debug, Default)]
 struct Group {
@@ -91,6 +93,7 @@ impl Correlator {
             is_warning: record.is_warning,
             reason: record.reason,
         };
+        let may_tell = self.may_tell(&group_key, now);
         let is_combined = self.is_combined(&group_key, &record.message, now);
         let (key, message) = if is_combined {
             ((group_key, None), format!("{COMBINED}{}", record.message))
@@ -111,8 +114,7 @@ impl Correlator {
             serial: self.n_judged,
             key,
         };
-        self.may_tell(&(record.source, record.about.clone()), now)
-            .then_some(verdict)
+        may_tell.then_some(verdict)
     }
 
     /// An event was written under this name.
@@ -137,7 +139,7 @@ impl Correlator {
         true
     }
 
-    fn may_tell(&mut self, key: &BucketKey, now: Timestamp) -> bool {
+    fn may_tell(&mut self, key: &GroupKey, now: Timestamp) -> bool {
         let bucket = self.buckets.entry(key, || Bucket {
             tokens: BURST,
             filled_at: now,
@@ -303,8 +305,32 @@ mod tests {
         }
     }
 
+    /// A rollout over 40 nodes, and what has to be heard after it.
     #[test]
-    fn a_source_tells_25_things_about_an_object_and_then_one_every_300_seconds() {
+    fn deletions_leave_room_for_what_is_rare() {
+        let mut correlator = Correlator::default();
+        let told = (0..40)
+            .filter_map(|i| {
+                let record = mk_record("SuccessfulDelete", &format!("Deleted pod: agent-{i}"));
+                tell(&mut correlator, &record, at(i))
+            })
+            .count();
+        assert_eq!(told, 25);
+        for (reason, is_warning) in [
+            ("RollingBack", true),
+            ("NodesLostAfterUpdate", true),
+            ("InvalidAnnotation", true),
+            ("UpgradeProgress", false),
+            ("SuccessfulUpdatePodInPlace", false),
+        ] {
+            let mut record = mk_record(reason, "m");
+            record.is_warning = is_warning;
+            assert!(tell(&mut correlator, &record, at(41)).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_source_tells_25_things_of_a_kind_about_an_object_and_then_one_every_300_seconds() {
         let mut correlator = Correlator::default();
         let record = mk_record("R", "m");
         let told = (0..40)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, Uid};
 use pitstop_controller::api::{Api, Call, Gate, Resource, Verb};
-use pitstop_controller::events::{About, Recorder};
+use pitstop_controller::events::{About, Record, Recorder};
 use pitstop_controller::executor::{Executor, Outcome, Parts, Whom, Work};
 use pitstop_controller::metrics::Metrics;
 use pitstop_controller::store::{Overlay, Stores};
@@ -648,4 +648,24 @@ async fn a_daemonset_gets_a_condition_and_its_template_back() {
             }] },
         })
     );
+}
+
+/// daemonset.md A13: deletions are many, and do not drown what is rare.
+#[tokio::test]
+async fn a_warning_is_told_after_40_deletions_and_what_is_dropped_is_counted() {
+    let bench = mk_bench(Scripted::new(|call| Ok(made(call, 20))));
+    assert!(bench.carry_out((1..=40).map(delete).collect()).await.is_ok());
+    assert_eq!(bench.recorder.n_dropped(), 15);
+    let daemonset = DaemonSetView::from_json(daemonset_json().to_string().as_bytes()).unwrap();
+    bench.recorder.publish(Record {
+        source: "daemonset-controller",
+        about: About::from(&daemonset),
+        is_warning: true,
+        reason: "RollingBack",
+        message: "back".to_owned(),
+    });
+    bench.recorder.flush().await;
+    let told = bench.api.events();
+    assert_eq!(told.last().unwrap(), "RollingBack: back", "{told:?}");
+    assert_eq!(bench.recorder.n_dropped(), 15);
 }
