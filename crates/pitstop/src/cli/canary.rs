@@ -158,15 +158,18 @@ impl Start {
         })?;
         let found = self.which.find().await?;
         let n = self.n_matching(&found, &selector).await?;
-        let is_changed = found.change(|object| {
-            if found.kind == WorkloadKind::AdvancedDaemonSet {
-                return select(object, &selector, &found.title());
-            }
-            held::prepare(object, self.convert)?;
-            object["metadata"]["annotations"][keys::CANARY_NODES] = self.nodes.trim().into();
-            Ok(())
-        });
-        let state = if is_changed.await? { "is" } else { "is already" };
+        let is_changed = if found.kind == WorkloadKind::AdvancedDaemonSet {
+            held::refuse_convert(&found, self.convert)?;
+            let edit = |object: &mut Value| select(object, &selector, &found.title());
+            found.change(edit).await?
+        } else {
+            let edit = |object: &mut Value| {
+                object["metadata"]["annotations"][keys::CANARY_NODES] = self.nodes.trim().into();
+                Ok(())
+            };
+            held::change(&found, self.convert, edit).await?
+        };
+        let state = if is_changed { "is" } else { "is already" };
         let nodes = if n == 1 { "node" } else { "nodes" };
         output::data(&format!("{} {state} updated on {n} {nodes} only", found.title()))
     }

@@ -1,63 +1,208 @@
 //! What commands write on DaemonSets so that pitstop holds their rollouts: our own annotations, and before that the model
 //! under which they have an effect.
 
+use std::mem;
+
 use anyhow::Context as _;
 use pitstop_api::view::{ConditionStatus, DaemonSetView, StrategyType};
 use pitstop_api::{Timestamp, json_diff, keys, reasons};
+use pitstop_engine::Reason;
 use pitstop_engine::daemonset::strategy::{self, Model};
+use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
 
-use crate::failure;
+use crate::cli::target::Workload;
+use crate::output::talk;
+use crate::rollout::{Found, PodRow};
+use crate::{failure, rollout};
 
-/// Makes sure that our annotations have an effect on this DaemonSet.
+/// Writes what `edit` does to a DaemonSet of `apps`, with our annotations in effect. Returns whether anything changed.
 ///
-/// Where its own controller replaces pods, or nobody does, `convert` turns it into OnDelete with AdvancedRollingUpdate, which
-/// restarts nothing; without it the error says with which patch that is done.
+/// Where its own controller replaces pods, or nobody does, `convert` turns it into OnDelete with AdvancedRollingUpdate in the same
+/// write; without it the error says with which patch that is done. Either way it is said which outdated pods go then.
+///
+/// # Errors
+/// Our annotations would have no effect, `edit` fails, or the API server refuses.
+pub(super) async fn change(
+    found: &Found,
+    convert: bool,
+    edit: impl Fn(&mut Value) -> anyhow::Result<()>,
+) -> anyhow::Result<bool> {
+    let objects = rollout::objects(&found.client, found.kind, &found.namespace);
+    let object = objects.get(&found.name).await.context("reading the workload")?;
+    let object = serde_json::to_value(object).context("reading the workload")?;
+    if needs_conversion(&view_of(&object)?)? {
+        let workload = Workload {
+            kind: Some(found.kind),
+            name: found.name.clone(),
+        };
+        let file = rollout::fetch_file(&found.client, &found.namespace, &workload).await?;
+        let conversion = Conversion::of(file, &edit)?;
+        if !convert {
+            return Err(conversion.offer());
+        }
+        if let Some(text) = conversion.what_goes() {
+            talk(&format!("{} is left to pitstop, which {text}", found.title()));
+        }
+    }
+    let edit = |object: &mut Value| {
+        let view = view_of(object)?;
+        if needs_conversion(&view)? {
+            to_advanced(object, &view);
+        }
+        edit(object)
+    };
+    found.change(edit).await
+}
+
+/// Have our annotations no effect yet, and would they have one after a conversion?
 ///
 /// # Errors
 /// They would have none.
-pub(super) fn prepare(daemonset: &mut Value, convert: bool) -> anyhow::Result<()> {
-    let view = view_of(daemonset)?;
+fn needs_conversion(view: &DaemonSetView) -> anyhow::Result<bool> {
     let name = &view.name;
-    match strategy::read(&view).model {
-        Model::AdvancedRollingUpdate => return Ok(()),
-        Model::Ota => {
-            return Err(failure::usage(
-                format!("ds/{name} is under OTA, where the owner of each node decides"),
-                "an owner who waits holds the upgrade of a node",
-            ));
-        }
-        Model::Invalid => {
-            return Err(failure::usage(
-                format!(
-                    "ds/{name}: annotation {} names no model",
-                    keys::OPENYURT_UPDATE_STRATEGY
-                ),
-                "set it to AdvancedRollingUpdate",
-            ));
-        }
-        Model::Native => {}
+    match strategy::read(view).model {
+        Model::Native => Ok(true),
+        Model::AdvancedRollingUpdate => Ok(false),
+        Model::Ota => Err(failure::usage(
+            format!("ds/{name} is under OTA, where the owner of each node decides"),
+            "an owner who waits holds the upgrade of a node",
+        )),
+        Model::Invalid => Err(failure::usage(
+            format!(
+                "ds/{name}: annotation {} names no model",
+                keys::OPENYURT_UPDATE_STRATEGY
+            ),
+            "set it to AdvancedRollingUpdate",
+        )),
     }
-    let mut converted = daemonset.clone();
-    to_advanced(&mut converted, &view);
-    if convert {
-        *daemonset = converted;
+}
+
+/// How many nodes are named where there are many.
+const NAMED: usize = 3;
+
+/// A DaemonSet that is left to pitstop together with an edit.
+struct Conversion {
+    name: String,
+    namespace: String,
+    was: StrategyType,
+    patch: Value,
+    /// The nodes whose outdated pods pitstop replaces afterwards, now or in their turn.
+    goes: Vec<String>,
+}
+
+impl Conversion {
+    fn of(mut file: SnapshotFile, edit: impl Fn(&mut Value) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let before = file.workload.object().clone();
+        let view = view_of(&before)?;
+        let after = file.workload.object_mut();
+        to_advanced(after, &view);
+        edit(after)?;
+        let patch = json_diff::merge_patch(&before, after).unwrap_or_default();
+        // What holds a pod is hidden where its node is away; it is caught up, or held, when the node is back.
+        file.nodes.iter_mut().for_each(be_ready);
+        let rollout = rollout::decide(&file)?.rollout;
+        let is_outdated = |row: &PodRow| row.pod.is_some() && row.revision != rollout.target;
+        let stays = |reason: &Reason| {
+            matches!(
+                reason,
+                Reason::Paused
+                    | Reason::Partition { .. }
+                    | Reason::Canary
+                    | Reason::Protected
+                    | Reason::NotInPlace { .. }
+                    | Reason::Invalid { .. }
+                    | Reason::Terminating { .. }
+            )
+        };
+        let rows = rollout.waiting();
+        let goes = rows.filter(|(row, waiting)| is_outdated(row) && !stays(&waiting.detail));
+        Ok(Self {
+            name: view.name.to_string(),
+            namespace: view.namespace.to_string(),
+            was: view.strategy.kind,
+            patch,
+            goes: goes.filter_map(|(row, _)| row.node.clone()).collect(),
+        })
+    }
+
+    /// Which outdated pods go, for people; `None`: none.
+    fn what_goes(&self) -> Option<String> {
+        let (named, others) = self.goes.split_at(self.goes.len().min(NAMED));
+        let mut nodes = named.join(", ");
+        if !others.is_empty() {
+            nodes = format!("{nodes} and {} more", others.len());
+        }
+        (!named.is_empty())
+            .then(|| format!("replaces the outdated pods on {nodes}, as many at once as may be unavailable"))
+    }
+
+    /// The error that offers it.
+    fn offer(&self) -> anyhow::Error {
+        let Self {
+            name,
+            namespace,
+            patch,
+            ..
+        } = self;
+        let who = match self.was {
+            StrategyType::OnDelete => {
+                "pods are replaced when somebody deletes them, so there is nothing to hold"
+            }
+            StrategyType::RollingUpdate | StrategyType::Other(_) => {
+                "the cluster's own controller replaces its pods, and cannot be held back"
+            }
+        };
+        let then = self.what_goes().map_or_else(
+            || "restarts nothing and then leaves the replacing to pitstop".to_owned(),
+            |text| format!("leaves the replacing to pitstop: it {text}"),
+        );
+        failure::usage(
+            format!("ds/{name}: {who}"),
+            format!(
+                "run it again with --convert, which {then}; by hand: kubectl patch -n {namespace} ds/{name} --type merge -p \
+                 '{patch}'"
+            ),
+        )
+    }
+}
+
+/// Makes a node ready.
+fn be_ready(node: &mut Value) {
+    let list = |node: &mut Value, place| {
+        node.pointer_mut(place)
+            .and_then(Value::as_array_mut)
+            .map(mem::take)
+    };
+    let mut conditions = list(node, "/status/conditions").unwrap_or_default();
+    for condition in conditions
+        .iter_mut()
+        .filter(|condition| condition["type"] == reasons::READY)
+    {
+        condition["status"] = "True".into();
+    }
+    node["status"]["conditions"] = conditions.into();
+    if let Some(mut taints) = list(node, "/spec/taints") {
+        taints
+            .retain(|taint| taint["key"] != keys::TAINT_NOT_READY && taint["key"] != keys::TAINT_UNREACHABLE);
+        node["spec"]["taints"] = taints.into();
+    }
+}
+
+/// Kinds of `apps.kruise.io` have fields for what is asked: there is nothing to convert.
+///
+/// # Errors
+/// It is asked for all the same.
+pub(super) fn refuse_convert(found: &Found, convert: bool) -> anyhow::Result<()> {
+    if !convert {
         return Ok(());
     }
-    let patch = json_diff::merge_patch(daemonset, &converted).unwrap_or_default();
-    let who = match view.strategy.kind {
-        StrategyType::OnDelete => "pods are replaced when somebody deletes them, so there is nothing to hold",
-        StrategyType::RollingUpdate | StrategyType::Other(_) => {
-            "the cluster's own controller replaces its pods, and cannot be held back"
-        }
-    };
     Err(failure::usage(
-        format!("ds/{name}: {who}"),
         format!(
-            "run it again with --convert, which restarts nothing and then leaves the replacing to pitstop; by hand: kubectl \
-             patch -n {} ds/{name} --type merge -p '{patch}'",
-            view.namespace
+            "--convert: {} has a field for this, and needs no conversion",
+            found.title()
         ),
+        "leave --convert away; it is for DaemonSets of apps",
     ))
 }
 
@@ -104,7 +249,10 @@ fn to_advanced(daemonset: &mut Value, view: &DaemonSetView) {
 /// # Errors
 /// The object is no DaemonSet.
 pub(super) fn set_paused(daemonset: &mut Value, is_paused: bool, now: Timestamp) -> anyhow::Result<()> {
-    let stopped_at = stopped_at(&view_of(daemonset)?);
+    let view = view_of(daemonset)?;
+    // Elsewhere nothing of ours stops a rollout, whatever conditions were left behind.
+    let is_ours = strategy::read(&view).model == Model::AdvancedRollingUpdate;
+    let stopped_at = stopped_at(&view).filter(|_| is_ours);
     let annotations = &mut daemonset["metadata"]["annotations"];
     if is_paused {
         annotations[keys::PAUSED] = "true".into();
@@ -144,6 +292,7 @@ pub(super) fn view_of(daemonset: &Value) -> anyhow::Result<DaemonSetView> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::sample;
 
     fn daemonset(strategy: &Value, annotations: &Value) -> Value {
         json!({
@@ -155,7 +304,20 @@ mod tests {
         })
     }
 
-    /// Seed 003: the one patch restarts nothing, since the template stays.
+    /// `agent` half way on three nodes, whose third is away, without the model of ours.
+    fn half_way(strategy: Value) -> SnapshotFile {
+        let mut file = sample::half_way(&["a", "b", "c"]);
+        let object = file.workload.object_mut();
+        object["metadata"]["annotations"] = json!({});
+        object["spec"]["updateStrategy"] = strategy;
+        file
+    }
+
+    fn nothing(_: &mut Value) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Seed 003: as many may be unavailable as before.
     #[test]
     fn a_rolling_update_is_offered_the_one_patch() {
         for (rolling, max_unavailable) in [
@@ -164,26 +326,88 @@ mod tests {
             (json!({ "maxUnavailable": "30%" }), "30%"),
             (json!({ "maxUnavailable": 0, "maxSurge": 1 }), "1"),
         ] {
-            let before = daemonset(
-                &json!({ "type": "RollingUpdate", "rollingUpdate": rolling }),
-                &json!({}),
-            );
-            let mut after = before.clone();
-            let error = prepare(&mut after, false).unwrap_err();
-            assert_eq!(after, before);
-            let said = format!("{error:?} {error}");
-            assert!(said.contains("cannot be held back"), "{said}");
-            prepare(&mut after, true).unwrap();
-            let mut want = before.clone();
-            want["spec"]["updateStrategy"] = json!({ "type": "OnDelete" });
-            want["metadata"]["annotations"] = json!({
+            let file = half_way(json!({ "type": "RollingUpdate", "rollingUpdate": rolling }));
+            let conversion = Conversion::of(file, nothing).unwrap();
+            let annotations = json!({
                 (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
                 (keys::OPENYURT_MAX_UNAVAILABLE): max_unavailable,
             });
-            assert_eq!(after, want);
-            prepare(&mut after, false).unwrap();
-            assert_eq!(after, want, "it is prepared now");
+            assert_eq!(conversion.patch["metadata"]["annotations"], annotations);
+            let strategy = &conversion.patch["spec"]["updateStrategy"];
+            assert_eq!(
+                (&strategy["type"], &strategy["rollingUpdate"]),
+                (&json!("OnDelete"), &Value::Null)
+            );
+            let said = failure::describe(&conversion.offer()).1;
+            assert!(said.contains("cannot be held back"), "{said}");
         }
+    }
+
+    /// What was asked for is in the patch, and pods that are outdated are named where it lets them go.
+    #[test]
+    fn the_patch_holds_what_it_says_that_it_holds() {
+        let pause = |object: &mut Value| set_paused(object, true, Timestamp::default());
+        let canary = |object: &mut Value| {
+            object["metadata"]["annotations"][keys::CANARY_NODES] = "ring=canary".into();
+            Ok(())
+        };
+        let offered = |settled: bool, edit: &dyn Fn(&mut Value) -> anyhow::Result<()>| {
+            let mut file = half_way(json!({ "type": "OnDelete" }));
+            if settled {
+                let object = file.workload.object().clone();
+                file = sample::settled(&["a", "b"]);
+                file.workload.object_mut()["metadata"] = object["metadata"].clone();
+            }
+            let conversion = Conversion::of(file, edit).unwrap();
+            let annotations = conversion.patch["metadata"]["annotations"].clone();
+            (
+                annotations,
+                conversion.goes.join(" "),
+                failure::describe(&conversion.offer()).1,
+            )
+        };
+        let (patch, goes, said) = offered(false, &pause);
+        assert_eq!((&patch[keys::PAUSED], &*goes), (&json!("true"), ""));
+        assert!(
+            said.contains("nothing to hold") && said.contains("restarts nothing"),
+            "{said}"
+        );
+        let (patch, goes, _) = offered(false, &canary);
+        assert_eq!((&patch[keys::CANARY_NODES], &*goes), (&json!("ring=canary"), ""));
+        let (_, goes, said) = offered(false, &nothing);
+        assert_eq!(goes, "b c");
+        assert!(
+            !said.contains("restarts nothing")
+                && said.contains("replaces the outdated pods on b, c, as many"),
+            "{said}"
+        );
+        let (_, goes, said) = offered(true, &nothing);
+        assert_eq!(goes, "");
+        assert!(said.contains("restarts nothing"), "{said}");
+    }
+
+    #[test]
+    fn few_nodes_are_named() {
+        let goes = |n: usize| {
+            let conversion = Conversion {
+                name: "agent".to_owned(),
+                namespace: "edge".to_owned(),
+                was: StrategyType::OnDelete,
+                patch: Value::Null,
+                goes: (1..=n).map(|i| format!("n{i}")).collect(),
+            };
+            conversion.what_goes()
+        };
+        let on = |nodes: &str| {
+            let text =
+                format!("replaces the outdated pods on {nodes}, as many at once as may be unavailable");
+            Some(text)
+        };
+        assert_eq!([goes(0), goes(1)], [None, on("n1")]);
+        assert_eq!(
+            [goes(3), goes(5)],
+            [on("n1, n2, n3"), on("n1, n2, n3 and 2 more")]
+        );
     }
 
     #[test]
@@ -207,10 +431,8 @@ mod tests {
     fn where_others_decide_nothing_is_offered() {
         for model in ["OTA", "nonsense"] {
             let annotations = json!({ (keys::OPENYURT_UPDATE_STRATEGY): model });
-            let before = daemonset(&json!({ "type": "OnDelete" }), &annotations);
-            let mut after = before.clone();
-            assert!(prepare(&mut after, true).is_err(), "{model}");
-            assert_eq!(after, before);
+            let object = daemonset(&json!({ "type": "OnDelete" }), &annotations);
+            assert!(needs_conversion(&view_of(&object).unwrap()).is_err(), "{model}");
         }
     }
 
@@ -218,10 +440,14 @@ mod tests {
     fn what_was_stopped_goes_on_after_the_moment_of_the_stop() {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
         let resumed = |kind: &str, status: &str, at: &str| {
-            let mut object = daemonset(&json!({ "type": "OnDelete" }), &json!({ (keys::PAUSED): "true" }));
+            let model = (keys::OPENYURT_UPDATE_STRATEGY, "AdvancedRollingUpdate");
+            let annotations = json!({ (keys::PAUSED): "true", (model.0): model.1 });
+            let mut object = daemonset(&json!({ "type": "OnDelete" }), &annotations);
             object["status"]["conditions"] =
                 json!([{ "type": kind, "status": status, "lastTransitionTime": at }]);
             set_paused(&mut object, false, now).unwrap();
+            let annotations = object["metadata"]["annotations"].as_object_mut().unwrap();
+            annotations.remove(model.0);
             object["metadata"]["annotations"].clone()
         };
         let at = |at: &str| json!({ (keys::RESUMED_AT): at });

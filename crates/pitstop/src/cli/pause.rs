@@ -68,11 +68,18 @@ impl Resume {
 impl PauseArgs {
     async fn set(&self, is_paused: bool, convert: bool) -> anyhow::Result<()> {
         let found = Found::at(&self.connect, &self.scope, &self.name).await?;
+        if found.kind == WorkloadKind::DaemonSet {
+            let edit = |object: &mut Value| held::set_paused(object, is_paused, SystemClock.now());
+            // Where pitstop does not replace pods, nothing is held: there is nothing to prepare for that.
+            let is_changed = if is_paused {
+                held::change(&found, convert, edit).await?
+            } else {
+                found.change(edit).await?
+            };
+            return say(&found, is_changed, is_paused);
+        }
+        held::refuse_convert(&found, convert)?;
         let is_changed = found.change(|object| {
-            if found.kind == WorkloadKind::DaemonSet {
-                held::prepare(object, convert)?;
-                return held::set_paused(object, is_paused, SystemClock.now());
-            }
             let write = |object: &mut Value| {
                 let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
                 // What is not there counts as false already.
@@ -86,12 +93,16 @@ impl PauseArgs {
             write(object);
             Ok(())
         });
-        let state = match (is_changed.await?, is_paused) {
-            (true, true) => "paused",
-            (true, false) => "resumed",
-            (false, true) => "is paused already",
-            (false, false) => "is not paused",
-        };
-        output::data(&format!("{} {state}", found.title()))
+        say(&found, is_changed.await?, is_paused)
     }
+}
+
+fn say(found: &Found, is_changed: bool, is_paused: bool) -> anyhow::Result<()> {
+    let state = match (is_changed, is_paused) {
+        (true, true) => "paused",
+        (true, false) => "resumed",
+        (false, true) => "is paused already",
+        (false, false) => "is not paused",
+    };
+    output::data(&format!("{} {state}", found.title()))
 }

@@ -75,21 +75,22 @@ impl SetPartition {
     pub async fn run(self) -> anyhow::Result<()> {
         let found = Found::at(&self.connect, &self.scope, &self.name).await?;
         let partition = &self.partition;
-        let is_changed = found.change(|object| {
-            if found.kind == WorkloadKind::DaemonSet {
-                held::prepare(object, self.convert)?;
+        let is_changed = if found.kind == WorkloadKind::DaemonSet {
+            let edit = |object: &mut Value| {
                 object["metadata"]["annotations"][keys::PARTITION] = partition.text().into();
-                return Ok(());
-            }
-            held::expect_rolling(object, &found.title(), |object| write(object, partition))?;
-            write(object, partition);
-            Ok(())
-        });
-        let said = if is_changed.await? {
-            "keeps"
+                Ok(())
+            };
+            held::change(&found, self.convert, edit).await?
         } else {
-            "keeps already"
+            held::refuse_convert(&found, self.convert)?;
+            let edit = |object: &mut Value| {
+                held::expect_rolling(object, &found.title(), |object| write(object, partition))?;
+                write(object, partition);
+                Ok(())
+            };
+            found.change(edit).await?
         };
+        let said = if is_changed { "keeps" } else { "keeps already" };
         output::data(&format!("{} {said} {}", found.title(), partition.text()))
     }
 }

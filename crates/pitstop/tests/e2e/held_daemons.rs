@@ -71,7 +71,8 @@ async fn told(world: &World, reason: &str, words: &str) {
     panic!("nothing was told about {reason}: {words}");
 }
 
-/// Our keys do nothing where the cluster's own controller replaces pods; the one patch that changes that restarts nothing.
+/// Our keys do nothing where the cluster's own controller replaces pods; the one patch that changes that, with what was asked for,
+/// restarts nothing.
 async fn is_turned_into_one_that_can_be_held(world: &World) {
     world
         .kubectl(&["annotate", "ds/filebeat-ds", "pitstop.io/partition=1"])
@@ -81,35 +82,38 @@ async fn is_turned_into_one_that_can_be_held(world: &World) {
         .kubectl(&["annotate", "ds/filebeat-ds", "pitstop.io/partition-"])
         .await;
     let before = pods(world).await;
-    let patches = [
-        offered(&world.pitstop(&["pause", "ds/filebeat-ds"]).await),
-        offered(
-            &world
-                .pitstop(&[
-                    "canary",
-                    "start",
-                    "ds/filebeat-ds",
-                    "--nodes",
-                    "kubernetes.io/hostname=node-1",
-                ])
-                .await,
-        ),
-    ];
-    assert_eq!(patches[0], patches[1]);
+    let said = world.pitstop_ok(&["resume", "ds/filebeat-ds"]).await;
+    assert_eq!(said, format!("{SET} is not paused\n"));
+    let cannot = "cannot be held back";
+    let said = world.pitstop(&CANARY_ON_NODE_1).await;
+    let patch = offered(&said, &[cannot, "restarts nothing"]);
+    assert!(patch.contains("pitstop.io/canary-nodes"), "{patch}");
+    let said = world.pitstop(&["pause", "ds/filebeat-ds"]).await;
+    let patch = offered(&said, &[cannot, "restarts nothing"]);
     world
-        .kubectl(&["patch", "ds/filebeat-ds", "--type", "merge", "-p", &patches[0]])
+        .kubectl(&["patch", "ds/filebeat-ds", "--type", "merge", "-p", &patch])
         .await;
     assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
     assert_eq!(pods(world).await, before, "nothing was restarted");
+    let said = world.pitstop_ok(&["resume", "ds/filebeat-ds"]).await;
+    assert_eq!(said, format!("{SET} resumed\n"), "the patch had paused it");
 }
 
-/// The patch in an error that offers it.
-fn offered(said: &Said) -> String {
+const CANARY_ON_NODE_1: [&str; 5] = [
+    "canary",
+    "start",
+    "ds/filebeat-ds",
+    "--nodes",
+    "kubernetes.io/hostname=node-1",
+];
+
+/// The patch in an error that offers it, with these words.
+fn offered(said: &Said, words: &[&str]) -> String {
     assert_eq!(said.status.code(), Some(2), "{said:?}");
-    assert!(
-        said.stderr.contains("cannot be held back") && said.stderr.contains("--convert"),
-        "{said:?}"
-    );
+    for word in words {
+        assert!(said.stderr.contains(word), "{word}: {said:?}");
+    }
+    assert!(said.stderr.contains("--convert"), "{said:?}");
     let (_, patch) = said.stderr.split_once("--type merge -p '").unwrap();
     patch.split_once('\'').unwrap().0.to_owned()
 }
@@ -195,6 +199,112 @@ async fn goes_back_by_itself(world: &World) {
     told(world, "RollingBack", "revision").await;
     assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
     expect_touched(world, &before, &["node-1"]).await;
+}
+
+/// Images that take long are waited for, and who asks why hears of it.
+async fn pulls_ahead(world: &World) {
+    let before = pods(world).await;
+    let annotations = [
+        "annotate",
+        "ds/filebeat-ds",
+        "pitstop.io/progress-deadline-seconds-",
+        "pitstop.io/on-failure-",
+        "pitstop.io/preheat=true",
+    ];
+    world.kubectl(&annotations).await;
+    set_image(world, "slow/filebeat:1").await;
+    let mut why = String::new();
+    for _ in 0..120 {
+        why = world.pitstop_ok(&["why", "ds/filebeat-ds", "-o", "json"]).await;
+        if why.contains(r#""reason": "PullingImages""#) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    assert!(why.contains(r#""reason": "PullingImages""#), "{why}");
+    assert!(!why.contains(r#""reason": "Updating""#), "{why}");
+    assert_eq!(
+        pods(world).await,
+        before,
+        "nobody goes before its images are there"
+    );
+    set_image(world, NEW).await;
+    let off = ["annotate", "ds/filebeat-ds", "pitstop.io/preheat-"];
+    world.kubectl(&off).await;
+    assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
+    assert_eq!(pods(world).await, before);
+}
+
+/// Pods that wait for hands are outdated. What would let some of them go says so; the patch that pauses lets none go.
+async fn is_held_with_outdated_pods(world: &World) {
+    let by_hand = [
+        "annotate",
+        "--overwrite",
+        "ds/filebeat-ds",
+        "apps.openyurt.io/max-unavailable=100%",
+        "apps.openyurt.io/update-strategy-",
+    ];
+    world.kubectl(&by_hand).await;
+    let before = pods(world).await;
+    let said = world.pitstop_ok(&["restart", "ds/filebeat-ds"]).await;
+    assert!(
+        said.contains("its pods are replaced when somebody deletes them"),
+        "{said}"
+    );
+    let outdated = "--for=jsonpath={.status.observedGeneration}";
+    let generation = ["get", "ds/filebeat-ds", "-o", "jsonpath={.metadata.generation}"];
+    let outdated = format!("{outdated}={}", world.kubectl(&generation).await);
+    world
+        .kubectl(&["wait", &outdated, "ds/filebeat-ds", "--timeout=60s"])
+        .await;
+    let nothing = "nothing to hold";
+    let said = world.pitstop(&CANARY_ON_NODE_1).await;
+    offered(&said, &[nothing, "replaces the outdated pods on node-1, as many"]);
+    assert!(!said.stderr.contains("restarts nothing"), "{said:?}");
+    let said = world.pitstop(&["set-partition", "ds/filebeat-ds", "0"]).await;
+    offered(&said, &[nothing, "on node-1, node-2, node-3 and 2 more, as many"]);
+    let said = world.pitstop(&["pause", "ds/filebeat-ds"]).await;
+    let patch = offered(&said, &[nothing, "restarts nothing"]);
+    world
+        .kubectl(&["patch", "ds/filebeat-ds", "--type", "merge", "-p", &patch])
+        .await;
+    let why = world.pitstop_ok(&["why", "ds/filebeat-ds", "-o", "json"]).await;
+    assert_eq!(why.matches(r#""reason": "Paused""#).count(), 5, "{why}");
+    let said = world.pitstop(&["restart", "ds/filebeat-ds"]).await;
+    assert!(said.stderr.contains("is paused"), "{said:?}");
+    assert_eq!(pods(world).await, before, "nothing was restarted");
+    world.pitstop_ok(&["resume", "ds/filebeat-ds"]).await;
+    assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
+    are_all_others(world, &before).await;
+}
+
+/// Under AdvancedRollingUpdate, too, a version can be taken back, and all pods be replaced.
+async fn goes_back_and_restarts(world: &World) {
+    let before = pods(world).await;
+    let said = world.pitstop_ok(&["undo", "ds/filebeat-ds"]).await;
+    assert!(
+        said.contains("rolled back to revision ") && said.contains(NEW),
+        "{said}"
+    );
+    assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
+    let then = are_all_others(world, &before).await;
+    let said = world.pitstop_ok(&["restart", "ds/filebeat-ds"]).await;
+    assert_eq!(said, format!("{SET} restarted\n"));
+    assert_eq!(settled(world).await, format!("{SET}: updated 5 of 5, done"));
+    are_all_others(world, &then).await;
+}
+
+/// Another pod of the same image is on every node.
+async fn are_all_others(
+    world: &World,
+    before: &BTreeMap<String, (String, String)>,
+) -> BTreeMap<String, (String, String)> {
+    let now = pods(world).await;
+    for (node, (uid, image)) in &now {
+        assert_eq!(image, NEW, "{node}");
+        assert_ne!(*uid, before[node].0, "{node}");
+    }
+    now
 }
 
 async fn expect_touched(world: &World, before: &BTreeMap<String, (String, String)>, touched: &[&str]) {

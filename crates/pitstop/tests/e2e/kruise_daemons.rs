@@ -335,6 +335,12 @@ async fn is_told_apart(world: &World) {
             said.stderr
         );
     }
+    let said = world.pitstop(&["pause", "ads/agent", "--convert"]).await;
+    assert!(
+        said.status.code() == Some(2) && said.stderr.contains("--convert"),
+        "{}",
+        said.stderr
+    );
     let said = world.pitstop(&["pause", "ads/agent"]).await;
     let (_, patch) = said.stderr.split_once("--type merge -p '").unwrap();
     let patch = patch.split_once('\'').unwrap().0;
