@@ -4,7 +4,7 @@ use pitstop_api::selector::{LabelSelector, Selector};
 use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, StatefulSetView, Uid};
 use pitstop_api::{Clock, SystemClock, Timestamp, WorkloadKind, keys};
 use pitstop_engine::feature_gates::FeatureGates;
-use pitstop_engine::snapshot::file::{SnapshotFile, VERSION, Workload};
+use pitstop_engine::snapshot::file::{PullOf, SnapshotFile, VERSION, Workload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,8 +52,14 @@ pub async fn snapshot_file_at(
     strip(&mut object);
     let selector = of_workload.selector().filter(|selector| !selector.is_empty());
     let concerns = |object: &Value| is_of(object, uid, selector.as_ref());
-    let pods = pods_of(api, namespace, uid, &of_workload).await?;
     let namespace = Some(namespace);
+    let mut pods = list(api, Resource::Pods, namespace, "listing pods").await?;
+    let pulls = if has_preheat(&object) {
+        Some(pulls(api, namespace, &pods).await?)
+    } else {
+        None
+    };
+    pods.retain(concerns);
     let mut revisions = list(
         api,
         Resource::ControllerRevisions,
@@ -82,6 +88,7 @@ pub async fn snapshot_file_at(
         claims,
         nodes: lean::<NodeWire>("Node", nodes)?,
         failed_pods: Vec::new(),
+        pulls,
         resizes_in_place: false,
         gates: FeatureGates::default(),
     })
@@ -101,6 +108,33 @@ pub(crate) async fn pods_of(
     let mut pods = list(api, Resource::Pods, Some(namespace), "listing pods").await?;
     pods.retain(|pod| is_of(pod, workload, selector.as_ref()));
     Ok(pods)
+}
+
+/// Are images pulled ahead for its pods?
+fn has_preheat(object: &Value) -> bool {
+    let annotations = object.pointer("/metadata/annotations");
+    annotations.is_some_and(|annotations| annotations.get(keys::PREHEAT).is_some())
+}
+
+/// The Jobs of a namespace that pull images, each with those of these pods that are its own.
+async fn pulls(api: &dyn Api, namespace: Option<&str>, pods: &[Value]) -> Result<Vec<PullOf>, Error> {
+    let mut jobs = list(api, Resource::Jobs, namespace, "listing Jobs").await?;
+    jobs.iter_mut().for_each(strip);
+    let own = |job: &Value| {
+        let uid = job.pointer("/metadata/uid").and_then(Value::as_str);
+        let uid = uid.and_then(Uid::parse);
+        let own = pods
+            .iter()
+            .filter(|pod| uid.is_some_and(|uid| is_of(pod, uid, None)));
+        lean::<PodWire>("Pod", own.cloned().collect())
+    };
+    let with_pods = |job: Value| {
+        Ok(PullOf {
+            pods: own(&job)?,
+            job,
+        })
+    };
+    jobs.into_iter().map(with_pods).collect()
 }
 
 /// The object as it is, and by what its own objects are known.
@@ -173,6 +207,9 @@ async fn list(
     let mut continue_at = String::new();
     loop {
         let mut call = Call::collection(Verb::List, resource, namespace).with_query("limit", PAGE);
+        if let Some(label) = resource.label() {
+            call = call.with_query("labelSelector", label);
+        }
         if !continue_at.is_empty() {
             call = call.with_query("continue", continue_at);
         }

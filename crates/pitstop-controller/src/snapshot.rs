@@ -62,16 +62,7 @@ pub fn gather<'a>(
 /// The Jobs that pull images for the pods of a DaemonSet.
 fn pulls(state: &State, daemonset: Uid) -> Vec<Pull<'_>> {
     let jobs = state.pull_jobs_of(daemonset);
-    jobs.map(|job| {
-        let pods = state.pods_of(job.uid);
-        let trouble = pods.iter().find_map(|pod| pod.trouble.as_deref());
-        Pull {
-            job,
-            has_images: pods.iter().any(|pod| pod.has_images),
-            trouble,
-        }
-    })
-    .collect()
+    jobs.map(|job| Pull::of(job, state.pods_of(job.uid))).collect()
 }
 
 /// Is there something in the snapshot that could be adopted? Then the DaemonSet has to be read live first.

@@ -127,6 +127,7 @@ fn cluster(is_advanced: bool, updated: u32) -> Loaded {
         claims: Vec::new(),
         nodes: (0..PODS).map(node).collect(),
         failed_pods: Vec::new(),
+        pulls: None,
         resizes_in_place: false,
     };
     let mut loaded = file.load().unwrap();

@@ -44,6 +44,17 @@ pub struct Pull<'a> {
     pub trouble: Option<&'a str>,
 }
 
+impl<'a> Pull<'a> {
+    /// What the pods of a Job tell of it.
+    pub fn of(job: &'a JobView, pods: &'a [PodView]) -> Self {
+        Self {
+            job,
+            has_images: pods.iter().any(|pod| pod.has_images),
+            trouble: pods.iter().find_map(|pod| pod.trouble.as_deref()),
+        }
+    }
+}
+
 /// Nodes, by slot and in the order of their names.
 #[derive(Debug, Clone, Copy)]
 pub struct Nodes<'a> {

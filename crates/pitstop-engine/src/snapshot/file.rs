@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::view::{
-    CloneSetView, DaemonSetView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire, RevisionView,
-    StatefulSetView, ViewError,
+    CloneSetView, DaemonSetView, JobView, NodeNames, NodeSlot, NodeView, NodeWire, PodView, PodWire,
+    RevisionView, StatefulSetView, ViewError,
 };
 use pitstop_api::{ClaimView, StorageClasses, WorkloadKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{FailedPods, InFlight, Nodes, Snapshot};
+use super::{FailedPods, InFlight, Nodes, Pull, Snapshot};
 use crate::feature_gates::FeatureGates;
 use crate::{cloneset, statefulset};
 
@@ -43,6 +43,9 @@ pub struct SnapshotFile {
     /// When pods of phase Failed were replaced, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "failedPods")]
     pub failed_pods: Vec<FailedPodsOf>,
+    /// Jobs that pull images for its pods, where images are pulled ahead; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulls: Option<Vec<PullOf>>,
     /// Does the server change the resources of containers that run?
     #[serde(default, rename = "resizesInPlace")]
     pub resizes_in_place: bool,
@@ -125,6 +128,15 @@ pub struct FailedPodsOf {
     pub at: Timestamp,
 }
 
+/// A Job that pulls images for a pod; see [`Pull`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PullOf {
+    /// The Job.
+    pub job: Value,
+    /// Its own pods.
+    pub pods: Vec<Value>,
+}
+
 /// The views of a file, which a [`Snapshot`] borrows.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -142,6 +154,8 @@ pub struct Loaded {
     pub names: NodeNames,
     /// When pods of phase Failed were replaced.
     pub failed_pods: Vec<FailedPods>,
+    /// Jobs that pull images, each with its own pods.
+    pub pulls: Option<Vec<(JobView, Vec<PodView>)>>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
     features: (cloneset::Features, statefulset::Features),
@@ -206,6 +220,16 @@ impl SnapshotFile {
             .iter()
             .map(|pod| wire::<PodWire>("pods", pod)?.view(&mut names));
         let pods = pods.collect::<Result<Vec<_>, _>>()?;
+        let pulls = self.pulls.as_ref().map(|pulls| {
+            let read = |pull: &PullOf| {
+                let pods = pull.pods.iter();
+                let pods = pods.map(|pod| wire::<PodWire>("pulls", pod)?.view(&mut names));
+                let pods = pods.collect::<Result<Vec<_>, _>>()?;
+                Ok((JobView::from_json(&bytes(&pull.job))?, pods))
+            };
+            pulls.iter().map(read).collect::<Result<Vec<_>, ViewError>>()
+        });
+        let pulls = pulls.transpose()?;
         let failed_pods = self.failed_pods.iter().map(|failed| FailedPods {
             node: names.slot(&failed.node),
             generation: failed.generation,
@@ -253,6 +277,7 @@ impl SnapshotFile {
                 .collect::<Result<_, _>>()?,
             names,
             failed_pods,
+            pulls,
             nodes: by_slot,
             by_name,
             features: self.features(),
@@ -294,7 +319,10 @@ impl Loaded {
                 nodes,
                 in_flight: InFlight::default(),
                 failed_pods: &self.failed_pods,
-                pulls: None,
+                pulls: self.pulls.as_ref().map(|pulls| {
+                    let pulls = pulls.iter();
+                    pulls.map(|(job, pods)| Pull::of(job, pods)).collect()
+                }),
                 may_adopt: true,
             })),
             WorkloadView::CloneSet(cloneset) => AnySnapshot::CloneSet(Box::new(cloneset::Snapshot {

@@ -4,7 +4,7 @@ use pitstop_engine::daemonset::plan;
 use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::instances::Action;
 use pitstop_engine::plan::render;
-use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
+use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, PullOf, SnapshotFile, VERSION, Workload};
 use serde_json::{Value, json};
 
 fn pod(node: &str, hash: &str) -> Value {
@@ -73,6 +73,7 @@ fn file() -> SnapshotFile {
             node("c3", "True"),
         ],
         failed_pods: Vec::new(),
+        pulls: None,
         resizes_in_place: false,
         gates: FeatureGates::default(),
     }
@@ -98,6 +99,30 @@ fn a_file_is_decided_on_by_the_same_plan() {
          pod agent-c2 on c2: Updating\n\
          pod agent-c3 on c3: MaxUnavailable\n"
     );
+}
+
+/// spec/README.md, `preheat`: the images of the new revision come first, also where somebody asks from a file.
+#[test]
+fn a_file_says_which_images_are_pulled_ahead() {
+    let waits = |pulls: Option<Vec<PullOf>>| {
+        let mut file = SnapshotFile { pulls, ..file() };
+        file.workload.object_mut()["metadata"]["annotations"]["pitstop.io/preheat"] = json!("true");
+        let text = serde_json::to_string(&file).unwrap();
+        let read: SnapshotFile = serde_json::from_str(&text).unwrap();
+        let loaded = read.load().unwrap();
+        let plan = plan_of(&loaded);
+        let rendered = render(&plan, &loaded.names);
+        let of_c2 = rendered.lines().find(|line| line.starts_with("pod agent-c2"));
+        of_c2.unwrap().to_owned()
+    };
+    assert_eq!(waits(None), "pod agent-c2 on c2: Updating", "nobody pulls");
+    assert_eq!(waits(Some(Vec::new())), "pod agent-c2 on c2: PullingImages");
+    let job = json!({ "metadata": { "name": "j", "uid": "00000000-0000-0000-0000-000000000077" } });
+    let pull = PullOf {
+        job,
+        pods: vec![pod("c2", "h1")],
+    };
+    assert_eq!(waits(Some(vec![pull])), "pod agent-c2 on c2: PullingImages");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
         claims: Vec::new(),
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
         failed_pods: Vec::new(),
+        pulls: None,
         resizes_in_place: false,
         gates: FeatureGates::default(),
     }
