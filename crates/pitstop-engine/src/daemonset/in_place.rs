@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::board::Row;
 use super::{delete, earlier};
 use crate::inplace::diff::DiffOptions;
+use crate::inplace::readiness::{is_silent, say_first_word};
 use crate::inplace::state::UpdateState;
 use crate::inplace::{
     Change, Features, Live, Stage, UpdateSpec, Verdict, Version, WhyRecreate, begin, diff, eligibility,
@@ -280,7 +281,8 @@ impl<'s> Target<'s> {
                 continue;
             }
             let template = self.template_of(row.pod);
-            let refreshed = refresh(live, template, features(), self.snapshot.now);
+            let mut refreshed = refresh(live, template, features(), self.snapshot.now);
+            say_first_word(live, self.snapshot.now, &mut refreshed.change);
             carried.wake_at = earlier(carried.wake_at, refreshed.wake_at);
             match &refreshed.stage {
                 Stage::Impossible(why) => {
@@ -331,9 +333,10 @@ fn give_up(row: &Row<'_>, must_stay: bool, may_replace: bool, why: &WhyRecreate,
     }
 }
 
-/// A pod at rest needs no look at its notes: its gate is open. This is most pods in most passes.
+/// A pod at rest needs no look at its notes: its gates are open. This is most pods in most passes.
 fn needs_refresh(live: Live<'_>) -> bool {
     let update_ready = live.view.update_ready.as_ref();
     let is_open = update_ready.is_some_and(PodCondition::is_true);
-    !is_open || live.view.grace().is_some() || is_under_way(live)
+    let is_shut = !is_open && live.view.has_gate(reasons::INPLACE_UPDATE_READY);
+    is_shut || is_silent(live) || live.view.grace().is_some() || is_under_way(live)
 }

@@ -5,6 +5,7 @@ use pitstop_api::{keys, reasons};
 use serde_json::{Map, Value, json};
 
 use super::eligibility::tolerations;
+use crate::instances::pod::add_gates;
 
 /// The pod for a node, without a name: whoever creates it chooses the suffix.
 ///
@@ -50,7 +51,11 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
         });
     });
     if is_updated_in_place(daemonset) {
-        add_gate(&mut spec);
+        add_gates(&mut spec, &[reasons::INPLACE_UPDATE_READY]);
+    }
+    if daemonset.advanced.is_some() {
+        // Hooks hold a pod out of service by it, as those of every kind of the group. Source: inplace.md 8.
+        add_gates(&mut spec, &[reasons::KRUISE_POD_READY]);
     }
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
 }
@@ -61,18 +66,6 @@ fn is_updated_in_place(daemonset: &DaemonSetView) -> bool {
     let advanced = daemonset.advanced.as_deref();
     daemonset.strategy.kind == StrategyType::RollingUpdate
         && advanced.is_some_and(|advanced| advanced.rolling_type == RollingType::InPlaceIfPossible)
-}
-
-fn add_gate(spec: &mut Map<String, Value>) {
-    let gate = json!({ "conditionType": reasons::INPLACE_UPDATE_READY });
-    let mut gates = match spec.remove("readinessGates") {
-        Some(Value::Array(gates)) => gates,
-        _ => Vec::new(),
-    };
-    if !gates.contains(&gate) {
-        gates.push(gate);
-    }
-    spec.insert("readinessGates".to_owned(), Value::Array(gates));
 }
 
 /// The beginning of the names of a DaemonSet's pods: its name and a hyphen, without the hyphen where that would not be

@@ -89,13 +89,18 @@ pub(crate) fn write(pod: &mut PodView, writes: &[PodWrite]) {
                 .map(|at| at.parse().unwrap());
             match condition["type"].as_str() {
                 Some(reasons::READY) => pod.ready = Some(ReadyCondition { is_true, since }),
-                Some(reasons::INPLACE_UPDATE_READY) => {
-                    view.update_ready = Some(PodCondition {
+                Some(kind @ (reasons::INPLACE_UPDATE_READY | reasons::KRUISE_POD_READY)) => {
+                    let written = Some(PodCondition {
                         status: is_true.into(),
                         reason: condition["reason"].as_str().unwrap_or_default().into(),
                         message: condition["message"].as_str().unwrap_or_default().into(),
                         since,
                     });
+                    if kind == reasons::KRUISE_POD_READY {
+                        view.kruise_ready = written;
+                    } else {
+                        view.update_ready = written;
+                    }
                 }
                 other => panic!("{other:?}"),
             }

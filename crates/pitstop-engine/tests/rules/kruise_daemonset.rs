@@ -9,8 +9,8 @@ use pitstop_engine::daemonset::{native, pod_for_node};
 use pitstop_engine::plan::{Action, Plan, Reason};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, OURS, at, hash, template};
-use crate::gated::restarts;
+use crate::cluster::{Cluster, OURS, at, events, hash, template};
+use crate::gated::{gated, restarts};
 use crate::own_keys::{rows_below, words};
 
 /// A DaemonSet with Standard rolling updates, maxUnavailable 1.
@@ -381,16 +381,20 @@ fn pods_that_may_stay_get_the_gate() {
         let pod = pod_for_node(&cluster.daemonset, "n1", "h");
         pod["spec"]["readinessGates"].clone()
     };
-    let gate = json!([{ "conditionType": reasons::INPLACE_UPDATE_READY }]);
-    assert_eq!(gates(&in_place("n1R .")), gate);
-    assert_eq!(gates(&standard("n1R .")), Value::Null);
-    assert_eq!(gates(&in_place("n1R .").on_delete()), Value::Null);
+    let (gate, held) = (
+        json!({ "conditionType": reasons::INPLACE_UPDATE_READY }),
+        json!({ "conditionType": reasons::KRUISE_POD_READY }),
+    );
+    assert_eq!(gates(&in_place("n1R .")), json!([gate, held]));
+    assert_eq!(gates(&standard("n1R .")), json!([held]));
+    assert_eq!(gates(&in_place("n1R .").on_delete()), json!([held]));
+    assert_eq!(gates(&Cluster::native("n1R .")), Value::Null);
     let mut own = in_place("n1R .");
     let mut with_gates = template("v2");
-    with_gates["spec"]["readinessGates"] = json!([{ "conditionType": "mine" }, gate[0]]);
+    with_gates["spec"]["readinessGates"] = json!([{ "conditionType": "mine" }, gate]);
     own.daemonset.template = Arc::new(with_gates);
-    let both = json!([{ "conditionType": "mine" }, gate[0]]);
-    assert_eq!(gates(&own), both, "once is enough");
+    let all = json!([{ "conditionType": "mine" }, gate, held]);
+    assert_eq!(gates(&own), all, "once is enough");
 }
 
 /// D1: its pods name it as their owner.
@@ -561,6 +565,57 @@ fn gates_are_looked_after_during_a_pause() {
     view.update_ready = None;
     cluster.now = at(5);
     assert_eq!(does(&cluster), "refresh n1");
+}
+
+/// Gives the pod of a node the gate by which hooks hold it, alone.
+fn with_hold_gate(cluster: &mut Cluster, node: &str) {
+    let view = Arc::make_mut(cluster.pod_on(node).in_place.as_mut().unwrap());
+    Arc::make_mut(&mut view.spec).readiness_gates = vec![reasons::KRUISE_POD_READY.into()];
+    view.update_ready = None;
+}
+
+/// inplace.md 8: nobody holds a new pod out of service, and once that is said there is nothing to write.
+#[test]
+fn the_gate_of_hooks_is_opened_whatever_the_type() {
+    for mut cluster in [
+        standard("n1R *new+"),
+        in_place("n1R *new+"),
+        standard("n1R *new+").on_delete(),
+        change(standard("n1R *new+"), |advanced| advanced.is_paused = true),
+    ] {
+        with_hold_gate(&mut cluster, "n1");
+        let plan = cluster.plan_native();
+        assert_eq!(cluster.words(&plan), "refresh n1");
+        cluster.apply(&plan);
+        let opened = cluster
+            .pod_on("n1")
+            .in_place
+            .as_ref()
+            .unwrap()
+            .kruise_ready
+            .clone();
+        assert!(opened.is_some_and(|condition| condition.is_true()));
+        assert_eq!(does(&cluster), "nothing");
+    }
+}
+
+/// D14, inplace.md 7: with `markPodNotReady` a pod that is held from its deletion leaves service.
+#[test]
+fn a_hook_takes_a_pod_out_of_service() {
+    for marks_not_ready in [false, true] {
+        let mut cluster = change(hooked(standard("n1R *old+")), |advanced| {
+            advanced.lifecycle.pre_delete.as_mut().unwrap().marks_not_ready = marks_not_ready;
+        });
+        with_hold_gate(&mut cluster, "n1");
+        let view = Arc::make_mut(cluster.pod_on("n1").in_place.as_mut().unwrap());
+        view.kruise_ready = gated("v1").update_ready;
+        cluster.apply(&cluster.plan_native());
+        let pod = cluster.pod_on("n1");
+        let state = pod.labels.get(keys::LIFECYCLE_STATE).map(String::as_str);
+        assert_eq!(state, Some("PreparingDelete"));
+        let held = pod.in_place.as_ref().unwrap().kruise_ready.as_ref();
+        assert_eq!(held.map(|condition| !condition.is_true()), Some(marks_not_ready));
+    }
 }
 
 /// Every row of `docs/daemonset-keys.md` that says what a combination of fields does.

@@ -101,6 +101,7 @@ pub(crate) async fn story(world: &World) {
     is_held(world).await;
     goes_back(world).await;
     tries_some_nodes_first(world).await;
+    leaves_service_before_it_goes(world).await;
     refuses(world).await;
     is_told_apart(world).await;
     goes(world).await;
@@ -142,7 +143,10 @@ async fn begins(world: &World) {
     let said = world
         .kubectl(&["get", "pods", "-l", "app=agent", "-o", owner])
         .await;
-    assert_eq!(said, "apps.kruise.io/v1beta1 ");
+    assert_eq!(
+        said,
+        r#"apps.kruise.io/v1beta1 [{"conditionType":"KruisePodReady"}]"#
+    );
     // The older version calls the revision otherwise.
     let hash = status(world, "updateRevision").await;
     let older = "daemonsets.v1alpha1.apps.kruise.io";
@@ -234,6 +238,33 @@ async fn tries_some_nodes_first(world: &World) {
     assert_eq!(said, format!("{SET} promoted\n"));
     assert_eq!(settled(world).await, format!("{SET}: updated 3 of 3, done"));
     assert_eq!(versions(world).await, "666");
+}
+
+/// D14, inplace.md 7: a pod that a hook holds before its deletion is out of service, and goes when it is let go.
+async fn leaves_service_before_it_goes(world: &World) {
+    let hook =
+        r#"{"spec":{"lifecycle":{"preDelete":{"labelsHandler":{"hold":"yes"},"markPodNotReady":true}}}}"#;
+    world.kubectl(&["patch", SET, "--type=merge", "-p", hook]).await;
+    let on = "--field-selector=spec.nodeName=node-3";
+    let pod = ["get", "pods", "-l", "app=agent", on, "-o", "name"];
+    let pod = world.kubectl(&pod).await.trim().to_owned();
+    world.kubectl(&["label", &pod, "hold=yes"]).await;
+    set_image(world, "nginx:1.19.5").await;
+    let is_out = ["wait", "--for=condition=Ready=False", &pod, "--timeout=60s"];
+    world.kubectl(&is_out).await;
+    let state = r"jsonpath={.metadata.labels.lifecycle\.apps\.kruise\.io/state}";
+    assert_eq!(
+        world.kubectl(&["get", &pod, "-o", state]).await,
+        "PreparingDelete"
+    );
+    assert_eq!(versions(world).await, "666", "the others wait for it");
+    world.kubectl(&["label", &pod, "hold-"]).await;
+    assert_eq!(settled(world).await, format!("{SET}: updated 3 of 3, done"));
+    assert_eq!(versions(world).await, "555");
+    let no_hook = r#"{"spec":{"lifecycle":null}}"#;
+    world
+        .kubectl(&["patch", SET, "--type=merge", "-p", no_hook])
+        .await;
 }
 
 /// D15, D17: pods that were made before lack the gate and are replaced once; after that they stay.
