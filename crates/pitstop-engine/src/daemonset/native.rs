@@ -59,6 +59,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     turn.update();
     if daemonset.advanced.is_some() {
         plan.events.extend(own_keys::beside_fields(daemonset));
+        plan.events.extend(own_keys::ignores_not_ready_nodes(daemonset).1);
     }
     let surplus = history::surplus(daemonset, &snapshot.revisions, &snapshot.pods);
     plan.actions.extend(surplus.into_iter().map(history::delete));

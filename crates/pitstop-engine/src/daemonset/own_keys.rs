@@ -240,6 +240,29 @@ pub(super) fn beside_fields(daemonset: &DaemonSetView) -> Option<Event> {
     (!found.is_empty()).then(|| warning(daemonset, reasons::INVALID_ANNOTATION, &found, message))
 }
 
+/// Do nodes that are not ready take no part in a rolling update of a DaemonSet of `apps.kruise.io`? What cannot be read means
+/// no, as without the annotation, and there is an event that says so.
+pub(super) fn ignores_not_ready_nodes(daemonset: &DaemonSetView) -> (bool, Option<Event>) {
+    let key = keys::IGNORE_NOT_READY_NODES;
+    let Some(given) = daemonset.annotations.get(key) else {
+        return (false, None);
+    };
+    match truth(given.trim()) {
+        Some(is_set) => (is_set, None),
+        None => {
+            let text = format!(
+                "annotation {key}: {given:?} is not true or false; until it is mended pods on nodes that are not ready count \
+                 as unavailable"
+            );
+            let once = format!("{key}={given}");
+            (
+                false,
+                Some(warning(daemonset, reasons::INVALID_ANNOTATION, &once, text)),
+            )
+        }
+    }
+}
+
 /// Where the keys do nothing, the event that says so.
 fn without_effect(daemonset: &DaemonSetView, model: Model) -> Option<Event> {
     let found: Vec<&str> = written(daemonset).collect();

@@ -524,6 +524,36 @@ fn annotations_of_the_native_kind_mean_nothing() {
     assert_eq!(cluster.plan_native().events, []);
 }
 
+/// spec/README.md, "Our own keys": what cannot be read is told, and means what no annotation means.
+#[test]
+fn a_malformed_word_about_nodes_that_are_not_ready_is_told() {
+    for (value, want, n_told) in [
+        ("true", "del n1", 0),
+        (" true ", "del n1", 0),
+        ("false", "del n2", 0),
+        ("yes", "del n2", 1),
+        ("True", "del n2", 1),
+        ("", "del n2", 1),
+    ] {
+        let cluster = standard("n1R old+, n2N old-").annotation(keys::IGNORE_NOT_READY_NODES, value);
+        let plan = cluster.plan_native();
+        assert_eq!(cluster.words(&plan), want, "{value:?}");
+        assert_eq!(
+            events(&plan),
+            vec![reasons::INVALID_ANNOTATION; n_told],
+            "{value:?}"
+        );
+        for event in &plan.events {
+            let said = format!("{value:?} is not true or false");
+            assert!(
+                event.message.contains(keys::IGNORE_NOT_READY_NODES) && event.message.contains(&said),
+                "{}",
+                event.message
+            );
+        }
+    }
+}
+
 /// D2: nodes that cannot answer hold a rollout up, unless somebody asked for them to be left out. Then they cost no budget, and
 /// are caught up when they are back.
 #[test]

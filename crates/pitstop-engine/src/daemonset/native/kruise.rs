@@ -11,9 +11,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use pitstop_api::IntOrPercent;
 use pitstop_api::selector::LabelSelector;
 use pitstop_api::view::{AdvancedDaemonSet, NodeSlot, PodUpdatePolicy, RollingType, StrategyType, Uid};
-use pitstop_api::{IntOrPercent, keys};
 use serde_json::Value;
 
 use super::{Spot, Turn};
@@ -22,7 +22,7 @@ use crate::daemonset::board::Row;
 use crate::daemonset::eligibility::Eligibility;
 use crate::daemonset::explain::node_not_ready;
 use crate::daemonset::in_place::{Target, Ways};
-use crate::daemonset::{BURST, count};
+use crate::daemonset::{BURST, count, own_keys};
 use crate::inplace::{Change, Live};
 use crate::instances::PatchWhy;
 use crate::lifecycle::{State, enter, is_hooked};
@@ -96,10 +96,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     /// Do nodes that are not ready, or not quite back, take no part in a rolling update? They cost no budget then, and their
     /// pods are not touched. Without it a new version that takes its nodes down stops by itself.
     fn ignores_not_ready_nodes(&self) -> bool {
-        let annotations = &self.snapshot.daemonset.annotations;
-        annotations
-            .get(keys::IGNORE_NOT_READY_NODES)
-            .is_some_and(|value| value == "true")
+        own_keys::ignores_not_ready_nodes(self.snapshot.daemonset).0
     }
 
     /// The nodes that a rolling update looks at. Others do not count, and keep what they have.
