@@ -55,5 +55,7 @@ mod snapshot_file;
 mod statefulset;
 #[path = "rules/tables.rs"]
 mod tables;
+#[path = "rules/told.rs"]
+mod told;
 #[path = "rules/walk.rs"]
 mod walk;

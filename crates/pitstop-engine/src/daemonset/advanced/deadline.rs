@@ -242,7 +242,7 @@ fn act(snapshot: &Snapshot<'_>, current: &Current, keys: &OwnKeys, seconds: u32,
             "revision {target}: nothing has moved for {seconds} s ({}); {text}",
             keys::PROGRESS_DEADLINE_SECONDS
         )),
-        once_per: Some(format!("{}/{target}", daemonset.generation)),
+        once_per: Some(format!("{}/{target}/{:?}", daemonset.generation, keys.resumed_at)),
     };
     let resume = format!(
         "it stays where it is until `pitstop resume ds/{}`, or until the template changes",
