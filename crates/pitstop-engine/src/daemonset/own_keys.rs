@@ -151,9 +151,11 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
         preheat: reader
             .read(keys::PREHEAT, "true or false", truth)
             .unwrap_or_default(),
-        partition: reader.read(keys::PARTITION, IntOrPercent::ACCEPTED, |text| {
-            IntOrPercent::parse(text).ok()
-        }),
+        partition: reader.read(
+            keys::PARTITION,
+            "a whole number of at least 0, or a percentage from 0% to 100%",
+            partition,
+        ),
         canary_nodes: reader.read(keys::CANARY_NODES, "a label selector such as disk=ssd", |text| {
             Selector::parse(text).ok().filter(|selector| !selector.is_empty())
         }),
@@ -214,6 +216,14 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
 
 /// By how much the clock of whoever resumes a rollout may be ahead of ours. Units: seconds.
 const CLOCK_SKEW: u32 = 60;
+
+/// More than all is a slip.
+fn partition(text: &str) -> Option<IntOrPercent> {
+    let is_more_than_all = |amount: &IntOrPercent| matches!(amount, IntOrPercent::Percent(101..));
+    IntOrPercent::parse(text)
+        .ok()
+        .filter(|amount| !is_more_than_all(amount))
+}
 
 fn truth(text: &str) -> Option<bool> {
     match text {

@@ -35,7 +35,7 @@ fn a_malformed_value_keeps_every_pod_where_it_is_and_is_told() {
         (
             keys::PARTITION,
             &["", "-1", "x", "1.5", "5 %", "%"],
-            "a whole number of at least 0, or a percentage such as 10%",
+            "a whole number of at least 0, or a percentage from 0% to 100%",
         ),
         (
             keys::CANARY_NODES,

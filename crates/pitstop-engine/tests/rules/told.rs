@@ -38,3 +38,16 @@ fn a_second_stop_by_the_deadline_is_told_too() {
     let second = once(&failed(at(-100)).annotation(keys::RESUMED_AT, &resumed_at));
     assert_ne!(first, second);
 }
+
+/// A partition is at most all, as `pitstop set-partition` has it.
+#[test]
+fn a_partition_of_more_than_all_is_refused() {
+    for (value, n_told) in [("100%", 0), ("7", 0), ("101%", 1), ("150%", 1)] {
+        let cluster = Cluster::advanced("n1R old-").annotation(keys::PARTITION, value);
+        let plan = cluster.plan_advanced();
+        let told = plan.events.iter();
+        let told = told.filter(|event| event.reason == reasons::INVALID_ANNOTATION);
+        assert_eq!(told.count(), n_told, "{value}");
+        assert_eq!(cluster.words(&plan), "nothing", "{value}");
+    }
+}
