@@ -205,6 +205,8 @@ struct Tally<'s> {
     updated: u32,
     /// Nodes whose pods are all outdated, passed over or not.
     old: u32,
+    /// Of those: outside the canary.
+    outside: u32,
     nodes: Option<Nodes<'s>>,
     pools: Pools<'s>,
     standing: Standing,
@@ -327,7 +329,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             let mut live = self.board.on(spot.slot).filter(|row| !row.is_terminating);
             let (is_there, has_new) = (live.clone().next().is_some(), live.any(|row| row.is_new));
             add(&mut tally.updated, has_new);
-            add(&mut tally.old, is_there && !has_new);
+            let is_old = is_there && !has_new;
+            add(&mut tally.old, is_old);
+            add(&mut tally.outside, is_old && spot.held == Some(Held::Outside));
             tally.pools.add_node(spot.node);
             let standing = &mut tally.standing;
             standing.moved_at = standing.moved_at.max(self.moved_at(*spot));
@@ -388,6 +392,12 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
         let mut kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
         let n_kept = count(kept.iter());
+        let staying = Staying {
+            outside: tally.outside,
+            kept: partition
+                .map_or(0, |partition| partition.min(tally.old))
+                .saturating_sub(tally.outside),
+        };
         let ways = self.ways();
         tally.part(&ways, &mut kept);
         let limit = budget.map_or(0, |budget| budget.max_unavailable);
@@ -404,7 +414,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             unavailable,
             limit: outcome.limit,
         };
-        plan.events.extend(self.progress_event(&plan.progress, &outcome));
+        plan.events
+            .extend(self.progress_event(&plan.progress, &outcome, staying));
         let carried = self.carry_on(&outcome, &ways);
         wake_at = earlier(wake_at, carried.wake_at);
         plan.waiting = self.explain(&outcome, &ways, &carried);
@@ -634,8 +645,9 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         }
     }
 
-    /// A rollout is said to begin and to end, once for each revision. Source: daemonset.md, Better than upstream 3.
-    fn progress_event(&self, progress: &Progress, outcome: &Outcome<'_>) -> Option<Event> {
+    /// A rollout is said to begin and to end, once for each revision, and for each part of it that a canary or a partition lets
+    /// go. Source: daemonset.md, Better than upstream 3.
+    fn progress_event(&self, progress: &Progress, outcome: &Outcome<'_>, staying: Staying) -> Option<Event> {
         let is_first = self.snapshot.revisions.len() < 2;
         if self.model != Model::AdvancedRollingUpdate || outcome.blocked.is_some() || is_first {
             return None;
@@ -645,26 +657,58 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             pods: nodes, frozen, ..
         } = *progress;
         let n_left = nodes.saturating_sub(progress.updated);
-        let (stage, message) = match (n_left, frozen) {
-            (0, _) if progress.unavailable > 0 => return None,
-            (0, _) => ("end", format!("revision {target}: all {nodes} nodes updated")),
-            (_, 0) => (
-                "begin",
-                format!("revision {target}: updating {n_left} of {nodes} nodes"),
+        let n_due = n_left
+            .saturating_sub(staying.outside)
+            .saturating_sub(staying.kept);
+        let rest = staying.words();
+        let (stage, text) = match (n_due, frozen) {
+            (0, _) if progress.unavailable > 0 || progress.updated == 0 => return None,
+            (0, _) if n_left == 0 => ("end", format!("all {nodes} nodes updated")),
+            (0, _) => (
+                "end",
+                format!("{} of {nodes} nodes updated{rest}", progress.updated),
             ),
+            (_, 0) => ("begin", format!("updating {n_due} of {nodes} nodes{rest}")),
             _ => (
                 "begin",
                 format!(
-                    "revision {target}: updating {n_left} of {nodes} nodes, {frozen} not ready, passed over and caught \
-                     up when they return"
+                    "updating {n_due} of {nodes} nodes{rest}, {frozen} not ready, passed over and caught up when they return"
                 ),
             ),
         };
+        let message = format!("revision {target}: {text}");
+        let part = |key| {
+            self.snapshot
+                .daemonset
+                .annotations
+                .get(key)
+                .filter(|_| n_left > 0)
+        };
+        let part = (part(keys::CANARY_NODES), part(keys::PARTITION));
         Some(Event {
             is_warning: false,
             reason: reasons::UPGRADE_PROGRESS,
             message: Cow::Owned(message),
-            once_per: Some(format!("{}/{target}/{stage}", self.snapshot.daemonset.generation)),
+            once_per: Some(format!(
+                "{}/{target}/{stage}/{part:?}",
+                self.snapshot.daemonset.generation
+            )),
         })
+    }
+}
+
+/// Nodes whose outdated pods are to stay for now, passed over or not.
+#[derive(Clone, Copy)]
+struct Staying {
+    outside: u32,
+    /// By the partition, beyond those outside the canary.
+    kept: u32,
+}
+
+impl Staying {
+    fn words(self) -> String {
+        let outside = (self.outside > 0).then(|| format!(", {} outside the canary", self.outside));
+        let kept = (self.kept > 0).then(|| format!(", {} kept by partition", self.kept));
+        [outside, kept].into_iter().flatten().collect()
     }
 }

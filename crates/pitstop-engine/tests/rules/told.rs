@@ -4,8 +4,107 @@
 use jiff::Timestamp;
 use pitstop_api::view::{ConditionStatus, PodCondition, revision_message};
 use pitstop_api::{keys, reasons};
+use pitstop_engine::plan::{Event, Plan};
 
 use crate::cluster::{Cluster, at, hash};
+
+fn progress(plan: &Plan) -> Option<&Event> {
+    plan.events
+        .iter()
+        .find(|event| event.reason == reasons::UPGRADE_PROGRESS)
+}
+
+/// What comes after `revision HASH: `; nothing where nothing is told.
+fn words(cluster: &Cluster) -> String {
+    let plan = cluster.plan_advanced();
+    let told = progress(&plan).map_or("", |event| &event.message);
+    let start = format!("revision {}: ", hash("v2"));
+    told.strip_prefix(&*start).unwrap_or(told).to_owned()
+}
+
+/// A rollout tells of what it does now: not of pods that a canary or a partition keeps.
+#[test]
+fn progress_is_told_of_what_is_let_go() {
+    let canary = (keys::CANARY_NODES, "kubernetes.io/hostname=n1");
+    let partition = |keeps| (keys::PARTITION, keeps);
+    for (picture, annotations, want) in [
+        ("n1R old+, n2R old+", vec![], "updating 2 of 2 nodes"),
+        ("n1R new+, n2R new+", vec![], "all 2 nodes updated"),
+        ("n1R new+, n2R new-", vec![], ""),
+        (
+            "n1R old+, n2N old+",
+            vec![],
+            "updating 2 of 2 nodes, 1 not ready, passed over and caught up when they return",
+        ),
+        (
+            "n1R old+, n2R old+, n3R old+",
+            vec![canary],
+            "updating 1 of 3 nodes, 2 outside the canary",
+        ),
+        (
+            "n1R new+, n2R old+, n3N old+",
+            vec![canary],
+            "1 of 3 nodes updated, 2 outside the canary",
+        ),
+        ("n1R new-, n2R old+, n3R old+", vec![canary], ""),
+        ("n1R new+, n2R new+", vec![canary], "all 2 nodes updated"),
+        (
+            "n1R old+, n2R old+, n3R old+",
+            vec![partition("1")],
+            "updating 2 of 3 nodes, 1 kept by partition",
+        ),
+        (
+            "n1R new+, n2R new+, n3R old+",
+            vec![partition("1")],
+            "2 of 3 nodes updated, 1 kept by partition",
+        ),
+        ("n1R old+, n2R old+", vec![partition("100%")], ""),
+        (
+            "n1R old+, n2R old+, n3R old+, n4R old+",
+            vec![
+                (keys::CANARY_NODES, "kubernetes.io/hostname in (n1, n2)"),
+                partition("3"),
+            ],
+            "updating 1 of 4 nodes, 2 outside the canary, 1 kept by partition",
+        ),
+    ] {
+        let mut cluster = Cluster::advanced(picture);
+        for (key, value) in &annotations {
+            cluster = cluster.annotation(key, value);
+        }
+        assert_eq!(words(&cluster), want, "{picture} {annotations:?}");
+    }
+}
+
+/// Each part is told once: the canary, and what follows when it is promoted.
+#[test]
+fn each_part_of_a_rollout_is_told_once() {
+    let canary =
+        |picture| Cluster::advanced(picture).annotation(keys::CANARY_NODES, "kubernetes.io/hostname=n1");
+    let once = |cluster: &Cluster| {
+        let plan = cluster.plan_advanced();
+        progress(&plan).unwrap().once_per.clone().unwrap()
+    };
+    let stages = [
+        once(&canary("n1R old+, n2R old+, n3R old+")),
+        once(&canary("n1R new+, n2R old+, n3R old+")),
+        once(&Cluster::advanced("n1R new+, n2R old+, n3R old+")),
+        once(&Cluster::advanced("n1R new+, n2R new+, n3R new+")),
+    ];
+    for (i, stage) in stages.iter().enumerate() {
+        assert!(!stages[i + 1..].contains(stage), "{stage}");
+    }
+    let (one, other) = (
+        Cluster::advanced("n1R new+, n2R old+, n3R old+"),
+        Cluster::advanced("n1R new+, n2R new+, n3R old+"),
+    );
+    assert_eq!(once(&one), once(&other));
+    let (with, without) = (
+        canary("n1R new+, n2R new+"),
+        Cluster::advanced("n1R new+, n2R new+"),
+    );
+    assert_eq!(once(&with), once(&without), "a canary of nothing new is no news");
+}
 
 /// Whoever let a rollout go on that had failed hears of it when it fails again.
 #[test]
