@@ -4,9 +4,9 @@
 use jiff::Timestamp;
 use pitstop_api::view::{ConditionStatus, PodCondition, revision_message};
 use pitstop_api::{keys, reasons};
-use pitstop_engine::plan::{Event, Plan};
+use pitstop_engine::plan::{Action, Event, Plan};
 
-use crate::cluster::{Cluster, at, hash};
+use crate::cluster::{Cluster, at, hash, ready};
 
 fn progress(plan: &Plan) -> Option<&Event> {
     plan.events
@@ -149,4 +149,52 @@ fn a_partition_of_more_than_all_is_refused() {
         assert_eq!(told.count(), n_told, "{value}");
         assert_eq!(cluster.words(&plan), "nothing", "{value}");
     }
+}
+
+/// W2: what is lost after the stop is counted in the condition, too, and does not go back when the nodes do.
+#[test]
+fn the_condition_of_the_guard_says_how_many_are_lost_now() {
+    let names = ["n1", "n2", "n3"];
+    let mut cluster = Cluster::advanced("n1N new-, n2N new-, n3R new+, n4R old+").with(|cluster| {
+        for name in names {
+            cluster.pod_on(name).created_at = at(-100);
+        }
+        for name in &names[..2] {
+            cluster.node_mut(name).ready = ready(false, -40);
+        }
+    });
+    let stop = |cluster: &Cluster| cluster.daemonset.conditions[reasons::NODES_LOST].clone();
+    cluster.apply(&cluster.plan_advanced());
+    let at_first = stop(&cluster);
+    assert!(
+        at_first.is_true() && at_first.message.contains("2 of 3 updated nodes"),
+        "{at_first:?}"
+    );
+    let writes = |cluster: &Cluster| {
+        let plan = cluster.plan_advanced();
+        let actions = plan.actions.iter();
+        let is_condition = |action: &&Action| {
+            matches!(
+                action,
+                Action::SetCondition { .. } | Action::SetPodCondition { .. }
+            )
+        };
+        actions.filter(is_condition).count()
+    };
+    assert_eq!(writes(&cluster), 0, "nothing to say again");
+    cluster.now = at(10);
+    cluster.set_ready("n3", false);
+    cluster.apply(&cluster.plan_advanced());
+    let then = stop(&cluster);
+    assert!(then.message.contains("3 of 3 updated nodes"), "{then:?}");
+    assert_eq!(
+        (then.is_true(), then.since),
+        (true, at_first.since),
+        "it is the same stop"
+    );
+    cluster.now = at(20);
+    for name in names {
+        cluster.set_ready(name, true);
+    }
+    assert_eq!(writes(&cluster), 0, "they were lost all the same");
 }

@@ -261,8 +261,9 @@ impl<'a> Sight<'a> {
             updated: self.updated,
             until,
         };
-        if holds {
+        if let Some((stopped, threshold)) = stopped.zip(threshold).filter(|_| holds) {
             verdict.blocked = Some(reason(None));
+            self.keep_true(stopped, threshold, &mut verdict);
             return verdict;
         }
         if stopped.is_some() {
@@ -297,12 +298,37 @@ impl<'a> Sight<'a> {
         verdict
     }
 
-    fn stop(&self, snapshot: &Snapshot<'_>, threshold: u32, verdict: &mut Verdict) {
+    /// What is lost after the stop is counted, too: the condition says the number that there is. Each loss is written down, so
+    /// that the number does not go back and forth with the nodes.
+    fn keep_true(&self, stopped: &PodCondition, threshold: u32, verdict: &mut Verdict) {
+        let background = self.background();
+        let records = self
+            .losses
+            .iter()
+            .filter_map(|loss| self.record(loss, background));
+        verdict.actions.extend(records);
+        let message = self.message(&self.sentence(threshold));
+        if message != stopped.message {
+            verdict.actions.push(Action::SetCondition {
+                kind: reasons::NODES_LOST,
+                condition: PodCondition {
+                    message,
+                    ..stopped.clone()
+                },
+            });
+        }
+    }
+
+    fn sentence(&self, threshold: u32) -> String {
         let (lost, updated) = (self.losses.len(), self.updated);
-        let text = format!(
+        format!(
             "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it (the guard acts from {threshold} on), \
              clearly more than others"
-        );
+        )
+    }
+
+    fn stop(&self, snapshot: &Snapshot<'_>, threshold: u32, verdict: &mut Verdict) {
+        let text = self.sentence(threshold);
         verdict
             .actions
             .push(self.condition(true, reasons::NODES_LOST_AFTER_UPDATE, &text));
@@ -397,10 +423,14 @@ impl<'a> Sight<'a> {
             condition: PodCondition {
                 status: is_true.into(),
                 reason: reason.into(),
-                message: format!("{}; {text}", revision_message(self.target)).into(),
+                message: self.message(text),
                 since: Some(now),
             },
         }
+    }
+
+    fn message(&self, text: &str) -> Arc<str> {
+        format!("{}; {text}", revision_message(self.target)).into()
     }
 }
 
