@@ -36,6 +36,11 @@ pub trait Running: Listener + 'static {
     /// How many pods are not at the target, by reason.
     fn waiting(&self) -> BTreeMap<&'static str, usize>;
 
+    /// How many rollouts are stopped until somebody lets them go on, by reason.
+    fn stopped(&self) -> BTreeMap<&'static str, usize> {
+        BTreeMap::new()
+    }
+
     /// Where reconciles are counted.
     fn metrics(&self) -> &Metrics;
 

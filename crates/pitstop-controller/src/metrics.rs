@@ -14,6 +14,7 @@
 //! | `pitstop_queue_depth` | controller | workloads that are due |
 //! | `pitstop_queue_age_seconds` | controller | for how long the first of them has been due |
 //! | `pitstop_pods` | controller, reason | pods that are not at the target, by reason |
+//! | `pitstop_rollouts_stopped` | controller, reason | rollouts that the node-loss guard or the progress deadline has stopped |
 //! | `pitstop_store_objects` | resource | objects that are kept |
 //! | `pitstop_store_unreadable` | | objects that cannot be read |
 //! | `pitstop_watch_restarts_total` | resource | watches opened again |
@@ -262,6 +263,14 @@ impl Gauges {
         let mut metric = encoder.encode_descriptor("pods", help, None, MetricType::Gauge)?;
         for controller in &self.controllers {
             for (reason, n) in controller.waiting() {
+                let labels = [("controller", controller.name()), ("reason", reason)];
+                ConstGauge::new(count(n)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Rollouts that are stopped until somebody lets them go on, by reason";
+        let mut metric = encoder.encode_descriptor("rollouts_stopped", help, None, MetricType::Gauge)?;
+        for controller in &self.controllers {
+            for (reason, n) in controller.stopped() {
                 let labels = [("controller", controller.name()), ("reason", reason)];
                 ConstGauge::new(count(n)).encode(metric.encode_family(&labels)?)?;
             }

@@ -304,6 +304,10 @@ impl Running for DaemonSets {
         self.memories.waiting()
     }
 
+    fn stopped(&self) -> BTreeMap<&'static str, usize> {
+        self.memories.stopped()
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.parts.metrics
     }

@@ -90,6 +90,15 @@ impl<T: Default> Memories<T> {
         self.lock().keys().cloned().collect()
     }
 
+    /// How many workloads are stopped until somebody lets them go on, by reason.
+    pub(super) fn stopped(&self) -> BTreeMap<&'static str, usize> {
+        let mut sum = BTreeMap::new();
+        for reason in self.lock().values().filter_map(|memory| memory.noted.stopped()) {
+            *sum.entry(reason).or_default() += 1;
+        }
+        sum
+    }
+
     /// How many pods are not at the target, by reason.
     pub(super) fn waiting(&self) -> BTreeMap<&'static str, usize> {
         let mut sum = BTreeMap::new();
@@ -102,6 +111,9 @@ impl<T: Default> Memories<T> {
 
 #[cfg(test)]
 mod tests {
+    use pitstop_api::Timestamp;
+    use pitstop_engine::Reason;
+
     use super::*;
 
     fn key() -> Key {
@@ -136,6 +148,42 @@ mod tests {
             (Some(Uid(2)), None)
         );
         assert!(memories.keys().is_empty());
+    }
+
+    /// W2: the guard that has stopped a rollout shows in metrics; one that waits for the fate of nodes does not.
+    #[test]
+    fn rollouts_that_are_stopped_are_counted() {
+        let memories = Memories::<u8>::default();
+        let lost = |until| Reason::NodesLost {
+            lost: 2,
+            updated: 2,
+            until,
+        };
+        let deadline = Reason::DeadlineExceeded { seconds: 60 };
+        for (name, reason) in [
+            ("a", Some(lost(None))),
+            ("b", Some(lost(None))),
+            ("c", Some(lost(Some(Timestamp::default())))),
+            ("d", Some(deadline)),
+            ("e", Some(Reason::Paused)),
+            ("f", None),
+        ] {
+            let key = Key::new("shop", name);
+            memories.mark(&key);
+            let pods = reason.iter().flat_map(|reason| [reason.clone(), reason.clone()]);
+            let waiting: Vec<_> = pods
+                .map(|reason| Waiting {
+                    pod: None,
+                    node: None,
+                    reason,
+                })
+                .collect();
+            memories.decided(&key, &waiting, &Progress::default());
+        }
+        let stopped: Vec<_> = memories.stopped().into_iter().collect();
+        assert_eq!(stopped, [("DeadlineExceeded", 1), ("NodesLostAfterUpdate", 2)]);
+        memories.decided(&Key::new("shop", "d"), &[], &Progress::default());
+        assert_eq!(memories.stopped().len(), 1, "it went on");
     }
 
     #[test]

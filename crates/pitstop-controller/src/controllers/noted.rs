@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pitstop_api::{Timestamp, reasons};
-use pitstop_engine::plan::{Event, Progress, Waiting};
+use pitstop_engine::plan::{Event, Progress, Reason, Waiting};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -29,6 +29,7 @@ const TOLD: usize = 100;
 pub(super) struct Noted {
     told: BTreeSet<(&'static str, String)>,
     waiting: BTreeMap<&'static str, usize>,
+    stopped: Option<&'static str>,
     progress: Progress,
     marked_at: Option<Instant>,
 }
@@ -55,10 +56,22 @@ impl Noted {
     /// What a decision said about its pods.
     pub(super) fn decided(&mut self, waiting: &[Waiting], progress: &Progress) {
         self.waiting.clear();
-        for pod in waiting {
-            *self.waiting.entry(pod.reason.word()).or_default() += 1;
+        self.stopped = None;
+        for Waiting { reason, .. } in waiting {
+            *self.waiting.entry(reason.word()).or_default() += 1;
+            if matches!(
+                reason,
+                Reason::NodesLost { until: None, .. } | Reason::DeadlineExceeded { .. }
+            ) {
+                self.stopped = Some(reason.word());
+            }
         }
         self.progress.clone_from(progress);
+    }
+
+    /// Why it is stopped until somebody lets it go on, if it is.
+    pub(super) fn stopped(&self) -> Option<&'static str> {
+        self.stopped
     }
 
     /// What the last decision counted.
