@@ -62,6 +62,9 @@ pub struct Rollout {
     pub unavailable: u32,
     /// Unavailable pods that are allowed.
     pub limit: u32,
+    /// The generation of the object, where no controller has acted on it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unseen_generation: Option<i64>,
     /// Nodes that are not ready and wait.
     pub not_ready_nodes: Vec<String>,
     /// Every pod, and every node that lacks its pod, by node name.
@@ -145,6 +148,7 @@ impl Rollout {
             )
         };
         self.present == self.desired
+            && self.unseen_generation.is_none()
             && self
                 .waiting()
                 .all(|(_, waiting)| is_kept(&waiting.detail) || may_wait(&waiting.detail))
@@ -185,6 +189,11 @@ impl Rollout {
             let others: Vec<String> = others.iter().map(|(word, n)| format!("{n} {word}")).collect();
             parts.push(format!("; waiting: {}", others.join(", ")));
         }
+        if let Some(generation) = self.unseen_generation {
+            parts.push(format!(
+                "; no controller has acted on generation {generation} of it yet"
+            ));
+        }
         if self.is_done() {
             parts.push(", done".to_owned());
         }
@@ -204,6 +213,8 @@ impl Rollout {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cli::history::HistoryReport;
     use crate::cli::status::StatusReport;
@@ -237,6 +248,22 @@ mod tests {
             "updated 1 of 3, waiting for 1 not-ready node: c; waiting: 1 Updating"
         );
         assert!(!now.is_done() && !now.is_done_where_reachable());
+    }
+
+    /// Where nobody runs the kind, nothing is done, however little there is to do.
+    #[test]
+    fn what_no_controller_has_seen_is_not_done() {
+        let mut file = sample::settled(&[]);
+        assert_eq!(decide(&file).unwrap().rollout.sentence(), "updated 0 of 0, done");
+        for (status, generation) in [(json!({}), 1), (json!({"observedGeneration": 1}), 2)] {
+            file.workload.object_mut()["status"] = status;
+            file.workload.object_mut()["metadata"]["generation"] = generation.into();
+            let unseen = decide(&file).unwrap().rollout;
+            let text =
+                format!("updated 0 of 0; no controller has acted on generation {generation} of it yet");
+            assert_eq!(unseen.sentence(), text);
+            assert!(!unseen.is_done() && !unseen.is_done_where_reachable());
+        }
     }
 
     /// users.md W18.

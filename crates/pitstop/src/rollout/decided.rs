@@ -12,6 +12,7 @@ use pitstop_engine::plan::{Event, Progress, Waiting};
 use pitstop_engine::snapshot::Nodes;
 use pitstop_engine::snapshot::file::{AnySnapshot, SnapshotFile, StatefulSnapshot};
 use pitstop_engine::{Plan, Snapshot, cloneset, daemonset, statefulset};
+use serde_json::Value;
 
 use super::revisions::{self, RevisionRow};
 use super::rows::Facts;
@@ -39,11 +40,21 @@ pub struct Decided {
 /// The file holds something that is no workload, pod, revision, claim or node.
 pub fn decide(file: &SnapshotFile) -> anyhow::Result<Decided> {
     let loaded = file.load().context("reading the snapshot")?;
-    Ok(match loaded.snapshot() {
+    let mut decided = match loaded.snapshot() {
         AnySnapshot::DaemonSet(snapshot) => of_daemonset(&snapshot),
         AnySnapshot::CloneSet(snapshot) => of_cloneset(&snapshot),
         AnySnapshot::StatefulSet(snapshot) => of_statefulset(&snapshot),
-    })
+    };
+    decided.rollout.unseen_generation = unseen_generation(file.workload.object());
+    Ok(decided)
+}
+
+/// The generation of an object that its controller has not acted on yet. Every kind that rolls out says in its status which one
+/// it did act on.
+fn unseen_generation(object: &Value) -> Option<i64> {
+    let number = |place| object.pointer(place).and_then(Value::as_i64).unwrap_or_default();
+    let generation = number("/metadata/generation");
+    (number("/status/observedGeneration") < generation).then_some(generation)
 }
 
 fn of_daemonset(snapshot: &Snapshot<'_>) -> Decided {
@@ -114,6 +125,7 @@ fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>)
         available: daemonset.status.number_available,
         unavailable: plan.progress.unavailable,
         limit: plan.progress.limit,
+        unseen_generation: None,
         not_ready_nodes: Rollout::not_ready(&pods),
         pods,
         warnings: warnings(&plan.events),
@@ -181,6 +193,7 @@ impl Instances<'_> {
                 available: self.available,
                 unavailable: self.progress.unavailable,
                 limit: self.progress.limit,
+                unseen_generation: None,
                 not_ready_nodes: Rollout::not_ready(&pods),
                 pods,
                 warnings: warnings(self.events),
