@@ -17,7 +17,7 @@ use crate::rollout::{self, Decided, Found, RevisionRow};
 /// one.
 #[derive(Debug, Args)]
 pub struct History {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Show the pod template of this revision

@@ -13,7 +13,7 @@ use crate::rollout::Found;
 /// Which workload, and where.
 #[derive(Debug, Args)]
 pub struct PauseArgs {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.

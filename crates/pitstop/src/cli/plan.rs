@@ -27,7 +27,7 @@ use crate::{failure, hypothesis};
                   `pitstop snapshot`"
 )]
 pub struct Plan {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Option<Workload>,
     /// A manifest with the workload as it might become; `-` is stdin

@@ -41,7 +41,7 @@ pub enum What {
 /// `set image`.
 #[derive(Debug, Args)]
 pub struct Image {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Which container gets which image; `*` is every container

@@ -14,14 +14,15 @@ use crate::rollout::Found;
 
 /// Say how many pods of a workload stay at their revision
 ///
-/// A percentage is of the pods that are wanted, and rounded up. It holds from now on; 0 lets all go.
+/// A percentage is of the pods that are wanted, and rounded up; of the nodes of a DaemonSet, and rounded down. It holds from now
+/// on; 0 lets all go.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pitstop set-partition sts/sample 3      keep three pods\n  pitstop set-partition clone/web 40%     \
+    after_help = "Examples:\n  pitstop set-partition asts/sample 3     keep three pods\n  pitstop set-partition clone/web 40%     \
                   keep two of five\n  pitstop set-partition ds/agent 0        let all go"
 )]
 pub struct SetPartition {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// A number, or a percentage from 0% to 100%

@@ -16,7 +16,7 @@ use crate::{output, rollout};
     after_help = "Example:\n  pitstop snapshot ds/nginx-daemonset > state.json\n  pitstop plan --snapshot state.json"
 )]
 pub struct SnapshotCommand {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Where to look.

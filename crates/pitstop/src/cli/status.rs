@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
                         wait until all nodes that answer are done"
 )]
 pub struct Status {
-    /// Workloads, as ds/NAME, ads/NAME, clone/NAME and sts/NAME [default: all]
+    /// Workloads, as ds/NAME, ads/NAME, clone/NAME and asts/NAME [default: all]
     #[arg(value_name = "KIND/NAME")]
     pub names: Vec<Workload>,
     /// Where to look.

@@ -20,7 +20,7 @@ use crate::{failure, output};
                   clone/web --to-revision 3   to this one"
 )]
 pub struct Undo {
-    /// The workload, as ds/NAME, ads/NAME, clone/NAME or sts/NAME
+    /// The workload, as ds/NAME, ads/NAME, clone/NAME or asts/NAME
     #[arg(value_name = "KIND/NAME")]
     pub name: Workload,
     /// Number of the revision to go back to [default: the one before the newest]

@@ -25,7 +25,7 @@ const CONCURRENCY: usize = 8;
                   ds/nginx-daemonset      one of them\n  pitstop why pod/nginx-daemonset-bv5jg"
 )]
 pub struct Why {
-    /// ds/NAME, clone/NAME or pod/NAME [default: every workload]
+    /// ds/NAME, ads/NAME, clone/NAME, asts/NAME or pod/NAME [default: every workload]
     #[arg(value_name = "KIND/NAME")]
     pub target: Option<Target>,
     /// Where to look.
