@@ -28,6 +28,9 @@ async fn seed_003_is_held_and_tried_on_one_node_first(server: Server) {
     is_paused(&world).await;
     is_given_up(&world).await;
     goes_back_by_itself(&world).await;
+    pulls_ahead(&world).await;
+    is_held_with_outdated_pods(&world).await;
+    goes_back_and_restarts(&world).await;
     world.kubectl(&["delete", "ds", "filebeat-ds"]).await;
     world.stop().await;
 }
