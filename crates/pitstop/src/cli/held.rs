@@ -313,10 +313,6 @@ mod tests {
         file
     }
 
-    fn nothing(_: &mut Value) -> anyhow::Result<()> {
-        Ok(())
-    }
-
     /// Seed 003: as many may be unavailable as before.
     #[test]
     fn a_rolling_update_is_offered_the_one_patch() {
@@ -327,7 +323,7 @@ mod tests {
             (json!({ "maxUnavailable": 0, "maxSurge": 1 }), "1"),
         ] {
             let file = half_way(json!({ "type": "RollingUpdate", "rollingUpdate": rolling }));
-            let conversion = Conversion::of(file, nothing).unwrap();
+            let conversion = Conversion::of(file, |_| Ok(())).unwrap();
             let annotations = json!({
                 (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate",
                 (keys::OPENYURT_MAX_UNAVAILABLE): max_unavailable,
@@ -374,14 +370,14 @@ mod tests {
         );
         let (patch, goes, _) = offered(false, &canary);
         assert_eq!((&patch[keys::CANARY_NODES], &*goes), (&json!("ring=canary"), ""));
-        let (_, goes, said) = offered(false, &nothing);
+        let (_, goes, said) = offered(false, &|_| Ok(()));
         assert_eq!(goes, "b c");
         assert!(
             !said.contains("restarts nothing")
                 && said.contains("replaces the outdated pods on b, c, as many"),
             "{said}"
         );
-        let (_, goes, said) = offered(true, &nothing);
+        let (_, goes, said) = offered(true, &|_| Ok(()));
         assert_eq!(goes, "");
         assert!(said.contains("restarts nothing"), "{said}");
     }
