@@ -17,6 +17,7 @@ use pitstop_api::keys;
 use pitstop_api::view::{ControllerRef, NodeSlot, OwnerKind, Phase, PodLabels, PodView, ReadyCondition, Uid};
 use pitstop_engine::Snapshot;
 use pitstop_engine::daemonset::{advanced, native};
+use pitstop_engine::feature_gates::FeatureGates;
 use pitstop_engine::plan::Plan;
 use pitstop_engine::revision::{data_of, hash_of};
 use pitstop_engine::snapshot::file::{AnySnapshot, Loaded, SnapshotFile, VERSION, Workload};
@@ -129,6 +130,7 @@ fn cluster(is_advanced: bool, updated: u32) -> Loaded {
         failed_pods: Vec::new(),
         pulls: None,
         resizes_in_place: false,
+        gates: FeatureGates::default(),
     };
     let mut loaded = file.load().unwrap();
     loaded.pods = pods(&loaded, updated);

@@ -157,7 +157,7 @@ impl FeatureGates {
     pub fn help() -> String {
         let line = |gate: &Gate| {
             let default = if gate.default { "on" } else { "off" };
-            format!("{} ({default}): {}", gate.name, gate.about)
+            format!("  {} ({default}): {}", gate.name, gate.about)
         };
         GATES.iter().map(line).collect::<Vec<_>>().join("\n")
     }

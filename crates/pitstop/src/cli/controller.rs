@@ -15,7 +15,7 @@ use pitstop_controller::{Error, HeldBy, Phase, Replica};
 use pitstop_engine::feature_gates::FeatureGates;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::gates::Gates;
+use crate::cli::gates::{self, Gates};
 use crate::cli::span;
 use crate::connect::ConnectArgs;
 use crate::embedded::{config, controller_failure};
@@ -28,6 +28,7 @@ use crate::output::{self, talk};
 /// Only one works at a time on a cluster: it holds the Lease kube-system/pitstop-controller. Others stand by and take
 /// over within 15 s when it dies, within 2 s when it is stopped. Serves /healthz, /readyz and /metrics all the time.
 #[derive(Debug, Args)]
+#[command(after_long_help = gates::list())]
 pub struct Controller {
     /// Which controllers.
     #[command(flatten)]

@@ -6,15 +6,14 @@ use pitstop_engine::feature_gates::FeatureGates;
 /// What is switched on or off for all workloads.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Gates {
-    /// Switch features on or off, as NAME=true,OTHER=false
+    /// Switch features on or off, as NAME=true,OTHER=false; `pitstop controller --help` lists them
     #[arg(
         long,
         value_name = "GATES",
         env = "PITSTOP_FEATURE_GATES",
         hide_env = true,
         default_value = "",
-        hide_default_value = true,
-        long_help = long_help()
+        hide_default_value = true
     )]
     pub feature_gates: FeatureGates,
     /// Pods of CloneSets that prepare for their deletion are no replicas
@@ -26,11 +25,10 @@ pub struct Gates {
     pub cloneset_scaling_exclude_preparing_delete: bool,
 }
 
-fn long_help() -> String {
-    format!(
-        "Switch features on or off, as NAME=true,OTHER=false:\n{}",
-        FeatureGates::help()
-    )
+/// The features, for the end of a help text.
+#[must_use]
+pub fn list() -> String {
+    format!("Features:\n{}", FeatureGates::help())
 }
 
 impl Gates {

@@ -11,21 +11,21 @@ use crate::world::{World, kubectl_is_there};
 use crate::{auto, rolling, workloads};
 
 mod account;
+mod asts;
 pub(crate) mod cloneset;
+mod daemon_rights;
 mod faults;
 mod hub;
 mod kind_rights;
 mod kruise_daemons;
 mod kubelet;
 mod leader;
-mod rights;
 pub(crate) mod site;
-mod stateful;
 mod webhook;
 
 /// How many control planes there are at once: of the stories that are played at once (`RUST_TEST_THREADS` in
 /// `.cargo/config.toml`) some need none.
-const N_PLANES: usize = 5;
+const N_PLANES: usize = 7;
 
 /// The control planes of this process. Each is started by the first who needs it, and ends with the process.
 static PLANES: [Mutex<Shared>; N_PLANES] = [const { Mutex::const_new(Shared::NONE) }; N_PLANES];

@@ -46,11 +46,11 @@ use storm::{Fault, Omitted};
 /// section 2, level 3.
 const N_SEEDS: u64 = 208;
 /// How many of DaemonSets of `apps.kruise.io`.
-const N_KRUISE_SEEDS: u64 = 24;
+const N_KRUISE_SEEDS: u64 = 16;
 /// How many of CloneSets.
-const N_CLONESET_SEEDS: u64 = 24;
+const N_CLONESET_SEEDS: u64 = 16;
 /// How many of StatefulSets.
-const N_STATEFULSET_SEEDS: u64 = 24;
+const N_STATEFULSET_SEEDS: u64 = 16;
 /// How many faults a run has at least.
 const N_FAULTS: usize = 10;
 /// A broken controller is caught within so many seeds.

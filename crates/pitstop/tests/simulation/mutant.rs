@@ -92,11 +92,11 @@ impl Mutant {
     /// Those that are broken with StatefulSets.
     pub(crate) const BROKEN_WITH_STATEFULSETS: [Broken; 13] = [
         (Self::ExceedsTheBudget, "S1", 0),
-        (Self::TouchesTheFinished, "S2", 4),
+        (Self::TouchesTheFinished, "S2", 5),
         (Self::OverlooksThePartition, "S5", 2),
         (Self::IgnoresHooks, "S5", 10),
         (Self::IgnoresWork, "S5", 4),
-        (Self::WritesBlindly, "S5", 11),
+        (Self::WritesBlindly, "S5", 24),
         (Self::IgnoresTheOrder, "S5", 1),
         (Self::ReplacesAnyway, "S6", 5),
         (Self::TouchesStrangers, "S7", 0),

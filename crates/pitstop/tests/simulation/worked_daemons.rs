@@ -34,6 +34,9 @@ struct Cost {
     down: BTreeMap<String, SignedDuration>,
 }
 
+/// How often it is asked whether a rollout is over, in virtual time: each time all pods are read.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// A rollout of an image that takes a minute to pull, under AdvancedRollingUpdate with these annotations beside.
 fn rollout(n_nodes: usize, beside: &[(&str, &str)]) -> Cost {
     let mut annotations = json!({ (keys::OPENYURT_UPDATE_STRATEGY): "AdvancedRollingUpdate" });
@@ -95,7 +98,7 @@ async fn until_all_run(stage: &Stage, n_nodes: usize, image: &str) {
             stage.clock.now() < deadline,
             "{PATIENCE:?} later not all run {image}"
         );
-        sleep(Duration::from_secs(1)).await;
+        sleep(LOOK_EVERY).await;
     }
 }
 

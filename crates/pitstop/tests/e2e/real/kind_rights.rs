@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::Plane;
 use super::cloneset::forget_kinds;
-use super::rights::{Names, is_denied, is_missed};
+use super::daemon_rights::{Names, is_denied, is_missed};
 use super::site::eventually;
 use crate::background::Background;
 
