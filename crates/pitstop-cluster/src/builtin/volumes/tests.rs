@@ -124,7 +124,7 @@ fn shown(writes: Vec<Write>) -> Vec<String> {
 fn a_claim_gets_a_volume_step_by_step() {
     let mut world = World::with(&[], &[]);
     let pending = claim(|_| {});
-    assert_eq!(world.claim(&pending), ["PATCH claim data", "POST volumes c1"]);
+    assert_eq!(world.claim(&pending), ["PATCH claim data", "POST volumes 1Gi c1"]);
     let made = volume("pvc-c1", "1Gi", |volume| {
         volume["spec"]["claimRef"] = json!({"namespace": "default", "name": "data", "uid": "c1"});
         volume["status"]["phase"] = json!("Pending");
@@ -133,7 +133,7 @@ fn a_claim_gets_a_volume_step_by_step() {
         world.see(Seen::Volume(Change::Applied(object(&made)))),
         [
             "PATCH claim data pvc-c1",
-            "PATCH claim data/status Bound",
+            "PATCH claim data/status 1Gi Bound",
             "PATCH volumes/pvc-c1/status Bound",
         ]
     );
@@ -237,7 +237,7 @@ fn a_class_says_when_and_how() {
     assert_eq!(world.claim(&claim(|_| {})), ["PATCH claim data std"]);
     assert_eq!(
         world.claim(&named("std")),
-        ["PATCH claim data", "POST volumes std c1"]
+        ["PATCH claim data", "POST volumes 1Gi std c1"]
     );
     // An empty name asks for a volume that is there.
     let told = world.claim(&named(""));
@@ -268,7 +268,7 @@ fn a_class_says_when_and_how() {
     );
     assert_eq!(
         world.pod(&pod("n1", "Pending")),
-        ["PATCH claim data", "POST volumes late c1"]
+        ["PATCH claim data", "POST volumes 1Gi late c1"]
     );
 }
 
