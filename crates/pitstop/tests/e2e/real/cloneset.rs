@@ -66,7 +66,7 @@ async fn seed_004_the_container_restarts_and_the_pod_stays_on_a_real_control_pla
     let kubectl = plane.kubectl();
     let world = World::real_with_kinds(plane, kubectl, &inplace::NODES).await;
     asks_the_webhooks(&world).await;
-    inplace::story(&world).await;
+    inplace::story(&world, inplace::MIN_READY).await;
     inplace::policies_and_limits(&world).await;
     inplace::resizes(&world).await;
     commands::story(&world).await;
