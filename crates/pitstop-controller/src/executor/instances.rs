@@ -193,7 +193,9 @@ impl Executor {
                 use pitstop_engine::plan::OwnedObject;
                 ("release", self.release(whom, OwnedObject::Pod, name, *uid).await)
             }
-            Action::DeleteClaim { name, uid } => ("delete_claim", self.delete_claim(whom, name, *uid).await),
+            Action::DeleteClaim { name, uid } => {
+                ("delete_claim", self.clean_up_claim(whom, name, *uid).await)
+            }
             Action::LeaveClaim {
                 name,
                 uid,

@@ -96,6 +96,20 @@ impl Executor {
         result
     }
 
+    /// Deletes a claim that no pod needs any more. Source: cloneset.md 13.
+    pub(super) async fn clean_up_claim(&self, whom: &Whom, name: &str, uid: Uid) -> Result<(), CallError> {
+        let result = self.delete_claim(whom, name, uid).await;
+        if let Err(error) = &result {
+            self.tell_failed(whom, error, || {
+                (
+                    reasons::FAILED_DELETE,
+                    format!("failed to clean up PVC {name}: {error}"),
+                )
+            });
+        }
+        result
+    }
+
     pub(super) async fn delete_claim(&self, whom: &Whom, name: &str, uid: Uid) -> Result<(), CallError> {
         let options = delete_options(&json!({ "uid": uid.to_string() }));
         let call =
