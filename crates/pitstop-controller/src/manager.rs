@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pitstop_api::SharedClock;
 use pitstop_engine::cloneset::Features;
-use pitstop_engine::feature_gates::FeatureGates;
+use pitstop_engine::feature_gates::{Allowed, FeatureGates};
 use pitstop_engine::predownload::node::CREATE_AFTER;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -109,7 +109,10 @@ impl Controller {
         match self {
             Self::NativeDaemonSet => vec![Arc::new(DaemonSets::new(NATIVE, parts))],
             Self::DaemonPodUpdater => vec![Arc::new(DaemonSets::new(POD_UPDATER, parts))],
-            Self::AdvancedDaemonSet => vec![Arc::new(DaemonSets::new(ADVANCED, parts))],
+            Self::AdvancedDaemonSet => {
+                let pulls = config.daemonsets_pull_ahead && config.controllers.contains(&Self::ImagePullJob);
+                vec![Arc::new(DaemonSets::new(ADVANCED, parts).pulling_ahead(pulls))]
+            }
             Self::CloneSet => {
                 let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
                 vec![Arc::new(CloneSets::new(
@@ -152,6 +155,8 @@ pub struct Config {
     pub features: Features,
     /// What is allowed in updates of StatefulSets otherwise.
     pub statefulsets: pitstop_engine::statefulset::Features,
+    /// Do DaemonSets of `apps.kruise.io` have their images pulled ahead, where [`Controller::ImagePullJob`] runs?
+    pub daemonsets_pull_ahead: bool,
     /// Seed of name suffixes and jitter.
     pub seed: u64,
     /// Who we are in the lease. One that stays the same over a restart takes its lease back at once.
@@ -176,6 +181,7 @@ impl Config {
             gates: FeatureGates::default(),
             features: Features::default(),
             statefulsets: pitstop_engine::statefulset::Features::default(),
+            daemonsets_pull_ahead: false,
             seed,
             identity: identity.into(),
             takes_lease: true,
@@ -187,7 +193,14 @@ impl Config {
 
     /// Switches features on and off.
     pub fn set_gates(&mut self, gates: FeatureGates) {
-        gates.apply(&mut self.features, &mut self.statefulsets);
+        let mut allowed = Allowed {
+            clonesets: self.features,
+            statefulsets: self.statefulsets,
+            daemonsets_pull_ahead: self.daemonsets_pull_ahead,
+        };
+        gates.apply(&mut allowed);
+        (self.features, self.statefulsets) = (allowed.clonesets, allowed.statefulsets);
+        self.daemonsets_pull_ahead = allowed.daemonsets_pull_ahead;
         self.gates = gates;
     }
 

@@ -12,6 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cloneset, statefulset};
 
+/// What workloads may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// CloneSets.
+    pub clonesets: cloneset::Features,
+    /// StatefulSets.
+    pub statefulsets: statefulset::Features,
+    /// `PreDownloadImageForDaemonSetUpdate`: do DaemonSets of `apps.kruise.io` have their images pulled ahead?
+    pub daemonsets_pull_ahead: bool,
+}
+
 /// A gate.
 #[derive(Debug)]
 struct Gate {
@@ -21,7 +32,7 @@ struct Gate {
     about: &'static str,
     /// What it means where nobody says.
     default: bool,
-    set: fn(bool, &mut cloneset::Features, &mut statefulset::Features),
+    set: fn(bool, &mut Allowed),
 }
 
 impl PartialEq for Gate {
@@ -30,81 +41,87 @@ impl PartialEq for Gate {
     }
 }
 
-const GATES: [Gate; 11] = [
+const GATES: [Gate; 12] = [
     Gate {
         name: "CloneSetPartitionRollback",
         about: "when partition is raised, updated pods of CloneSets go back",
         default: false,
-        set: |on, clonesets, _| clonesets.partition_rollback = on,
+        set: |on, allowed| allowed.clonesets.partition_rollback = on,
     },
     Gate {
         name: "CloneSetShortHash",
         about: "pods of CloneSets carry the hash of their revision instead of its name",
         default: false,
-        set: |on, clonesets, _| clonesets.short_hash = on,
+        set: |on, allowed| allowed.clonesets.short_hash = on,
     },
     Gate {
         name: "CloneSetPausedScalingAsUpstream",
         about: "CloneSets that are paused make missing pods at the new revision, as OpenKruise does",
         default: false,
-        set: |on, clonesets, _| clonesets.scales_while_paused_as_upstream = on,
+        set: |on, allowed| allowed.clonesets.scales_while_paused_as_upstream = on,
     },
     Gate {
         name: "InPlaceUpdateEnvFromMetadata",
         about: "containers that read a label or annotation restart in place when it changes",
         default: true,
-        set: |on, clonesets, statefulsets| {
-            clonesets.in_place.env_from_metadata = on;
-            statefulsets.in_place.env_from_metadata = on;
+        set: |on, allowed| {
+            allowed.clonesets.in_place.env_from_metadata = on;
+            allowed.statefulsets.in_place.env_from_metadata = on;
         },
     },
     Gate {
         name: "PodIndexLabel",
         about: "pods of StatefulSets carry their ordinal as a label",
         default: true,
-        set: |on, _, statefulsets| statefulsets.labels_index = on,
+        set: |on, allowed| allowed.statefulsets.labels_index = on,
+    },
+    Gate {
+        name: "PreDownloadImageForDaemonSetUpdate",
+        about: "DaemonSets of apps.kruise.io have their images pulled ahead, where the controller imagepulljob runs",
+        default: false,
+        set: |on, allowed| allowed.daemonsets_pull_ahead = on,
     },
     Gate {
         name: "PreparingUpdateAsUpdate",
         about: "pods that prepare for their update count as updated; off for CloneSets, on for StatefulSets unless it is given",
         default: false,
-        set: |on, clonesets, statefulsets| {
-            clonesets.preparing_update_as_update = on;
-            statefulsets.preparing_update_as_update = on;
+        set: |on, allowed| {
+            allowed.clonesets.preparing_update_as_update = on;
+            allowed.statefulsets.preparing_update_as_update = on;
         },
     },
     Gate {
         name: "RecreatePodWhenChangeVCTInCloneSetGate",
         about: "pods of CloneSets whose claim templates changed are replaced",
         default: false,
-        set: |on, clonesets, statefulsets| {
-            clonesets.in_place.recreate_on_claim_change = on;
-            statefulsets.in_place.recreate_on_claim_change = on;
+        set: |on, allowed| {
+            allowed.clonesets.in_place.recreate_on_claim_change = on;
+            allowed.statefulsets.in_place.recreate_on_claim_change = on;
         },
     },
     Gate {
         name: "StatefulSetAutoDeletePVC",
         about: "claims of StatefulSets go by persistentVolumeClaimRetentionPolicy",
         default: true,
-        set: |on, _, statefulsets| statefulsets.deletes_claims = on,
+        set: |on, allowed| allowed.statefulsets.deletes_claims = on,
     },
     Gate {
         name: "StatefulSetAutoResizePVCGate",
         about: "claims of StatefulSets grow with their templates, where volumeClaimUpdateStrategy asks for it",
         default: false,
-        set: |on, _, statefulsets| statefulsets.resizes_claims = on,
+        set: |on, allowed| allowed.statefulsets.resizes_claims = on,
     },
     Gate {
         name: "StatefulSetStartOrdinal",
         about: "ordinals.start of StatefulSets counts",
         default: true,
-        set: |on, _, statefulsets| statefulsets.start_ordinal = on,
+        set: |on, allowed| allowed.statefulsets.start_ordinal = on,
     },
     Gate {
         name: "StatefulSetUpdateThrottlingAsUpstream",
         about: "scaleStrategy.maxUnavailable also limits how fast pods come back from an update, as in OpenKruise",
         default: false,
-        set: |on, _, statefulsets| statefulsets.throttles_updates_as_upstream = on,
+        set: |on, allowed| allowed.statefulsets.throttles_updates_as_upstream = on,
     },
 ];
 
@@ -135,21 +152,21 @@ impl FeatureGates {
     }
 
     /// Sets what workloads may do.
-    pub fn apply(&self, clonesets: &mut cloneset::Features, statefulsets: &mut statefulset::Features) {
+    pub fn apply(&self, allowed: &mut Allowed) {
         for gate in &GATES {
             if let Some(on) = self.0.get(gate.name) {
-                (gate.set)(*on, clonesets, statefulsets);
+                (gate.set)(*on, allowed);
             }
         }
     }
 
     /// What webhooks have to know of them.
     pub fn of_webhooks(&self) -> Gates {
-        let (mut clonesets, mut statefulsets) = Default::default();
-        self.apply(&mut clonesets, &mut statefulsets);
+        let mut allowed = Allowed::default();
+        self.apply(&mut allowed);
         Gates {
-            deletes_claims: statefulsets.deletes_claims,
-            resizes_claims: statefulsets.resizes_claims,
+            deletes_claims: allowed.statefulsets.deletes_claims,
+            resizes_claims: allowed.statefulsets.resizes_claims,
         }
     }
 
@@ -210,11 +227,10 @@ impl From<FeatureGates> for String {
 mod tests {
     use super::*;
 
-    fn applied(text: &str) -> (cloneset::Features, statefulset::Features) {
-        let mut features = (cloneset::Features::default(), statefulset::Features::default());
-        let gates: FeatureGates = text.parse().unwrap();
-        gates.apply(&mut features.0, &mut features.1);
-        features
+    fn applied(text: &str) -> Allowed {
+        let mut allowed = Allowed::default();
+        text.parse::<FeatureGates>().unwrap().apply(&mut allowed);
+        allowed
     }
 
     #[test]

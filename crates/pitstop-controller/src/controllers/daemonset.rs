@@ -13,6 +13,7 @@ use pitstop_api::view::{DaemonSetStatus, DaemonSetView, NodeSlot, PodView};
 use pitstop_api::{SharedClock, WorkloadKind, reasons};
 use pitstop_engine::daemonset::{advanced, native};
 use pitstop_engine::plan::Progress;
+use pitstop_engine::predownload::trigger::Step;
 use pitstop_engine::snapshot::{FailedPods, InFlight, Nodes};
 use pitstop_engine::{Action, Plan, Snapshot};
 use tokio::time::Instant;
@@ -143,6 +144,8 @@ pub struct DaemonSets {
     model: Model,
     parts: Parts,
     queue: Queue<Key>,
+    /// Are images pulled ahead?
+    pulls_ahead: bool,
     /// With the back-off of failed pods.
     memories: Memories<Vec<FailedPods>>,
 }
@@ -155,8 +158,8 @@ enum Look {
     Frozen,
     /// There is something to adopt, which needs a live read first.
     NeedsLiveRead(Arc<DaemonSetView>),
-    /// A plan.
-    Decided(Box<Work>),
+    /// A plan, and what is done about pulling images ahead.
+    Decided(Box<(Work, Step)>),
 }
 
 impl DaemonSets {
@@ -166,8 +169,16 @@ impl DaemonSets {
             model,
             parts,
             queue: Queue::new(),
+            pulls_ahead: false,
             memories: Memories::default(),
         }
+    }
+
+    /// As it is, with images pulled ahead or not. Source: daemonset.md D2.
+    #[must_use]
+    pub fn pulling_ahead(mut self, pulls_ahead: bool) -> Self {
+        self.pulls_ahead = pulls_ahead;
+        self
     }
 
     /// What the last decision about a workload counted.
@@ -193,14 +204,22 @@ impl DaemonSets {
                 }
             };
         }
-        let work = match look {
+        let decided = match look {
             Look::Nothing | Look::NeedsLiveRead(_) => return (Done::Ok(None), "nothing"),
             Look::Frozen => return (Done::Ok(Some(RESYNC)), "frozen"),
-            Look::Decided(work) => work,
+            Look::Decided(decided) => decided,
         };
+        let (work, pre_download) = &*decided;
         let untold = self.memories.untold(key, &work.plan.events);
         noted::tell(&self.parts.recorder, &work.whom, &untold);
-        let outcome = self.parts.executor.carry_out(&work).await;
+        let mut outcome = self.parts.executor.carry_out(work).await;
+        if outcome.is_ok() && *pre_download != Step::Nothing {
+            let jobs = self
+                .parts
+                .executor
+                .carry_out_pre_download(&work.whom, pre_download);
+            outcome.merge(jobs.await);
+        }
         let ending = Ending {
             whom: &work.whom,
             outcome: &outcome,
@@ -261,16 +280,22 @@ impl DaemonSets {
             return Look::NeedsLiveRead(Arc::clone(daemonset));
         }
         let plan = (self.model.plan)(&snapshot);
+        let pre_download = if self.pulls_ahead && self.parts.stores.has(Resource::ImagePullJobs) {
+            native::pre_download(&snapshot, state.image_pull_jobs_of(daemonset.uid))
+        } else {
+            Step::Nothing
+        };
         self.parts
             .metrics
             .observe_plan(self.model.name, begun_at.elapsed());
         self.remember(key, &plan, now);
-        Look::Decided(Box::new(Work {
+        let work = Work {
             whom: self.whom(daemonset),
             daemonset: Arc::clone(daemonset),
             node_names: node_names(&state, &plan),
             plan,
-        }))
+        };
+        Look::Decided(Box::new((work, pre_download)))
     }
 
     fn remember(&self, key: &Key, plan: &Plan, now: Timestamp) {

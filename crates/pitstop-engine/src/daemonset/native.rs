@@ -29,8 +29,11 @@ use crate::snapshot::{FailedPods, Snapshot};
 mod explain;
 mod kruise;
 mod manage;
+mod pre_download;
 mod rolling;
 mod status;
+
+pub use pre_download::pre_download;
 
 /// Decides about a DaemonSet as its own controller.
 pub fn plan(snapshot: &Snapshot<'_>) -> Plan {

@@ -12,7 +12,6 @@ use crate::instances::pod::add_gates;
 /// Everything of the template is kept; tolerations are completed, and the required node affinity is replaced by the
 /// name of the node, so that the scheduler binds it there. Source: daemonset.md A4.
 pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> Value {
-    let kind = daemonset.workload_kind();
     let template = daemonset.template.as_object();
     let part = |name: &str| {
         template
@@ -33,13 +32,7 @@ pub fn pod_for_node(daemonset: &DaemonSetView, node_name: &str, hash: &str) -> V
             labels.insert(keys::POD_TEMPLATE_GENERATION.into(), generation);
         }
     });
-    metadata.insert(
-        "ownerReferences".into(),
-        json!([{
-            "apiVersion": kind.api_version(), "kind": kind.kind(), "name": &*daemonset.name,
-            "uid": daemonset.uid.to_string(), "controller": true, "blockOwnerDeletion": true,
-        }]),
-    );
+    metadata.insert("ownerReferences".into(), json!([owner_reference(daemonset)]));
 
     spec.insert("tolerations".into(), json!(tolerations(&daemonset.placement)));
     let this_node = json!({ "nodeSelectorTerms": [{
@@ -84,4 +77,13 @@ fn change(map: &mut Map<String, Value>, key: &str, change: impl FnOnce(&mut Map<
     };
     change(&mut child);
     map.insert(key.to_owned(), Value::Object(child));
+}
+
+/// The reference by which its objects name a DaemonSet.
+pub(super) fn owner_reference(daemonset: &DaemonSetView) -> Value {
+    let kind = daemonset.workload_kind();
+    json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind(), "name": &*daemonset.name,
+        "uid": daemonset.uid.to_string(), "controller": true, "blockOwnerDeletion": true,
+    })
 }

@@ -80,6 +80,11 @@ pub fn parallelism(field: Option<&Amount>, annotations: &Labels, replicas: u32) 
     said(field, annotations, keys::PRE_DOWNLOAD_PARALLELISM, replicas).map(|nodes| nodes.max(1))
 }
 
+/// How long one attempt may take, by an annotation. Units: seconds.
+pub fn timeout(annotation: Option<&String>) -> Option<u32> {
+    annotation.and_then(|text| text.parse().ok())
+}
+
 /// A number, or a percentage of the replicas, rounded up: by the field, or else by the annotation.
 fn said(field: Option<&Amount>, annotations: &Labels, key: &str, replicas: u32) -> Option<u32> {
     let annotated = || Some(Amount::of_text(&Value::from(annotations.get(key)?.as_str())));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{FailedPods, InFlight, Nodes, Pull, Snapshot};
-use crate::feature_gates::FeatureGates;
+use crate::feature_gates::{Allowed, FeatureGates};
 use crate::{cloneset, statefulset};
 
 /// The format that this version writes.
@@ -158,7 +158,7 @@ pub struct Loaded {
     pub pulls: Option<Vec<(JobView, Vec<PodView>)>>,
     nodes: Vec<Option<Arc<NodeView>>>,
     by_name: Vec<NodeSlot>,
-    features: (cloneset::Features, statefulset::Features),
+    allowed: Allowed,
 }
 
 /// The view of a workload.
@@ -280,16 +280,16 @@ impl SnapshotFile {
             pulls,
             nodes: by_slot,
             by_name,
-            features: self.features(),
+            allowed: self.allowed(),
         })
     }
 
-    fn features(&self) -> (cloneset::Features, statefulset::Features) {
-        let mut features = (cloneset::Features::default(), statefulset::Features::default());
-        self.gates.apply(&mut features.0, &mut features.1);
-        features.0.in_place.vertical_scaling = self.resizes_in_place;
-        features.1.in_place.vertical_scaling = self.resizes_in_place;
-        features
+    fn allowed(&self) -> Allowed {
+        let mut allowed = Allowed::default();
+        self.gates.apply(&mut allowed);
+        allowed.clonesets.in_place.vertical_scaling = self.resizes_in_place;
+        allowed.statefulsets.in_place.vertical_scaling = self.resizes_in_place;
+        allowed
     }
 }
 
@@ -340,7 +340,7 @@ impl Loaded {
                 claims: self.claims.iter().collect(),
                 nodes,
                 in_flight: cloneset::InFlight::default(),
-                features: self.features.0,
+                features: self.allowed.clonesets,
                 // Instance ids of pods that would be created are made up anyway.
                 seed: 0,
                 failures: cloneset::Failures::default(),
@@ -356,7 +356,7 @@ impl Loaded {
                     claims: self.claims.iter().collect(),
                     classes: StorageClasses::default(),
                     in_flight: statefulset::InFlight::default(),
-                    features: self.features.1,
+                    features: self.allowed.statefulsets,
                     failures: statefulset::Failures::default(),
                     may_adopt: true,
                 },

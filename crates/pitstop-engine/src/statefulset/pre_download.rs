@@ -9,7 +9,7 @@ use super::identity::owner_reference;
 use super::snapshot::Snapshot;
 use super::update::{diff_options, may_stay};
 use crate::inplace::Verdict;
-use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready, parallelism};
+use crate::predownload::trigger::{Manner, Rollout, Step, decide, min_updated_ready, parallelism, timeout};
 
 /// Decides whether jobs that pull images ahead are made or go. `jobs`: those that the StatefulSet owns.
 ///
@@ -39,8 +39,6 @@ pub fn pre_download<'a>(
         amount::partition(rolling.partition.as_ref(), all) == Ok(0) && down.is_ok_and(|down| down >= all)
     });
     let in_place = rolling.map(|rolling| &rolling.in_place);
-    let annotation = |key: &str| set.annotations.get(key).map(String::as_str);
-    let number = |key: &str| annotation(key).and_then(|text| text.parse().ok());
     let is_about_update = set.status.update_revision == *history.update.name;
     let rollout = Rollout {
         namespace: &set.namespace,
@@ -77,7 +75,7 @@ pub fn pre_download<'a>(
         ),
         timeout_seconds: in_place
             .and_then(|in_place| in_place.image_pre_download_timeout_seconds)
-            .or_else(|| number(keys::PRE_DOWNLOAD_TIMEOUT_SECONDS)),
+            .or_else(|| timeout(set.annotations.get(keys::PRE_DOWNLOAD_TIMEOUT_SECONDS))),
     };
     decide(&rollout, jobs)
 }

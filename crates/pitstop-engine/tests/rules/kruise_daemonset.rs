@@ -7,6 +7,7 @@ use pitstop_api::view::{AdvancedDaemonSet, Lifecycle, LifecycleHook, RollingType
 use pitstop_api::{keys, reasons};
 use pitstop_engine::daemonset::{native, pod_for_node};
 use pitstop_engine::plan::{Action, Plan, Reason};
+use pitstop_engine::predownload::trigger::Step;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, OURS, at, events, hash, template};
@@ -66,6 +67,93 @@ fn growing_on(names: &[String], n_new: usize) -> Cluster {
     });
     cluster.daemonset.status.desired_number_scheduled = u32::try_from(names.len()).unwrap();
     change(cluster, |advanced| advanced.scales_by_partition = true)
+}
+
+/// D2, `PreDownloadImageForDaemonSetUpdate`; inplace.md 11.1: what is done about images that are pulled ahead.
+#[test]
+fn images_are_pulled_ahead_where_a_rollout_takes_several_steps() {
+    let said = |cluster: &Cluster| {
+        let pods = cluster.pods.clone();
+        match native::pre_download(&cluster.snapshot_of(&pods), []) {
+            Step::Nothing => "nothing".to_owned(),
+            Step::DeleteJobs(_) => "delete".to_owned(),
+            Step::Ignore(_) => "ignore".to_owned(),
+            Step::Create(revision, jobs) => {
+                assert_eq!(*revision.name, format!("agent-{}", hash("v2")));
+                let jobs = jobs.iter().map(|job| {
+                    assert_eq!(*job.name, format!("{}-agent", revision.name));
+                    let kind = &job.manifest["metadata"]["ownerReferences"][0]["kind"];
+                    assert_eq!(kind, "DaemonSet");
+                    format!("{} on {}", job.image, job.manifest["spec"]["parallelism"])
+                });
+                jobs.collect::<Vec<_>>().join(", ")
+            }
+        }
+    };
+    let three = || {
+        standard("n1R old+, n2R old+, n3R old+").with(|cluster| {
+            cluster.daemonset.status.desired_number_scheduled = 3;
+            cluster.daemonset.strategy.max_unavailable = Some(json!(1));
+        })
+    };
+    let annotated = |key: &str, value: &str| {
+        three().with(|cluster| {
+            cluster
+                .daemonset
+                .annotations
+                .insert(key.to_owned(), value.to_owned());
+        })
+    };
+    let settled = three().with(|cluster| {
+        let status = &mut cluster.daemonset.status;
+        status.updated_number_scheduled = 3;
+        status.update_revision = Some(hash("v2"));
+        status.observed_generation = cluster.daemonset.generation;
+    });
+    for (case, cluster, want) in [
+        ("a new image", three(), "agent:v2 on 1"),
+        (
+            "two at once",
+            annotated(keys::PRE_DOWNLOAD_PARALLELISM, "50%"),
+            "agent:v2 on 2",
+        ),
+        (
+            "one has to work first",
+            annotated(keys::PRE_DOWNLOAD_MIN_UPDATED_READY_PODS, "1"),
+            "nothing",
+        ),
+        (
+            "one step takes all",
+            three().with(|cluster| cluster.daemonset.strategy.max_unavailable = Some(json!("100%"))),
+            "ignore",
+        ),
+        (
+            "a partition makes it several",
+            partition(three(), 1)
+                .with(|cluster| cluster.daemonset.strategy.max_unavailable = Some(json!("100%"))),
+            "agent:v2 on 1",
+        ),
+        (
+            "whoever deletes pods decides when",
+            three().with(|cluster| cluster.daemonset.strategy.kind = StrategyType::OnDelete),
+            "nothing",
+        ),
+        (
+            "the first revision",
+            three().with(|cluster| {
+                cluster.revisions.remove(0);
+            }),
+            "nothing",
+        ),
+        (
+            "not of apps.kruise.io",
+            three().with(|cluster| cluster.daemonset.advanced = None),
+            "nothing",
+        ),
+        ("it is over, and no job is left", settled, "nothing"),
+    ] {
+        assert_eq!(said(&cluster), want, "{case}");
+    }
 }
 
 fn does(cluster: &Cluster) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::real::site::eventually;
-use crate::world::{World, kubectl_is_there, words};
+use crate::world::{Server, World, kubectl_is_there, words};
 
 pub(crate) const NODES: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 /// Shipped profile: a pull takes 60 s, which is 6 s where nodes are ten times as fast.
@@ -42,6 +42,48 @@ async fn images_are_pulled_before_containers_restart() {
         .await;
         world.stop().await;
     }
+}
+
+/// daemonset.md D2: with the gate on, nodes have the image of a DaemonSet of `apps.kruise.io` before their turn, and the job
+/// goes when the rollout is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_daemonsets_are_pulled_ahead_where_the_gate_is_on() {
+    let gate = "PreDownloadImageForDaemonSetUpdate=true";
+    let Some(world) = World::with_gates(Server::Embedded, &NODES, gate).await else {
+        return;
+    };
+    for node in NODES {
+        is(&world, &format!("nodeimage/{node}"), ".metadata.name", node).await;
+    }
+    let agent = |image: &str| {
+        format!(
+            "apiVersion: apps.kruise.io/v1beta1\nkind: DaemonSet\nmetadata:\n  name: agent\n  annotations: \
+             {{apps.kruise.io/image-predownload-parallelism: '4'}}\nspec:\n  selector: {{matchLabels: {{app: agent}}}}\n  \
+             template:\n    metadata: {{labels: {{app: agent}}}}\n    spec: {{containers: [{{name: app, image: \
+             '{image}'}}]}}\n"
+        )
+    };
+    world.apply(&agent("fast/app:1")).await;
+    is(&world, "ads/agent", ".status.numberReady", "4").await;
+    let jobs = ["get", "imagepulljobs", "-o", "name"];
+    assert_eq!(
+        world.kubectl(&jobs).await,
+        "",
+        "nothing was pulled for the first revision"
+    );
+    world.apply(&agent(SLOW)).await;
+    eventually("there is a job", || async {
+        let said = world.kubectl(&jobs).await;
+        said.contains("imagepulljob.apps.kruise.io/agent-") && said.trim_end().ends_with("-app")
+    })
+    .await;
+    is(&world, "ads/agent", ".status.updatedNumberScheduled", "4").await;
+    is(&world, "ads/agent", ".status.numberReady", "4").await;
+    let created = ["get", "events", "--field-selector=reason=CreatedImagePullJob"];
+    let said = world.kubectl(&created).await;
+    assert!(said.contains("for image: slow/app:2"), "{said}");
+    eventually("the job goes", || async { world.kubectl(&jobs).await.is_empty() }).await;
+    world.stop().await;
 }
 
 async fn is(world: &World, object: &str, path: &str, want: &str) {

@@ -13,11 +13,13 @@ use std::rc::Rc;
 
 use pitstop_api::IntOrPercent;
 use pitstop_api::selector::LabelSelector;
-use pitstop_api::view::{AdvancedDaemonSet, NodeSlot, PodUpdatePolicy, RollingType, StrategyType, Uid};
+use pitstop_api::view::{
+    AdvancedDaemonSet, DaemonSetView, NodeSlot, PodUpdatePolicy, RollingType, StrategyType, Uid,
+};
 use serde_json::Value;
 
 use super::{Spot, Turn};
-use crate::budget::RollingBudget;
+use crate::budget::{RollingBudget, rolling};
 use crate::daemonset::board::Row;
 use crate::daemonset::eligibility::Eligibility;
 use crate::daemonset::explain::node_not_ready;
@@ -50,6 +52,21 @@ fn partition(advanced: &AdvancedDaemonSet, desired: u32) -> Result<u32, &'static
             Ok(amount.scaled_down(desired))
         }
     }
+}
+
+/// Does one step of a rolling update take all pods: none is kept, and all may be unavailable? What is malformed takes none.
+pub(super) fn takes_all_at_once(
+    daemonset: &DaemonSetView,
+    advanced: &AdvancedDaemonSet,
+    desired: u32,
+) -> bool {
+    let strategy = &daemonset.strategy;
+    let budget = rolling(
+        strategy.max_unavailable.as_ref(),
+        strategy.max_surge.as_ref(),
+        desired,
+    );
+    partition(advanced, desired) == Ok(0) && budget.is_ok_and(|budget| budget.max_unavailable >= desired)
 }
 
 /// The budget, where nothing else of the strategy is malformed.
