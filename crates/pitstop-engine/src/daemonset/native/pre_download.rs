@@ -48,7 +48,7 @@ pub fn pre_download<'a>(
         && status.observed_generation >= daemonset.generation;
     let is_ready_at_target = |pod: &&&PodView| {
         let is_ours = pod.controller.is_some_and(|owner| owner.uid == daemonset.uid);
-        is_ours && pod.is_ready() && pod.revision_hash().is_some_and(|hash| is_target(hash))
+        is_ours && pod.is_ready() && pod.revision_hash().is_some_and(is_target)
     };
     let annotations = &daemonset.annotations;
     let rollout = Rollout {
