@@ -122,15 +122,16 @@ fn masks() -> Vec<(Regex, &'static str)> {
         (r#"resourceVersion("?): "?\d+"?"#, "resourceVersion: N"),
         (r"https://(127\.0\.0\.1|localhost|\[::1\]):\d+", "URL"),
         (r"\b(10|127|192)\.\d+\.\d+\.\d+\b", "IP"),
+        // Files of `diff`.
+        (r"(LIVE|MERGED)-\d+", "$1"),
+        // Before ages: such a suffix may look like one.
+        (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-XXXXX"),
         // Ages, alone or with a count: `4s`, `2m3s (x3 over 5m)`, `<invalid>`.
         (r"\b(\d+[smhd])+\b( \(x\d+ over (\d+[smhd])+\))?|<invalid>", "AGE"),
-        (r"-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-XXXXX"),
         (r"(containerd|docker|cri-o)://\S+", "CONTAINER"),
         // Names of revisions follow from how Go prints a template.
         (r"\bweb-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b", "web-REVISION"),
         (r"(nodePort: |80:)3\d{4}\b", "${1}PORT"),
-        // Files of `diff`.
-        (r"(LIVE|MERGED)-\d+", "$1"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [+-]\d{4}", "TIME"),
         // What was seen on the way, and in which order.
         (
