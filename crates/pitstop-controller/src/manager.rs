@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pitstop_api::SharedClock;
-use pitstop_engine::cloneset::Features;
 use pitstop_engine::feature_gates::{Allowed, FeatureGates};
 use pitstop_engine::predownload::node::CREATE_AFTER;
 use rand::rngs::StdRng;
@@ -110,25 +109,26 @@ impl Controller {
             Self::NativeDaemonSet => vec![Arc::new(DaemonSets::new(NATIVE, parts))],
             Self::DaemonPodUpdater => vec![Arc::new(DaemonSets::new(POD_UPDATER, parts))],
             Self::AdvancedDaemonSet => {
-                let pulls = config.daemonsets_pull_ahead && config.controllers.contains(&Self::ImagePullJob);
+                let pulls =
+                    config.allowed.daemonsets_pull_ahead && config.controllers.contains(&Self::ImagePullJob);
                 vec![Arc::new(DaemonSets::new(ADVANCED, parts).pulling_ahead(pulls))]
             }
             Self::CloneSet => {
                 let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
                 vec![Arc::new(CloneSets::new(
                     parts,
-                    config.features,
+                    config.allowed.clonesets,
                     pre_downloads,
                     seeds.random(),
                 ))]
             }
             Self::StatefulSet => {
-                let features = pitstop_engine::statefulset::Features {
-                    in_place: config.features.in_place,
-                    ..config.statefulsets
-                };
                 let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
-                vec![Arc::new(StatefulSets::new(parts, features, pre_downloads))]
+                vec![Arc::new(StatefulSets::new(
+                    parts,
+                    config.allowed.statefulsets,
+                    pre_downloads,
+                ))]
             }
             Self::ImagePullJob => vec![
                 Arc::new(ImagePullJobs::new(parts.clone(), seeds.random())),
@@ -147,16 +147,11 @@ pub struct Config {
     pub controllers: BTreeSet<Controller>,
     /// Run [`Controller::NativeDaemonSet`] even if the cluster has a DaemonSet controller of its own.
     pub force_native: bool,
-    /// The feature gates that made `features` and `statefulsets` what they are, as far as they are not the defaults; see
-    /// [`Config::set_gates`].
+    /// The feature gates that made `allowed` what it is, as far as they were given; see [`Config::set_gates`].
     pub gates: FeatureGates,
-    /// What is allowed in updates of CloneSets, and, in place, of StatefulSets. Whether containers that run are resized
-    /// follows what the server offers.
-    pub features: Features,
-    /// What is allowed in updates of StatefulSets otherwise.
-    pub statefulsets: pitstop_engine::statefulset::Features,
-    /// Do DaemonSets of `apps.kruise.io` have their images pulled ahead, where [`Controller::ImagePullJob`] runs?
-    pub daemonsets_pull_ahead: bool,
+    /// What workloads may do. Whether containers that run are resized follows what the server offers; images are pulled ahead
+    /// where [`Controller::ImagePullJob`] runs.
+    pub allowed: Allowed,
     /// Seed of name suffixes and jitter.
     pub seed: u64,
     /// Who we are in the lease. One that stays the same over a restart takes its lease back at once.
@@ -179,9 +174,7 @@ impl Config {
             controllers: BTreeSet::from([Controller::NativeDaemonSet, Controller::DaemonPodUpdater]),
             force_native: false,
             gates: FeatureGates::default(),
-            features: Features::default(),
-            statefulsets: pitstop_engine::statefulset::Features::default(),
-            daemonsets_pull_ahead: false,
+            allowed: Allowed::default(),
             seed,
             identity: identity.into(),
             takes_lease: true,
@@ -193,14 +186,7 @@ impl Config {
 
     /// Switches features on and off.
     pub fn set_gates(&mut self, gates: FeatureGates) {
-        let mut allowed = Allowed {
-            clonesets: self.features,
-            statefulsets: self.statefulsets,
-            daemonsets_pull_ahead: self.daemonsets_pull_ahead,
-        };
-        gates.apply(&mut allowed);
-        (self.features, self.statefulsets) = (allowed.clonesets, allowed.statefulsets);
-        self.daemonsets_pull_ahead = allowed.daemonsets_pull_ahead;
+        gates.apply(&mut self.allowed);
         self.gates = gates;
     }
 
@@ -208,7 +194,9 @@ impl Config {
     async fn learn_offers(&mut self, client: &kube::Client) {
         let kinds = [Controller::CloneSet, Controller::StatefulSet];
         if kinds.iter().any(|kind| self.controllers.contains(kind)) {
-            self.features.in_place.vertical_scaling = offers::resizes_in_place(client).await;
+            let resizes = offers::resizes_in_place(client).await;
+            self.allowed.clonesets.in_place.vertical_scaling = resizes;
+            self.allowed.statefulsets.in_place.vertical_scaling = resizes;
         }
     }
 }

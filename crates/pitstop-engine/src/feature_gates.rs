@@ -35,12 +35,6 @@ struct Gate {
     set: fn(bool, &mut Allowed),
 }
 
-impl PartialEq for Gate {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
 const GATES: [Gate; 12] = [
     Gate {
         name: "CloneSetPartitionRollback",

@@ -213,7 +213,7 @@ impl DaemonSets {
         let untold = self.memories.untold(key, &work.plan.events);
         noted::tell(&self.parts.recorder, &work.whom, &untold);
         let mut outcome = self.parts.executor.carry_out(work).await;
-        if outcome.is_ok() && *pre_download != Step::Nothing {
+        if outcome.is_ok() {
             let jobs = self
                 .parts
                 .executor

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::reasons;
 use pitstop_api::view::{CloneSetCondition, CloneSetStatus, CloneSetView, UpdateType};
+use pitstop_api::{Amount, reasons};
 
 use super::numbers::Numbers;
 use super::plan::Action;
@@ -207,11 +207,13 @@ impl Turn<'_, '_> {
     fn partition_that_keeps_all(&mut self, numbers: Option<&Numbers>) -> Option<String> {
         let cloneset = self.snapshot.cloneset;
         let rolling = cloneset.update.rolling.as_ref()?;
-        let written = rolling.partition.as_ref()?.to_string();
-        let percent = written.strip_suffix('%')?;
-        let is_all = cloneset.replicas == 1 && numbers.is_some_and(|numbers| numbers.partition == 1);
+        let Some(Amount::Percent(written)) = rolling.partition.as_ref() else {
+            return None;
+        };
+        let keeps_the_only = cloneset.replicas == 1 && numbers.is_some_and(|numbers| numbers.partition == 1);
         let is_outdated = self.rows.active.iter().any(|row| !row.is_new);
-        if percent == "100" || !is_all || !is_outdated || cloneset.update.kind != UpdateType::RollingUpdate {
+        let is_rolling = cloneset.update.kind == UpdateType::RollingUpdate;
+        if written.is_all() || !keeps_the_only || !is_outdated || !is_rolling {
             return None;
         }
         let message = format!(

@@ -17,7 +17,7 @@ use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, short_revision};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
 use crate::instances::history::{Target, label_of};
-use crate::instances::stalls::{Stall, does_not_go_on, init_containers_stay, never_completes};
+use crate::instances::stalls::{Stall, init_containers_stay};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::update_order;
 use crate::ota;
@@ -137,22 +137,13 @@ impl<'a> Turn<'_, 'a> {
                 continue;
             };
             let may_replace = may_stay(self.snapshot.cloneset) && !must_stay(self.snapshot.cloneset);
-            let why = match stall {
-                Stall::Never(why) => why,
-                Stall::Obstacle(obstacle) => {
-                    let event = does_not_go_on(row.pod, row.revision, &obstacle);
-                    self.update_failure
-                        .get_or_insert_with(|| event.message.to_string());
-                    self.plan.events.push(event);
-                    continue;
-                }
-            };
-            let event = never_completes(row.pod, row.revision, &why);
-            if !may_replace {
+            let event = stall.event(row.pod, row.revision);
+            if stall.is_failure(may_replace) {
                 self.update_failure
                     .get_or_insert_with(|| event.message.to_string());
             }
             self.plan.events.push(event);
+            let Stall::Never(why) = stall else { continue };
             if may_replace && !row.is_specified {
                 self.mark(i, &row, Some(&why));
             }

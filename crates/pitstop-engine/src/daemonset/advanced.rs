@@ -697,7 +697,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     }
 }
 
-/// Nodes whose outdated pods are to stay for now, passed over or not.
+/// Nodes whose outdated pods stay as long as the canary and the partition are as they are, passed over or not.
 #[derive(Clone, Copy)]
 struct Staying {
     outside: u32,

@@ -22,11 +22,10 @@ use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::{is_silent, say_first_word};
 use crate::inplace::state::UpdateState;
 use crate::inplace::{
-    Change, Features, Live, Stage, UpdateSpec, Verdict, Version, WhyRecreate, begin, diff, eligibility,
-    refresh,
+    Change, Features, Live, UpdateSpec, Verdict, Version, WhyRecreate, begin, diff, eligibility, refresh,
 };
 use crate::instances::PatchWhy;
-use crate::instances::stalls::{does_not_go_on, never_completes};
+use crate::instances::stalls::Stall;
 use crate::instances::waiting::under_way;
 use crate::plan::{Action, DeleteReason, Event, Reason};
 use crate::revision::{data_of, template_of};
@@ -284,17 +283,13 @@ impl<'s> Target<'s> {
             let mut refreshed = refresh(live, template, features(), self.snapshot.now);
             say_first_word(live, self.snapshot.now, &mut refreshed.change);
             carried.wake_at = earlier(carried.wake_at, refreshed.wake_at);
-            match &refreshed.stage {
-                Stage::Impossible(why) => {
-                    give_up(row, must_stay, may_replace, why, &mut carried);
+            if let Some(stall) = Stall::of(&refreshed.stage) {
+                let revision = row.pod.revision_hash().unwrap_or_default();
+                carried.events.push(stall.event(row.pod, revision));
+                if let Stall::Never(why) = stall {
+                    give_up(row, must_stay, may_replace, &why, &mut carried);
                     continue;
                 }
-                Stage::Waiting(pending) => {
-                    let revision = row.pod.revision_hash().unwrap_or_default();
-                    let event = |obstacle: String| does_not_go_on(row.pod, revision, &obstacle);
-                    carried.events.extend(pending.obstacle().map(event));
-                }
-                Stage::Complete | Stage::Grace | Stage::Advancing => {}
             }
             let patch = self.patch(live, refreshed.change, PatchWhy::Refresh);
             carried.actions.extend(patch);
@@ -320,8 +315,6 @@ pub(super) struct Carried {
 /// An update in place that will never be complete ends in a replacement, where that is allowed: its pod is down
 /// anyway. Source: inplace.md 13.8, 13.9.
 fn give_up(row: &Row<'_>, must_stay: bool, may_replace: bool, why: &WhyRecreate, carried: &mut Carried) {
-    let revision = row.pod.revision_hash().unwrap_or_default();
-    carried.events.push(never_completes(row.pod, revision, why));
     if may_replace && !must_stay && !row.is_available {
         carried
             .actions

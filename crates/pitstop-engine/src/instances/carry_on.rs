@@ -7,7 +7,7 @@ use pitstop_api::view::{Lifecycle, PodCondition};
 use serde_json::Value;
 
 use super::stalls::Stall;
-use crate::inplace::{Change, Features, Live, Stage, WhyRecreate, refresh};
+use crate::inplace::{Change, Features, Live, WhyRecreate, refresh};
 use crate::lifecycle::{Facts, State, enter, step};
 
 /// A pod, and what its way depends on.
@@ -74,11 +74,10 @@ pub fn carry_on(pod: &UnderWay<'_>) -> Carried {
     if let Some(state) = state {
         enter(pod.live, state, pod.lifecycle, pod.now, &mut change);
     }
-    match refreshed.stage {
-        Stage::Impossible(why) => stalled = Some(Stall::Never(why)),
-        Stage::Waiting(pending) => stalled = stalled.or_else(|| pending.obstacle().map(Stall::Obstacle)),
-        Stage::Complete | Stage::Grace | Stage::Advancing => {}
-    }
+    let stalled = match Stall::of(&refreshed.stage) {
+        Some(Stall::Never(why)) => Some(Stall::Never(why)),
+        other => stalled.or(other),
+    };
     Carried {
         change,
         new_state: state,

@@ -5,7 +5,7 @@
 use pitstop_api::reasons;
 use pitstop_api::view::PodView;
 
-use crate::inplace::{UpdateSpec, WhyRecreate};
+use crate::inplace::{Stage, UpdateSpec, WhyRecreate};
 use crate::plan::Event;
 
 /// Why the update of a pod does not go on.
@@ -17,23 +17,40 @@ pub enum Stall {
     Obstacle(String),
 }
 
-/// That the update of a pod never will be complete; told once for each pod and revision.
-pub(crate) fn never_completes(pod: &PodView, revision: &str, why: &WhyRecreate) -> Event {
-    Event {
-        is_warning: true,
-        reason: reasons::INPLACE_UPDATE_STALLED,
-        message: format!("update of pod {} in-place never completes: {why}", pod.name).into(),
-        once_per: Some(format!("{}/{revision}", pod.uid)),
+impl Stall {
+    /// Why an update at this stage does not go on, if it does not.
+    pub(crate) fn of(stage: &Stage) -> Option<Self> {
+        match stage {
+            Stage::Impossible(why) => Some(Self::Never(why.clone())),
+            Stage::Waiting(pending) => pending.obstacle().map(Self::Obstacle),
+            Stage::Complete | Stage::Grace | Stage::Advancing => None,
+        }
     }
-}
 
-/// That something is in the way of the update of a pod; told once for each revision and obstacle, of the first pod.
-pub(crate) fn does_not_go_on(pod: &PodView, revision: &str, obstacle: &str) -> Event {
-    Event {
-        is_warning: true,
-        reason: reasons::INPLACE_UPDATE_STALLED,
-        message: format!("update of pod {} in-place does not go on: {obstacle}", pod.name).into(),
-        once_per: Some(format!("{revision}/{obstacle}")),
+    /// What is told of it: that it never will be complete once for each pod and revision, of an obstacle once for each
+    /// revision and obstacle, of the first pod.
+    pub(crate) fn event(&self, pod: &PodView, revision: &str) -> Event {
+        let (text, once_per) = match self {
+            Self::Never(why) => (
+                format!("never completes: {why}"),
+                format!("{}/{revision}", pod.uid),
+            ),
+            Self::Obstacle(obstacle) => (
+                format!("does not go on: {obstacle}"),
+                format!("{revision}/{obstacle}"),
+            ),
+        };
+        Event {
+            is_warning: true,
+            reason: reasons::INPLACE_UPDATE_STALLED,
+            message: format!("update of pod {} in-place {text}", pod.name).into(),
+            once_per: Some(once_per),
+        }
+    }
+
+    /// Does the update fail by it: is the pod neither replaced instead nor updated?
+    pub(crate) fn is_failure(&self, may_replace: bool) -> bool {
+        matches!(self, Self::Obstacle(_)) || !may_replace
     }
 }
 

@@ -15,7 +15,7 @@ use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
 use crate::instances::history::label_of;
-use crate::instances::stalls::{Stall, does_not_go_on, init_containers_stay, never_completes};
+use crate::instances::stalls::{Stall, init_containers_stay};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
 use crate::order::priority;
 use crate::ota;
@@ -144,24 +144,15 @@ impl<'a> Turn<'_, 'a> {
             let Some(row) = self.rows.all.get(i).copied() else {
                 continue;
             };
-            let why = match stall {
-                Stall::Never(why) => why,
-                Stall::Obstacle(obstacle) => {
-                    let event = does_not_go_on(row.pod, row.revision(), &obstacle);
-                    self.update_failure
-                        .get_or_insert_with(|| event.message.to_string());
-                    self.plan.events.push(event);
-                    continue;
-                }
-            };
-            let event = never_completes(row.pod, row.revision(), &why);
+            let event = stall.event(row.pod, row.revision());
             let set = self.snapshot.set;
             let may_replace = may_stay(set) && !must_stay(set);
-            if !may_replace {
+            if stall.is_failure(may_replace) {
                 self.update_failure
                     .get_or_insert_with(|| event.message.to_string());
             }
             self.plan.events.push(event);
+            let Stall::Never(why) = stall else { continue };
             if may_replace && !numbers.shield.covers(row.guard) && self.may_update(&row) {
                 self.delete(i, &row, Removal::Outdated);
             }

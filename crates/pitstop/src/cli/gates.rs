@@ -35,6 +35,6 @@ impl Gates {
     /// Tells controllers.
     pub fn set(self, config: &mut pitstop_controller::Config) {
         config.set_gates(self.feature_gates);
-        config.features.excludes_preparing_delete = self.cloneset_scaling_exclude_preparing_delete;
+        config.allowed.clonesets.excludes_preparing_delete = self.cloneset_scaling_exclude_preparing_delete;
     }
 }
