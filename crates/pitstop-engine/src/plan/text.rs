@@ -200,8 +200,8 @@ impl Reason {
                 updated,
                 until: Some(until),
             } => format!(
-                "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it; unless more do, the rollout \
-                 goes on in {} ({})",
+                "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it; the rollout waits to see whether \
+                 others do, too, and goes on in {} at the earliest ({})",
                 span(now, *until),
                 keys::NODE_LOSS_GUARD
             ),

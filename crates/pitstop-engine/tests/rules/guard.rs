@@ -617,3 +617,47 @@ fn nodes_of_a_young_cluster_are_not_nodes_that_came_back() {
     };
     assert_eq!((lost, until), (2, None), "it is stopped at once");
 }
+
+/// An API server that was away for a while finds no node that reported, and they are marked one after another. The two that
+/// were updated may be the first: nothing is touched, and nothing stopped, until it is seen who else is marked.
+#[test]
+fn nodes_that_are_marked_one_after_another_were_lost_together() {
+    let reason = |cluster: &Cluster, plan: &Plan| match cluster.reason(plan, "n6") {
+        Some(Reason::NodesLost { lost, until, .. }) => (lost, until.is_none()),
+        _ => panic!("{:?}", plan.waiting),
+    };
+    for (id, others, want) in [
+        ("nobody else", [true, true, true], true),
+        ("three of four", [false, false, false], false),
+    ] {
+        let mut cluster = Cluster::advanced("n1N new+, n2N new+, n3R old+, n4R old+, n5R old+, n6R old+");
+        for node in ["n1", "n2"] {
+            cluster.pod_on(node).created_at = at(-20);
+            cluster.node_mut(node).ready = ready(false, 0);
+        }
+        let plan = cluster.plan_advanced();
+        assert_eq!(reason(&cluster, &plan), (2, false), "{id}: not at once");
+        assert!(!cluster.words(&plan).contains("del"), "{id}");
+        cluster.apply(&plan);
+        for (node, is_ready) in ["n3", "n4", "n5"].into_iter().zip(others) {
+            cluster.pass(1);
+            if !is_ready {
+                cluster.node_mut(node).ready = Some(ReadyCondition {
+                    is_true: false,
+                    since: Some(cluster.now),
+                });
+            }
+            let plan = cluster.plan_advanced();
+            cluster.apply(&plan);
+        }
+        // They are all back within seconds: what was seen is written down.
+        for (node, was_ready) in ["n3", "n4", "n5"].into_iter().zip(others) {
+            if !was_ready {
+                cluster.node_mut(node).ready = ready(true, 5);
+            }
+        }
+        cluster.pass(10);
+        let plan = cluster.plan_advanced();
+        assert_eq!(reason(&cluster, &plan), (2, want), "{id}");
+    }
+}

@@ -55,9 +55,14 @@ const BEGINS: SignedDuration = SignedDuration::from_mins(10);
 ///
 /// Units: seconds. Range: up to half of [`WINDOW`]. The node controller marks the nodes of one cut within 10 s.
 const NEAR: SignedDuration = SignedDuration::from_secs(30);
+/// A rollout is not stopped before so long after the last loss: nodes that are lost together are marked one after another,
+/// and the first two to be marked may be those that were updated. Nothing is touched meanwhile.
+///
+/// Units: seconds. The node controller marks the nodes of one cut within 10 s.
+const SETTLES: SignedDuration = SignedDuration::from_secs(10);
 /// How many times as long a window is as what is near.
 const NEAR_PER_WINDOW: f64 = 5.0;
-/// From so many losses nearby on, they alone say how likely one was.
+/// From so many losses nearby on, or from half of the nodes on, they alone say how likely one was.
 const STORM: u32 = 5;
 /// A background that rose by this factor while a loss is fresh is written down anew.
 const RISEN: f64 = 1.5;
@@ -288,7 +293,11 @@ impl<'a> Sight<'a> {
         let is_clear = self.weight(background) >= CLEARLY.ln();
         let last_at = self.losses.iter().map(|loss| loss.at).max().unwrap_or(self.now);
         let until = last_at.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
-        if is_clear {
+        let settled_at = last_at.checked_add(SETTLES).unwrap_or(Timestamp::MAX);
+        if is_clear && self.now < settled_at {
+            verdict.blocked = Some(reason(Some(until)));
+            verdict.wake_at = Some(settled_at);
+        } else if is_clear {
             verdict.blocked = Some(reason(None));
             self.stop(snapshot, threshold, &mut verdict);
         } else if self.now < until {
@@ -364,10 +373,11 @@ impl<'a> Sight<'a> {
         let n_near = u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
         let (n, ..) = self.others;
         let per_window = f64::from(n_near) * NEAR_PER_WINDOW;
-        let near = if n_near < STORM {
-            (per_window + USUAL * USUAL_WEIGHS) / (f64::from(n) + USUAL_WEIGHS)
-        } else {
+        let is_storm = n_near >= STORM || (n_near > 0 && n_near.saturating_mul(2) >= n);
+        let near = if is_storm {
             per_window / f64::from(n)
+        } else {
+            (per_window + USUAL * USUAL_WEIGHS) / (f64::from(n) + USUAL_WEIGHS)
         };
         background.max(near).min(1.0)
     }
