@@ -249,6 +249,7 @@ impl World {
                 "--controllers=*,-nodelifecycle,-nodeipam,-node-route-controller,-service-lb-controller"
                     .to_owned(),
             ],
+            garbage: 100,
             ..Tuning::default()
         };
         let plane = ControlPlane::start(programs.clone(), tuning).await;

@@ -156,6 +156,7 @@ async fn real(programs: PathBuf, pods: usize) {
             "--max-requests-inflight=2000".into(),
             "--max-mutating-requests-inflight=2000".into(),
         ],
+        garbage: 100,
         ..Tuning::default()
     };
     let plane = ControlPlane::start(programs, tuning).await;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::background::Background;
-use crate::control_plane::Managers;
+use crate::control_plane::{GARBAGE_OF_SUITES, Managers};
 use crate::real::Plane;
 use crate::real::cloneset::forget_kinds;
 
@@ -451,6 +451,7 @@ impl World {
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", self.folder.path().join("kube-cache"))
+            .env("GOGC", GARBAGE_OF_SUITES.to_string())
             .kill_on_drop(true);
         command
     }
