@@ -225,7 +225,12 @@ pub const RUNTIME_CONTAINERS: &str = "apps.kruise.io/runtime-containers-meta";
 pub const LIFECYCLE_STATE: &str = "lifecycle.apps.kruise.io/state";
 /// Annotation of pods: when that changed last.
 pub const LIFECYCLE_TIMESTAMP: &str = "lifecycle.apps.kruise.io/timestamp";
-/// Environment variable that orders the start of containers: the highest number first.
+/// Environment variable by which users order the start of containers: the highest number first, 0 where it is absent.
+/// Source: inplace.md 2.3, 4.2.
+pub const CONTAINER_PRIORITY: &str = "KRUISE_CONTAINER_PRIORITY";
+/// Annotation of pods: with the value `Ordered`, containers start in the order of the spec.
+pub const CONTAINER_LAUNCH_PRIORITY: &str = "apps.kruise.io/container-launch-priority";
+/// Environment variable that the admission of `OpenKruise` makes of them.
 pub const CONTAINER_BARRIER: &str = "KRUISE_CONTAINER_BARRIER";
 /// What comes before that number in the key that the variable names.
 pub const BARRIER_PREFIX: &str = "p_";

@@ -239,7 +239,10 @@ impl InPlaceView {
         if !is_ours && !has_gate && !has_state {
             return None;
         }
-        let containers: Vec<ContainerSpec> = spec.containers.iter().map(ContainerSpec::from).collect();
+        let mut containers: Vec<ContainerSpec> = spec.containers.iter().map(ContainerSpec::from).collect();
+        let launch = metadata.annotations.get(keys::CONTAINER_LAUNCH_PRIORITY);
+        let is_ordered = launch.is_some_and(|launch| launch == "Ordered");
+        give_priorities(&mut containers, &spec.containers, is_ordered);
         let annotations = metadata.annotations.iter();
         let annotations = annotations.filter(|(key, _)| is_read(key, &containers));
         let condition = |kind: &str| {
@@ -282,6 +285,30 @@ impl InPlaceView {
                 },
             }),
         })
+    }
+}
+
+/// The launch priorities that the author of a pod meant, where no admission has made barriers of them: those of `Ordered` fall
+/// from 0 on, others are the numbers in the environment, of which one is not 0 and not all are equal.
+///
+/// Differs from upstream, where only the barriers count, so that a pod that was made while its webhooks were away has none.
+///
+/// Source: inplace.md 4.2.
+fn give_priorities(containers: &mut [ContainerSpec], wires: &[ContainerWire], is_ordered: bool) {
+    if containers.iter().any(|container| container.priority.is_some()) {
+        return;
+    }
+    let written = |wire: &ContainerWire| wire.env.iter().find_map(EnvWire::written_priority);
+    let meant: Vec<i32> = if is_ordered {
+        (0..=i32::MAX).take(wires.len()).map(|i| -i).collect()
+    } else {
+        wires.iter().map(|wire| written(wire).unwrap_or(0)).collect()
+    };
+    if meant.iter().all(|priority| Some(priority) == meant.first()) {
+        return;
+    }
+    for (container, priority) in containers.iter_mut().zip(meant) {
+        container.priority = Some(priority);
     }
 }
 
@@ -443,7 +470,10 @@ impl EnvWire {
         deserializer: D,
     ) -> Result<Vec<Self>, D::Error> {
         let mut list = Vec::<Self>::deserialize(deserializer)?;
-        list.retain(|variable| variable.metadata().is_some() || variable.priority().is_some());
+        list.retain(|variable| {
+            let is_priority = variable.priority().is_some() || variable.written_priority().is_some();
+            is_priority || variable.metadata().is_some()
+        });
         Ok(list)
     }
 
@@ -468,6 +498,12 @@ impl EnvWire {
             .filter(|_| is_barrier)?;
         number.parse().ok()
     }
+
+    /// The launch priority that the author of the pod wrote.
+    fn written_priority(&self) -> Option<i32> {
+        let is_written = self.name == keys::CONTAINER_PRIORITY && self.value_from.is_none();
+        self.value.parse().ok().filter(|_| is_written)
+    }
 }
 
 #[cfg(test)]
@@ -491,5 +527,66 @@ mod tests {
         let view = wire.view(&mut NodeNames::default()).unwrap().in_place.unwrap();
         let container = &view.spec.containers[0];
         assert_eq!((container.env.len(), container.priority), (1, Some(-3)));
+    }
+
+    /// inplace.md 4.2: barriers are given by the annotation, or by the environment if one number is not 0 and not all are equal.
+    #[test]
+    fn containers_have_the_launch_priorities_that_were_written() {
+        let barrier = r#"{"name":"KRUISE_CONTAINER_BARRIER","valueFrom":{"configMapKeyRef":{"name":"p-barrier","key":"p_7"}}}"#;
+        let written = |value: &str| format!(r#"{{"name":"KRUISE_CONTAINER_PRIORITY","value":"{value}"}}"#);
+        for (case, annotation, env, want) in [
+            ("nothing", "", [String::new(), String::new()], [None, None]),
+            (
+                "one number",
+                "",
+                [written("5"), String::new()],
+                [Some(5), Some(0)],
+            ),
+            (
+                "below the others",
+                "",
+                [String::new(), written("-1")],
+                [Some(0), Some(-1)],
+            ),
+            ("all equal", "", [written("5"), written("5")], [None, None]),
+            ("all 0", "", [written("0"), String::new()], [None, None]),
+            ("no number", "", [written("high"), String::new()], [None, None]),
+            (
+                "Ordered",
+                "Ordered",
+                [String::new(), String::new()],
+                [Some(0), Some(-1)],
+            ),
+            (
+                "Ordered and numbers",
+                "Ordered",
+                [String::new(), written("5")],
+                [Some(0), Some(-1)],
+            ),
+            (
+                "another value",
+                "ordered",
+                [String::new(), String::new()],
+                [None, None],
+            ),
+            (
+                "barriers",
+                "Ordered",
+                [String::new(), barrier.to_owned()],
+                [None, Some(7)],
+            ),
+        ] {
+            let json = format!(
+                r#"{{"metadata":{{"name":"p","uid":"00000000-0000-0000-0000-000000000009",
+                    "annotations":{{"apps.kruise.io/container-launch-priority":"{annotation}"}}}},
+                    "spec":{{"readinessGates":[{{"conditionType":"InPlaceUpdateReady"}}],
+                    "containers":[{{"name":"a","image":"i","env":[{}]}},{{"name":"b","image":"i","env":[{}]}}]}}}}"#,
+                env[0], env[1]
+            );
+            let wire: PodWire = serde_json::from_str(&json).unwrap();
+            let view = wire.view(&mut NodeNames::default()).unwrap().in_place.unwrap();
+            let priorities: Vec<Option<i32>> = view.spec.containers.iter().map(|c| c.priority).collect();
+            assert_eq!(priorities, want, "{case}");
+        }
     }
 }
