@@ -427,7 +427,7 @@ impl<'a> Turn<'_, 'a> {
                     Some(message) if !spec.resources.is_empty() => {
                         Err(WhyRecreate::ResizeRefused(message.to_owned()))
                     }
-                    _ => eligibility(live, &spec).map(|()| (live, spec)),
+                    _ => eligibility(live, &spec, self.snapshot.now).map(|()| (live, spec)),
                 }
             }
         }

@@ -137,7 +137,7 @@ impl<'s> Ways<'s> {
         if spec.update_env && !is_reported {
             return Err(WhyRecreate::NoAgent);
         }
-        eligibility(live, &spec).map(|()| (live, spec))
+        eligibility(live, &spec, self.target.snapshot.now).map(|()| (live, spec))
     }
 
     /// Does it become new without a container being touched?

@@ -33,7 +33,7 @@ const RUNNING_FOR: i64 = 90;
 const OLDER_FOR: i64 = 600;
 
 /// How long to wait for the first report of an agent. Units: seconds. Source: inplace.md 13.8.
-const REPORT_WITHIN: i64 = 60;
+pub(super) const REPORT_WITHIN: i64 = 60;
 
 /// How far an update in place is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -445,7 +445,7 @@ impl<'a> Judged<'a> {
     }
 }
 
-fn later(at: Timestamp, seconds: i64) -> Timestamp {
+pub(super) fn later(at: Timestamp, seconds: i64) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(seconds))
         .unwrap_or(Timestamp::MAX)
 }

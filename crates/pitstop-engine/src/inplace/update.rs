@@ -1,13 +1,13 @@
 //! The beginning of an update in place.
 
 use jiff::Timestamp;
-use pitstop_api::view::{ContainerState, RestartPolicy};
+use pitstop_api::view::{ContainerState, ContainerStatus, RestartPolicy};
 use pitstop_api::{keys, reasons};
 use serde_json::Value;
 
 use super::batch::{Wanted, add_metadata, advance};
 use super::change::{merge_metadata, whole_seconds};
-use super::completion::{Completion, containers_done};
+use super::completion::{Completion, REPORT_WITHIN, containers_done, later};
 use super::readiness::{needs_unready, updated, updating};
 use super::state::{GraceState, Proof, UpdateState};
 use super::{Change, Features, Live, UpdateSpec, WhyRecreate};
@@ -18,13 +18,16 @@ use super::{Change, Features, Live, UpdateSpec, WhyRecreate};
 ///
 /// # Errors
 /// Why it cannot.
-pub fn eligibility(live: Live<'_>, spec: &UpdateSpec) -> Result<(), WhyRecreate> {
+pub fn eligibility(live: Live<'_>, spec: &UpdateSpec, now: Timestamp) -> Result<(), WhyRecreate> {
     if live.pod.is_terminal() {
         return Err(WhyRecreate::PodEnded);
     }
     // Agents restart containers for their environment only while the gate is closed.
     if spec.update_env && !live.view.has_gate(reasons::INPLACE_UPDATE_READY) {
         return Err(WhyRecreate::NoGate);
+    }
+    if spec.update_env && has_no_agent(live, now) {
+        return Err(WhyRecreate::NoAgent);
     }
     let affected = spec.images.keys().chain(spec.resources.keys());
     for name in affected.chain(spec.ref_metadata.keys()) {
@@ -46,6 +49,16 @@ pub fn eligibility(live: Live<'_>, spec: &UpdateSpec) -> Result<(), WhyRecreate>
         }
     }
     Ok(())
+}
+
+/// Has its node no agent? One says what runs within so long of the start of a container. What is seen before a pod leaves
+/// service need not be waited for outside of it. Source: inplace.md 13.8.
+fn has_no_agent(live: Live<'_>, now: Timestamp) -> bool {
+    let runs_long = |status: &ContainerStatus| match status.state {
+        ContainerState::Running { since: Some(since) } => later(since, REPORT_WITHIN) <= now,
+        _ => false,
+    };
+    live.view.annotation(&[keys::RUNTIME_CONTAINERS]).is_none() && live.view.statuses.iter().any(runs_long)
 }
 
 /// Begins an update, or turns one that is under way towards another revision.

@@ -960,21 +960,30 @@ fn a_container_that_is_not_started_again_is_not_updated_in_place() {
             Err(WhyRecreate::PodEnded),
         ),
     ] {
-        assert_eq!(eligibility(live(&pod.view()), &spec), want, "{case}");
+        assert_eq!(eligibility(live(&pod.view()), &spec, at(0)), want, "{case}");
     }
     // 13.8: agents restart containers for their environment only behind a closed gate.
     let env = UpdateSpec {
         update_env: true,
         ..images(&[])
     };
-    assert_eq!(eligibility(live(&pod().view()), &env), Ok(()));
+    let young = at(-1000 + 59);
+    assert_eq!(eligibility(live(&pod().view()), &env, young), Ok(()));
     let owner = json!([{ "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "name": "web", "controller": true,
         "uid": "00000000-0000-0000-0000-000000000009" }]);
     let bare = pod().without_gates().set("/metadata/ownerReferences", owner);
-    assert_eq!(eligibility(live(&bare.view()), &env), Err(WhyRecreate::NoGate));
+    assert_eq!(
+        eligibility(live(&bare.view()), &env, young),
+        Err(WhyRecreate::NoGate)
+    );
+    // A container that runs for a minute unreported has no agent: that is known before the pod leaves service.
+    let no_agent = Err(WhyRecreate::NoAgent);
+    assert_eq!(eligibility(live(&pod().view()), &env, at(-1000 + 60)), no_agent);
+    let reported = pod().annotation("apps.kruise.io/runtime-containers-meta", "{}");
+    assert_eq!(eligibility(live(&reported.view()), &env, at(0)), Ok(()));
     let other = images(&[("sidecar", "x")]);
     assert_eq!(
-        eligibility(live(&pod().view()), &other),
+        eligibility(live(&pod().view()), &other, at(0)),
         Err(WhyRecreate::NoContainer("sidecar".into()))
     );
 }
