@@ -16,6 +16,8 @@
 //!
 //! Source: cloneset.md.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use pitstop_api::view::{CloneSetView, UpdateType};
 
@@ -35,7 +37,7 @@ mod update;
 pub use instance::{claims_of, pod_of};
 pub use plan::{Action, NewPod, PatchWhy, Plan, Removal};
 pub use pre_download::pre_download;
-pub use snapshot::{CreatedPod, Failures, Features, InFlight, RefusedResize, Snapshot};
+pub use snapshot::{CreatedPod, Failures, Features, InFlight, RefusedResize, RefusedWrite, Snapshot};
 pub use update::{Counted, limit};
 
 use crate::availability::until;
@@ -70,7 +72,9 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
         refreshes: Vec::new(),
         update_failure: None,
         touched: vec![Touch::None; rows.active.len()],
+        put_off: BTreeMap::new(),
     };
+    turn.put_off();
     let invalid = numbers.as_ref().err().map(|invalid| invalid.field.clone());
     match &numbers {
         _ if snapshot.cloneset.deleted_at.is_some() => {}
@@ -121,6 +125,8 @@ struct Turn<'s, 'a> {
     refreshes: Vec<update::Refresh<'a>>,
     update_failure: Option<String>,
     touched: Vec<Touch>,
+    /// Pods that nothing is written about for a while, since the server refused it. Source: cloneset.md 18.24.
+    put_off: BTreeMap<usize, &'s RefusedWrite>,
 }
 
 impl Turn<'_, '_> {
@@ -132,6 +138,19 @@ impl Turn<'_, '_> {
             self.update(numbers);
         }
         self.write_refreshes();
+    }
+
+    /// What was refused is tried again later, and holds nobody else up.
+    fn put_off(&mut self) {
+        let snapshot = self.snapshot;
+        let refused = snapshot.in_flight.refused_writes.iter();
+        for refused in refused.filter(|refused| snapshot.now < refused.until) {
+            let at = self.rows.active.iter().position(|row| row.pod.uid == refused.pod);
+            if let Some(i) = at {
+                self.put_off.insert(i, refused);
+                self.wake(Some(refused.until));
+            }
+        }
     }
 
     fn touch(&mut self, i: usize, touch: Touch) {

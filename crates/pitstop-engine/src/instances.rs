@@ -26,4 +26,4 @@ pub(crate) mod waiting;
 pub(crate) const MOST_CREATED: usize = 500;
 
 pub use action::{Action, ClaimWhy, NewPod, PatchWhy, Removal};
-pub use in_flight::{CreatedPod, Failures, InFlight, RefusedResize};
+pub use in_flight::{CreatedPod, Failures, InFlight, RefusedResize, RefusedWrite};

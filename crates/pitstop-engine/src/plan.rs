@@ -426,6 +426,13 @@ pub enum Reason {
     },
     /// It is to be deleted, and as many pods as allowed are unavailable.
     DeleteLimit,
+    /// The server refused the last write about it, and it alone waits for the next attempt.
+    Refused {
+        /// What the server said.
+        message: Arc<str>,
+        /// When it is tried again.
+        until: Timestamp,
+    },
     /// It works right now, and is left alone while it does.
     Protected,
     /// Pods come and go one after the other, and this one comes first.

@@ -349,6 +349,13 @@ impl PodWire {
                 .or(status.state.terminated.as_ref())?;
             (!reason.reason.is_empty()).then(|| reason.reason.as_str().into())
         });
+        let unscheduled = || {
+            let conditions = self.status.conditions.iter();
+            let mut found = conditions.filter(|condition| condition.kind == "PodScheduled");
+            let condition = found.find(|condition| condition.status == "False")?;
+            Some(format!("{}: {}", condition.reason, condition.message).into())
+        };
+        let trouble = trouble.or_else(unscheduled);
         Ok(PodView {
             uid,
             resource_version: self.metadata.version(),

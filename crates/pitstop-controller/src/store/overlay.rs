@@ -53,6 +53,10 @@ use crate::api::Resource;
 
 /// No entry lives longer, unless what became of its write is not known.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(5);
+/// A pod about which a write was refused is put off for so long at first, and for so long at most. Upstream has no number for
+/// it: the first is about what a person does not notice, the last what one is ready to wait after the obstacle is gone.
+const PUT_OFF_FIRST: SignedDuration = SignedDuration::from_secs(1);
+const PUT_OFF_MOST: SignedDuration = SignedDuration::from_secs(60);
 /// After this a request that was not answered is not carried out any more.
 const LINGERS: SignedDuration = SignedDuration::from_mins(5);
 
@@ -77,6 +81,8 @@ struct Ledger {
     maybe_patched: BTreeMap<Uid, (u64, Timestamp)>,
     /// Resizes that were refused, by pod.
     refused_resizes: BTreeMap<Uid, cloneset::RefusedResize>,
+    /// Pods about which the last write was refused, and how often that was in a row.
+    refused_writes: BTreeMap<Uid, (cloneset::RefusedWrite, u32)>,
 }
 
 /// A pod that was posted under a name that was decided on.
@@ -144,7 +150,7 @@ impl Ledger {
     fn len(&self) -> usize {
         let by_node = self.created.len() + self.maybe_created.len() + self.maybe_late.len();
         let by_name = self.named.len() + self.deleted_claims.len() + self.maybe_patched.len();
-        let by_name = by_name + self.refused_resizes.len();
+        let by_name = by_name + self.refused_resizes.len() + self.refused_writes.len();
         self.deleted.len() + self.maybe_deleted.len() + by_node + by_name
     }
 
@@ -263,6 +269,30 @@ impl Overlay {
         ledger.refused_resizes.insert(refused.pod, refused);
     }
 
+    /// The server refused a write about a pod: it is put off, for twice as long each time in a row.
+    pub fn write_refused(&self, owner: Uid, pod: Uid, is_delete: bool, message: &str, now: Timestamp) {
+        let mut ledgers = self.lock();
+        let refused = &mut ledgers.entry(owner).or_default().refused_writes;
+        let times = refused.get(&pod).map_or(0, |(_, times)| times.saturating_add(1));
+        let wait = PUT_OFF_FIRST
+            .saturating_mul(2_i32.saturating_pow(times))
+            .min(PUT_OFF_MOST);
+        let write = cloneset::RefusedWrite {
+            pod,
+            is_delete,
+            message: message.into(),
+            until: now.checked_add(wait).unwrap_or(Timestamp::MAX),
+        };
+        refused.insert(pod, (write, times));
+    }
+
+    /// The server carried a write about a pod out.
+    pub fn write_accepted(&self, owner: Uid, pod: Uid) {
+        if let Some(ledger) = self.lock().get_mut(&owner) {
+            ledger.refused_writes.remove(&pod);
+        }
+    }
+
     /// A DELETE of a claim succeeded, or found it gone.
     pub fn claim_deleted(&self, owner: Uid, claim: Uid, at: Timestamp) {
         self.lock()
@@ -305,6 +335,12 @@ impl Overlay {
             is_young(*at) && claim.is_some_and(|claim| !claim.is_terminating)
         });
         ledger.refused_resizes.retain(|uid, _| state.pod(*uid).is_some());
+        ledger.refused_writes.retain(|uid, _| state.pod(*uid).is_some());
+        in_flight.refused_writes = ledger
+            .refused_writes
+            .values()
+            .map(|(write, _)| write.clone())
+            .collect();
         in_flight.refused_resizes = ledger.refused_resizes.values().cloned().collect();
         in_flight.created = ledger.named.values().map(|named| named.pod.clone()).collect();
         in_flight.deleted_claims = ledger.deleted_claims.keys().copied().collect();

@@ -40,6 +40,12 @@ impl Turn<'_, '_> {
         if self.snapshot.cloneset.deleted_at.is_some() {
             return Reason::WorkloadTerminating;
         }
+        if let Some(refused) = self.put_off.get(&i) {
+            return Reason::Refused {
+                message: Arc::clone(&refused.message),
+                until: refused.until,
+            };
+        }
         if let Some((_, why)) = self.impossible.iter().find(|(at, _)| *at == i) {
             return Reason::NotInPlace { why: why.clone() };
         }
@@ -104,8 +110,10 @@ impl Turn<'_, '_> {
         let taken = |i: usize| matches!(self.touched.get(i), Some(Touch::Updated | Touch::Deleted));
         let rows = self.rows.active.iter().enumerate();
         let down = rows.filter(|(i, row)| !row.is_available || taken(*i)).count();
+        let replicas = usize::try_from(numbers.wanted.replicas).unwrap_or(usize::MAX);
+        let missing = replicas.saturating_sub(self.rows.active.len());
         Reason::MaxUnavailable {
-            used: u32::try_from(down).unwrap_or(u32::MAX),
+            used: u32::try_from(down.saturating_add(missing)).unwrap_or(u32::MAX),
             limit: numbers.wanted.max_unavailable,
         }
     }

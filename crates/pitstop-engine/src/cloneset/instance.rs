@@ -84,6 +84,8 @@ pub fn pod_of(
     let mut metadata = pod::metadata(template, &labels, owner_reference(cloneset));
     metadata.insert("namespace".to_owned(), json!(cloneset.namespace));
     metadata.insert("name".to_owned(), Value::from(pod_name(cloneset, instance)));
+    let generated = format!("{}-", cloneset.name);
+    metadata.insert("generateName".to_owned(), Value::from(generated));
     let mut spec = pod::object(template.get("spec"));
     pod::add_gates(
         &mut spec,

@@ -19,7 +19,9 @@ use crate::order::topology::Constraint;
 use crate::plan::Event;
 
 impl<'a> Turn<'_, 'a> {
-    /// Creates or deletes pods; says whether it does anything.
+    /// Creates or deletes pods; says whether it does anything that others wait for.
+    ///
+    /// Differs from upstream in that only pods that are created are waited for, not those that should be (cloneset.md 18.24).
     pub(super) fn scale(&mut self, numbers: &Numbers) -> bool {
         let diff = numbers.scale;
         if self.regret(numbers) {
@@ -28,7 +30,9 @@ impl<'a> Turn<'_, 'a> {
         if diff.scale_up > diff.scale_up_limit {
             self.plan.events.push(limited(diff.scale_up_limit));
         }
-        if diff.scale_up_limit > 0 && self.create(diff) {
+        // What the server does not create holds nobody else up: missing pods cost the budget of all that follows.
+        let is_refused = self.snapshot.failures.scale.is_some();
+        if diff.scale_up_limit > 0 && self.create(diff) && !is_refused {
             return true;
         }
         self.delete_prepared() || self.delete_specified(diff) || self.scale_down(diff)
@@ -53,15 +57,18 @@ impl<'a> Turn<'_, 'a> {
         let missing = replicas.saturating_sub(staying);
         let back = leaving.into_iter().filter(|(_, row)| !row.is_specified);
         let back: Vec<(usize, Row<'a>)> = back.take(missing).collect();
+        let mut does_anything = false;
         for (i, row) in &back {
-            self.enter(*i, row, State::PreparingNormal);
+            does_anything |= self.enter(*i, row, State::PreparingNormal);
         }
-        !back.is_empty()
+        does_anything
     }
 
     /// Changes the state of a pod; says whether that writes anything.
     fn enter(&mut self, i: usize, row: &Row<'a>, state: State) -> bool {
-        let Some(live) = row.live else { return false };
+        let Some(live) = row.live.filter(|_| !self.put_off.contains_key(&i)) else {
+            return false;
+        };
         let snapshot = self.snapshot;
         let mut change = Change::default();
         enter(
@@ -178,6 +185,9 @@ impl<'a> Turn<'_, 'a> {
     fn delete_all(&mut self, pods: &[(usize, Row<'a>)], why: Removal) -> bool {
         let mut does_anything = false;
         for (i, row) in pods {
+            if self.put_off.contains_key(i) {
+                continue;
+            }
             let hook = self.snapshot.cloneset.lifecycle.pre_delete.as_ref();
             if row.live.is_some_and(|live| is_hooked(hook, live)) {
                 does_anything |= self.enter(*i, row, State::PreparingDelete);

@@ -5,7 +5,7 @@ use pitstop_api::ClaimView;
 use pitstop_api::view::{CloneSetView, PodView, RevisionView};
 
 use crate::inplace;
-pub use crate::instances::{CreatedPod, Failures, InFlight, RefusedResize};
+pub use crate::instances::{CreatedPod, Failures, InFlight, RefusedResize, RefusedWrite};
 use crate::shared_labels::revisions_of;
 use crate::snapshot::Nodes;
 

@@ -22,7 +22,13 @@ impl Turn<'_, '_> {
         let old = &cloneset.status;
         let mut status = self.counted(numbers);
         let overdue = self.overdue();
-        let scale_failure = self.snapshot.failures.scale.as_deref();
+        let snapshot = self.snapshot;
+        let refused = |is_delete: bool| {
+            let mut refused = snapshot.in_flight.refused_writes.iter();
+            let refused = refused.find(|refused| refused.is_delete == is_delete)?;
+            Some(&*refused.message)
+        };
+        let scale_failure = snapshot.failures.scale.as_deref().or_else(|| refused(true));
         self.set_failure(
             &mut status,
             reasons::FAILED_SCALE,
@@ -31,7 +37,8 @@ impl Turn<'_, '_> {
         let update_failure = self.update_failure.take();
         let failure = update_failure
             .as_deref()
-            .or(self.snapshot.failures.update.as_deref());
+            .or(self.snapshot.failures.update.as_deref())
+            .or_else(|| refused(false));
         self.set_failure(&mut status, reasons::FAILED_UPDATE, failure);
         let kept = self.partition_that_keeps_all(numbers);
         self.set_progress(&mut status, kept);

@@ -252,7 +252,12 @@ impl PatchWhy {
     /// The event when it failed. Source: cloneset.md 13.
     pub fn failed(&self, pod: &str, error: &str) -> Option<Event> {
         let (reason, message) = match self {
-            Self::Identity | Self::Refresh | Self::Prepare | Self::ArbiterLabel => return None,
+            Self::Identity | Self::ArbiterLabel => return None,
+            // Upstream only logs it, and the pod stands still with nobody to say why.
+            Self::Refresh | Self::Prepare => (
+                reasons::FAILED_UPDATE_IN_PLACE,
+                format!("failed to carry on the update or the lifecycle of pod {pod}: {error}"),
+            ),
             Self::UpdateInPlace { revision } => (
                 reasons::FAILED_UPDATE_IN_PLACE,
                 format!("failed to update pod {pod} in-place(revision {revision}): {error}"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pitstop_api::view::Uid;
 
 use crate::inplace;
@@ -22,6 +23,21 @@ pub struct InFlight {
     pub deleted_claims: Vec<Uid>,
     /// Resizes that the server would not carry out.
     pub refused_resizes: Vec<RefusedResize>,
+    /// Pods about which the server refused the last write. Source: cloneset.md 18.24.
+    pub refused_writes: Vec<RefusedWrite>,
+}
+
+/// A write about one pod that the server refused: a webhook or a policy is in the way of just this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedWrite {
+    /// The pod.
+    pub pod: Uid,
+    /// Was it to be deleted? Otherwise it was to be changed.
+    pub is_delete: bool,
+    /// What the server said.
+    pub message: Arc<str>,
+    /// Before that nothing is tried again; other pods go on meanwhile.
+    pub until: Timestamp,
 }
 
 /// A resize that the server refused, and would refuse again.

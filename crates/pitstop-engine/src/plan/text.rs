@@ -47,6 +47,7 @@ impl Reason {
             Self::InPlace { .. } => "InPlace",
             Self::NotInPlace { .. } => "NotInPlace",
             Self::DeleteLimit => "DeleteLimit",
+            Self::Refused { .. } => "Refused",
             Self::Protected => "Protected",
             Self::Ordinal { .. } => "Ordinal",
             Self::VolumeClaim { .. } => "VolumeClaim",
@@ -72,7 +73,7 @@ impl Reason {
             Self::MaxSurge { used, limit } => {
                 format!("{used} of {limit} surge pods are there; its turn comes when one has taken over")
             }
-            Self::Updating => "it is being replaced now".to_owned(),
+            Self::Updating => "its turn has come: it is being updated now".to_owned(),
             Self::Replacing { why } => format!("it is replaced, since it cannot be updated in place: {why}"),
             Self::Terminating { since: at } => format!(
                 "it is terminating{}; what it makes room for waits until it is gone",
@@ -123,6 +124,7 @@ impl Reason {
             Self::WaitingForOwner => "the model is OTA: the owner of its node decides".to_owned(),
             Self::NodeGone => "its node does not exist any more; nothing waits for it".to_owned(),
             Self::WorkloadTerminating => "the workload is being deleted".to_owned(),
+            Self::Partition { keeps: 1 } => "partition keeps 1 pod at its revision".to_owned(),
             Self::Partition { keeps } => format!("partition keeps {keeps} pods at their revision"),
             Self::Paused => "the rollout is paused".to_owned(),
             Self::NotSelected => "updateStrategy.rollingUpdate.selector does not select its node".to_owned(),
@@ -144,6 +146,10 @@ impl Reason {
             Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
             Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
             Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
+            Self::Refused { message, until } => format!(
+                "the server refused the last write about it, which is tried again in {}: {message}",
+                span(now, *until)
+            ),
             Self::Protected => {
                 "it is protected while it works (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)".to_owned()
             }

@@ -20,6 +20,8 @@ mod owners;
 mod passes;
 #[path = "cloneset/pods.rs"]
 mod pods;
+#[path = "cloneset/refused.rs"]
+mod refused;
 #[path = "cloneset/walk.rs"]
 mod walk;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use pitstop_api::reasons;
 use pitstop_api::view::{MetaWire, Uid};
+use pitstop_api::{WorkloadKind, reasons};
 use pitstop_engine::inplace::{Endpoint, PodWrite};
 use pitstop_engine::instances::{Action, CreatedPod, NewPod, PatchWhy, RefusedResize};
 use serde_json::{Value, json};
@@ -198,9 +198,13 @@ impl Executor {
             why: why.as_str(),
         };
         match self.send_delete(whom, doomed).await {
-            Ok(true) => self.tell_all(whom, Some(work.words().deleted(name))),
+            Ok(true) => {
+                self.overlay.write_accepted(whom.uid(), *uid);
+                self.tell_all(whom, Some(work.words().deleted(name)));
+            }
             Ok(false) => {}
             Err(error) => {
+                self.put_off(whom, work.words(), *uid, true, &error);
                 self.tell_failed(whom, &error, || work.words().not_deleted(name, &error));
                 if let Some(told) = work.words().not_deleted_again(name, &error) {
                     self.tell_failed(whom, &error, || told);
@@ -281,12 +285,16 @@ impl Executor {
                 // It is gone, and with it what was to be done.
                 Err(CallError::NotFound(_)) => return results,
                 Err(error) => {
+                    if write.endpoint != Endpoint::Resize {
+                        self.put_off(whom, words, pod.uid, false, &error);
+                    }
                     self.tell_not_patched(whom, words, &pod, &error);
                     results.push(Err(error));
                     return results;
                 }
             }
         }
+        self.overlay.write_accepted(whom.uid(), pod.uid);
         info!(
             workload = &*whom.about.name,
             pod = &**pod.name,
@@ -322,6 +330,19 @@ impl Executor {
             // The change itself finds that out.
             Err(CallError::NotFound(_)) => Ok(()),
             result => result,
+        }
+    }
+
+    /// A pod of a CloneSet about which a write is refused waits alone for the next attempt: others go on meanwhile. Where a
+    /// right is missing, none can.
+    ///
+    /// Source: cloneset.md 18.24.
+    fn put_off(&self, whom: &Whom, words: Words<'_>, pod: Uid, is_delete: bool, error: &CallError) {
+        let is_refusal = matches!(error, CallError::Forbidden(_) | CallError::Refused(_));
+        if words.kind == WorkloadKind::CloneSet && is_refusal && error.missing_right().is_none() {
+            let (message, now) = (error.to_string(), self.clock.now());
+            self.overlay
+                .write_refused(whom.uid(), pod, is_delete, &message, now);
         }
     }
 

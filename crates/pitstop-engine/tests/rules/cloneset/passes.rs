@@ -948,6 +948,22 @@ fn every_pod_that_waits_has_a_reason() {
         Some("MinReadySeconds")
     );
     assert_eq!(word(&World::new(1).pods("1n+"), 0), None);
+    // Pods that are missing cost the budget, too.
+    let short = World::new(4)
+        .pods("3o+")
+        .set("/spec/scaleStrategy", json!({ "maxUnavailable": 0 }));
+    let used = Reason::MaxUnavailable { used: 1, limit: 1 };
+    assert_eq!(short.reason(0), Some(used));
+    let unscheduled = World::new(1).pods("1n-").edit(0, |pod| {
+        pod.set("/status/containerStatuses", json!([])).condition(
+            "PodScheduled",
+            "False",
+            "0/3 nodes are available",
+        )
+    });
+    assert!(
+        matches!(unscheduled.reason(0), Some(Reason::NotReady { trouble: Some(why), .. }) if why.contains("0/3 nodes"))
+    );
     let mut updating = World::new(1).pods("1o+");
     updating.apply(&updating.plan());
     assert!(

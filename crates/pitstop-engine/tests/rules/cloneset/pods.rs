@@ -51,6 +51,7 @@ fn a_pod_has_its_labels_its_gate_and_its_volumes() {
     let view = world.view();
     let pod = pod_of(&view, &view.template, "web-5bf7", "x2b4c", false);
     assert_eq!(pod["metadata"]["name"], "web-x2b4c");
+    assert_eq!(pod["metadata"]["generateName"], "web-");
     assert_eq!(
         pod["metadata"]["labels"],
         json!({ "app": "web", "apps.kruise.io/cloneset-instance-id": "x2b4c", "controller-revision-hash": "web-5bf7",
