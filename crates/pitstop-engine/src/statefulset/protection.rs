@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::view::{FailurePolicy, PodView, Protection, Uid};
+use pitstop_api::view::{ArbiterProbe, FailurePolicy, Phase, PodView, Protection, Uid};
 use pitstop_api::{keys, reasons};
 
 use super::identity::ordinal_of;
-use super::rows::{Place, Rows};
+use super::rows::{Place, Row, Rows};
 use super::snapshot::{ArbiterAnswers, Observation, Observed, Snapshot};
 
 /// Does a pod work?
@@ -92,7 +92,8 @@ impl<'s> Judge<'s> {
         let Some(arbiter) = &protection.arbiter else {
             return false;
         };
-        let mut pods = rows.all.iter().filter(|row| row.guard != Guard::Gone).peekable();
+        let may_be_heard = |row: &&Row<'_>| row.guard != Guard::Gone && !never_ran(protection, row.pod);
+        let mut pods = rows.all.iter().filter(may_be_heard).peekable();
         self.answers.failures >= arbiter.failure_threshold
             || pods.peek().is_some() && pods.all(|row| self.fresh(protection, row.pod.uid, now).is_none())
     }
@@ -107,10 +108,18 @@ pub(crate) fn unanswered(protection: &Protection, pod: &PodView) -> Option<bool>
         return by_label();
     };
     overridden(pod).or_else(|| match arbiter.failure_policy {
+        _ if never_ran(protection, pod) => Some(false),
         FailurePolicy::Protect => Some(true),
         FailurePolicy::KeepLabel => by_label(),
         FailurePolicy::Ignore => Some(false),
     })
+}
+
+/// Has a pod that is its own arbiter never begun to run? Then no command runs in it, and it has no work: a version that
+/// cannot start would be protected for ever.
+fn never_ran(protection: &Protection, pod: &PodView) -> bool {
+    let probe = protection.arbiter.as_ref().map(|arbiter| &arbiter.probe);
+    matches!(probe, Some(ArbiterProbe::Exec { .. })) && pod.phase == Phase::Pending
 }
 
 /// What a person says of a pod, which outranks the arbiter.

@@ -210,6 +210,10 @@ impl<'a> Turn<'_, 'a> {
             self.wake(due);
             return;
         }
+        // Whatever brings a pod to the update revision, its claims grow first (8).
+        if is_for_update && !self.have_claims_grown(i, row) {
+            return;
+        }
         let message = format!(
             "pod {} of revision {} is not ready and in the way: it goes to revision {}",
             row.pod.name,
@@ -263,12 +267,15 @@ impl<'a> Turn<'_, 'a> {
 
     /// Does a pod that is one too many stay, since it works? Source: statefulset.md 16.1, `onScaleDown`.
     pub(super) fn keeps_condemned(&self, row: &Row<'_>, numbers: &Numbers) -> bool {
-        let blocks = match &self.snapshot.set.protection {
+        self.blocks_scale_down() && numbers.shield.covers(row.guard)
+    }
+
+    fn blocks_scale_down(&self) -> bool {
+        match &self.snapshot.set.protection {
             None => false,
             Some(Ok(protection)) => protection.blocks_scale_down,
             Some(Err(_)) => true,
-        };
-        blocks && numbers.shield.covers(row.guard)
+        }
     }
 
     /// Its claims are left to it first where they go with it, and then it goes. Source: statefulset.md 5, steps 9, 10.
@@ -280,7 +287,8 @@ impl<'a> Turn<'_, 'a> {
             self.touch(i, Touch::Deleted);
             return;
         }
-        if self.may_disrupt(i, row, numbers) {
+        // Where pods that work go as well, nobody is asked whether they do.
+        if !self.blocks_scale_down() || self.may_disrupt(i, row, numbers) {
             self.delete(i, row, Removal::ScaledDown);
         }
     }

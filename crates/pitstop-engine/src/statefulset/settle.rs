@@ -54,7 +54,12 @@ impl<'a> Turn<'_, 'a> {
             }
             State::PreparingDelete => self.bring_back(i, row),
             // Whoever is chosen goes on even where others would have to be available first.
-            State::PreparingUpdate if is_chosen && !is_covered => self.update_one(i, row, Removal::Outdated),
+            State::PreparingUpdate if is_chosen && !is_covered => {
+                // Its templates may have grown since it was chosen.
+                if self.have_claims_grown(i, row) {
+                    self.update_one(i, row, Removal::Outdated);
+                }
+            }
             State::PreparingUpdate
                 if !row.is_new && (is_covered || (self.is_rolling() && !self.snapshot.set.is_paused())) =>
             {

@@ -9,7 +9,7 @@ use pitstop_api::{keys, reasons};
 
 use super::numbers::{Numbers, counts_as_new};
 use super::rows::{Place, Row};
-use super::{Action, PatchWhy, Removal, Touch, Turn};
+use super::{Action, ClaimWhy, PatchWhy, Removal, Touch, Turn};
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility};
@@ -343,7 +343,7 @@ impl<'a> Turn<'_, 'a> {
     }
 
     /// Have the claims of a pod grown to their templates? If not, they do now. Source: statefulset.md 8.
-    fn have_claims_grown(&mut self, i: usize, row: &Row<'a>) -> bool {
+    pub(super) fn have_claims_grown(&mut self, i: usize, row: &Row<'a>) -> bool {
         if !self.claims.grow() {
             return true;
         }
@@ -359,6 +359,10 @@ impl<'a> Turn<'_, 'a> {
                 failure = Some(format!(
                     "failed to update pvc {name}: contains diff other than spec resource, wait pvc to be deleted"
                 ));
+                continue;
+            }
+            let is_asked = |action: &Action| matches!(action, Action::PatchClaim { uid, why: ClaimWhy::Resize, .. } if *uid == claim.uid);
+            if self.plan.actions.iter().any(is_asked) {
                 continue;
             }
             match self.claims.resize(claim, template, &row.pod.name) {

@@ -217,6 +217,29 @@ fn claims_grow_before_their_pods_are_updated() {
     assert_eq!((resizes(&on_delete), on_delete.does().as_str()), (0, "-1"));
 }
 
+/// 8, whatever brings a pod to the update revision: one that is in the way of others (15.1 row 8), or that has let its hook go.
+#[test]
+fn claims_grow_first_whatever_a_pod_is_updated_for() {
+    let broken = |request: &str| {
+        let world = growing(request, request).ordered().at(60);
+        world.edit(1, |pod| pod.condition("Ready", "False", ""))
+    };
+    assert_eq!((resizes(&broken("1Gi")), broken("1Gi").does().as_str()), (1, "-"));
+    assert_eq!(
+        (resizes(&broken("2Gi")), broken("2Gi").does().as_str()),
+        (0, "-1")
+    );
+    let prepared = |request: &str| growing(request, request).state(1, "PreparingUpdate");
+    assert_eq!(
+        (resizes(&prepared("1Gi")), prepared("1Gi").does().as_str()),
+        (1, "-")
+    );
+    assert_eq!(
+        (resizes(&prepared("2Gi")), prepared("2Gi").does().as_str()),
+        (0, "-1")
+    );
+}
+
 /// 8; 17: a claim that grows restarts no pod.
 #[test]
 fn a_pod_at_the_update_revision_is_not_restarted_for_its_claim() {
