@@ -16,15 +16,22 @@ pub use validation::{nonnegative, validate_spec, validate_template};
 /// Where containers of all sorts are listed in a pod spec.
 pub const CONTAINER_LISTS: [&str; 3] = ["/initContainers", "/containers", "/ephemeralContainers"];
 
-/// Fills in the defaults that pods and templates share.
+/// Fills in the defaults of pods and of the templates of built-in kinds.
 pub fn default_spec(spec: &mut Value) {
+    default_fields(spec);
+    mirror_service_account(map_mut(spec, &[]));
+}
+
+/// The defaults that the templates of all kinds have. The old name of a field shows its value only where the server converts
+/// objects between versions of its own, which it does not do for definitions: written into one of theirs, it would stay when
+/// the field is taken out.
+pub(crate) fn default_fields(spec: &mut Value) {
     let map = map_mut(spec, &[]);
     set_missing(map, "restartPolicy", "Always");
     set_missing(map, "dnsPolicy", "ClusterFirst");
     set_missing(map, "schedulerName", "default-scheduler");
     set_missing(map, "terminationGracePeriodSeconds", 30);
     set_missing(map, "securityContext", json!({}));
-    mirror_service_account(map);
     for pointer in CONTAINER_LISTS {
         list_mut(spec, pointer).iter_mut().for_each(default_container);
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::fields::{list_mut, map_mut};
-use crate::pod_template::default_spec;
+use crate::pod_template::default_fields;
 
 /// The standard defaults of pods and claims. What is missing altogether is left to validation.
 pub(crate) fn default_templates(spec: &mut Map<String, Value>) {
@@ -11,7 +11,7 @@ pub(crate) fn default_templates(spec: &mut Map<String, Value>) {
         .get_mut("template")
         .and_then(|template| template.get_mut("spec"))
     {
-        default_spec(pod);
+        default_fields(pod);
     }
     if let Some(claims) = spec.get_mut("volumeClaimTemplates") {
         for claim in list_mut(claims, "") {

@@ -47,6 +47,19 @@ const FIELDS: &[(&str, Type)] = &[
     ("spec.volumes.*.name", Type::Text),
 ];
 
+/// Fields of the list of claim templates.
+const CLAIM: &[(&str, Type)] = &[
+    ("*.metadata.name", Type::Text),
+    ("*.metadata.labels", Type::Texts),
+    ("*.metadata.annotations", Type::Texts),
+    ("*.spec.accessModes", Type::List),
+    ("*.spec.accessModes.*", Type::Text),
+    ("*.spec.resources", Type::Object),
+    ("*.spec.resources.requests", Type::Object),
+    ("*.spec.storageClassName", Type::Text),
+    ("*.spec.volumeMode", Type::Text),
+];
+
 /// Fields of each container.
 const CONTAINER: &[(&str, Type)] = &[
     ("name", Type::Text),
@@ -115,6 +128,11 @@ pub(crate) fn misshapen(spec: &Value) -> Option<String> {
             .or_else(|| wrong(claims, at, "*", Type::Object))
             .or_else(|| wrong(claims, at, "*.metadata", Type::Object))
             .or_else(|| wrong(claims, at, "*.spec", Type::Object))
+            .or_else(|| {
+                CLAIM
+                    .iter()
+                    .find_map(|(path, kind)| wrong(claims, at, path, *kind))
+            })
     })
 }
 
@@ -191,6 +209,14 @@ mod tests {
             (
                 json!({"template": {"spec": {"hostNetwork": "yes"}}}),
                 Some("spec.template.spec.hostNetwork: expected true or false"),
+            ),
+            (
+                json!({"template": {}, "volumeClaimTemplates": [{}, {"metadata": {"labels": {"x": true}}}]}),
+                Some("spec.volumeClaimTemplates[1].metadata.labels: expected a map of texts"),
+            ),
+            (
+                json!({"template": {}, "volumeClaimTemplates": [{"spec": {"storageClassName": 5}}]}),
+                Some("spec.volumeClaimTemplates[0].spec.storageClassName: expected text"),
             ),
             (
                 json!({"template": {}, "volumeClaimTemplates": [{"metadata": 1}]}),

@@ -114,3 +114,14 @@ fn other_kinds_are_left_alone() {
     default(&mut object, None);
     assert_eq!(object, before);
 }
+
+/// A field that nobody wrote can be taken out by nobody.
+#[test]
+fn the_old_name_of_the_service_account_is_not_written_into_templates() {
+    let template = json!({"template": {"spec": {"serviceAccountName": "robot", "containers": []}}});
+    let pod = &defaulted(Version::V1beta1, &template, None)["template"]["spec"];
+    assert_eq!(
+        (&pod["serviceAccountName"], pod.get("serviceAccount")),
+        (&json!("robot"), None)
+    );
+}
