@@ -392,10 +392,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let partition = self.keys.partition.map(|partition| partition.scaled_down(n));
         let mut kept = partition.map_or_else(BTreeMap::new, |partition| tally.keep(partition));
         let n_kept = count(kept.iter());
+        let n_serving = tally.old.saturating_sub(count(tally.broken.iter()));
         let staying = Staying {
             outside: tally.outside,
             kept: partition
-                .map_or(0, |partition| partition.min(tally.old))
+                .map_or(0, |partition| partition.min(n_serving))
                 .saturating_sub(tally.outside),
         };
         let ways = self.ways();

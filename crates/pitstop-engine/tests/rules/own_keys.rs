@@ -571,6 +571,22 @@ fn a_bad_image_is_rolled_back() {
     assert!(good.iter().all(|uid| left.contains(uid)), "S2");
 }
 
+/// The same under a partition: the bad pods are the only outdated ones then, and none of them is kept.
+#[test]
+fn a_bad_image_is_rolled_back_under_a_partition() {
+    let mut cluster = Cluster::advanced_on(4, "old+")
+        .annotation(keys::PROGRESS_DEADLINE_SECONDS, "60")
+        .annotation(keys::ON_FAILURE, "Rollback")
+        .annotation(keys::PARTITION, "3");
+    let good: Vec<_> = cluster.pods.iter().skip(1).map(|pod| pod.uid).collect();
+    let lines = play(&mut cluster, "v2", 200);
+    assert_eq!(lines.iter().filter(|line| *line == "del n1").count(), 2, "{lines:?}");
+    assert_eq!(lines.last().unwrap(), reasons::ROLLOUT_COMPLETE, "{lines:?}");
+    assert!(cluster.pods.iter().all(PodView::is_ready));
+    let left: Vec<_> = cluster.pods.iter().map(|pod| pod.uid).collect();
+    assert!(good.iter().all(|uid| left.contains(uid)), "S2");
+}
+
 /// The revision before the newest may be as bad: it goes back to one that pods serve at, or nowhere.
 #[test]
 fn a_rollback_goes_where_pods_serve() {

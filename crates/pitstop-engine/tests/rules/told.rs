@@ -142,7 +142,7 @@ fn a_second_stop_by_the_deadline_is_told_too() {
 #[test]
 fn a_partition_of_more_than_all_is_refused() {
     for (value, n_told) in [("100%", 0), ("7", 0), ("101%", 1), ("150%", 1)] {
-        let cluster = Cluster::advanced("n1R old-").annotation(keys::PARTITION, value);
+        let cluster = Cluster::advanced("n1R old+").annotation(keys::PARTITION, value);
         let plan = cluster.plan_advanced();
         let told = plan.events.iter();
         let told = told.filter(|event| event.reason == reasons::INVALID_ANNOTATION);

@@ -106,19 +106,20 @@ impl<'s> Tally<'s> {
     /// Takes out what the partition keeps: in the order in which pods would go, the last ones stay. Pods on nodes that are
     /// passed over, or held back, are among those that stay. Returns who is kept.
     ///
-    /// What could be gone already is first in line, so that never more than allowed are.
+    /// What could be gone already is first in line, so that never more than allowed are. A pod that serves nobody is never
+    /// kept: its replacement costs nothing, and after a rollback such pods may be the only outdated ones.
     pub(super) fn keep(&mut self, partition: u32) -> BTreeMap<Uid, Reason> {
         let mut n_go = usize::try_from(self.old.saturating_sub(partition)).unwrap_or(usize::MAX);
         let mut kept = Vec::new();
-        let mut cut = |rows: &mut Vec<Row<'s>>| {
-            let rest = rows.split_off(n_go.min(rows.len()));
-            n_go = n_go.saturating_sub(rows.len());
+        let cut = |n_go: &mut usize, rows: &mut Vec<Row<'s>>| {
+            let rest = rows.split_off((*n_go).min(rows.len()));
+            *n_go = n_go.saturating_sub(rows.len());
             rest
         };
-        let in_doubt = cut(&mut self.in_doubt);
-        kept.extend(cut(&mut self.broken));
-        let settling = cut(&mut self.settling);
-        kept.extend(cut(&mut self.candidates));
+        let in_doubt = cut(&mut n_go, &mut self.in_doubt);
+        n_go = n_go.saturating_sub(self.broken.len());
+        let settling = cut(&mut n_go, &mut self.settling);
+        kept.extend(cut(&mut n_go, &mut self.candidates));
         for row in in_doubt.into_iter().chain(settling) {
             self.keep_settling(&row);
             kept.push(row);
