@@ -74,6 +74,9 @@ pub struct Rollout {
     pub warnings: Vec<String>,
 }
 
+/// The state of a pod that is ready.
+const READY: &str = "Ready";
+
 /// One pod, or one node that lacks its pod.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +109,13 @@ pub struct WaitingFor {
     pub detail: Reason,
 }
 
+impl PodRow {
+    /// Is its pod ready?
+    fn is_ready(&self) -> bool {
+        self.state == READY
+    }
+}
+
 impl Rollout {
     /// `cloneset.apps.kruise.io/web`, as kubectl names it.
     pub fn title(&self) -> String {
@@ -119,39 +129,38 @@ impl Rollout {
             .filter_map(|row| row.waiting.as_ref().map(|waiting| (row, waiting)))
     }
 
-    /// Is nothing left to do, not even on nodes that are away? What a partition keeps back is not meant to be done.
+    /// Is nothing left to do, not even on nodes that are away? What a partition keeps back is not meant to be done, as long
+    /// as it is ready.
     pub fn is_done(&self) -> bool {
-        self.is_done_but_for(|_| false)
+        self.is_done_but_for(|_, _| false)
     }
 
     /// Is nothing left to do but on nodes that are away?
     pub fn is_done_where_reachable(&self) -> bool {
-        let is_away = |reason: &Reason| {
-            matches!(
-                reason,
-                Reason::NodeNotReady { .. } | Reason::NodeInMaintenance { .. }
-            )
+        let is_away = |row: &PodRow, reason: &Reason| match reason {
+            Reason::NodeNotReady { .. } | Reason::NodeInMaintenance { .. } => true,
+            Reason::Partition { .. } => !row.node_ready,
+            _ => false,
         };
         self.is_done_but_for(is_away)
     }
 
     /// Is nothing left to do but where the owner of a node has not agreed yet?
     pub fn is_done_where_consented(&self) -> bool {
-        self.is_done_but_for(|reason| *reason == Reason::WaitingForOwner)
+        self.is_done_but_for(|_, reason| *reason == Reason::WaitingForOwner)
     }
 
-    fn is_done_but_for(&self, may_wait: impl Fn(&Reason) -> bool) -> bool {
-        let is_kept = |reason: &Reason| {
-            matches!(
-                reason,
-                Reason::Partition { .. } | Reason::Canary | Reason::NotSelected
-            )
+    fn is_done_but_for(&self, may_wait: impl Fn(&PodRow, &Reason) -> bool) -> bool {
+        let is_kept = |row: &PodRow, reason: &Reason| match reason {
+            Reason::Partition { .. } => row.is_ready(),
+            Reason::Canary | Reason::NotSelected => true,
+            _ => false,
         };
         self.present == self.desired
             && self.unseen_generation.is_none()
             && self
                 .waiting()
-                .all(|(_, waiting)| is_kept(&waiting.detail) || may_wait(&waiting.detail))
+                .all(|(row, waiting)| is_kept(row, &waiting.detail) || may_wait(row, &waiting.detail))
     }
 
     /// `updated U of D, waiting for R not-ready nodes: ...`. Source: daemonset.md "Better than upstream" 3.
@@ -166,12 +175,13 @@ impl Rollout {
             parts.push(format!(", waiting for {n} not-ready {nodes}: {names}"));
         }
         let mut others: BTreeMap<&str, u32> = BTreeMap::new();
-        let (mut n_owners, mut n_kept, mut n_outside) = (0, 0, 0);
-        for (_, waiting) in self.waiting() {
+        let (mut n_owners, mut n_kept, mut n_kept_down, mut n_outside) = (0, 0, 0, 0);
+        for (row, waiting) in self.waiting() {
             match waiting.detail {
                 Reason::NodeNotReady { .. } => {}
                 Reason::WaitingForOwner => n_owners += 1,
-                Reason::Partition { .. } => n_kept += 1,
+                Reason::Partition { .. } if row.is_ready() => n_kept += 1,
+                Reason::Partition { .. } => n_kept_down += 1,
                 Reason::Canary | Reason::NotSelected => n_outside += 1,
                 _ => *others.entry(&waiting.reason).or_default() += 1,
             }
@@ -179,6 +189,7 @@ impl Rollout {
         for (n, what) in [
             (n_owners, "waiting for consent"),
             (n_kept, "kept by partition"),
+            (n_kept_down, "kept by partition and not ready"),
             (n_outside, "outside the canary"),
         ] {
             if n > 0 {
@@ -284,6 +295,43 @@ mod tests {
         let now = decide(&file).unwrap().rollout;
         assert_eq!(now.sentence(), "updated 1 of 2, waiting for 1 not-ready node: c");
         assert!(!now.is_done() && now.is_done_where_reachable());
+    }
+
+    /// What a partition keeps is done only while it works: after going back it may be the bad version that is kept.
+    #[test]
+    fn what_a_partition_keeps_has_to_be_ready() {
+        let mut now = decide(&sample::settled(&["a", "b"])).unwrap().rollout;
+        now.pods[1].waiting = Some(WaitingFor {
+            reason: "Partition".to_owned(),
+            explanation: String::new(),
+            detail: Reason::Partition { keeps: 1 },
+        });
+        now.updated = 1;
+        for (state, node_ready, sentence, is_done, is_done_where_reachable) in [
+            ("Ready", true, "1 kept by partition, done", true, true),
+            (
+                "ErrImagePull",
+                true,
+                "1 kept by partition and not ready",
+                false,
+                false,
+            ),
+            (
+                "NotReady",
+                false,
+                "1 kept by partition and not ready",
+                false,
+                true,
+            ),
+        ] {
+            (now.pods[1].state, now.pods[1].node_ready) = (state.to_owned(), node_ready);
+            assert_eq!(now.sentence(), format!("updated 1 of 2, {sentence}"));
+            assert_eq!(
+                (now.is_done(), now.is_done_where_reachable()),
+                (is_done, is_done_where_reachable),
+                "{state}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use pitstop_engine::Reason;
 use pitstop_engine::plan::Waiting;
 use pitstop_engine::snapshot::Nodes;
 
-use super::{PodRow, WaitingFor};
+use super::{PodRow, READY, WaitingFor};
 
 /// What rows are made from.
 pub(super) struct Facts<'a> {
@@ -57,7 +57,7 @@ impl Facts<'_> {
         let state = if pod.is_terminating() {
             "Terminating".to_owned()
         } else if pod.is_ready() {
-            "Ready".to_owned()
+            READY.to_owned()
         } else {
             pod.trouble.as_deref().unwrap_or("NotReady").to_owned()
         };
