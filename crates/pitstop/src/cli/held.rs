@@ -11,7 +11,6 @@ use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
 
-use crate::cli::target::Workload;
 use crate::output::talk;
 use crate::rollout::{Found, PodRow};
 use crate::{failure, rollout};
@@ -32,11 +31,7 @@ pub(super) async fn change(
     let object = objects.get(&found.name).await.context("reading the workload")?;
     let object = serde_json::to_value(object).context("reading the workload")?;
     if needs_conversion(&view_of(&object)?)? {
-        let workload = Workload {
-            kind: Some(found.kind),
-            name: found.name.clone(),
-        };
-        let file = rollout::fetch_file(&found.client, &found.namespace, &workload).await?;
+        let file = rollout::fetch_file(&found.client, &found.namespace, &found.workload()).await?;
         let conversion = Conversion::of(file, &edit)?;
         if !convert {
             return Err(conversion.offer());

@@ -4,11 +4,14 @@ use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::{Api, ListParams};
+use pitstop_engine::Reason;
+use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::Value;
 
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::connect::ConnectArgs;
-use crate::rollout::{self, Found, images_of};
+use crate::output::talk;
+use crate::rollout::{self, Found, Rollout, images_of};
 use crate::{failure, output};
 
 /// Go back to an earlier revision of a workload
@@ -51,17 +54,22 @@ impl Undo {
         let revision = self.chosen(&revisions)?;
         let template = template_of(revision)?;
         let number = revision.revision;
+        let title = found.title();
+        let before = rollout::fetch_file(&found.client, &found.namespace, &found.workload()).await;
+        let go_back = |object: &mut Value| object["spec"]["template"] = template.clone();
         let is_changed = found.change(|object| {
-            object["spec"]["template"] = template.clone();
+            go_back(object);
             Ok(())
         });
-        let title = found.title();
+        if !is_changed.await? {
+            return output::data(&format!(
+                "{title} is at the template of revision {number} already"
+            ));
+        }
         let images = images_of(&template).join(", ");
-        output::data(&if is_changed.await? {
-            format!("{title} rolled back to revision {number} ({images})")
-        } else {
-            format!("{title} is at the template of revision {number} already")
-        })
+        output::data(&format!("{title} rolled back to revision {number} ({images})"))?;
+        tell_who_stays(&found, before, go_back);
+        Ok(())
     }
 
     fn chosen<'a>(&self, revisions: &'a [ControllerRevision]) -> anyhow::Result<&'a ControllerRevision> {
@@ -75,6 +83,41 @@ impl Undo {
         };
         numbered(&self.name, revisions, number)
     }
+}
+
+/// Says how many pods the partition keeps when a workload goes back: those that have the version it goes back from. `before` is
+/// how it was, `go_back` what was done to the object.
+pub(super) fn tell_who_stays(
+    found: &Found,
+    before: anyhow::Result<SnapshotFile>,
+    go_back: impl Fn(&mut Value),
+) {
+    let text = before.and_then(|mut file| {
+        go_back(file.workload.object_mut());
+        let rollout = rollout::decide(&file)?.rollout;
+        Ok(who_stays(&rollout, &found.workload()))
+    });
+    match text {
+        Ok(None) => {}
+        Ok(Some(text)) => talk(&text),
+        Err(error) => talk(&format!(
+            "which pods a partition keeps at their version is not known: {error:#}"
+        )),
+    }
+}
+
+/// Which pods the partition keeps, for people; `None`: none.
+fn who_stays(rollout: &Rollout, workload: &Workload) -> Option<String> {
+    let is_kept = |reason: &Reason| matches!(reason, Reason::Partition { .. });
+    let kept = rollout.waiting().filter(|(_, waiting)| is_kept(&waiting.detail));
+    let (noun, them) = match kept.count() {
+        0 => return None,
+        1 => ("1 pod stays at its version".to_owned(), "it"),
+        n => (format!("{n} pods stay at their version"), "them"),
+    };
+    Some(format!(
+        "{noun}, kept by partition; `pitstop set-partition {workload} 0` brings {them} back"
+    ))
 }
 
 /// The revision of a workload with this number.
@@ -131,4 +174,44 @@ pub(super) fn template_of(revision: &ControllerRevision) -> anyhow::Result<Value
         template.remove("$patch");
     }
     Ok(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollout::{decide, sample};
+
+    /// Of those that have the new version already; on a DaemonSet of `apps` none that serves nobody.
+    #[test]
+    fn whoever_goes_back_hears_whom_a_partition_keeps() {
+        for (partition, is_ready, want) in [
+            (
+                "3",
+                "True",
+                Some(
+                    "1 pod stays at its version, kept by partition; `pitstop set-partition ds/agent 0` brings it back",
+                ),
+            ),
+            ("3", "False", None),
+            ("0", "True", None),
+        ] {
+            let mut file = sample::half_way(&["a", "b", "c", "d"]);
+            file.pods[0]["status"]["conditions"][0]["status"] = is_ready.into();
+            let object = file.workload.object_mut();
+            object["metadata"]["annotations"][pitstop_api::keys::PARTITION] = partition.into();
+            object["spec"]["template"]["spec"]["containers"] = json!([{ "name": "app", "image": "app:1" }]);
+            let rollout = decide(&file).unwrap().rollout;
+            let workload = Workload {
+                kind: Some(rollout.kind),
+                name: rollout.name.clone(),
+            };
+            assert_eq!(
+                who_stays(&rollout, &workload).as_deref(),
+                want,
+                "{partition} {is_ready}"
+            );
+        }
+    }
 }

@@ -51,6 +51,14 @@ impl Found {
         format!("{}/{}", self.kind.qualified(), self.name)
     }
 
+    /// As commands name it.
+    pub fn workload(&self) -> Workload {
+        Workload {
+            kind: Some(self.kind),
+            name: self.name.clone(),
+        }
+    }
+
     /// Changes it, as [`change`] does.
     ///
     /// # Errors

@@ -209,8 +209,26 @@ async fn goes_back(world: &World) {
         history.contains("nginx:1.19.4") && history.contains("nginx:1.19.5"),
         "{history}"
     );
-    let said = world.pitstop_ok(&["undo", "ads/agent"]).await;
-    assert_eq!(said, format!("{SET} rolled back to revision 1 (nginx:1.19.4)\n"));
+    // The field is what counts for this kind, whatever an annotation says.
+    let annotation = "pitstop.io/partition";
+    world
+        .kubectl(&["annotate", SET, &format!("{annotation}=3")])
+        .await;
+    let said = world.pitstop_ok(&["set-partition", "ads/agent", "1"]).await;
+    assert_eq!(said, format!("{SET} keeps 1\n"));
+    world.kubectl(&["annotate", SET, &format!("{annotation}-")]).await;
+    let said = world.pitstop(&["undo", "ads/agent"]).await;
+    assert_eq!(
+        said.stdout,
+        format!("{SET} rolled back to revision 1 (nginx:1.19.4)\n")
+    );
+    let stays =
+        "1 pod stays at its version, kept by partition; `pitstop set-partition ads/agent 0` brings it back";
+    assert!(said.stderr.contains(stays), "{said:?}");
+    let kept = format!("{SET}: updated 2 of 3, 1 kept by partition, done");
+    assert_eq!(settled(world).await, kept);
+    assert_eq!(versions(world).await, "544");
+    world.pitstop_ok(&["set-partition", "ads/agent", "0"]).await;
     assert_eq!(settled(world).await, format!("{SET}: updated 3 of 3, done"));
     assert_eq!(versions(world).await, "444");
     let before = pods(world).await;
