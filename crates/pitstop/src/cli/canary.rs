@@ -6,15 +6,16 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
-use pitstop_api::selector::{Op, Requirement, Selector};
+use pitstop_api::selector::{LabelSelector, Op, Requirement, Selector};
 use pitstop_api::{WorkloadKind, keys};
+use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::{Value, json};
 
 use crate::cli::held;
 use crate::cli::target::{NamespaceArgs, Workload};
 use crate::cli::undo;
 use crate::connect::ConnectArgs;
-use crate::rollout::{self, Found, Rollout};
+use crate::rollout::{self, Found, PodRow};
 use crate::{failure, output};
 
 /// Try a new version of a DaemonSet on some nodes first
@@ -115,36 +116,41 @@ impl Which {
 
     async fn abort(&self) -> anyhow::Result<()> {
         let found = self.find().await?;
-        let workload = Workload {
-            kind: Some(found.kind),
-            name: found.name.clone(),
-        };
-        let rollout = rollout::fetch(&found.client, &found.namespace, &workload).await?;
+        let before = rollout::fetch_file(&found.client, &found.namespace, &found.workload()).await?;
         let revisions = undo::revisions_of(&found).await?;
-        let back_to = revision_of_others(&rollout);
+        let back_to = revision_of_others(&before, found.kind)?;
         let revision = back_to.and_then(|hash| {
             let label = |one: &k8s_openapi::api::apps::v1::ControllerRevision| {
                 let labels = one.metadata.labels.as_ref()?;
                 labels.get(keys::REVISION_HASH).cloned()
             };
-            revisions.iter().find(|one| label(one).as_deref() == Some(hash))
+            revisions.iter().find(|one| label(one).as_ref() == Some(&hash))
         });
         let template = revision.map(undo::template_of).transpose()?;
-        let is_changed = found.change(|object| {
+        let go_back = |object: &mut Value| {
             if forget(object, found.kind)
                 && let Some(template) = &template
             {
                 object["spec"]["template"] = template.clone();
             }
+        };
+        let is_changed = found.change(|object| {
+            go_back(object);
             Ok(())
         });
         let title = found.title();
-        let text = match (is_changed.await?, revision) {
-            (false, _) => format!("{title} has no canary"),
-            (true, None) => format!("{title} aborted: no node had another version"),
-            (true, Some(revision)) => format!("{title} aborted: back to revision {}", revision.revision),
-        };
-        output::data(&text)
+        match (is_changed.await?, revision) {
+            (false, _) => output::data(&format!("{title} has no canary")),
+            (true, None) => output::data(&format!("{title} aborted: no node had another version")),
+            (true, Some(revision)) => {
+                output::data(&format!(
+                    "{title} aborted: back to revision {}",
+                    revision.revision
+                ))?;
+                undo::tell_who_stays(&found, Ok(before), go_back);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -253,23 +259,62 @@ fn forget(object: &mut Value, kind: WorkloadKind) -> bool {
     fields.and_then(|fields| fields.remove(key)).is_some()
 }
 
-/// The revision that most pods have that are not at the target; `None` when all are.
-fn revision_of_others(rollout: &Rollout) -> Option<&str> {
-    let mut n_pods: BTreeMap<&str, usize> = BTreeMap::new();
-    let others = rollout.pods.iter().filter_map(|row| row.revision.as_deref());
-    for revision in others.filter(|revision| rollout.target.as_deref() != Some(*revision)) {
-        *n_pods.entry(revision).or_default() += 1;
+/// The nodes of the canary, where there is one that can be read.
+fn selector_of(object: &Value, kind: WorkloadKind) -> Option<Selector> {
+    if kind == WorkloadKind::AdvancedDaemonSet {
+        let written = object.pointer("/spec/updateStrategy/rollingUpdate/selector")?;
+        let written = serde_json::from_value::<LabelSelector>(written.clone()).ok()?;
+        return written.selector();
     }
-    n_pods
-        .into_iter()
-        .max_by_key(|(_, n)| *n)
-        .map(|(revision, _)| revision)
+    let written = object["metadata"]["annotations"][keys::CANARY_NODES].as_str()?;
+    Selector::parse(written.trim()).ok()
+}
+
+/// The revision, other than the target, that most pods have on nodes outside the canary, and of equals the newest: a version
+/// that was tried there before is none to go back to. Where nobody outside has another, that of most pods anywhere; `None`
+/// when all are at the target.
+///
+/// # Errors
+/// The file holds something that cannot be read.
+fn revision_of_others(file: &SnapshotFile, kind: WorkloadKind) -> anyhow::Result<Option<String>> {
+    let decided = rollout::decide(file)?;
+    let canary = selector_of(file.workload.object(), kind);
+    let empty = BTreeMap::new();
+    let labels: BTreeMap<&str, BTreeMap<String, String>> = file
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let labels = serde_json::from_value(node["metadata"]["labels"].clone());
+            Some((node["metadata"]["name"].as_str()?, labels.unwrap_or_default()))
+        })
+        .collect();
+    let is_outside = |row: &&PodRow| {
+        let labels = row.node.as_deref().and_then(|node| labels.get(node));
+        let labels = labels.unwrap_or(&empty);
+        canary.as_ref().is_some_and(|canary| !canary.matches(labels))
+    };
+    let rows = &decided.rollout.pods;
+    let most = |rows: &mut dyn Iterator<Item = &PodRow>| {
+        let mut n_pods: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in rows.filter(|row| row.revision != decided.rollout.target) {
+            if let Some(revision) = &row.revision {
+                *n_pods.entry(revision).or_default() += 1;
+            }
+        }
+        let number = |hash: &str| {
+            let known = decided.revisions.iter().find(|revision| revision.hash == hash);
+            known.map(|revision| revision.revision)
+        };
+        let most = n_pods.into_iter().max_by_key(|(hash, n)| (*n, number(hash)));
+        most.map(|(hash, _)| hash.to_owned())
+    };
+    Ok(most(&mut rows.iter().filter(is_outside)).or_else(|| most(&mut rows.iter())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{decide, sample};
+    use crate::rollout::sample;
 
     #[test]
     fn a_kind_with_a_field_for_it_gets_the_selector() {
@@ -300,11 +345,88 @@ mod tests {
         }
     }
 
+    /// Pods of `two` on the nodes of the canary are of one that was tried before.
     #[test]
     fn a_canary_goes_back_to_what_the_others_have() {
-        let half_way = decide(&sample::half_way(&["a", "b", "c"])).unwrap().rollout;
-        assert_eq!(revision_of_others(&half_way), Some("one"));
-        let settled = decide(&sample::settled(&["a", "b", "c"])).unwrap().rollout;
-        assert_eq!(revision_of_others(&settled), None);
+        let kind = WorkloadKind::DaemonSet;
+        let others = |pods: &[(&str, &str)], canary: Option<&str>| {
+            let names: Vec<&str> = pods.iter().map(|(node, _)| *node).collect();
+            let mut file = sample::at_revisions(&names, &["one", "two", "three"]);
+            for (i, (node, revision)) in pods.iter().enumerate() {
+                file.pods[i]["metadata"]["labels"][keys::REVISION_HASH] = (*revision).into();
+                file.nodes[i]["metadata"]["labels"] = json!({ "ring": &node[..1] });
+            }
+            let annotations = &mut file.workload.object_mut()["metadata"]["annotations"];
+            if let Some(canary) = canary {
+                annotations[keys::CANARY_NODES] = canary.into();
+            }
+            revision_of_others(&file, kind).unwrap()
+        };
+        for (case, pods, canary, want) in [
+            (
+                "all are new",
+                vec![("c1", "three"), ("d1", "three")],
+                Some("ring=c"),
+                None,
+            ),
+            (
+                "the others",
+                vec![("c1", "three"), ("d1", "one")],
+                Some("ring=c"),
+                Some("one"),
+            ),
+            (
+                "most of the canary have an earlier one",
+                vec![("c1", "two"), ("c2", "two"), ("c3", "three"), ("d1", "one")],
+                Some("ring=c"),
+                Some("one"),
+            ),
+            (
+                "of equals the newest",
+                vec![("c1", "three"), ("d1", "one"), ("d2", "two")],
+                Some("ring=c"),
+                Some("two"),
+            ),
+            (
+                "most, though older",
+                vec![("c1", "three"), ("d1", "one"), ("d2", "two"), ("d3", "one")],
+                Some("ring=c"),
+                Some("one"),
+            ),
+            (
+                "nobody is outside",
+                vec![("c1", "three"), ("c2", "one")],
+                Some("ring=c"),
+                Some("one"),
+            ),
+            (
+                "no canary",
+                vec![("c1", "three"), ("d1", "one")],
+                None,
+                Some("one"),
+            ),
+        ] {
+            assert_eq!(others(&pods, canary).as_deref(), want, "{case}");
+        }
+    }
+
+    /// The nodes of a canary are read from where the kind has them.
+    #[test]
+    fn the_nodes_of_a_canary_are_read_from_the_field_of_the_kind() {
+        let native = json!({ "metadata": { "annotations": { (keys::CANARY_NODES): " ring=a " } } });
+        let mut advanced = json!({ "spec": { "updateStrategy": { "type": "RollingUpdate" } } });
+        let selector = Selector::parse("ring=a").unwrap();
+        select(&mut advanced, &selector, "ads/agent").unwrap();
+        for (object, kind) in [
+            (&native, WorkloadKind::DaemonSet),
+            (&advanced, WorkloadKind::AdvancedDaemonSet),
+        ] {
+            let read = selector_of(object, kind).unwrap();
+            for (value, want) in [("a", true), ("b", false)] {
+                let labels = BTreeMap::from([("ring".to_owned(), value.to_owned())]);
+                assert_eq!(read.matches(&labels), want, "{kind:?} {value}");
+            }
+        }
+        assert!(selector_of(&advanced, WorkloadKind::DaemonSet).is_none());
     }
 }

@@ -40,6 +40,19 @@ pub(crate) fn half_way(nodes: &[&str]) -> SnapshotFile {
     file
 }
 
+/// The same with a history, newest last, whose newest revision is the target (`app:N` for N revisions).
+pub(crate) fn at_revisions(nodes: &[&str], hashes: &[&str]) -> SnapshotFile {
+    let mut file = settled(nodes);
+    let image = |number: i64| format!("app:{number}");
+    let numbered = (1..).zip(hashes);
+    file.revisions = numbered
+        .map(|(number, hash)| revision(hash, number, &image(number)))
+        .collect();
+    let newest = i64::try_from(hashes.len()).unwrap();
+    file.workload = Workload::DaemonSet(daemonset(&image(newest), 1));
+    file
+}
+
 /// `app:2` waits under OTA, and the owners of the first nodes have let it in. Names of nodes: hexadecimal digits.
 pub(crate) fn under_ota(nodes: &[&str], n_updated: usize) -> SnapshotFile {
     let mut file = settled(nodes);
