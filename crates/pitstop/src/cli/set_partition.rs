@@ -85,8 +85,9 @@ impl SetPartition {
         } else {
             held::refuse_convert(&found, self.convert)?;
             let edit = |object: &mut Value| {
-                held::expect_rolling(object, &found.title(), |object| write(object, partition))?;
-                write(object, partition);
+                let write = |object: &mut Value| write(object, found.kind, partition);
+                held::expect_rolling(object, &found.title(), write)?;
+                write(object);
                 Ok(())
             };
             found.change(edit).await?
@@ -96,9 +97,12 @@ impl SetPartition {
     }
 }
 
-/// The annotation wins over the field where there is one. Source: statefulset.md 15.2.
-fn write(object: &mut Value, partition: &Partition) {
-    let annotation = object.pointer_mut("/metadata/annotations");
+/// The annotation wins over the field where there is one, on StatefulSets; on other kinds of `apps.kruise.io` it has no effect.
+/// Source: statefulset.md 15.2.
+fn write(object: &mut Value, kind: WorkloadKind, partition: &Partition) {
+    let annotation = object
+        .pointer_mut("/metadata/annotations")
+        .filter(|_| kind == WorkloadKind::StatefulSet);
     if let Some(annotation) = annotation.and_then(|annotations| annotations.get_mut(keys::PARTITION)) {
         *annotation = partition.text().into();
         return;
@@ -129,15 +133,29 @@ mod tests {
 
     #[test]
     fn it_is_written_where_it_counts() {
-        let mut object =
-            json!({"metadata": {}, "spec": {"updateStrategy": {"rollingUpdate": {"partition": 1}}}});
-        let partition: Partition = "60%".parse().unwrap();
-        write(&mut object, &partition);
         let field = "/spec/updateStrategy/rollingUpdate/partition";
-        assert_eq!(object.pointer(field), Some(&json!("60%")));
-        object["metadata"]["annotations"] = json!({(keys::PARTITION): "20%"});
-        write(&mut object, &"2".parse().unwrap());
-        assert_eq!(object["metadata"]["annotations"][keys::PARTITION], "2");
-        assert_eq!(object.pointer(field), Some(&json!("60%")));
+        for (kind, annotation_counts) in [
+            (WorkloadKind::StatefulSet, true),
+            (WorkloadKind::CloneSet, false),
+            (WorkloadKind::AdvancedDaemonSet, false),
+        ] {
+            let mut object =
+                json!({"metadata": {}, "spec": {"updateStrategy": {"rollingUpdate": {"partition": 1}}}});
+            write(&mut object, kind, &"60%".parse().unwrap());
+            assert_eq!(object.pointer(field), Some(&json!("60%")), "{kind:?}");
+            object["metadata"]["annotations"] = json!({(keys::PARTITION): "20%"});
+            write(&mut object, kind, &"2".parse().unwrap());
+            let (annotation, value) = if annotation_counts {
+                ("2", json!("60%"))
+            } else {
+                ("20%", json!(2))
+            };
+            assert_eq!(
+                object["metadata"]["annotations"][keys::PARTITION],
+                annotation,
+                "{kind:?}"
+            );
+            assert_eq!(object.pointer(field), Some(&value), "{kind:?}");
+        }
     }
 }
