@@ -69,7 +69,7 @@ pub enum Guard {
     Off,
     /// So many. Units: nodes. Range: 1..
     Nodes(u32),
-    /// This percentage of the updated nodes, rounded up, and at least 2. Range: 1..
+    /// This percentage of the updated nodes, rounded up, and at least 2. Range: 1..=100
     Percent(u32),
 }
 
@@ -84,10 +84,7 @@ impl Guard {
         if text == "off" {
             return Some(Self::Off);
         }
-        let amount = IntOrPercent::parse(text)
-            .ok()
-            .filter(|amount| !amount.is_zero())?;
-        Some(match amount {
+        Some(match share(text).filter(|amount| !amount.is_zero())? {
             IntOrPercent::Int(nodes) => Self::Nodes(nodes),
             IntOrPercent::Percent(percent) => Self::Percent(percent),
         })
@@ -154,7 +151,7 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
         partition: reader.read(
             keys::PARTITION,
             "a whole number of at least 0, or a percentage from 0% to 100%",
-            partition,
+            share,
         ),
         canary_nodes: reader.read(keys::CANARY_NODES, "a label selector such as disk=ssd", |text| {
             Selector::parse(text).ok().filter(|selector| !selector.is_empty())
@@ -181,14 +178,14 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
         node_loss_guard: reader
             .read(
                 keys::NODE_LOSS_GUARD,
-                "a whole number of at least 1, a percentage of at least 1%, or off",
+                "a whole number of at least 1, a percentage from 1% to 100%, or off",
                 Guard::parse,
             )
             .unwrap_or_default(),
         max_unavailable_per_pool: reader.read(
             keys::MAX_UNAVAILABLE_PER_POOL,
-            "a whole number of at least 1, or a percentage of at least 1%",
-            |text| IntOrPercent::parse(text).ok().filter(|amount| !amount.is_zero()),
+            "a whole number of at least 1, or a percentage from 1% to 100%",
+            |text| share(text).filter(|amount| !amount.is_zero()),
         ),
         progress_deadline_seconds: deadline,
         on_failure: reader
@@ -217,8 +214,8 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
 /// By how much the clock of whoever resumes a rollout may be ahead of ours. Units: seconds.
 const CLOCK_SKEW: u32 = 60;
 
-/// More than all is a slip.
-fn partition(text: &str) -> Option<IntOrPercent> {
+/// A number, or a percentage: more than all is a slip.
+fn share(text: &str) -> Option<IntOrPercent> {
     let is_more_than_all = |amount: &IntOrPercent| matches!(amount, IntOrPercent::Percent(101..));
     IntOrPercent::parse(text)
         .ok()

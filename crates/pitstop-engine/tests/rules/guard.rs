@@ -525,12 +525,16 @@ fn the_guard_acts_from_its_threshold_on() {
         assert_eq!(n_updated, want, "{value:?}");
         assert_eq!(fleet.n_old() == 0, want.is_none(), "{value:?}");
     }
-    for value in ["", "0", "0%", "none", "-1", "Off"] {
+    for value in ["", "0", "0%", "101%", "150%", "none", "-1", "Off"] {
         let cluster = Cluster::advanced("n1R old+").annotation(keys::NODE_LOSS_GUARD, value);
         let plan = cluster.plan_advanced();
         assert_eq!(cluster.words(&plan), "nothing", "{value:?}");
         assert_eq!(events(&plan), [reasons::INVALID_ANNOTATION]);
-        assert!(plan.events[0].message.contains("or off"));
+        assert!(
+            plan.events[0]
+                .message
+                .contains("a percentage from 1% to 100%, or off")
+        );
     }
 }
 

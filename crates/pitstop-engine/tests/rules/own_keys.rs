@@ -49,8 +49,8 @@ fn a_malformed_value_keeps_every_pod_where_it_is_and_is_told() {
         ),
         (
             keys::MAX_UNAVAILABLE_PER_POOL,
-            &["", "0", "0%", "-1", "x"],
-            "a whole number of at least 1, or a percentage of at least 1%",
+            &["", "0", "0%", "101%", "-1", "x"],
+            "a whole number of at least 1, or a percentage from 1% to 100%",
         ),
         (
             keys::PROGRESS_DEADLINE_SECONDS,
@@ -580,7 +580,11 @@ fn a_bad_image_is_rolled_back_under_a_partition() {
         .annotation(keys::PARTITION, "3");
     let good: Vec<_> = cluster.pods.iter().skip(1).map(|pod| pod.uid).collect();
     let lines = play(&mut cluster, "v2", 200);
-    assert_eq!(lines.iter().filter(|line| *line == "del n1").count(), 2, "{lines:?}");
+    assert_eq!(
+        lines.iter().filter(|line| *line == "del n1").count(),
+        2,
+        "{lines:?}"
+    );
     assert_eq!(lines.last().unwrap(), reasons::ROLLOUT_COMPLETE, "{lines:?}");
     assert!(cluster.pods.iter().all(PodView::is_ready));
     let left: Vec<_> = cluster.pods.iter().map(|pod| pod.uid).collect();
