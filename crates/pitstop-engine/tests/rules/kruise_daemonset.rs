@@ -350,6 +350,28 @@ fn a_hook_holds_a_pod_from_its_deletion() {
     assert_eq!(does(&cluster), "patch n2");
 }
 
+/// A10, D2: an old pod that a hook holds beside its successor is a surge until it is let go.
+#[test]
+fn a_pod_that_is_held_beside_a_new_one_counts_as_surged() {
+    for (max_surge, then) in [(1, "nothing"), (2, "create n2")] {
+        let picture = "n1R *old+, n2R *old+, n3R *old+ new+";
+        let mut cluster = hooked(standard(picture).max_surge(max_surge));
+        let plan = cluster.plan_native();
+        assert_eq!(cluster.words(&plan), "patch n3");
+        cluster.apply(&plan);
+        let plan = cluster.plan_native();
+        assert_eq!(cluster.words(&plan), then);
+        let limit = Reason::MaxSurge {
+            used: max_surge,
+            limit: max_surge,
+        };
+        assert_eq!(cluster.reason(&plan, "n1"), Some(limit));
+        release(&mut cluster, "n3");
+        let plan = cluster.plan_native();
+        assert_eq!(cluster.words(&plan), "del n3");
+    }
+}
+
 /// D2: a pod that waits for its hook holds nobody back for whom there is room.
 #[test]
 fn a_pod_that_is_held_does_not_stop_the_others() {

@@ -210,6 +210,14 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         self.n_withheld = count(withheld.iter());
     }
 
+    /// Does a hook hold the pod from its deletion?
+    pub(super) fn is_hooked(&self, row: &Row<'s>) -> bool {
+        let hook = self
+            .advanced()
+            .and_then(|advanced| advanced.lifecycle.pre_delete.as_ref());
+        hook.is_some() && Live::of(row.pod).is_some_and(|live| is_hooked(hook, live))
+    }
+
     /// Takes the pods that a hook holds out of those that are deleted now: they are prepared for it, and wait.
     ///
     /// Source: daemonset.md D2; inplace.md 7.
@@ -217,12 +225,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let Some(advanced) = self.advanced().filter(|a| a.lifecycle.pre_delete.is_some()) else {
             return;
         };
-        let hook = advanced.lifecycle.pre_delete.as_ref();
-        let is_held = |row: &Row<'s>| Live::of(row.pod).is_some_and(|live| is_hooked(hook, live));
         let ways = self.ways();
         let (held, gone) = std::mem::take(&mut self.deletes)
             .into_iter()
-            .partition(|(row, why)| is_held(row) && (row.is_leaving || !ways.stays(row.pod, *why)));
+            .partition(|(row, why)| self.is_hooked(row) && (row.is_leaving || !ways.stays(row.pod, *why)));
         self.deletes = gone;
         for (row, _) in held {
             self.held.insert(row.pod.uid);

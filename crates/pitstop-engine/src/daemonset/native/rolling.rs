@@ -18,6 +18,8 @@ pub(super) struct OnNode<'s> {
     pub(super) n_old: u32,
     /// New pods, those that only we know included.
     pub(super) n_new: u32,
+    /// An old pod that a hook holds before its deletion: it runs, and is counted nowhere else.
+    has_old_leaving: bool,
     pub(super) anything: bool,
 }
 
@@ -61,6 +63,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             new: None,
             n_old: 0,
             n_new: 0,
+            has_old_leaving: false,
             anything: false,
         };
         for created in self.board.created_on(slot) {
@@ -75,6 +78,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             if row.is_terminating || row.is_leaving {
                 let is_same = row.is_new && !row.is_terminating;
                 add(&mut found.n_new, is_same);
+                found.has_old_leaving |= !row.is_new && !row.is_terminating;
                 continue;
             }
             if row.is_new {
@@ -146,12 +150,17 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 add(&mut surged, true);
                 continue;
             }
-            let Some(old) = found.old else { continue };
+            let Some(old) = found.old else {
+                // Two pods run there until the hook lets the old one go.
+                add(&mut surged, found.n_new == 1 && found.has_old_leaving);
+                continue;
+            };
             let should_run = spot.eligible.should_run;
             let may_have_new = found.n_new == 0 && self.board.may_have_created_on(slot);
             add(&mut surged, may_have_new);
             if found.n_new == 1 {
                 if found.new.is_some_and(|new| new.serves()) {
+                    add(&mut surged, self.is_hooked(&old));
                     step.deletes.push((old, DeleteReason::Surged));
                 } else {
                     add(&mut surged, true);
