@@ -390,6 +390,8 @@ pub enum Reason {
         /// They could not be had; when they are tried again.
         failed_until: Option<Timestamp>,
     },
+    /// The images of the target are pulled on the nodes before it first.
+    QueuedForImages,
     /// Nodes turned NotReady after their update: the rollout waits whether there are more, or was stopped.
     NodesLost {
         /// How many were lost.

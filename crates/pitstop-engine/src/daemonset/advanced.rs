@@ -512,7 +512,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     asked.push(preheat::ask(pod, current, snapshot.now));
                     Some((Some(waits), None))
                 }
-                preheat::Images::NotAskedFor => Some((None, None)),
+                preheat::Images::NotAskedFor => Some((Some(Reason::QueuedForImages), None)),
                 preheat::Images::Pulling | preheat::Images::Failed(_) => Some((Some(waits), None)),
             }
         });

@@ -40,6 +40,7 @@ impl Reason {
             Self::NodeUnsettled { .. } => "NodeUnsettled",
             Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
             Self::PullingImages { .. } => "PullingImages",
+            Self::QueuedForImages => "QueuedForImages",
             Self::NodesLost { .. } => "NodesLostAfterUpdate",
             Self::DeadlineExceeded { .. } => "DeadlineExceeded",
             Self::Hook { .. } => "Hook",
@@ -133,6 +134,7 @@ impl Reason {
             | Self::NodeUnsettled { .. }
             | Self::PoolMaxUnavailable { .. }
             | Self::PullingImages { .. }
+            | Self::QueuedForImages
             | Self::NodesLost { .. }
             | Self::DeadlineExceeded { .. } => self.explain_own_key(now),
             Self::Hook { state } => hook(state),
@@ -189,6 +191,10 @@ impl Reason {
             } => format!(
                 "the images of the new revision could not be pulled on its node, so it stays; they are tried again in {} ({})",
                 span(now, *until),
+                keys::PREHEAT
+            ),
+            Self::QueuedForImages => format!(
+                "images are pulled on the nodes before it first; its turn comes when pods there have gone ({})",
                 keys::PREHEAT
             ),
             Self::NodesLost {

@@ -90,7 +90,13 @@ fn a_pod_goes_when_its_images_are_on_its_node() {
     let plan = cluster.plan_advanced();
     let pulling = Some(Reason::PullingImages { failed_until: None });
     assert_eq!(cluster.reason(&plan, "n1"), pulling);
-    assert_eq!(cluster.reason(&plan, "n3").unwrap().word(), "MaxUnavailable");
+    let queued = cluster.reason(&plan, "n3").unwrap();
+    assert_eq!(queued, Reason::QueuedForImages);
+    assert!(
+        queued
+            .explain(cluster.now)
+            .contains("pulled on the nodes before it first")
+    );
     job(&mut cluster, "n2").has_succeeded = true;
     assert_eq!(step(&mut cluster), "there n2");
     assert_eq!(

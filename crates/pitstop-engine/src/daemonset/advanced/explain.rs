@@ -73,7 +73,10 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if let Some(held) = self.held(spot, row) {
             return Some(held.reason());
         }
-        if let Some(kept) = outcome.kept.get(&row.pod.uid) {
+        let (used, limit) = (outcome.used, outcome.limit);
+        let kept = outcome.kept.get(&row.pod.uid);
+        // Who waits for images that nobody pulls yet waits for the budget, too, where it is used up.
+        if let Some(kept) = kept.filter(|kept| **kept != Reason::QueuedForImages || used < limit) {
             return Some(kept.clone());
         }
         if n_live > 1 {
@@ -82,7 +85,6 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if outcome.is_cut_short {
             return Some(Reason::Burst);
         }
-        let (used, limit) = (outcome.used, outcome.limit);
         Some(Reason::MaxUnavailable { used, limit })
     }
 }
