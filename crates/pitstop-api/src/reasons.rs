@@ -105,6 +105,8 @@ pub const SUCCESSFUL_UPDATE_RECREATE: &str = "SuccessfulUpdatePodReCreate";
 pub const FAILED_UPDATE_RECREATE: &str = "FailedUpdatePodReCreate";
 /// Pods are replaced although they were to be updated in place where possible, and why.
 pub const NOT_IN_PLACE: &str = "NotInPlace";
+/// Nothing but the mark of a restart changed, and pods that are updated in place take it without one.
+pub const RESTARTS_NOTHING: &str = "RestartsNothing";
 /// An update in place came to a stop, and why.
 pub const INPLACE_UPDATE_STALLED: &str = "InPlaceUpdateStalled";
 /// Init containers read what an update in place changes, and do not run again.

@@ -8,7 +8,7 @@
 //!
 //! Source: inplace.md 3, 4, 13; spec/README.md, `pod-update-policy`; daemonset.md D2.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -168,8 +168,8 @@ impl<'s> Ways<'s> {
         }
     }
 
-    /// Why pods that go are not updated in place: told once for each revision.
-    pub(super) fn not_in_place<'r>(
+    /// Why pods that go are not updated in place, or are and were to be restarted: told once for each revision.
+    pub(super) fn not_as_asked<'r>(
         &self,
         touched: impl Iterator<Item = &'r (Row<'s>, DeleteReason)>,
     ) -> Option<Event>
@@ -177,13 +177,34 @@ impl<'s> Ways<'s> {
         's: 'r,
     {
         let hash = self.target.hash;
-        let mut touched = touched.filter(|(_, why)| is_upgrade(*why));
-        let why = touched.find_map(|(row, _)| match self.way(row.pod) {
-            Way::Recreate(why) => why,
-            Way::InPlace(..) | Way::Refused(_) => None,
-        })?;
-        let message = format!("revision {hash}: pods are replaced rather than updated in place: {why}");
-        Some(self.target.warning(reasons::NOT_IN_PLACE, message))
+        let mut changed_in_place = BTreeSet::new();
+        for (row, _) in touched.filter(|(_, why)| is_upgrade(*why)) {
+            match self.way(row.pod) {
+                Way::Recreate(Some(why)) => {
+                    let message =
+                        format!("revision {hash}: pods are replaced rather than updated in place: {why}");
+                    return Some(self.target.warning(reasons::NOT_IN_PLACE, message));
+                }
+                Way::InPlace(_, spec) if !spec.touches_containers() => {
+                    changed_in_place.extend(row.pod.revision_hash());
+                }
+                Way::InPlace(..) | Way::Recreate(None) | Way::Refused(_) => {}
+            }
+        }
+        let mut changed = changed_in_place.into_iter();
+        changed.any(|old| self.target.is_restart_of(old)).then(|| {
+            let replace = if self.target.snapshot.daemonset.advanced.is_some() {
+                "field updateStrategy.rollingUpdate.rollingUpdateType to Standard".to_owned()
+            } else {
+                format!("annotation {} to ReCreate", keys::POD_UPDATE_POLICY)
+            };
+            let message = format!(
+                "revision {hash}: nothing but the mark of a restart ({}) changed, which pods that are updated in place take \
+                 without a restart; to have them replaced, set {replace} and restart again",
+                keys::RESTARTED_AT
+            );
+            self.target.warning(reasons::RESTARTS_NOTHING, message)
+        })
     }
 }
 
@@ -236,6 +257,32 @@ impl<'s> Target<'s> {
             controller.is_some_and(|owner| owner.uid == snapshot.daemonset.uid) && revision.hash() == hash
         };
         snapshot.revisions.iter().copied().find(is_ours)
+    }
+
+    /// Does nothing but the mark of a restart lie between a revision and the target?
+    fn is_restart_of(self, hash: &str) -> bool {
+        const PLACE: &str = "/metadata/annotations";
+        let mark_of = |template: &Value| {
+            let annotations = template.pointer(PLACE);
+            annotations.and_then(|annotations| annotations.get(keys::RESTARTED_AT).cloned())
+        };
+        let without_mark = |template: &Value| {
+            let mut template = data_of(template);
+            let place = format!("/spec/template{PLACE}");
+            let annotations = template.pointer_mut(&place).and_then(Value::as_object_mut);
+            let is_empty = annotations.is_none_or(|annotations| {
+                annotations.remove(keys::RESTARTED_AT);
+                annotations.is_empty()
+            });
+            let metadata = template.pointer_mut("/spec/template/metadata");
+            if let Some(metadata) = metadata.and_then(Value::as_object_mut).filter(|_| is_empty) {
+                metadata.remove("annotations");
+            }
+            template
+        };
+        let new = &self.snapshot.daemonset.template;
+        let old = self.revision(hash).and_then(template_of);
+        old.is_some_and(|old| mark_of(old) != mark_of(new) && without_mark(old) == without_mark(new))
     }
 
     fn update_in_place(self, live: Live<'s>, spec: &UpdateSpec) -> Option<Action> {

@@ -272,7 +272,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             hash: Arc::clone(&self.history.target),
         });
         plan.actions.extend(creates);
-        plan.events.extend(ways.not_in_place(self.deletes.iter()));
+        plan.events.extend(ways.not_as_asked(self.deletes.iter()));
         plan.actions.extend(self.touch(&ways));
         plan.events.append(&mut self.events);
         plan.failed_pods = self.remembered();

@@ -94,6 +94,46 @@ fn a_pod_stays_what_and_where_it_is() {
     assert_eq!(cluster.reason(&plan, "n1"), Some(begins));
 }
 
+/// inplace.md 3: the mark of `kubectl rollout restart` is an annotation, which pods take as they are. It is told that nobody
+/// was restarted, and only where nothing else changed.
+#[test]
+fn a_mark_of_a_restart_that_restarts_nothing_is_told() {
+    let annotated = |template: &mut serde_json::Value, key: &str| {
+        template["metadata"]["annotations"][key] = "2026-01-01T00:00:00Z".into();
+    };
+    for (marks, image, policy, want) in [
+        (vec![keys::RESTARTED_AT], "v1", "InPlaceIfPossible", true),
+        (vec![keys::RESTARTED_AT], "v1", "InPlaceOnly", true),
+        (vec![keys::RESTARTED_AT], "v1", "ReCreate", false),
+        (vec![keys::RESTARTED_AT, "team"], "v1", "InPlaceIfPossible", false),
+        (vec!["team"], "v1", "InPlaceIfPossible", false),
+        (vec![keys::RESTARTED_AT], "v2", "InPlaceIfPossible", false),
+    ] {
+        let cluster = in_place("n1R *old+, n2R *old+").annotation(keys::POD_UPDATE_POLICY, policy);
+        let mut changed = template(image);
+        marks.iter().for_each(|key| annotated(&mut changed, key));
+        let cluster = cluster.with(|c| set_template(c, &changed));
+        let plan = cluster.plan_advanced();
+        let told = plan
+            .events
+            .iter()
+            .find(|event| event.reason == reasons::RESTARTS_NOTHING);
+        assert_eq!(
+            told.is_some(),
+            want,
+            "{marks:?} {image} {policy}: {:?}",
+            plan.events
+        );
+        if let Some(told) = told {
+            assert!(
+                told.is_warning && told.message.contains(keys::POD_UPDATE_POLICY),
+                "{}",
+                told.message
+            );
+        }
+    }
+}
+
 /// The whole way: one at a time, each container started again once, every uid as before.
 #[test]
 fn a_rollout_keeps_every_pod_and_the_budget() {

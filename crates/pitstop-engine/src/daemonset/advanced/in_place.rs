@@ -73,14 +73,14 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         Ways::of(target, self.keys.pod_update_policy.clone(), rows)
     }
 
-    /// Why pods that go, or cannot go, are not updated in place: told once for each revision.
+    /// Why pods that go, or cannot go, are not updated in place, or not restarted: told once for each revision.
     pub(super) fn told(ways: &Ways<'s>, outcome: &Outcome<'s>) -> Option<Event> {
         let refused = outcome.kept.values().find_map(|reason| match reason {
             Reason::NotInPlace { why } => Some(why),
             _ => None,
         });
         let Some(why) = refused else {
-            return ways.not_in_place(outcome.deletes.iter());
+            return ways.not_as_asked(outcome.deletes.iter());
         };
         let target = ways.target();
         let message = format!(
