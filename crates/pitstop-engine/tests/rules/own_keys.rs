@@ -209,9 +209,10 @@ fn partition() {
         // A node that is away keeps its old pod, so the others need not.
         ("n1R old+, n2R old+, n3N old+", "1", "del n1 n2"),
         ("n1R old+, n2N old+, n3N old+", "1", "del n1"),
-        // Pods that serve nobody go first, and are kept like others.
+        // Pods that serve nobody go first, and are never kept.
         ("n1R old+, n2R old+, n3R old-", "2", "del n3"),
-        ("n1R old-, n2R old-, n3R old-", "2", "del n1"),
+        ("n1R old+, n2R old+, n3R old-", "3", "del n3"),
+        ("n1R old-, n2R old-, n3R old-", "2", "del n1 n2 n3"),
         // Of two pods one goes anyway, and nobody knows which.
         ("n1R old+ new+, n2R old+", "1", "nothing"),
     ] {
@@ -560,8 +561,8 @@ fn a_bad_image_is_rolled_back() {
         [
             "RolloutProgressing",
             "del n1",
-            "back to v1",
             "ProgressDeadlineExceeded",
+            "back to v1",
             "RolloutProgressing",
             "del n1",
             "RolloutComplete",
@@ -569,6 +570,121 @@ fn a_bad_image_is_rolled_back() {
     );
     let left: Vec<_> = cluster.pods.iter().map(|pod| pod.uid).collect();
     assert!(good.iter().all(|uid| left.contains(uid)), "S2");
+}
+
+/// Does the template have the image of this version?
+fn is_at(cluster: &Cluster, version: &str) -> bool {
+    cluster.daemonset.template["spec"] == crate::cluster::template(version)["spec"]
+}
+
+/// A node that can start no image makes every revision fail. It goes back once, stays there until somebody resumes it or
+/// writes another template, and says so.
+#[test]
+fn a_rollout_goes_back_once() {
+    let mut cluster = stuck(Some("Rollback"));
+    let rollbacks = |cluster: &mut Cluster, seconds: i64| {
+        let mut lines = Vec::new();
+        for _ in 0..seconds {
+            lines.extend(play(cluster, "none", 1));
+            // The node starts nothing.
+            let is_new = |pod: &&mut PodView| pod.created_at > at(-500);
+            for pod in cluster.pods.iter_mut().filter(is_new) {
+                let is_on_n1 = pod.node.is_some_and(|slot| slot.index() == 0);
+                if is_on_n1 {
+                    pod.ready = ready(false, 0);
+                    pod.trouble = Some("ImagePullBackOff".into());
+                }
+            }
+        }
+        lines.retain(|line| line.starts_with("back"));
+        lines
+    };
+    assert_eq!(rollbacks(&mut cluster, 1000), ["back to v1"]);
+    assert!(is_at(&cluster, "v1"));
+    let condition = &cluster.daemonset.conditions[reasons::PROGRESSING];
+    assert_eq!(&*condition.reason, reasons::PROGRESS_DEADLINE_EXCEEDED);
+    assert_eq!(condition.revision(), &*hash("v1"));
+    let from = format!("back from revision: {}", hash("v2"));
+    assert!(condition.message.ends_with(&from), "{}", condition.message);
+    let plan = cluster.plan_advanced();
+    assert_eq!(events(&plan), [reasons::PROGRESS_DEADLINE_EXCEEDED]);
+    let message = &plan.events[0].message;
+    assert!(
+        message.contains(&*hash("v2")) && message.contains("pitstop resume ds/agent"),
+        "{message}"
+    );
+
+    // Resumed, nothing is remembered: nobody serves at the other revision, so it stays where it is.
+    let resumed_at = cluster.now.to_string();
+    let mut resumed = cluster.clone().annotation(keys::RESUMED_AT, &resumed_at);
+    assert_eq!(rollbacks(&mut resumed, 200), [""; 0]);
+    let condition = &resumed.daemonset.conditions[reasons::PROGRESSING];
+    assert!(!condition.message.contains("back from"), "{}", condition.message);
+
+    // Another template may fail, too, and goes back once.
+    let mut other = cluster.now_at_version("v3");
+    assert_eq!(rollbacks(&mut other, 1000), ["back to v1"]);
+}
+
+/// The condition says where the template goes before it does. What was written before a controller was stopped counts.
+#[test]
+fn what_was_left_is_known_to_whoever_decides_next() {
+    let failed = |message: String| PodCondition {
+        status: ConditionStatus::False,
+        reason: reasons::PROGRESS_DEADLINE_EXCEEDED.into(),
+        message: message.into(),
+        since: Some(at(-30)),
+    };
+    let (v1, v2, v3) = (hash("v1"), hash("v2"), hash("v3"));
+    for (case, message, resumed_at, is_remembered) in [
+        (
+            "gone back",
+            format!("controllerrevision: {v1}; x; back to revision: {v2}"),
+            None,
+            true,
+        ),
+        (
+            "to another",
+            format!("controllerrevision: {v1}; x; back to revision: {v3}"),
+            None,
+            false,
+        ),
+        ("failed only", format!("controllerrevision: {v1}; x"), None, false),
+        (
+            "long ago",
+            format!("controllerrevision: {v2}; x; back from revision: {v1}"),
+            None,
+            true,
+        ),
+        (
+            "of another",
+            format!("controllerrevision: {v3}; x; back from revision: {v1}"),
+            None,
+            false,
+        ),
+        (
+            "resumed since",
+            format!("controllerrevision: {v2}; x; back from revision: {v1}"),
+            Some("2026-01-01T00:00:00Z"),
+            false,
+        ),
+    ] {
+        let mut cluster = Cluster::advanced("n1R new-, n2R old+")
+            .annotation(keys::PROGRESS_DEADLINE_SECONDS, "60")
+            .annotation(keys::ON_FAILURE, "Rollback")
+            .with(|c| {
+                let conditions = &mut c.daemonset.conditions;
+                conditions.insert(reasons::PROGRESSING.to_owned(), failed(message));
+            });
+        if let Some(resumed_at) = resumed_at {
+            cluster = cluster.annotation(keys::RESUMED_AT, resumed_at);
+        }
+        for _ in 0..5 {
+            cluster.apply(&cluster.plan_advanced());
+            cluster.pass(61);
+        }
+        assert_eq!(is_at(&cluster, "v1"), !is_remembered, "{case}");
+    }
 }
 
 /// The same under a partition: the bad pods are the only outdated ones then, and none of them is kept.

@@ -3,6 +3,10 @@
 //! Whatever is remembered is in the condition `Progressing` of the DaemonSet, whose message names the revision that it is
 //! about. When the rollout moved last follows from that and from its pods. So it does not matter when a controller starts.
 //!
+//! **It goes back once.** The condition says where the template goes before it does, and from then on, as long as the template
+//! stays that and nobody resumes the rollout, which revision was left. Where that one does not move either, the fault is
+//! hardly in a revision: a node may be unable to start any. Then it stays where it is.
+//!
 //! Source: spec/README.md, "Our own keys"; users.md W1.
 
 use std::borrow::Cow;
@@ -94,12 +98,77 @@ pub(super) fn judge(
             clock.read(standing, &mut verdict)
         }
     };
+    let left = Left::read(written, current, keys);
     let has_failed = matches!(&told, Told::Say(ConditionStatus::False, ..));
-    if has_failed || verdict.blocked.is_some() {
-        act(snapshot, current, keys, seconds, plan);
-    }
+    let told = if has_failed || verdict.blocked.is_some() {
+        let failed = Failed {
+            snapshot,
+            current,
+            keys,
+            seconds,
+            left: left.as_ref(),
+            goes_back_to: about_target.and_then(|condition| after_mark(&condition.message, BACK_TO)),
+        };
+        failed.act(plan).map_or(told, |back_to| {
+            let text = format!("{}; {BACK_TO}{}", not_moved(seconds), back_to.hash());
+            Told::Say(ConditionStatus::False, reasons::PROGRESS_DEADLINE_EXCEEDED, text)
+        })
+    } else {
+        told
+    };
+    let told = match (told, left) {
+        (Told::Say(status, reason, text), Some(left)) => {
+            Told::Say(status, reason, format!("{text}; {BACK_FROM}{}", left.revision))
+        }
+        (told, _) => told,
+    };
     tell(snapshot, current, about_target, told, plan);
     verdict
+}
+
+/// Before the hash of the revision that the template goes back to, in the message of the condition.
+const BACK_TO: &str = "back to revision: ";
+/// Before the hash of the revision that the template came back from.
+const BACK_FROM: &str = "back from revision: ";
+
+fn not_moved(seconds: u32) -> String {
+    format!("nothing has moved for {seconds} s")
+}
+
+/// What stands after a mark in a message, up to the next semicolon.
+fn after_mark<'a>(message: &'a str, mark: &str) -> Option<&'a str> {
+    let mut parts = message.split("; ");
+    parts.find_map(|part| part.strip_prefix(mark))
+}
+
+/// A revision that failed, and that the template went back from to the target.
+#[derive(Debug)]
+struct Left {
+    revision: String,
+}
+
+impl Left {
+    /// As it is written: with the target, or with the revision that was left, whose condition says that the target comes next.
+    fn read(written: Option<&PodCondition>, current: &Current, keys: &OwnKeys) -> Option<Self> {
+        let written = written?;
+        let is_resumed = keys
+            .resumed_at
+            .zip(written.since)
+            .is_some_and(|(at, since)| at >= since);
+        if is_resumed {
+            return None;
+        }
+        let revision = if written.revision() == &*current.target {
+            after_mark(&written.message, BACK_FROM)
+        } else {
+            let next = after_mark(&written.message, BACK_TO);
+            next.filter(|next| **next == *current.target)
+                .map(|_| written.revision())
+        };
+        revision.map(|revision| Self {
+            revision: revision.to_owned(),
+        })
+    }
 }
 
 /// How long nothing has moved.
@@ -162,8 +231,11 @@ impl Clock<'_> {
         if self.keys.on_failure != OnFailure::Report {
             verdict.blocked = Some(self.exceeded());
         }
-        let text = format!("nothing has moved for {} s", self.seconds);
-        Told::Say(ConditionStatus::False, reasons::PROGRESS_DEADLINE_EXCEEDED, text)
+        Told::Say(
+            ConditionStatus::False,
+            reasons::PROGRESS_DEADLINE_EXCEEDED,
+            not_moved(self.seconds),
+        )
     }
 
     fn exceeded(&self) -> Reason {
@@ -232,43 +304,73 @@ fn tell(
     });
 }
 
-/// Tells that the deadline has passed, and goes back where that is asked for.
-fn act(snapshot: &Snapshot<'_>, current: &Current, keys: &OwnKeys, seconds: u32, plan: &mut Plan) {
-    let (daemonset, target) = (snapshot.daemonset, &current.target);
-    let event = |reason, text: &str| Event {
-        is_warning: true,
-        reason,
-        message: Cow::Owned(format!(
-            "revision {target}: nothing has moved for {seconds} s ({}); {text}",
-            keys::PROGRESS_DEADLINE_SECONDS
-        )),
-        once_per: Some(format!("{}/{target}/{:?}", daemonset.generation, keys.resumed_at)),
-    };
-    let resume = format!(
-        "it stays where it is until `pitstop resume ds/{}`, or until the template changes",
-        daemonset.name
-    );
-    if keys.on_failure == OnFailure::Report {
-        plan.events
-            .push(event(reasons::PROGRESS_DEADLINE_EXCEEDED, "the rollout goes on"));
-        return;
+/// A rollout whose deadline has passed.
+struct Failed<'s, 'a> {
+    snapshot: &'s Snapshot<'a>,
+    current: &'s Current,
+    keys: &'s OwnKeys,
+    seconds: u32,
+    left: Option<&'s Left>,
+    /// What the condition says already.
+    goes_back_to: Option<&'s str>,
+}
+
+impl<'s> Failed<'s, '_> {
+    /// Tells it, and goes back where that is asked for: to the revision that is returned, as soon as the condition says so.
+    fn act(&self, plan: &mut Plan) -> Option<&'s RevisionView> {
+        let daemonset = self.snapshot.daemonset;
+        let resume = format!(
+            "it stays where it is until `pitstop resume ds/{}`, or until the template changes",
+            daemonset.name
+        );
+        let exceeded = reasons::PROGRESS_DEADLINE_EXCEEDED;
+        match self.keys.on_failure {
+            OnFailure::Report => plan.events.push(self.event(exceeded, "the rollout goes on")),
+            OnFailure::Pause => plan.events.push(self.event(exceeded, &resume)),
+            OnFailure::Rollback => {
+                if let Some(Left { revision }) = self.left {
+                    let text = format!(
+                        "it came back from revision {revision}, which did not move either, so the fault may be elsewhere: {resume}"
+                    );
+                    plan.events.push(self.event(exceeded, &text));
+                    return None;
+                }
+                let Some(back_to) = serving(self.snapshot, self.current) else {
+                    plan.events.push(self.event(exceeded, &resume));
+                    return None;
+                };
+                let text = format!("the template goes back to revision {}", back_to.hash());
+                plan.events.push(self.event(reasons::ROLLING_BACK, &text));
+                if self.goes_back_to == Some(back_to.hash()) {
+                    plan.actions.push(Action::RollBack {
+                        uid: daemonset.uid,
+                        resource_version: daemonset.resource_version,
+                        hash: back_to.hash().into(),
+                        data: Arc::clone(&back_to.data),
+                    });
+                }
+                return Some(back_to);
+            }
+        }
+        None
     }
-    let back_to = (keys.on_failure == OnFailure::Rollback)
-        .then(|| serving(snapshot, current))
-        .flatten();
-    let Some(back_to) = back_to else {
-        plan.events
-            .push(event(reasons::PROGRESS_DEADLINE_EXCEEDED, &resume));
-        return;
-    };
-    let text = format!("the template goes back to revision {}", back_to.hash());
-    plan.events.push(event(reasons::ROLLING_BACK, &text));
-    plan.actions.push(Action::RollBack {
-        uid: daemonset.uid,
-        resource_version: daemonset.resource_version,
-        hash: back_to.hash().into(),
-        data: Arc::clone(&back_to.data),
-    });
+
+    fn event(&self, reason: &'static str, text: &str) -> Event {
+        let (daemonset, target) = (self.snapshot.daemonset, &self.current.target);
+        Event {
+            is_warning: true,
+            reason,
+            message: Cow::Owned(format!(
+                "revision {target}: {} ({}); {text}",
+                not_moved(self.seconds),
+                keys::PROGRESS_DEADLINE_SECONDS
+            )),
+            once_per: Some(format!(
+                "{}/{target}/{:?}",
+                daemonset.generation, self.keys.resumed_at
+            )),
+        }
+    }
 }
 
 /// The revision to go back to: of those that pods serve at, the one that most do, and of equals the newest. The revision
