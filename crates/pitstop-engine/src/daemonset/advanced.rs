@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodView, StrategyType, Uid};
+use pitstop_api::view::{DaemonSetView, NodeSlot, NodeView, PodCondition, PodView, StrategyType, Uid};
 use pitstop_api::{keys, reasons};
 
 use super::board::{Board, Row};
@@ -522,7 +522,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     /// Does the rollout cost nodes?
     fn guard(&self, n_old: u32) -> guard::Verdict {
         let snapshot = self.snapshot;
-        if n_old == 0 && !snapshot.daemonset.conditions.contains_key(reasons::NODES_LOST) {
+        let written = snapshot.daemonset.conditions.get(reasons::NODES_LOST);
+        if n_old == 0 && !written.is_some_and(PodCondition::is_true) {
             return guard::Verdict::default();
         }
         let mut sight = guard::Sight::new(snapshot, self.current, &self.keys);

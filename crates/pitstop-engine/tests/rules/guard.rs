@@ -665,3 +665,95 @@ fn nodes_that_are_marked_one_after_another_were_lost_together() {
         assert_eq!(reason(&cluster, &plan), (2, want), "{id}");
     }
 }
+
+/// Gives a node a pod of the new version, and takes the node away 20 s later.
+fn update_and_lose(cluster: &mut Cluster, name: &str) {
+    let now = cluster.now;
+    let pod = cluster.pod_on(name);
+    pod.labels
+        .insert(keys::REVISION_HASH.into(), hash("v2").to_string());
+    pod.created_at = now;
+    cluster.pass(20);
+    cluster.set_ready(name, false);
+}
+
+/// Decides, and writes down what is to be remembered.
+fn take_note(cluster: &mut Cluster) -> Plan {
+    let mut plan = cluster.plan_advanced();
+    plan.actions
+        .retain(|action| !matches!(action, Action::DeletePod { .. }));
+    cluster.apply(&plan);
+    plan
+}
+
+/// Nodes that die may be taken out of the cluster, and their pods with them: how many there were is in the condition from the
+/// first one on, and never fewer.
+#[test]
+fn nodes_that_are_taken_away_are_not_forgotten() {
+    let taken_away = |n: usize| {
+        let mut cluster = Cluster::advanced("n1R old+, n2R old+, n3R old+, n4R old+");
+        for name in ["n1", "n2"].into_iter().take(n) {
+            update_and_lose(&mut cluster, name);
+            take_note(&mut cluster);
+            cluster.remove_node(name);
+            cluster.kubelets();
+            cluster.pass(5);
+        }
+        cluster
+    };
+    let condition = |cluster: &Cluster| cluster.daemonset.conditions[reasons::NODES_LOST].clone();
+    let mut cluster = taken_away(1);
+    let first = condition(&cluster);
+    assert!(
+        !first.is_true() && first.message.contains("1 of 1 updated nodes"),
+        "{first:?}"
+    );
+    assert_eq!(
+        cluster.words(&cluster.plan_advanced()),
+        "del n2",
+        "one is none too many"
+    );
+    take_note(&mut cluster);
+    assert!(condition(&cluster).message.contains("lost: 1; gone: 1"));
+
+    let mut cluster = taken_away(2);
+    let plan = cluster.plan_advanced();
+    assert_eq!(cluster.words(&plan), "nothing", "two are waited for");
+    cluster.apply(&plan);
+    cluster.pass(10);
+    let plan = cluster.plan_advanced();
+    assert!(
+        events(&plan).contains(&reasons::NODES_LOST_AFTER_UPDATE),
+        "{plan:?}"
+    );
+    cluster.apply(&plan);
+    let stop = condition(&cluster);
+    assert!(
+        stop.is_true() && stop.message.contains("2 of 2 updated nodes"),
+        "{stop:?}"
+    );
+    assert!(stop.message.contains("lost: 2; gone: 2"), "{stop:?}");
+    cluster.pass(1000);
+    let plan = cluster.plan_advanced();
+    assert_eq!(plan.actions, [], "said once");
+    let lost = Reason::NodesLost {
+        lost: 2,
+        updated: 2,
+        until: None,
+    };
+    assert_eq!(cluster.reason(&plan, "n3"), Some(lost));
+
+    let resumed_at = cluster.now.to_string();
+    let mut resumed = cluster.clone().annotation(keys::RESUMED_AT, &resumed_at);
+    assert_eq!(resumed.words(&resumed.plan_advanced()), "del n3");
+    take_note(&mut resumed);
+    update_and_lose(&mut resumed, "n3");
+    take_note(&mut resumed);
+    let again = condition(&resumed);
+    assert!(!again.is_true() && again.message.contains("1 of 1"), "{again:?}");
+
+    let mut other = cluster.now_at_version("v3");
+    assert_eq!(other.words(&other.plan_advanced()), "del n3");
+    take_note(&mut other);
+    assert!(!condition(&other).is_true());
+}

@@ -13,7 +13,8 @@
 //! a rollout with a probability of at most 1 in 1,000 (Ville's inequality), however often it is looked at.
 //!
 //! **What it remembers** is in objects: a loss in a condition of the pod, with `q` at the time, since the node may return
-//! and the others recover; the stop in a condition of the DaemonSet. Both name the revision that they are about.
+//! and the others recover; how many there were, and the stop, in a condition of the DaemonSet, since a node that dies may be
+//! taken out of the cluster, and its pod with it. Both name the revision that they are about.
 //!
 //! Source: spec/README.md, `node-loss-guard`; users.md section 5, need 1, and W2.
 
@@ -124,6 +125,50 @@ struct Loss<'a> {
     recorded: Option<f64>,
 }
 
+/// The losses of a rollout, those on nodes and of pods that are gone included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Losses {
+    n: u32,
+    /// Of those: nothing is left that shows them.
+    n_gone: u32,
+    last_at: Timestamp,
+    /// The highest background of them. Range: 0..=1.
+    against: f64,
+}
+
+/// What comes before the time of the last loss in the message of the condition of a DaemonSet.
+const LAST_AT: &str = "the last at ";
+/// What comes before the number of losses there.
+const LOST: &str = "lost: ";
+/// What comes before the number of those that nothing is left of.
+const GONE: &str = "gone: ";
+
+impl Losses {
+    /// As it is written in the condition of a DaemonSet about this revision, where nobody let the rollout go on since.
+    fn read(written: Option<&PodCondition>, target: &str, resumed_at: Option<Timestamp>) -> Option<Self> {
+        let message = &written.filter(|written| written.revision() == target)?.message;
+        let part = |mark: &str| message.split("; ").find_map(|part| part.strip_prefix(mark));
+        let losses = Self {
+            n: part(LOST)?.parse().ok()?,
+            n_gone: part(GONE)?.parse().ok()?,
+            last_at: part(LAST_AT)?.parse().ok()?,
+            against: background_in(message)?,
+        };
+        let is_over = resumed_at.is_some_and(|resumed_at| losses.last_at <= resumed_at);
+        (!is_over).then_some(losses)
+    }
+
+    fn words(&self) -> String {
+        let Self {
+            n,
+            n_gone,
+            last_at,
+            against,
+        } = self;
+        format!("{LOST}{n}; {GONE}{n_gone}; {LAST_AT}{last_at}; {BACKGROUND}{against:.4}")
+    }
+}
+
 /// What is seen of a rollout.
 pub(super) struct Sight<'a> {
     now: Timestamp,
@@ -133,6 +178,8 @@ pub(super) struct Sight<'a> {
     updated: u32,
     survivors: Vec<Updated>,
     losses: Vec<Loss<'a>>,
+    /// The losses that were written down.
+    known: Option<Losses>,
     /// Nodes that were not updated of late: how many, how many turned NotReady within the window, and Ready.
     others: (u32, u32, u32),
     /// When others turned NotReady, of late. Sorted when all are there.
@@ -174,6 +221,11 @@ impl<'a> Sight<'a> {
             updated: 0,
             survivors: Vec::new(),
             losses: Vec::new(),
+            known: Losses::read(
+                snapshot.daemonset.conditions.get(reasons::NODES_LOST),
+                &current.target,
+                keys.resumed_at,
+            ),
             others: (0, 0, 0),
             others_lost_at: Vec::new(),
             habit: (0, 0.0),
@@ -252,7 +304,13 @@ impl<'a> Sight<'a> {
         let written = snapshot.daemonset.conditions.get(reasons::NODES_LOST);
         let stopped = written.filter(|condition| condition.is_true());
         let mut verdict = Verdict::default();
-        let threshold = keys.node_loss_guard.threshold(self.updated);
+        let background = self.background();
+        let losses = self.losses(background);
+        let lost = losses.map_or(0, |losses| losses.n);
+        let updated = self
+            .updated
+            .saturating_add(losses.map_or(0, |losses| losses.n_gone));
+        let threshold = keys.node_loss_guard.threshold(updated);
         let holds = stopped.is_some_and(|stopped| {
             let is_over = self
                 .resumed_at
@@ -260,46 +318,66 @@ impl<'a> Sight<'a> {
                 .is_some_and(|(at, since)| at >= since);
             threshold.is_some() && stopped.revision() == &**self.target && !is_over
         });
-        let lost = u32::try_from(self.losses.len()).unwrap_or(u32::MAX);
-        let reason = |until| Reason::NodesLost {
-            lost,
-            updated: self.updated,
-            until,
-        };
+        let reason = |until| Reason::NodesLost { lost, updated, until };
+        let counted = format!("{lost} of {updated} updated nodes turned NotReady within 5 minutes of it");
+        let sentence =
+            |threshold| format!("{counted} (the guard acts from {threshold} on), clearly more than others");
         if let Some((stopped, threshold)) = stopped.zip(threshold).filter(|_| holds) {
             verdict.blocked = Some(reason(None));
-            self.keep_true(stopped, threshold, &mut verdict);
+            // What is lost after the stop is counted, too, and written down, so that the number does not go back and forth
+            // with the nodes.
+            verdict.actions.extend(self.records(background));
+            let message = self.message(&sentence(threshold), losses);
+            if losses.is_some() && message != stopped.message {
+                let condition = PodCondition {
+                    message,
+                    ..stopped.clone()
+                };
+                verdict.actions.push(condition_of(condition));
+            }
             return verdict;
-        }
-        if stopped.is_some() {
-            let text = "the rollout goes on".to_owned();
-            verdict
-                .actions
-                .push(self.condition(false, reasons::ROLLOUT_GOES_ON, &text));
         }
         // Where nothing is left to update, there is nothing to stop.
-        let Some(threshold) = threshold.filter(|_| n_old > 0) else {
+        let threshold = threshold.filter(|_| n_old > 0);
+        let told = losses.filter(|_| threshold.is_some());
+        let is_news = told.is_some() && told != self.known;
+        if is_news || stopped.is_some() {
+            let text = if told.is_some() {
+                counted.as_str()
+            } else {
+                "the rollout goes on"
+            };
+            let since = written
+                .filter(|_| stopped.is_none())
+                .and_then(|written| written.since);
+            let goes_on = self.condition(false, reasons::ROLLOUT_GOES_ON, self.message(text, told));
+            verdict.actions.push(condition_of(PodCondition {
+                since: since.or(goes_on.since),
+                ..goes_on
+            }));
+        }
+        let Some(threshold) = threshold else {
             return verdict;
         };
-        let background = self.background();
-        verdict.actions.extend(
-            self.losses
-                .iter()
-                .filter_map(|loss| self.record(loss, background)),
-        );
-        if lost < threshold {
+        verdict.actions.extend(self.records(background));
+        let Some(losses) = losses.filter(|losses| losses.n >= threshold) else {
             return verdict;
-        }
-        let is_clear = self.weight(background) >= CLEARLY.ln();
-        let last_at = self.losses.iter().map(|loss| loss.at).max().unwrap_or(self.now);
-        let until = last_at.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
-        let settled_at = last_at.checked_add(SETTLES).unwrap_or(Timestamp::MAX);
+        };
+        let is_clear = self.weight(background, &losses) >= CLEARLY.ln();
+        let until = losses.last_at.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
+        let settled_at = losses.last_at.checked_add(SETTLES).unwrap_or(Timestamp::MAX);
         if is_clear && self.now < settled_at {
             verdict.blocked = Some(reason(Some(until)));
             verdict.wake_at = Some(settled_at);
         } else if is_clear {
             verdict.blocked = Some(reason(None));
-            self.stop(snapshot, threshold, &mut verdict);
+            let text = sentence(threshold);
+            let is_set = |action: &Action| matches!(action, Action::SetCondition { .. });
+            verdict.actions.retain(|action| !is_set(action));
+            let message = self.message(&text, Some(losses));
+            let stop = self.condition(true, reasons::NODES_LOST_AFTER_UPDATE, message);
+            verdict.actions.push(condition_of(stop));
+            verdict.event = Some(self.stop_event(snapshot, &text));
         } else if self.now < until {
             verdict.blocked = Some(reason(Some(until)));
             verdict.wake_at = Some(until);
@@ -307,42 +385,47 @@ impl<'a> Sight<'a> {
         verdict
     }
 
-    /// What is lost after the stop is counted, too: the condition says the number that there is. Each loss is written down, so
-    /// that the number does not go back and forth with the nodes.
-    fn keep_true(&self, stopped: &PodCondition, threshold: u32, verdict: &mut Verdict) {
-        let background = self.background();
-        let records = self
+    /// The losses so far: never fewer than were written down. A loss that came later than all of these is a new one; where
+    /// fewer are seen than there were, the others are gone.
+    fn losses(&self, background: f64) -> Option<Losses> {
+        let n_seen = u32::try_from(self.losses.len()).unwrap_or(u32::MAX);
+        let last_at = self.losses.iter().map(|loss| loss.at).max();
+        let against = self
             .losses
             .iter()
-            .filter_map(|loss| self.record(loss, background));
-        verdict.actions.extend(records);
-        let message = self.message(&self.sentence(threshold));
-        if message != stopped.message {
-            verdict.actions.push(Action::SetCondition {
-                kind: reasons::NODES_LOST,
-                condition: PodCondition {
-                    message,
-                    ..stopped.clone()
-                },
+            .map(|loss| self.counts_against(loss, background));
+        let against = against.fold(0.0, f64::max);
+        let Some(known) = self.known else {
+            return Some(Losses {
+                n: n_seen,
+                n_gone: 0,
+                last_at: last_at?,
+                against,
             });
-        }
+        };
+        let later = self.losses.iter().filter(|loss| loss.at > known.last_at);
+        let n_new = u32::try_from(later.count()).unwrap_or(u32::MAX);
+        let n = known.n.saturating_add(n_new).max(n_seen);
+        Some(Losses {
+            n,
+            n_gone: n.saturating_sub(n_seen),
+            last_at: last_at.map_or(known.last_at, |at| at.max(known.last_at)),
+            against: if against > known.against * RISEN {
+                against
+            } else {
+                known.against
+            },
+        })
     }
 
-    fn sentence(&self, threshold: u32) -> String {
-        let (lost, updated) = (self.losses.len(), self.updated);
-        format!(
-            "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it (the guard acts from {threshold} on), \
-             clearly more than others"
-        )
+    fn records(&self, background: f64) -> Vec<Action> {
+        let losses = self.losses.iter();
+        losses.filter_map(|loss| self.record(loss, background)).collect()
     }
 
-    fn stop(&self, snapshot: &Snapshot<'_>, threshold: u32, verdict: &mut Verdict) {
-        let text = self.sentence(threshold);
-        verdict
-            .actions
-            .push(self.condition(true, reasons::NODES_LOST_AFTER_UPDATE, &text));
+    fn stop_event(&self, snapshot: &Snapshot<'_>, text: &str) -> Event {
         let name = &snapshot.daemonset.name;
-        verdict.event = Some(Event {
+        Event {
             is_warning: true,
             reason: reasons::NODES_LOST_AFTER_UPDATE,
             message: Cow::Owned(format!(
@@ -354,7 +437,7 @@ impl<'a> Sight<'a> {
                 "{}/{}/{:?}",
                 snapshot.daemonset.generation, self.target, self.resumed_at
             )),
-        });
+        }
     }
 
     fn background(&self) -> f64 {
@@ -386,16 +469,25 @@ impl<'a> Sight<'a> {
         self.now.duration_since(loss.at) < WINDOW
     }
 
-    fn weight(&self, background: f64) -> f64 {
-        let against = |loss: &Loss<'_>| match loss.recorded {
+    /// How likely a node that was not updated was lost when this one was: as written down, or more where others share it still.
+    fn counts_against(&self, loss: &Loss<'_>, background: f64) -> f64 {
+        match loss.recorded {
             Some(recorded) if !self.is_fresh(loss) => recorded,
             recorded => recorded.unwrap_or_default().max(self.against(loss, background)),
-        };
-        let losses = self.losses.iter().map(|loss| Updated {
+        }
+    }
+
+    fn weight(&self, background: f64, losses: &Losses) -> f64 {
+        let seen = self.losses.iter().map(|loss| Updated {
             for_seconds: loss.at.duration_since(loss.updated_at).as_secs_f64(),
-            lost_against: Some(against(loss)),
+            lost_against: Some(self.counts_against(loss, background)),
         });
-        let nodes: Vec<Updated> = losses.chain(self.survivors.iter().copied()).collect();
+        let gone = Updated {
+            for_seconds: 0.0,
+            lost_against: Some(losses.against),
+        };
+        let gone = std::iter::repeat_n(gone, usize::try_from(losses.n_gone).unwrap_or(usize::MAX));
+        let nodes: Vec<Updated> = seen.chain(gone).chain(self.survivors.iter().copied()).collect();
         weigh(&nodes)
     }
 
@@ -426,25 +518,31 @@ impl<'a> Sight<'a> {
         })
     }
 
-    fn condition(&self, is_true: bool, reason: &str, text: &str) -> Action {
+    fn condition(&self, is_true: bool, reason: &str, message: Arc<str>) -> PodCondition {
         let now = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        Action::SetCondition {
-            kind: reasons::NODES_LOST,
-            condition: PodCondition {
-                status: is_true.into(),
-                reason: reason.into(),
-                message: self.message(text),
-                since: Some(now),
-            },
+        PodCondition {
+            status: is_true.into(),
+            reason: reason.into(),
+            message,
+            since: Some(now),
         }
     }
 
-    fn message(&self, text: &str) -> Arc<str> {
-        format!("{}; {text}", revision_message(self.target)).into()
+    fn message(&self, text: &str, losses: Option<Losses>) -> Arc<str> {
+        let words = losses.map_or(String::new(), |losses| format!("; {}", losses.words()));
+        format!("{}; {text}{words}", revision_message(self.target)).into()
     }
 }
 
-/// What comes before the background in the message of a recorded loss.
+/// Writes the condition of a DaemonSet.
+fn condition_of(condition: PodCondition) -> Action {
+    Action::SetCondition {
+        kind: reasons::NODES_LOST,
+        condition,
+    }
+}
+
+/// What comes before the background in the message of a recorded loss, and of those of a DaemonSet: the end of it.
 const BACKGROUND: &str = "of others per window: ";
 
 fn background_in(message: &str) -> Option<f64> {
