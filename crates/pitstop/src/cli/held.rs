@@ -1,6 +1,7 @@
 //! What commands write on DaemonSets so that pitstop holds their rollouts: our own annotations, and before that the model
 //! under which they have an effect.
 
+use std::collections::BTreeMap;
 use std::mem;
 
 use anyhow::Context as _;
@@ -39,6 +40,9 @@ pub(super) async fn change(
         if let Some(text) = conversion.what_goes() {
             talk(&format!("{} is left to pitstop, which {text}", found.title()));
         }
+        for text in conversion.what_surge_loses() {
+            talk(&format!("{}: {text}", found.title()));
+        }
     }
     let edit = |object: &mut Value| {
         let view = view_of(object)?;
@@ -76,6 +80,21 @@ fn needs_conversion(view: &DaemonSetView) -> anyhow::Result<bool> {
 /// How many nodes are named where there are many.
 const NAMED: usize = 3;
 
+/// The first of these nodes, and how many more there are; `None`: there are none.
+fn named(nodes: &[String]) -> Option<String> {
+    let (named, others) = nodes.split_at(nodes.len().min(NAMED));
+    let mut text = named.join(", ");
+    if !others.is_empty() {
+        text = format!("{text} and {} more", others.len());
+    }
+    (!named.is_empty()).then_some(text)
+}
+
+/// Is it written, and zero?
+fn is_zero(amount: Option<&Value>) -> bool {
+    amount.is_some_and(|amount| *amount == 0 || *amount == "0%")
+}
+
 /// A DaemonSet that is left to pitstop together with an edit.
 struct Conversion {
     name: String,
@@ -84,6 +103,10 @@ struct Conversion {
     patch: Value,
     /// The nodes whose outdated pods pitstop replaces afterwards, now or in their turn.
     goes: Vec<String>,
+    /// The nodes on which a new pod runs beside an old one.
+    surged: Vec<String>,
+    /// May a pod be unavailable afterwards, where none might before?
+    gets_unavailable: bool,
 }
 
 impl Conversion {
@@ -110,26 +133,51 @@ impl Conversion {
                     | Reason::Terminating { .. }
             )
         };
+        let mut on_node: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+        let lives = |row: &&PodRow| row.pod.is_some() && row.state != "Terminating";
+        for row in rollout.pods.iter().filter(lives) {
+            let (has_old, has_new) = on_node
+                .entry(row.node.as_deref().unwrap_or_default())
+                .or_default();
+            let has = if is_outdated(row) { has_old } else { has_new };
+            *has = true;
+        }
+        let surged = on_node
+            .into_iter()
+            .filter(|(_, (has_old, has_new))| *has_old && *has_new);
+        let surged = surged.map(|(node, _)| node.to_owned()).collect();
         let rows = rollout.waiting();
         let goes = rows.filter(|(row, waiting)| is_outdated(row) && !stays(&waiting.detail));
         Ok(Self {
             name: view.name.to_string(),
             namespace: view.namespace.to_string(),
+            gets_unavailable: view.strategy.kind == StrategyType::RollingUpdate
+                && is_zero(view.strategy.max_unavailable.as_ref())
+                && before["metadata"]["annotations"][keys::OPENYURT_MAX_UNAVAILABLE].is_null(),
             was: view.strategy.kind,
             patch,
+            surged,
             goes: goes.filter_map(|(row, _)| row.node.clone()).collect(),
         })
     }
 
     /// Which outdated pods go, for people; `None`: none.
     fn what_goes(&self) -> Option<String> {
-        let (named, others) = self.goes.split_at(self.goes.len().min(NAMED));
-        let mut nodes = named.join(", ");
-        if !others.is_empty() {
-            nodes = format!("{nodes} and {} more", others.len());
-        }
-        (!named.is_empty())
-            .then(|| format!("replaces the outdated pods on {nodes}, as many at once as may be unavailable"))
+        let nodes = named(&self.goes)?;
+        Some(format!(
+            "replaces the outdated pods on {nodes}, as many at once as may be unavailable"
+        ))
+    }
+
+    /// What becomes of a surge, for people: OnDelete has none.
+    fn what_surge_loses(&self) -> Vec<String> {
+        let surged = named(&self.surged).map(|nodes| {
+            format!("the new pods beside old ones on {nodes} are deleted: OnDelete has no surge")
+        });
+        let unavailable = self.gets_unavailable.then(|| {
+            "one pod at a time may be unavailable from then on, where maxSurge let none be".to_owned()
+        });
+        surged.into_iter().chain(unavailable).collect()
     }
 
     /// The error that offers it.
@@ -148,10 +196,16 @@ impl Conversion {
                 "the cluster's own controller replaces its pods, and cannot be held back"
             }
         };
-        let then = self.what_goes().map_or_else(
-            || "restarts nothing and then leaves the replacing to pitstop".to_owned(),
-            |text| format!("leaves the replacing to pitstop: it {text}"),
-        );
+        let mut then = match self.what_goes() {
+            Some(text) => format!("leaves the replacing to pitstop: it {text}"),
+            None if self.surged.is_empty() => {
+                "restarts nothing and then leaves the replacing to pitstop".to_owned()
+            }
+            None => "leaves the replacing to pitstop".to_owned(),
+        };
+        for text in self.what_surge_loses() {
+            then = format!("{then}; {text}");
+        }
         failure::usage(
             format!("ds/{name}: {who}"),
             format!(
@@ -230,9 +284,10 @@ fn to_advanced(daemonset: &mut Value, view: &DaemonSetView) {
     annotations[keys::OPENYURT_UPDATE_STRATEGY] = "AdvancedRollingUpdate".into();
     if was_rolling && annotations[keys::OPENYURT_MAX_UNAVAILABLE].is_null() {
         let written = match &view.strategy.max_unavailable {
-            Some(Value::String(percent)) if percent != "0%" => percent.clone(),
-            Some(Value::Number(pods)) if pods.as_u64() != Some(0) => pods.to_string(),
             // Surge has no counterpart: one at a time is the safe side.
+            amount if is_zero(amount.as_ref()) => "1".to_owned(),
+            Some(Value::String(percent)) => percent.clone(),
+            Some(Value::Number(pods)) => pods.to_string(),
             _ => "1".to_owned(),
         };
         annotations[keys::OPENYURT_MAX_UNAVAILABLE] = written.into();
@@ -377,6 +432,40 @@ mod tests {
         assert!(said.contains("restarts nothing"), "{said}");
     }
 
+    /// What OnDelete cannot do is said: new pods beside old ones go, and a pod may be unavailable where none might be.
+    #[test]
+    fn what_becomes_of_a_surge_is_said() {
+        let pause = |object: &mut Value| set_paused(object, true, Timestamp::default());
+        let deleted = "the new pods beside old ones on b are deleted";
+        let unavailable = "one pod at a time may be unavailable";
+        for (rolling, is_surged, want) in [
+            (
+                json!({ "maxUnavailable": 0, "maxSurge": 1 }),
+                true,
+                [true, true, false],
+            ),
+            (
+                json!({ "maxUnavailable": "0%", "maxSurge": 1 }),
+                false,
+                [false, true, true],
+            ),
+            (json!({ "maxUnavailable": 1 }), false, [false, false, true]),
+            (json!({}), false, [false, false, true]),
+        ] {
+            let mut file = half_way(json!({ "type": "RollingUpdate", "rollingUpdate": rolling }));
+            if is_surged {
+                let mut new = file.pods[0].clone();
+                new["metadata"]["name"] = "agent-new".into();
+                new["metadata"]["uid"] = "22222222-0000-4000-8000-0000000000ff".into();
+                new["spec"]["nodeName"] = "b".into();
+                file.pods.push(new);
+            }
+            let said = failure::describe(&Conversion::of(file, pause).unwrap().offer()).1;
+            let says = [deleted, unavailable, "restarts nothing"].map(|text| said.contains(text));
+            assert_eq!(says, want, "{said}");
+        }
+    }
+
     #[test]
     fn few_nodes_are_named() {
         let goes = |n: usize| {
@@ -386,6 +475,8 @@ mod tests {
                 was: StrategyType::OnDelete,
                 patch: Value::Null,
                 goes: (1..=n).map(|i| format!("n{i}")).collect(),
+                surged: Vec::new(),
+                gets_unavailable: false,
             };
             conversion.what_goes()
         };
