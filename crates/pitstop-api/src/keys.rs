@@ -31,6 +31,29 @@ pub const FEATURE_GATES: &str = "pitstop.io/feature-gates";
 
 /// What our own keys begin with.
 pub const OWN_PREFIX: &str = "pitstop.io/";
+/// How messages name an annotation.
+pub fn annotation_field(key: &str) -> String {
+    format!("metadata.annotations[{key}]")
+}
+
+/// Does a label or annotation belong to Kubernetes, OpenKruise, OpenYurt or pitstop?
+pub fn is_reserved(key: &str) -> bool {
+    const DOMAINS: [&str; 5] = [
+        "kubernetes.io",
+        "k8s.io",
+        "kruise.io",
+        "openyurt.io",
+        "pitstop.io",
+    ];
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let is_in = |owner: &str| {
+        let rest = domain.strip_suffix(owner);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    [REVISION_HASH, POD_TEMPLATE_HASH, POD_TEMPLATE_GENERATION].contains(&key)
+        || DOMAINS.into_iter().any(is_in)
+}
+
 /// Annotation of DaemonSets, `true`: no pod is updated.
 pub const PAUSED: &str = "pitstop.io/paused";
 /// Annotation of DaemonSets and StatefulSets: how many pods stay at their revision, a number or a percentage.

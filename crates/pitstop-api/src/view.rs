@@ -54,7 +54,7 @@ mod update_order;
 mod update_policy;
 
 pub use meta::{ControllerRef, MetaWire, OwnerKind, OwnerWire, Uid, ViewError};
-pub(crate) use statefulset::range_of;
+pub(crate) use statefulset::{is_partition_percent, label_key_problem, range_of};
 
 /// A node by number. The number belongs to a name, not to an object: a node that is deleted and made again keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -17,6 +17,7 @@ use super::read::{count, read};
 use super::update_order::PriorityStrategy;
 use super::update_policy::{InPlaceUpdateStrategy, PodUpdatePolicy, UpdateType};
 use crate::amount::Amount;
+use crate::fields::{list, text};
 use crate::keys;
 use crate::selector::{LabelSelector, Labels};
 
@@ -213,12 +214,12 @@ impl RollingStatefulSet {
         let priority = "spec.updateStrategy.rollingUpdate.unorderedUpdate.priorityStrategy";
         let creates: String = read(object, "spec.updateStrategy.rollingUpdate.pausedCreates")?;
         let minimum = count(object, "spec.updateStrategy.rollingUpdate.minReadySeconds")?;
-        let partition = read(object, "spec.updateStrategy.rollingUpdate.partition")?;
+        let partition: Option<Value> = read(object, "spec.updateStrategy.rollingUpdate.partition")?;
         Ok(Some(Self {
             pod_update_policy: read(object, "spec.updateStrategy.rollingUpdate.podUpdatePolicy")?,
             partition: match annotations.get(keys::PARTITION) {
-                Some(text) => Some(amount_of(text)),
-                None => partition,
+                Some(text) => Some(partition_of(&annotated_number(text))),
+                None => partition.as_ref().map(partition_of),
             },
             max_unavailable: read(object, "spec.updateStrategy.rollingUpdate.maxUnavailable")?,
             is_paused: read(object, "spec.updateStrategy.rollingUpdate.paused")?,
@@ -231,23 +232,61 @@ impl RollingStatefulSet {
     }
 }
 
-/// An amount as an annotation holds it: digits are a number.
-fn amount_of(text: &str) -> Amount {
-    let value = text
-        .parse::<i64>()
-        .map_or_else(|_| Value::from(text), Value::from);
-    Amount::of(&value)
+/// A number or a percentage as an annotation holds it: digits are a number.
+pub(crate) fn annotated_number(text: &str) -> Value {
+    text.parse::<i64>()
+        .map_or_else(|_| Value::from(text), Value::from)
+}
+
+/// What a percentage has to be as partition: whole, and from 0% to 100%. Source: statefulset.md 15.2.
+pub(crate) fn is_partition_percent(text: &str) -> bool {
+    let digits = text.strip_suffix('%').unwrap_or_default();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && digits.parse::<u8>().is_ok_and(|percent| percent <= 100)
+}
+
+fn partition_of(written: &Value) -> Amount {
+    match written.as_str() {
+        Some(text) if !is_partition_percent(text) => Amount::Other(written.to_string().into()),
+        _ => Amount::of(written),
+    }
 }
 
 /// The field, or else the annotation for clusters whose definition of the kind does not know the field. Source:
 /// statefulset.md 16.1.
 fn protection(object: &Value, annotations: &Labels) -> Result<Option<ProtectionRead>, ViewError> {
-    let field: Option<Value> = read(object, "spec.updateStrategy.rollingUpdate.protection")?;
-    let written = match (field, annotations.get(keys::UPDATE_PROTECTION)) {
-        (Some(field), _) => Ok(field),
-        (None, Some(text)) => serde_json::from_str(text).map_err(|error| error.to_string()),
+    const FIELD: &str = "spec.updateStrategy.rollingUpdate.protection";
+    let field: Option<Value> = read(object, FIELD)?;
+    let (place, written) = match (field, annotations.get(keys::UPDATE_PROTECTION)) {
+        (Some(field), _) => (FIELD.to_owned(), Ok(field)),
+        (None, Some(text)) => (
+            keys::annotation_field(keys::UPDATE_PROTECTION),
+            serde_json::from_str(text).map_err(|error| error.to_string()),
+        ),
         (None, None) => return Ok(None),
     };
     let read = written.and_then(|value| Protection::of(&value));
+    let read = read.and_then(|read| {
+        let label = read.arbiter.as_ref().and_then(|arbiter| arbiter.label.as_ref());
+        let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
+        match label.and_then(|label| label_key_problem(&label.key, selector)) {
+            Some(why) => Err(format!("arbiter.label.key {why}")),
+            None => Ok(read),
+        }
+    });
+    let read = read.map_err(|why| format!("{place}: {why}"));
     Ok(Some(read.map(Arc::new).map_err(Arc::from)))
+}
+
+/// Why an arbiter must not write a label: with it pods would not be those of their StatefulSet any more. `selector`: that of
+/// the StatefulSet.
+pub(crate) fn label_key_problem(key: &str, selector: &Value) -> Option<&'static str> {
+    let selects = selector
+        .pointer("/matchLabels")
+        .and_then(|labels| labels.get(key));
+    let mut expressions = list(selector, "/matchExpressions").iter();
+    if selects.is_some() || expressions.any(|expression| text(expression, "/key") == key) {
+        return Some("is a key of spec.selector: pods would leave the StatefulSet");
+    }
+    keys::is_reserved(key).then_some("belongs to Kubernetes, OpenKruise or pitstop")
 }

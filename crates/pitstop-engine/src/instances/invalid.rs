@@ -21,15 +21,27 @@ impl Invalid {
         }
     }
 
+    /// A field whose name is not known before, such as an annotation.
+    pub(crate) fn named(field: String, problem: &impl ToString) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn message(&self) -> String {
+        format!(
+            "{}: {}; no pod is touched until it is mended",
+            self.field, self.problem
+        )
+    }
+
     pub(crate) fn event(&self) -> Event {
         Event {
             is_warning: true,
             reason: reasons::INVALID_SPEC,
-            message: format!(
-                "{}: {}; no pod is touched until it is mended",
-                self.field, self.problem
-            )
-            .into(),
+            message: self.message().into(),
             once_per: Some(format!("{}={}", self.field, self.problem)),
         }
     }

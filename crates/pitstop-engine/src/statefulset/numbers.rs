@@ -2,8 +2,8 @@
 //!
 //! Source: statefulset.md 5, step 7; 6.1, 6.2.
 
-use pitstop_api::amount;
-use pitstop_api::view::{RollingStatefulSet, UpdateType};
+use pitstop_api::view::{RollingStatefulSet, StatefulSetView, UpdateType};
+use pitstop_api::{amount, keys};
 
 use super::protection::Shield;
 use super::rows::{Place, Rows};
@@ -48,7 +48,7 @@ impl Numbers {
         let rolling = set.rolling.as_ref();
         let replicas = set.replicas;
         let partition = amount::partition(rolling.and_then(|rolling| rolling.partition.as_ref()), replicas)
-            .map_err(|error| Invalid::of(PARTITION, &error))?;
+            .map_err(|error| malformed_partition(set, &error.given))?;
         let at_least_one =
             |amount: &pitstop_api::Amount| amount.scaled_down(replicas).map(|scaled| scaled.max(1));
         let written = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
@@ -75,6 +75,19 @@ impl Numbers {
             }),
         })
     }
+}
+
+/// The annotation overrides the field. Source: statefulset.md 15.2.
+fn malformed_partition(set: &StatefulSetView, given: &str) -> Invalid {
+    let is_annotated = set.annotations.contains_key(keys::PARTITION);
+    let field = if is_annotated {
+        keys::annotation_field(keys::PARTITION)
+    } else {
+        PARTITION.to_owned()
+    };
+    let problem =
+        format!("{given} is not a whole number of at least 0, or a whole percentage from 0% to 100%");
+    Invalid::named(field, &problem)
 }
 
 /// Does a pod count as updated where pods are chosen? Source: statefulset.md 6.1.

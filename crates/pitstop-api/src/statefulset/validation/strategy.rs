@@ -4,11 +4,15 @@ use serde_json::Value;
 
 use super::replicas;
 use crate::fields::{integer, list, text};
+use crate::keys;
 use crate::kruise::validation::{pre_download, priority};
 use crate::pod_template::nonnegative;
 use crate::reasons;
-use crate::validate::{FieldError, label_selector_errors, percent_problem};
-use crate::view::Protection;
+use crate::validate::{
+    FieldError, NameRule, key_problems, label_selector_errors, label_value_problems, name_problems,
+    percent_problem,
+};
+use crate::view::{Protection, is_partition_percent, label_key_problem};
 
 const PATH: &str = "spec.updateStrategy.rollingUpdate";
 const PARALLEL: &str = "Parallel";
@@ -17,7 +21,7 @@ pub(super) fn errors(object: &Value) -> Vec<FieldError> {
     const FIELD: &str = "spec.updateStrategy";
     let is_parallel = text(object, "/spec/podManagementPolicy") == PARALLEL;
     let scale = object.pointer("/spec/scaleStrategy/maxUnavailable");
-    let mut errors = Vec::new();
+    let mut errors = annotated(object, is_parallel);
     if let Some(scale) = scale.filter(|value| !value.is_null()) {
         let field = "spec.scaleStrategy.maxUnavailable";
         errors.extend(max_unavailable(scale, field));
@@ -86,9 +90,42 @@ fn rolling_update(object: &Value, rolling: &Value, is_parallel: bool) -> Vec<Fie
         errors.push(FieldError::not_supported(field, creates, &["Current", "Update"]));
     }
     if let Some(protection) = rolling.get("protection").filter(|value| !value.is_null()) {
-        errors.extend(protection_errors(protection, is_parallel));
+        let path = format!("{PATH}.protection");
+        errors.extend(protection_errors(object, &path, protection, is_parallel));
     }
     errors
+}
+
+const PARTITION: &str = "must be a whole number of at least 0, or a percentage from 0% to 100%";
+
+/// Annotations that stand for fields. Source: statefulset.md 15.2, 16.1.
+fn annotated(object: &Value, is_parallel: bool) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(written) = annotation(object, keys::PARTITION) {
+        let is_number = written.parse::<i32>().is_ok_and(|number| number >= 0);
+        if !is_number && !is_partition_percent(written) {
+            let field = keys::annotation_field(keys::PARTITION);
+            errors.push(FieldError::invalid(field, written, PARTITION));
+        }
+    }
+    let field = "/spec/updateStrategy/rollingUpdate/protection";
+    let has_field = object.pointer(field).is_some_and(|field| !field.is_null());
+    // The field wins.
+    if let Some(written) = annotation(object, keys::UPDATE_PROTECTION).filter(|_| !has_field) {
+        let path = keys::annotation_field(keys::UPDATE_PROTECTION);
+        match serde_json::from_str(written) {
+            Ok(protection) => errors.extend(protection_errors(object, &path, &protection, is_parallel)),
+            Err(error) => {
+                let why = format!("must be the JSON of {PATH}.protection: {error}");
+                errors.push(FieldError::invalid(path, written, why));
+            }
+        }
+    }
+    errors
+}
+
+fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(key)?.as_str()
 }
 
 /// A number of at least 0, or a whole percentage up to 100. Source: statefulset.md 15.2.
@@ -96,11 +133,7 @@ fn partition(rolling: &Value) -> Option<FieldError> {
     let field = format!("{PATH}.partition");
     match rolling.get("partition").filter(|value| !value.is_null())? {
         Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let is_part = is_number && digits.parse::<u8>().is_ok_and(|percent| percent <= 100);
-            let why = "must be a whole number of at least 0, or a percentage from 0% to 100%";
-            (!is_part).then(|| FieldError::invalid(field, text.as_str(), why))
+            (!is_partition_percent(text)).then(|| FieldError::invalid(field, text.as_str(), PARTITION))
         }
         _ => nonnegative(rolling, "/partition", &field),
     }
@@ -156,22 +189,22 @@ fn policy(object: &Value, rolling: &Value) -> Option<FieldError> {
 }
 
 /// Source: statefulset.md 16.1.
-fn protection_errors(written: &Value, is_parallel: bool) -> Vec<FieldError> {
-    let path = format!("{PATH}.protection");
+fn protection_errors(object: &Value, path: &str, written: &Value, is_parallel: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if !is_parallel {
         let why = "protection can only work with Parallel PodManagementPolicyType";
-        errors.push(FieldError::required(&path, why));
+        errors.push(FieldError::required(path, why));
     }
+    let arbiter = written.get("arbiter").unwrap_or(&Value::Null);
+    errors.extend(arbiter_errors(object, &format!("{path}.arbiter"), arbiter));
     if let Some(selector) = written.get("podSelector").filter(|selector| selector.is_object()) {
         errors.extend(label_selector_errors(selector, &format!("{path}.podSelector")));
     }
+    let is_named = |error: &FieldError| error.field.len() > path.len();
     if let Err(why) = Protection::of(written)
-        && errors
-            .iter()
-            .all(|error| !error.field.starts_with(&format!("{path}.podSelector")))
+        && !errors.iter().any(is_named)
     {
-        errors.push(FieldError::invalid(&path, written.clone(), why));
+        errors.push(FieldError::invalid(path, written.clone(), why));
     }
     for (field, least, most) in [
         ("periodSeconds", 1, 300),
@@ -204,15 +237,79 @@ fn protection_errors(written: &Value, is_parallel: bool) -> Vec<FieldError> {
     errors
 }
 
+/// What an arbiter is asked with, and the label that its answers are written to. Source: statefulset.md 16.1, 16.4.
+fn arbiter_errors(object: &Value, path: &str, arbiter: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut refuse = |at: &str, value: Value, why: String| {
+        let field = format!("{path}{at}");
+        errors.push(FieldError::invalid(field, value, why));
+    };
+    for at in ["name", "namespace"] {
+        let name = arbiter
+            .pointer(&format!("/http/service/{at}"))
+            .and_then(Value::as_str);
+        for why in name.map_or_else(Vec::new, |name| name_problems(name, NameRule::Label)) {
+            refuse(&format!(".http.service.{at}"), name.into(), why);
+        }
+    }
+    if let Some(port) = integer(arbiter, "/http/service/port").filter(|port| !(1..=65535).contains(port)) {
+        let why = "must be between 1 and 65535, inclusive".to_owned();
+        refuse(".http.service.port", port.into(), why);
+    }
+    let path = text(arbiter, "/http/path");
+    let is_part_of_path = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+    if !path.is_empty() && (!path.starts_with('/') || !path.bytes().all(is_part_of_path)) {
+        let why = "must begin with '/', without spaces, '?' and '#'".to_owned();
+        refuse(".http.path", path.into(), why);
+    }
+    let container = text(arbiter, "/exec/container");
+    let containers = list(object, "/spec/template/spec/containers");
+    if !container.is_empty() && containers.iter().all(|one| text(one, "/name") != container) {
+        let why = "must be a container of spec.template".to_owned();
+        refuse(".exec.container", container.into(), why);
+    }
+    let Some(label) = arbiter.get("label").filter(|label| label.is_object()) else {
+        return errors;
+    };
+    let key = text(label, "/key");
+    let selector = object.pointer("/spec/selector").unwrap_or(&Value::Null);
+    for why in key_problems(key) {
+        refuse(".label.key", key.into(), why);
+    }
+    if let Some(why) = label_key_problem(key, selector) {
+        refuse(".label.key", key.into(), why.to_owned());
+    }
+    let (protected, idle) = (text(label, "/protectedValue"), text(label, "/idleValue"));
+    for (at, value) in [(".label.protectedValue", protected), (".label.idleValue", idle)] {
+        for why in label_value_problems(value) {
+            refuse(at, value.into(), why);
+        }
+    }
+    if protected == idle {
+        let why = "must differ from protectedValue".to_owned();
+        refuse(".label.idleValue", idle.into(), why);
+    }
+    errors
+}
+
 /// What is allowed and still worth a warning. Source: statefulset.md 16.1.
 pub(super) fn warnings(object: &Value) -> Vec<String> {
-    let pointer = "/spec/updateStrategy/rollingUpdate/protection/minProtected";
-    let wanted = integer(object, pointer).unwrap_or_default();
+    let field = object.pointer("/spec/updateStrategy/rollingUpdate/protection");
+    let (path, protection) = match field.filter(|field| !field.is_null()) {
+        Some(field) => (format!("{PATH}.protection"), field.clone()),
+        None => {
+            let read = annotation(object, keys::UPDATE_PROTECTION).map(serde_json::from_str);
+            let Some(Ok(annotated)) = read else {
+                return Vec::new();
+            };
+            (keys::annotation_field(keys::UPDATE_PROTECTION), annotated)
+        }
+    };
+    let wanted = integer(&protection, "/minProtected").unwrap_or_default();
     let replicas = replicas(object);
     if wanted > i64::from(replicas) {
-        let field = format!("{PATH}.protection.minProtected");
         return vec![format!(
-            "{field}: {wanted} is more than the {replicas} replicas, so no pod is ever updated"
+            "{path}.minProtected: {wanted} is more than the {replicas} replicas, so no pod is ever updated"
         )];
     }
     Vec::new()

@@ -467,7 +467,83 @@ fn protection_is_judged() {
     const PATH: &str = "spec.updateStrategy.rollingUpdate.protection";
     let working = json!({"matchLabels": {"working": "true"}});
     let http = json!({"service": {"name": "a", "port": 80}});
+    let labelled = |key: &str, protected: &str, idle: &str| {
+        let label = json!({"key": key, "protectedValue": protected, "idleValue": idle});
+        json!({"arbiter": {"http": http, "label": label}})
+    };
+    let service = |name: &str, port: i64, path: &str| json!({"arbiter": {"http": {"service": {"name": name, "port": port}, "path": path}}});
+    const RESERVED: &str = "belongs to Kubernetes, OpenKruise or pitstop";
     for (protection, field, why) in [
+        (
+            labelled("app", "web", "idle"),
+            ".arbiter.label.key",
+            "is a key of spec.selector: pods would leave the StatefulSet",
+        ),
+        (
+            labelled("controller-revision-hash", "a", "b"),
+            ".arbiter.label.key",
+            RESERVED,
+        ),
+        (
+            labelled("statefulset.kubernetes.io/pod-name", "a", "b"),
+            ".arbiter.label.key",
+            RESERVED,
+        ),
+        (
+            labelled("lifecycle.apps.kruise.io/state", "a", "b"),
+            ".arbiter.label.key",
+            RESERVED,
+        ),
+        (
+            labelled("pitstop.io/partition", "a", "b"),
+            ".arbiter.label.key",
+            RESERVED,
+        ),
+        (
+            labelled("/busy", "a", "b"),
+            ".arbiter.label.key",
+            "prefix part must be non-empty",
+        ),
+        (
+            labelled("busy", "!", "b"),
+            ".arbiter.label.protectedValue",
+            "regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+        ),
+        (
+            labelled("busy", "a", "a"),
+            ".arbiter.label.idleValue",
+            "must differ from protectedValue",
+        ),
+        (
+            service("a", 0, ""),
+            ".arbiter.http.service.port",
+            "must be between 1 and 65535, inclusive",
+        ),
+        (
+            service("a", 65536, ""),
+            ".arbiter.http.service.port",
+            "must be between 1 and 65535, inclusive",
+        ),
+        (
+            service("A_b", 80, ""),
+            ".arbiter.http.service.name",
+            "regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ),
+        (
+            service("a", 80, "/a b"),
+            ".arbiter.http.path",
+            "must begin with '/', without spaces, '?' and '#'",
+        ),
+        (
+            service("a", 80, "a"),
+            ".arbiter.http.path",
+            "must begin with '/', without spaces, '?' and '#'",
+        ),
+        (
+            json!({"arbiter": {"exec": {"container": "z", "command": ["x"]}}}),
+            ".arbiter.exec.container",
+            "must be a container of spec.template",
+        ),
         (json!({}), "", "podSelector or arbiter is required"),
         (
             json!({"podSelector": {}}),
@@ -553,6 +629,59 @@ fn protection_is_judged() {
             "{PATH}.minProtected: 6 is more than the 5 replicas, so no pod is ever updated"
         )]
     );
+}
+
+/// 15.2, 16.1: annotations that stand for fields are judged as the fields are, and named.
+#[test]
+fn annotations_are_judged_as_fields() {
+    const PARTITION: &str = "metadata.annotations[pitstop.io/partition]";
+    const PROTECTION: &str = "metadata.annotations[pitstop.io/update-protection]";
+    let with = |key: &str, value: &str, rolling: Value| {
+        let mut object = object(&json!({}), &rolling);
+        object["metadata"]["annotations"] = json!({ key: value });
+        refusals(&object, None)
+    };
+    for (value, is_good) in [
+        ("2", true),
+        ("60%", true),
+        ("100%", true),
+        ("", false),
+        ("-1", false),
+    ]
+    .into_iter()
+    .chain([("101%", false), ("12.5%", false), ("60", true), ("x", false)])
+    {
+        let errors = with("pitstop.io/partition", value, json!({}));
+        let is_told = errors
+            .iter()
+            .any(|error| error.starts_with(&format!("{PARTITION}: ")));
+        assert_eq!(
+            (errors.is_empty(), is_told),
+            (is_good, !is_good),
+            "{value}: {errors:?}"
+        );
+    }
+    let key = "pitstop.io/update-protection";
+    for (value, begins, ends) in [
+        ("{", PROTECTION, "column 1"),
+        ("{}", PROTECTION, "podSelector or arbiter is required"),
+        (
+            r#"{"arbiter": {"http": {"service": {"name": "a", "port": 0}}}}"#,
+            "metadata.annotations[pitstop.io/update-protection].arbiter.http.service.port",
+            "must be between 1 and 65535, inclusive",
+        ),
+    ] {
+        let errors = with(key, value, json!({}));
+        let [error] = errors.as_slice() else {
+            panic!("{value}: {errors:?}")
+        };
+        assert!(
+            error.starts_with(&format!("{begins}: ")) && error.ends_with(ends),
+            "{error}"
+        );
+    }
+    let field = json!({"protection": {"podSelector": {"matchLabels": {"working": "true"}}}});
+    assert_eq!(with(key, "{", field), Vec::<String>::new(), "the field wins");
 }
 
 #[test]

@@ -80,6 +80,19 @@ fn the_partition_is_that_of_the_annotation() {
         (json!({}), Amount::Pods(2)),
         (json!({ "pitstop.io/partition": "60%" }), Amount::percent(60)),
         (json!({ "pitstop.io/partition": "4" }), Amount::Pods(4)),
+        // Accepted: `^[0-9]+%$`, from 0 to 100.
+        (
+            json!({ "pitstop.io/partition": "12.5%" }),
+            Amount::Other("\"12.5%\"".into()),
+        ),
+        (
+            json!({ "pitstop.io/partition": "101%" }),
+            Amount::Other("\"101%\"".into()),
+        ),
+        (
+            json!({ "pitstop.io/partition": "x" }),
+            Amount::Other("\"x\"".into()),
+        ),
     ] {
         let found = view(&rolling, &annotations).rolling.unwrap().partition;
         assert_eq!(found, Some(want), "{annotations}");
