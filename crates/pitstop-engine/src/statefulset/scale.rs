@@ -179,57 +179,79 @@ impl<'a> Turn<'_, 'a> {
     /// Source: statefulset.md 15.1 row 8.
     fn clear_the_way(&mut self, rank: usize, i: usize, row: &Row<'a>, numbers: &Numbers) {
         let snapshot = self.snapshot;
-        let set = snapshot.set;
         if row.is_specified {
             self.delete_specified(i, row, numbers);
             return;
         }
-        let is_wanted = set
-            .annotations
-            .get(keys::REPLACE_BROKEN)
-            .is_none_or(|text| text != "false");
-        let is_rolling = set.update == UpdateType::RollingUpdate && !set.is_paused();
-        if !is_wanted || !is_rolling || row.is_ready || row.state == State::PreparingDelete {
+        if row.state == State::PreparingDelete {
             return;
         }
-        let keeps = usize::try_from(numbers.shield.keeps).unwrap_or(usize::MAX);
-        let is_for_update = rank >= keeps;
-        let wanted = if is_for_update {
-            &self.history.update
-        } else {
-            &self.history.current
+        let Some((wanted, due)) = self.replacement(rank, row, numbers) else {
+            return;
         };
-        let is_left = numbers.shield.covers(row.guard) || !self.may_update(row);
-        if is_same_revision(row.revision(), &wanted.name) || is_left {
-            return;
-        }
-        let ready_since = row.pod.ready.and_then(|ready| ready.since);
-        let since = ready_since.map_or(row.pod.created_at, |since| since.max(row.pod.created_at));
-        let due = later(since, i64::from(snapshot.features.broken_after_seconds));
         if due.is_some_and(|due| due > snapshot.now) {
             self.wake(due);
             return;
         }
         // Whatever brings a pod to the update revision, its claims grow first (8).
-        if is_for_update && !self.have_claims_grown(i, row) {
+        if is_for_update(rank, numbers) && !self.have_claims_grown(i, row) {
             return;
         }
         let message = format!(
-            "pod {} of revision {} is not ready and in the way: it goes to revision {}",
+            "pod {} of revision {} is not ready and in the way: it goes to revision {wanted}",
             row.pod.name,
             row.revision(),
-            wanted.name
         );
-        self.warn(
-            reasons::BROKEN_POD_REPLACED,
-            message,
-            Some(format!("{}/{}", row.pod.uid, wanted.name)),
-        );
-        if is_for_update {
+        let once_per = format!("{}/{wanted}", row.pod.uid);
+        self.warn(reasons::BROKEN_POD_REPLACED, message, Some(once_per));
+        if is_for_update(rank, numbers) {
             self.update_one(i, row, Removal::Broken);
-        } else if !super::update::must_stay(set) {
+        } else {
             self.delete(i, row, Removal::Broken);
         }
+    }
+
+    /// The revision that a pod in the way goes to, since it is not ready and its own is not that of its ordinal, and from when
+    /// on. Source: statefulset.md 6.1, 15.1 row 8.
+    fn replacement(
+        &self,
+        rank: usize,
+        row: &Row<'_>,
+        numbers: &Numbers,
+    ) -> Option<(Arc<str>, Option<Timestamp>)> {
+        let snapshot = self.snapshot;
+        let set = snapshot.set;
+        let is_wanted = set
+            .annotations
+            .get(keys::REPLACE_BROKEN)
+            .is_none_or(|text| text != "false");
+        let is_rolling = set.update == UpdateType::RollingUpdate && !set.is_paused();
+        if set.is_parallel || !is_wanted || !is_rolling || row.is_ready {
+            return None;
+        }
+        let wanted = if is_for_update(rank, numbers) {
+            &self.history.update
+        } else if super::update::must_stay(set) {
+            return None;
+        } else {
+            &self.history.current
+        };
+        let is_left = numbers.shield.covers(row.guard) || !self.may_update(row);
+        if is_same_revision(row.revision(), &wanted.name) || is_left {
+            return None;
+        }
+        let ready_since = row.pod.ready.and_then(|ready| ready.since);
+        let since = ready_since.map_or(row.pod.created_at, |since| since.max(row.pod.created_at));
+        let due = later(since, i64::from(snapshot.features.broken_after_seconds));
+        Some((Arc::clone(&wanted.name), due))
+    }
+
+    /// Is a pod that prepares to go on its way since it was in the way? Source: statefulset.md 15.1 rows 8 and 10.
+    pub(super) fn is_being_replaced(&self, rank: usize, row: &Row<'_>, numbers: &Numbers) -> bool {
+        row.state == State::PreparingDelete
+            && self
+                .replacement(rank, row, numbers)
+                .is_some_and(|(_, due)| due.is_none_or(|due| due <= self.snapshot.now))
     }
 
     /// All at once. Source: statefulset.md 5, step 10; 16.3.
@@ -336,6 +358,11 @@ impl<'a> Turn<'_, 'a> {
             self.wake(available_at(row.pod, self.snapshot.set.min_ready_seconds()));
         }
     }
+}
+
+/// Does 6.1 give this slot the update revision?
+fn is_for_update(rank: usize, numbers: &Numbers) -> bool {
+    rank >= usize::try_from(numbers.shield.keeps).unwrap_or(usize::MAX)
 }
 
 fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {

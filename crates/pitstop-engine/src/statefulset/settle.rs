@@ -1,6 +1,6 @@
 //! Pods that are held on their way out or before an update: on with what was begun, or back into service.
 //!
-//! Source: statefulset.md 15.1 rows 10 and 11; 16.3.
+//! Source: statefulset.md 15.1 rows 8, 10 and 11; 16.3.
 
 use super::numbers::Numbers;
 use super::rows::Row;
@@ -16,6 +16,15 @@ impl<'a> Turn<'_, 'a> {
                 && let Some(place) = chosen.get_mut(i)
             {
                 *place = !row.is_new;
+            }
+        }
+        // Where pods come one after the other, one that was in the way goes on, whatever its revision.
+        for rank in 0..self.rows.slots.len() {
+            if let Some((i, row)) = self.rows.pod_of(rank)
+                && self.is_being_replaced(rank, &row, numbers)
+                && let Some(place) = chosen.get_mut(i)
+            {
+                *place = true;
             }
         }
         let mut is_condemned = vec![false; self.rows.all.len()];

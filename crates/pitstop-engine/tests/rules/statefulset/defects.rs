@@ -80,6 +80,35 @@ fn a_condemned_pod_that_settles_is_looked_at_again() {
     assert_eq!((world.does().as_str(), world.requeue()), ("-", Some(50)));
 }
 
+/// Rows 8 and 10: a pod that is in the way at a revision that it should not have is asked to go once, and its hook is waited
+/// for.
+#[test]
+fn a_broken_pod_that_its_hook_holds_stays_on_its_way() {
+    let hook = json!({ "preDelete": { "labelsHandler": { "held": "yes" }, "markPodNotReady": true } });
+    let mut world = World::rollout(3)
+        .ordered()
+        .set("/spec/lifecycle", hook)
+        .rolling("partition", 3)
+        .pods("0-1A 2B!")
+        .labels("held", &[(2, "yes")]);
+    assert_eq!(world.does(), "2:PreparingDelete");
+    world.apply(&world.plan());
+    for seconds in [1, 60] {
+        let later = world.clone().at(seconds);
+        assert_eq!(later.does(), "-", "its hook holds it");
+    }
+    let freed = world.clone().labels("held", &[(2, "no")]);
+    assert_eq!(freed.does(), "-2");
+    let back = world.clone().rolling("partition", 0);
+    assert_eq!(
+        back.does(),
+        "2:Normal",
+        "it is at the revision of its ordinal again"
+    );
+    let mended = world.edit(2, |pod| pod.condition("Ready", "True", ""));
+    assert_eq!(mended.does(), "2:Normal", "it is ready, and no more in the way");
+}
+
 /// Row 10: whoever is needed again comes back.
 #[test]
 fn a_pod_that_prepared_for_its_deletion_comes_back() {
