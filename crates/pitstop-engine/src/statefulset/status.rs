@@ -171,20 +171,19 @@ impl Turn<'_, '_> {
             last_probe_time: self.snapshot.arbiter.heard_at.map(seconds),
             arbiter_healthy: shield.arbiter_answers,
         });
-        let goes_on = list.iter().any(|rank| {
-            let pod = self.rows.pod_of(*rank);
-            pod.is_some_and(|(_, row)| !row.is_new && row.guard == Guard::Idle)
-        });
-        let is_blocked = !waiting.is_empty() && (shield.stops.is_some() || !goes_on);
+        let goes_on = self.goes_on(numbers, list);
+        let is_held = !waiting.is_empty() && (shield.stops.is_some() || !goes_on);
+        // What a deadline has taken comes back at the revision that it was taken for.
+        let is_blocked = is_held || (shield.is_forced && self.is_on_the_way());
         let reason = match shield.stops {
             _ if !is_blocked => reasons::PROGRESSING,
             Some(reason) => reason,
             None => reasons::ALL_REMAINING_PROTECTED,
         };
-        let message = if is_blocked {
-            format!("{} pods wait: {}", waiting.len(), names(&waiting))
-        } else {
-            String::new()
+        let message = match () {
+            () if is_held => format!("{} pods wait: {}", waiting.len(), names(&waiting)),
+            () if is_blocked => "the deadline is over: the last pods that were taken come back".to_owned(),
+            () => String::new(),
         };
         let said = Said {
             kind: reasons::UPDATE_BLOCKED,
@@ -194,6 +193,34 @@ impl Turn<'_, '_> {
         };
         set(status, &said, self.snapshot.now);
         self.watch_deadline(status, numbers, is_blocked);
+    }
+
+    /// Is there a pod that protection leaves to the update? One that is up goes only where protected pods that are down do
+    /// not use the budget up. Source: statefulset.md 16.6 P12.
+    fn goes_on(&self, numbers: &Numbers, list: &[usize]) -> bool {
+        let rows = self.rows;
+        let pods = || (0..rows.slots.len()).filter_map(|rank| rows.pod_of(rank));
+        let is_held_down = |row: &Row<'_>| row.guard == Guard::Protected && !row.is_new && !row.is_up();
+        let n_held_down = pods().filter(|(_, row)| is_held_down(row)).count();
+        let max = usize::try_from(numbers.max_unavailable).unwrap_or(usize::MAX);
+        list.iter().any(|rank| {
+            let pod = rows.pod_of(*rank);
+            pod.is_some_and(|(_, row)| {
+                !row.is_new && row.guard == Guard::Idle && (n_held_down < max || !row.is_up())
+            })
+        })
+    }
+
+    /// Is an ordinal without its pod, or is one on its way out or being updated in place?
+    fn is_on_the_way(&self) -> bool {
+        self.rows.slots.iter().any(|slot| match slot.place {
+            Place::Missing { .. } | Place::Unseen { .. } => true,
+            Place::Orphan => false,
+            Place::Pod(i) => {
+                let row = self.rows.all.get(i);
+                row.is_some_and(|row| row.is_terminating || !row.is_complete)
+            }
+        })
     }
 
     /// Old pods that the user lets be updated, and that work.

@@ -288,6 +288,33 @@ fn what_has_ended_is_gone_and_what_is_not_ready_still_works() {
     assert_eq!(ended.does(), "+2B", "P11: a missing pod is never protected");
     let down = five("0-1A 2A! 3-4A", &[2]);
     assert_eq!(down.does(), "-", "P12: the budget is used by 2");
+    assert_eq!(
+        down.condition("UpdateBlocked").as_deref(),
+        Some("True AllRemainingProtected"),
+        "P12: no idle one can go"
+    );
+    for (more, blocked) in [
+        (down.clone().rolling("maxUnavailable", 2), false),
+        (five("0A! 1A 2A! 3-4A", &[2]), false),
+        (five("0A! 1A 2A! 3-4A", &[0, 2]), true),
+        (five("0-1A 2A 3-4A", &[2]), false),
+    ] {
+        let said = more.condition("UpdateBlocked").unwrap();
+        assert_eq!(said.starts_with("True"), blocked, "{said}");
+    }
+    let forced = protection(protection(down, "deadlineSeconds", 60), "onDeadline", "Force");
+    let mut forced = blocked_since(forced, -60);
+    assert_eq!(forced.does(), "-2", "P12: what is down costs no budget");
+    assert_eq!(run(&mut forced), "-2 +2B -4 +4B -3 +3B -1 +1B -0 +0B");
+}
+
+/// Blocked by protection since then.
+fn blocked_since(world: World, since: i64) -> World {
+    world.set(
+        "/status/conditions",
+        json!([{ "type": "UpdateBlocked", "status": "True", "reason": "AllRemainingProtected",
+            "lastTransitionTime": at(since).to_string() }]),
+    )
 }
 
 /// 16.6 P13; 16.1 `deadlineSeconds`
@@ -295,13 +322,8 @@ fn what_has_ended_is_gone_and_what_is_not_ready_still_works() {
 fn a_deadline_tells_or_forces() {
     let blocked = |since: i64, on_deadline: &str| {
         let world = protection(five("0-4A", &[0, 1, 2, 3, 4]), "deadlineSeconds", 60);
-        protection(world, "onDeadline", on_deadline)
-            .rolling("maxUnavailable", 1)
-            .set(
-                "/status/conditions",
-                json!([{ "type": "UpdateBlocked", "status": "True", "reason": "AllRemainingProtected",
-                    "lastTransitionTime": at(since).to_string() }]),
-            )
+        let world = protection(world, "onDeadline", on_deadline).rolling("maxUnavailable", 1);
+        blocked_since(world, since)
     };
     let early = blocked(-50, "Force");
     assert_eq!((early.does().as_str(), early.requeue()), ("-", Some(10)));
@@ -316,6 +338,40 @@ fn a_deadline_tells_or_forces() {
     assert_eq!(done, "-4 +4B -3 +3B -2 +2B -1 +1B -0 +0B", "the rest follows");
     let first = protection(five("0-4A", &[0, 1, 2, 3, 4]), "deadlineSeconds", 60);
     assert_eq!(first.requeue(), Some(60), "it is blocked from now on");
+}
+
+/// 16.6 P13, where too few are protected and where the arbiter is silent: the last pod, too, comes back at the update
+/// revision, and is taken once.
+#[test]
+fn what_a_deadline_took_comes_back_updated() {
+    let few = |pods: &str| protection(five(pods, &[0]), "minProtected", 2);
+    let silent = |pods: &str| asked(five(pods, &[]), &[], 0);
+    let worlds: [(&str, &dyn Fn(&str) -> World); 2] =
+        [("TooFewProtected", &few), ("ArbiterUnavailable", &silent)];
+    for (reason, world) in worlds {
+        let forced = |pods: &str| {
+            let world = protection(world(pods), "deadlineSeconds", 60);
+            blocked_since(protection(world, "onDeadline", "Force"), -60)
+        };
+        let mut all = forced("0-4A");
+        assert_eq!(run(&mut all), "-4 +4B -3 +3B -2 +2B -1 +1B -0 +0B", "{reason}");
+        assert_eq!(
+            all.condition("UpdateBlocked").as_deref(),
+            Some("False Progressing")
+        );
+        let mut last = forced("0AT 1-4B");
+        assert_eq!(last.does(), "-", "{reason}: it is on its way out");
+        assert_eq!(
+            last.condition("UpdateBlocked"),
+            Some(format!("True {reason}")),
+            "the deadline goes on to count"
+        );
+        last.apply(&last.plan());
+        last.pods.retain(|pod| !pod.view().is_terminating());
+        assert_eq!(last.does(), "+0B", "{reason}");
+        let lost = world("1-4B");
+        assert_eq!(lost.does(), "+0A", "{reason}: it was lost, not taken");
+    }
 }
 
 /// 16.6 P14
