@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use pitstop_api::selector::Selector;
 use pitstop_api::view::{CloneSetView, MetaWire, ProtectionStatus, StatefulSetView};
 use pitstop_api::{WorkloadKind, keys};
 use pitstop_engine::instances::{Action, Failures};
@@ -46,6 +47,8 @@ pub struct InstancesWork {
     /// A merge patch of the status, where it differs.
     status: Option<Value>,
     protection: Told,
+    /// Which pods without a controller would become its own; `None`: nobody asks.
+    selector: Option<Selector>,
 }
 
 /// What is told of protection.
@@ -72,6 +75,7 @@ impl InstancesWork {
             requeue_after: plan.requeue_after,
             kind: WorkloadKind::CloneSet,
             protection: Told::default(),
+            selector: None,
             resource: Resource::CloneSets,
             resource_version: cloneset.resource_version,
             collision_count: cloneset.status.collision_count.unwrap_or_default(),
@@ -83,6 +87,7 @@ impl InstancesWork {
         let now = plan.status.as_ref().and_then(|status| status.protection.clone());
         Self {
             whom,
+            selector: set.selector.selector(),
             protection: Told {
                 is_annotated: set.annotates_protection,
                 is_same: set.annotates_protection && now == set.status.protection,
@@ -101,6 +106,16 @@ impl InstancesWork {
 
     fn is_stateful(&self) -> bool {
         self.kind == WorkloadKind::StatefulSet
+    }
+
+    /// Does this pod have a name that a StatefulSet needs, and is it none that becomes its own?
+    fn is_taken_by(&self, pod: &MetaWire) -> bool {
+        let is_ours = match (pod.controller(), &self.selector) {
+            (Some(owner), _) => owner.uid == self.whom.uid(),
+            (None, Some(selector)) => selector.matches(&pod.labels),
+            (None, None) => false,
+        };
+        self.is_stateful() && !is_ours
     }
 
     fn words(&self) -> Words<'_> {

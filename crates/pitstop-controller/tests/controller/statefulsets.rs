@@ -151,6 +151,48 @@ async fn labels_of_the_arbiter_have_a_manager_of_their_own() {
     }
 }
 
+/// S1: the name of an ordinal may be taken by a pod that never becomes its own, which nobody would find out otherwise.
+#[tokio::test]
+async fn a_name_that_somebody_else_has_is_told() {
+    let owned = |by: Uid| json!([{ "apiVersion": "v1", "kind": "X", "name": "x", "uid": by.to_string(), "controller": true }]);
+    for (app, owners, is_told) in [
+        ("web", json!([]), false),
+        ("other", json!([]), true),
+        ("web", owned(Uid(1)), false),
+        ("web", owned(Uid(2)), true),
+    ] {
+        let there = json!({ "metadata": {
+            "name": "web-0", "namespace": "default", "uid": Uid(9).to_string(), "resourceVersion": "41",
+            "labels": { "app": app }, "ownerReferences": owners,
+        } });
+        let bench = mk_bench(move |call| match call.verb {
+            Verb::Create => Err(refused(409, "AlreadyExists", "pods \"web-0\" already exists")),
+            _ => Ok(there.clone()),
+        });
+        let set = set(&json!({}), &json!({}));
+        let whom = Whom {
+            controller: "statefulset",
+            source: "statefulset-controller",
+            about: About::from(&set),
+        };
+        let new = NewPod {
+            name: "web-0".into(),
+            instance: "0".into(),
+            revision: "web-a".into(),
+            manifest: json!({ "metadata": { "name": "web-0" } }),
+            claims: Vec::new(),
+        };
+        let plan = Plan {
+            actions: vec![Action::CreatePod(new)],
+            ..Plan::default()
+        };
+        let (_, failures) = bench
+            .carry_out_work(&InstancesWork::of_statefulset(whom, &set, plan))
+            .await;
+        assert_eq!(failures.scale.is_some(), is_told, "{app} {owners}: {failures:?}");
+    }
+}
+
 /// What somebody who looks at the StatefulSet reads after this action, where the server takes it or refuses it.
 async fn events(action: Action, is_taken: bool) -> Vec<String> {
     let made = json!({ "metadata": {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pitstop_api::view::{MetaWire, Uid};
+use pitstop_api::view::Uid;
 use pitstop_api::{WorkloadKind, reasons};
 use pitstop_engine::inplace::{Endpoint, PodWrite};
 use pitstop_engine::instances::{Action, CreatedPod, NewPod, PatchWhy, RefusedResize};
@@ -121,9 +121,8 @@ impl Executor {
             Err(CallError::AlreadyExists(refusal)) => {
                 let there = self.read_pod(whom, name).await?;
                 self.overlay.name_settled(whom.uid(), name);
-                let owner = there.as_ref().and_then(MetaWire::controller);
-                let is_taken = owner.is_some_and(|owner| owner.uid != whom.uid());
-                Err(if is_taken && work.is_stateful() {
+                let is_taken = there.is_some_and(|there| work.is_taken_by(&there));
+                Err(if is_taken {
                     CallError::Refused(refusal)
                 } else {
                     CallError::AlreadyExists(refusal)
