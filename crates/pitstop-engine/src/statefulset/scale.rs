@@ -37,6 +37,7 @@ impl<'a> Turn<'_, 'a> {
     /// Creates and deletes pods; says whether updates may follow.
     pub(super) fn scale(&mut self, numbers: &Numbers) -> bool {
         let is_parallel = self.snapshot.set.is_parallel;
+        self.leave_claims_to_ending();
         let mut budget = numbers.scale_budget;
         for rank in 0..self.rows.slots.len() {
             let visit = self.visit(rank, numbers);
@@ -59,6 +60,16 @@ impl<'a> Turn<'_, 'a> {
             true
         } else {
             self.scale_down_in_order(numbers)
+        }
+    }
+
+    /// Claims of pods that are too many and end already go with them, whoever deleted them. Source: statefulset.md 5, step 9.
+    fn leave_claims_to_ending(&mut self) {
+        let rows = self.rows;
+        let condemned = rows.condemned.iter().filter_map(|i| rows.all.get(*i));
+        for row in condemned.filter(|row| row.is_terminating) {
+            let owners = self.claims.bequeath(row, true);
+            self.plan.actions.extend(owners);
         }
     }
 

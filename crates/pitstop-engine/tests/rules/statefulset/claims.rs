@@ -98,6 +98,20 @@ fn claims_go_with_whom_the_policy_says() {
     }
 }
 
+/// 5, step 9: also of a pod that somebody else deletes, before or after it is one too many.
+#[test]
+fn the_claim_of_a_pod_that_ends_goes_with_it_where_it_is_one_too_many() {
+    let world = |replicas| {
+        with_claims(replicas, "Retain", "Delete")
+            .pods("0A 1AT")
+            .with(|world| world.claims = vec![claim(&[], "2Gi", "2Gi")])
+    };
+    let goes = |changes: &[&str]| (changes.iter().map(ToString::to_string).collect(), "-".to_owned());
+    assert_eq!(owners(&world(1)), goes(&["+pod"]));
+    assert_eq!(owners(&world(1).ordered()), goes(&["+pod"]));
+    assert_eq!(owners(&world(2)), goes(&[]), "it comes back");
+}
+
 /// 3: a claim that goes with the pod that was here before; 15.1 row 19.
 #[test]
 fn a_pod_waits_for_the_claim_of_the_one_before() {
