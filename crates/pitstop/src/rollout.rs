@@ -65,6 +65,9 @@ pub struct Rollout {
     /// The generation of the object, where no controller has acted on it yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unseen_generation: Option<i64>,
+    /// What goes wrong, as the conditions of the object say: `FailedCreatePod: ...`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failing: Vec<String>,
     /// Nodes that are not ready and wait.
     pub not_ready_nodes: Vec<String>,
     /// Every pod, and every node that lacks its pod, by node name.
@@ -200,6 +203,7 @@ impl Rollout {
             let others: Vec<String> = others.iter().map(|(word, n)| format!("{n} {word}")).collect();
             parts.push(format!("; waiting: {}", others.join(", ")));
         }
+        parts.extend(self.failing.iter().map(|failure| format!("; {failure}")));
         if let Some(generation) = self.unseen_generation {
             parts.push(format!(
                 "; no controller has acted on generation {generation} of it yet"

@@ -73,6 +73,9 @@ pub struct WhyItem {
     /// What the API server refused of late.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refusal>,
+    /// Are fewer pods there than should be?
+    #[serde(skip)]
+    pub lacks_pods: bool,
     /// When that was looked at.
     #[serde(skip)]
     pub at: Timestamp,
@@ -91,6 +94,7 @@ impl WhyItem {
             warnings: rollout.warnings.clone(),
             waiting: rollout.waiting().map(|(row, _)| row.clone()).collect(),
             refused: Vec::new(),
+            lacks_pods: rollout.present < rollout.desired,
             at: Timestamp::default(),
         }
     }
@@ -103,9 +107,9 @@ impl WhyItem {
         item
     }
 
-    /// With what was refused of late, if anything waits.
+    /// With what was refused of late, if anything waits, or is not there at all.
     async fn with_refusals(mut self, client: &Client) -> Self {
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() || self.lacks_pods {
             self.at = SystemClock.now();
             self.refused = rollout::refusals(client, self.kind, &self.namespace, &self.name, self.at).await;
         }

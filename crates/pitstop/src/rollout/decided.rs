@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use pitstop_api::fields::{list, text};
 use pitstop_api::view::{PodUpdatePolicy, PodView, RevisionView, RollingType, StrategyType, Uid, UpdateType};
-use pitstop_api::{Timestamp, WorkloadKind};
+use pitstop_api::{Timestamp, WorkloadKind, reasons};
 use pitstop_engine::daemonset::strategy::{self, Model};
 use pitstop_engine::inplace::is_same_revision;
 use pitstop_engine::instances::Action;
@@ -46,6 +47,7 @@ pub fn decide(file: &SnapshotFile) -> anyhow::Result<Decided> {
         AnySnapshot::StatefulSet(snapshot) => of_statefulset(&snapshot),
     };
     decided.rollout.unseen_generation = unseen_generation(file.workload.object());
+    decided.rollout.failing = failing(file.workload.object());
     Ok(decided)
 }
 
@@ -55,6 +57,21 @@ fn unseen_generation(object: &Value) -> Option<i64> {
     let number = |place| object.pointer(place).and_then(Value::as_i64).unwrap_or_default();
     let generation = number("/metadata/generation");
     (number("/status/observedGeneration") < generation).then_some(generation)
+}
+
+/// What failed when it was last tried, by the conditions that say so of the kinds that have them.
+fn failing(object: &Value) -> Vec<String> {
+    const KINDS: [&str; 4] = [
+        reasons::FAILED_SCALE,
+        reasons::FAILED_UPDATE,
+        reasons::FAILED_CREATE_POD,
+        reasons::FAILED_UPDATE_POD,
+    ];
+    let conditions = list(object, "/status/conditions").iter();
+    let true_ones = conditions.filter(|condition| text(condition, "/status") == "True");
+    let failing = true_ones.filter(|condition| KINDS.contains(&text(condition, "/type")));
+    let words = |condition| format!("{}: {}", text(condition, "/type"), text(condition, "/message"));
+    failing.map(words).collect()
 }
 
 fn of_daemonset(snapshot: &Snapshot<'_>) -> Decided {
@@ -126,6 +143,7 @@ fn rollout_of_daemonset(snapshot: &Snapshot<'_>, plan: &Plan, pods: Vec<PodRow>)
         unavailable: plan.progress.unavailable,
         limit: plan.progress.limit,
         unseen_generation: None,
+        failing: Vec::new(),
         not_ready_nodes: Rollout::not_ready(&pods),
         pods,
         warnings: warnings(&plan.events),
@@ -194,6 +212,7 @@ impl Instances<'_> {
                 unavailable: self.progress.unavailable,
                 limit: self.progress.limit,
                 unseen_generation: None,
+                failing: Vec::new(),
                 not_ready_nodes: Rollout::not_ready(&pods),
                 pods,
                 warnings: warnings(self.events),
@@ -277,4 +296,27 @@ fn warnings(events: &[Event]) -> Vec<String> {
     warnings
         .map(|event| format!("{}: {}", event.reason, event.message))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_fails_is_told_by_its_condition() {
+        let condition = |kind, status| json!({ "type": kind, "status": status, "message": "no" });
+        let conditions = [
+            condition("FailedCreatePod", "True"),
+            condition("FailedUpdatePod", "False"),
+            condition("UpdateBlocked", "True"),
+            condition("FailedScale", "True"),
+        ];
+        assert_eq!(
+            failing(&json!({ "status": { "conditions": conditions } })),
+            ["FailedCreatePod: no", "FailedScale: no"]
+        );
+        assert!(failing(&json!({})).is_empty());
+    }
 }
