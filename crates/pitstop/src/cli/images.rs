@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::target::ScopeArgs;
 use crate::connect::ConnectArgs;
+use crate::failure;
 use crate::output::{self, Format, Report};
 
 /// Images of running pods
@@ -85,7 +86,7 @@ impl Images {
     /// Answers.
     ///
     /// # Errors
-    /// The API server does not answer.
+    /// The API server does not answer, or no name matches.
     pub async fn run(self) -> anyhow::Result<()> {
         let connection = self.connect.connect().await?;
         let namespace = self.scope.namespace.as_deref().unwrap_or(&connection.namespace);
@@ -113,7 +114,14 @@ impl Images {
             Form::Json => Some(Format::Json),
             Form::Yaml => Some(Format::Yaml),
         };
-        output::show(&report, format)
+        output::show(&report, format)?;
+        match &self.pods {
+            Some(pods) if report.rows.is_empty() => Err(failure::nothing_matched(
+                format!("no pod that runs has a name that matches {:?}", pods.as_str()),
+                "leave the expression out to see every pod, or look elsewhere with -n or -A",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

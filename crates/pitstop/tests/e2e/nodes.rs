@@ -75,6 +75,12 @@ async fn mistakes_have_their_exit_code_and_say_what_to_do() {
              look in another namespace with -n NAME\n",
         ),
         (
+            vec!["images", "nosuch"],
+            4,
+            "error: no pod that runs has a name that matches \"nosuch\"\nhint: leave the expression out to see every pod, or \
+             look elsewhere with -n or -A\n",
+        ),
+        (
             vec!["node", "disconnect", "node-1", "--wait", "--timeout", "1ms"],
             3,
             "error: node \"node-1\" has not changed after 0s\nhint: is the `pitstop up` or `pitstop simulate` that runs \
