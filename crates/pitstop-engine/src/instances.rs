@@ -8,6 +8,7 @@
 //! | `in_flight` | what we did that the stores may not show yet |
 //! | `invalid` | fields that cannot be read |
 //! | `pod` | what every pod of them has |
+//! | `rounded_up` | percentages that are rounded up to every pod |
 //! | `stalls` | updates in place that do not go on, and what is said of them |
 //! | `waiting` | why a pod at its target is not available |
 
@@ -18,6 +19,7 @@ pub(crate) mod history;
 mod in_flight;
 pub(crate) mod invalid;
 pub(crate) mod pod;
+pub(crate) mod rounded_up;
 pub mod stalls;
 pub(crate) mod waiting;
 

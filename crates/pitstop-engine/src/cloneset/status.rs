@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use pitstop_api::reasons;
 use pitstop_api::view::{CloneSetCondition, CloneSetStatus, CloneSetView, UpdateType};
-use pitstop_api::{Amount, reasons};
 
 use super::numbers::Numbers;
 use super::plan::Action;
 use super::{Touch, Turn};
 use crate::availability::available_at;
+use crate::instances::rounded_up::keeps_the_only_pod;
 use crate::plan::{Event, Progress};
 
 impl Turn<'_, '_> {
@@ -214,24 +215,13 @@ impl Turn<'_, '_> {
     fn partition_that_keeps_all(&mut self, numbers: Option<&Numbers>) -> Option<String> {
         let cloneset = self.snapshot.cloneset;
         let rolling = cloneset.update.rolling.as_ref()?;
-        let Some(Amount::Percent(written)) = rolling.partition.as_ref() else {
-            return None;
-        };
-        let keeps_the_only = cloneset.replicas == 1 && numbers.is_some_and(|numbers| numbers.partition == 1);
         let is_outdated = self.rows.active.iter().any(|row| !row.is_new);
         let is_rolling = cloneset.update.kind == UpdateType::RollingUpdate;
-        if written.is_all() || !keeps_the_only || !is_outdated || !is_rolling {
-            return None;
-        }
-        let message = format!(
-            "partition {written} is rounded up and keeps the only pod at the current revision; set it to 0 to update"
-        );
-        self.plan.events.push(Event {
-            is_warning: true,
-            reason: reasons::PARTITION_KEEPS_ALL,
-            message: message.clone().into(),
-            once_per: Some(format!("{}/{written}", self.history.update.name)),
-        });
+        let keeps = numbers.filter(|_| is_outdated && is_rolling)?.partition;
+        let numbers = (cloneset.replicas, keeps);
+        let event = keeps_the_only_pod(rolling.partition.as_ref(), numbers, &self.history.update.name)?;
+        let message = event.message.to_string();
+        self.plan.events.push(event);
         Some(message)
     }
 

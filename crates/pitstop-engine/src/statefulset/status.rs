@@ -11,6 +11,7 @@ use super::identity::seconds;
 use super::numbers::Numbers;
 use super::protection::Guard;
 use super::rows::{Place, Row};
+use crate::instances::rounded_up::keeps_the_only_pod;
 use crate::plan::{Event, Progress};
 
 /// A condition that a decision sets.
@@ -36,6 +37,16 @@ impl Turn<'_, '_> {
         self.set_failure(&mut status, reasons::FAILED_UPDATE_POD, update.as_deref());
         self.set_malformed(&mut status);
         self.set_protection(&mut status, numbers, list);
+        let partition = set
+            .rolling
+            .as_ref()
+            .and_then(|rolling| rolling.partition.as_ref());
+        let is_outdated = self.is_rolling() && self.rows.all.iter().any(|row| !row.is_new);
+        if let Some(numbers) = numbers.filter(|_| is_outdated) {
+            let target = &self.history.update.name;
+            let kept = keeps_the_only_pod(partition, (set.replicas, numbers.partition), target);
+            self.plan.events.extend(kept);
+        }
         self.plan.progress = Progress {
             target: Some(std::sync::Arc::clone(&self.history.update.name)),
             pods: status.replicas,

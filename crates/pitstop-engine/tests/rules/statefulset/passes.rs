@@ -567,3 +567,19 @@ fn what_cannot_be_read_is_said() {
         assert!(world.events().contains(&"InvalidSpec"), "{pointer}");
     }
 }
+
+/// 15.2, the table: a percentage that keeps the only pod is told, as of a CloneSet.
+#[test]
+fn a_percentage_that_keeps_the_only_pod_is_told() {
+    let told = |replicas, partition: Value, pods: &str| {
+        let world = World::rollout(replicas)
+            .rolling("partition", partition)
+            .pods(pods);
+        world.events().contains(&"PartitionKeepsAll")
+    };
+    assert!(told(1, json!("10%"), "0A"));
+    assert!(!told(1, json!("10%"), "0B"), "it is updated");
+    assert!(!told(1, json!("100%"), "0A"), "that is what was asked for");
+    assert!(!told(1, json!(1), "0A"));
+    assert!(!told(2, json!("10%"), "0-1A"));
+}
