@@ -435,8 +435,11 @@ pub enum Reason {
         /// When it is tried again.
         until: Timestamp,
     },
-    /// It works right now, and is left alone while it does.
-    Protected,
+    /// It is protected, and left alone while it is.
+    Protected {
+        /// Why.
+        by: ProtectedBy,
+    },
     /// Pods come and go one after the other, and this one comes first.
     Ordinal {
         /// Its name.
@@ -447,6 +450,27 @@ pub enum Reason {
         /// Which, and what it waits for.
         pending: String,
     },
+}
+
+/// Why protection leaves a pod alone. Source: statefulset.md 16.2, 16.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum ProtectedBy {
+    /// It works.
+    Work,
+    /// A person says so, whatever the arbiter says.
+    Person,
+    /// Nobody knows whether it works.
+    Unknown,
+    /// The arbiter does not answer.
+    Silence,
+    /// The arbiter is asked for it, and has not said yet whether it may go.
+    Question,
+    /// The arbiter was asked for it, and did not let it go.
+    Refusal,
+    /// Fewer pods than `minProtected` are protected.
+    TooFew,
+    /// The protection cannot be read.
+    Unreadable,
 }
 
 /// What a decision counted.

@@ -107,7 +107,7 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     turn.plan.events.extend(warning);
     turn.tidy_up();
     turn.explain(numbers.as_ref(), &list);
-    turn.write_status(numbers.as_ref().ok(), &list);
+    turn.write_status(numbers.as_ref(), &list);
     let now = snapshot.now;
     turn.plan.requeue_after = turn.wake_at.map(|at| until(now, at));
     turn.plan
@@ -120,7 +120,7 @@ enum Touch {
     None,
     /// Its update goes on, or its state changes.
     Refreshed,
-    /// Its update begins, or it is asked whether it may.
+    /// Its update begins.
     Updated,
     /// It is deleted, or prepared for that.
     Deleted,
@@ -160,6 +160,7 @@ impl Turn<'_, '_> {
         if goes_on && !is_state_changed {
             self.update(numbers, list);
         }
+        self.ask_again(numbers);
         self.talk_to_arbiter();
         self.write_refreshes();
     }

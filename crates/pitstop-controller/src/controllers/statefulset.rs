@@ -30,7 +30,7 @@ use crate::store::{Change, Key, Listener, Owned, State};
 
 pub(crate) mod arbiter;
 
-use arbiter::{Asked, Turn};
+use arbiter::{Asked, Claim, Turn};
 
 /// Its name, for flags and metrics.
 pub const NAME: &str = "statefulset";
@@ -158,8 +158,10 @@ impl StatefulSets {
         let answer = arbiter::ask(self.parts.api.as_ref(), arbiter, about).await;
         debug!(statefulset = %key, ?answer, "the arbiter was asked");
         let mut turn = None;
-        self.memories
-            .change(key, |memory| turn = memory.asked.take(answer, &pods, now));
+        self.memories.change(key, |memory| {
+            turn = memory.asked.take(answer, &pods, now);
+            memory.asked.forget_claims(&pods, now);
+        });
         let (is_warning, message) = match turn {
             Some(Turn::Silent(why)) => (true, format!("the arbiter does not answer: {why}")),
             Some(Turn::Back) => (false, "the arbiter answers again".to_owned()),
@@ -175,7 +177,8 @@ impl StatefulSets {
         Some(Duration::from_secs(u64::from(arbiter.period_seconds)))
     }
 
-    /// Asks whether pods may be disrupted, and tells which are back. Where something was granted, it is decided again at once.
+    /// Asks whether pods may be disrupted, and tells which are back. Where the arbiter answered it is decided again at once:
+    /// whoever was granted goes, and where one was refused the next is asked for.
     async fn talk_to_arbiter(&self, key: &Key, work: &mut InstancesWork) {
         let Some((set, protection)) = self.protected(key) else {
             return;
@@ -193,20 +196,28 @@ impl StatefulSets {
                 } => {
                     // What is granted counts from when it was asked for.
                     let now = self.parts.clock.now();
-                    let granted =
-                        arbiter::claim(api, arbiter, &set.namespace, pods, token, *ttl_seconds).await;
-                    let granted = granted.unwrap_or_else(|why| {
-                        warn!(statefulset = %key, why, "the arbiter was asked for pods in vain");
-                        Vec::new()
-                    });
-                    self.memories.change(key, |memory| {
-                        memory
-                            .asked
-                            .take_claim(pods, &granted, *ttl_seconds, arbiter, now);
-                    });
-                    work.requeue_after = Some(Duration::ZERO)
-                        .filter(|_| !granted.is_empty())
-                        .or(work.requeue_after);
+                    let claim = Claim {
+                        pods,
+                        token,
+                        ttl_seconds: *ttl_seconds,
+                    };
+                    let answer = arbiter::claim(api, arbiter, &set.namespace, &claim).await;
+                    debug!(statefulset = %key, ?pods, ?answer, "the arbiter was asked for pods");
+                    match answer {
+                        Ok(granted) => {
+                            self.memories.change(key, |memory| {
+                                memory.asked.take_claim(&claim, &granted, arbiter, now);
+                            });
+                            work.requeue_after = Some(Duration::ZERO);
+                        }
+                        Err(why) => {
+                            warn!(statefulset = %key, why, "the arbiter was asked for pods in vain");
+                            let known = self.pods_of(set.uid);
+                            self.memories.change(key, |memory| {
+                                memory.asked.not_asked(known.keys(), &claim, arbiter, now);
+                            });
+                        }
+                    }
                 }
                 Action::ReleasePods { pods, token } => {
                     let told = arbiter::release(api, arbiter, &set.namespace, pods, token).await;
@@ -214,13 +225,18 @@ impl StatefulSets {
                         // The claim ends by itself.
                         warn!(statefulset = %key, why, "the arbiter was not told which pods are back");
                     }
-                    let now = self.parts.clock.now();
-                    self.memories
-                        .change(key, |memory| memory.asked.release(pods, now));
+                    self.memories.change(key, |memory| memory.asked.release(pods));
                 }
                 _ => {}
             }
         }
+    }
+
+    /// The pods that a StatefulSet controls, by name.
+    fn pods_of(&self, set: Uid) -> BTreeMap<Arc<str>, Uid> {
+        let state = self.parts.stores.read();
+        let pods = state.pods_of(set).iter();
+        pods.map(|pod| (Arc::clone(&pod.name), pod.uid)).collect()
     }
 
     /// A StatefulSet whose protection can be read.

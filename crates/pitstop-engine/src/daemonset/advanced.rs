@@ -25,7 +25,7 @@ use super::strategy::{self, Model};
 use super::{BURST, add, after, count, earlier, ota, preheat, until};
 use crate::availability::available_at;
 use crate::budget::{self, Annotated};
-use crate::plan::{Action, DeleteReason, Event, Plan, Progress, Reason};
+use crate::plan::{Action, DeleteReason, Event, Plan, Progress, ProtectedBy, Reason};
 use crate::revision::{self, Current};
 use crate::snapshot::{Nodes, Snapshot};
 use deadline::Standing;
@@ -181,7 +181,9 @@ impl Held {
         match self {
             Self::Outside => Reason::Canary,
             Self::Unsettled(until) => Reason::NodeUnsettled { until },
-            Self::Working => Reason::Protected,
+            Self::Working => Reason::Protected {
+                by: ProtectedBy::Work,
+            },
         }
     }
 }

@@ -111,7 +111,7 @@ pub enum Action {
         /// Their names.
         pods: Vec<Arc<str>>,
         /// For what: the workload and its revision.
-        token: String,
+        token: Arc<str>,
         /// For how long. Units: seconds.
         ttl_seconds: u32,
     },
@@ -120,7 +120,7 @@ pub enum Action {
         /// Their names.
         pods: Vec<Arc<str>>,
         /// For what they were claimed.
-        token: String,
+        token: Arc<str>,
     },
     /// Delete a claim that no pod uses.
     DeleteClaim {

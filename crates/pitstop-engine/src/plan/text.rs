@@ -6,7 +6,30 @@ use jiff::{Timestamp, Unit};
 use pitstop_api::keys;
 use pitstop_api::view::NodeNames;
 
-use super::{Action, Plan, Reason};
+use super::{Action, Plan, ProtectedBy, Reason};
+
+impl ProtectedBy {
+    /// A sentence for people.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Work => "it is protected while it works",
+            Self::Person => "it is protected by its annotation pitstop.io/arbiter-override",
+            Self::Unknown => {
+                "it is protected while nobody knows whether it works: it has no label that protection asks for, or its \
+                 arbiter does not say"
+            }
+            Self::Silence => "it is protected while its arbiter does not answer",
+            Self::Question => "its arbiter is asked whether it may go now",
+            Self::Refusal => {
+                "it is protected while its arbiter does not let it go; it was asked for it, and is asked again"
+            }
+            Self::TooFew => "fewer pods are protected than minProtected: none is disrupted until then",
+            Self::Unreadable => {
+                "its update protection cannot be read: no pod is disrupted until it is mended"
+            }
+        }
+    }
+}
 
 impl Reason {
     /// The word for tables, metrics and machines.
@@ -49,7 +72,7 @@ impl Reason {
             Self::NotInPlace { .. } => "NotInPlace",
             Self::DeleteLimit => "DeleteLimit",
             Self::Refused { .. } => "Refused",
-            Self::Protected => "Protected",
+            Self::Protected { .. } => "Protected",
             Self::Ordinal { .. } => "Ordinal",
             Self::VolumeClaim { .. } => "VolumeClaim",
         }
@@ -152,9 +175,13 @@ impl Reason {
                 "the server refused the last write about it, which is tried again in {}: {message}",
                 span(now, *until)
             ),
-            Self::Protected => {
-                "it is protected while it works (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)".to_owned()
-            }
+            Self::Protected { by } => match by {
+                ProtectedBy::Work => format!(
+                    "{} (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)",
+                    by.sentence()
+                ),
+                _ => by.sentence().to_owned(),
+            },
             Self::Ordinal { pod } => {
                 format!("podManagementPolicy is OrderedReady: {pod} has to be available or gone first")
             }

@@ -10,7 +10,7 @@ use super::rows::Row;
 use crate::instances::invalid::Invalid;
 use crate::instances::waiting::{Unavailable, why_not_available};
 use crate::lifecycle::State;
-use crate::plan::{Reason, Waiting};
+use crate::plan::{ProtectedBy, Reason, Waiting};
 
 /// What is the same for all pods, and found once.
 struct Common {
@@ -84,11 +84,11 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// How many ordinals are down, or are taken down now.
-    fn n_down(&self) -> u32 {
+    /// How many ordinals are down, or are taken down now, or may be when the arbiter has answered.
+    pub(super) fn n_down(&self) -> u32 {
         let ranks = 0..self.rows.slots.len();
         let down = ranks.filter(|rank| match self.rows.pod_of(*rank) {
-            Some((i, row)) => !row.is_up() || self.is_taken(i),
+            Some((i, row)) => !row.is_up() || self.is_taken(i) || self.is_asked(i),
             None => true,
         });
         u32::try_from(down.count()).unwrap_or(u32::MAX)
@@ -106,6 +106,12 @@ impl Turn<'_, '_> {
         if let Some((_, why)) = self.impossible.iter().find(|(at, _)| *at == i) {
             return Some(Reason::NotInPlace { why: why.clone() });
         }
+        let question = Reason::Protected {
+            by: ProtectedBy::Question,
+        };
+        if self.is_asked(i) {
+            return Some(question);
+        }
         self.is_taken(i).then_some(Reason::Updating)
     }
 
@@ -113,8 +119,9 @@ impl Turn<'_, '_> {
         if let Some(reason) = self.before_all(i, row) {
             return reason;
         }
-        if self.keeps_condemned(row, numbers) {
-            return Reason::Protected;
+        let cause = numbers.shield.cause(row.guard);
+        if let Some(by) = cause.filter(|_| self.keeps_condemned(row, numbers)) {
+            return Reason::Protected { by };
         }
         match common.before(row) {
             Some(first) => Reason::Ordinal {
@@ -131,13 +138,9 @@ impl Turn<'_, '_> {
         if let Some(reason) = self.before_all(i, row) {
             return reason;
         }
-        let is_covered = numbers.shield.covers(row.guard);
         if row.is_specified {
-            return if is_covered {
-                Reason::Protected
-            } else {
-                Reason::DeleteLimit
-            };
+            let cause = numbers.shield.cause(row.guard);
+            return cause.map_or(Reason::DeleteLimit, |by| Reason::Protected { by });
         }
         let is_held = matches!(
             row.state,
@@ -180,8 +183,8 @@ impl Turn<'_, '_> {
         if set.is_paused() {
             return Reason::Paused;
         }
-        if numbers.shield.covers(row.guard) {
-            return Reason::Protected;
+        if let Some(by) = numbers.shield.cause(row.guard) {
+            return Reason::Protected { by };
         }
         if !self.may_update(row) {
             return Reason::WaitingForOwner;

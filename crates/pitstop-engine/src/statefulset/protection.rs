@@ -7,22 +7,30 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::view::{ArbiterProbe, FailurePolicy, Phase, PodView, Protection, Uid};
+use pitstop_api::view::{ArbiterProbe, FailurePolicy, PodView, Protection, Uid};
 use pitstop_api::{keys, reasons};
 
 use super::identity::ordinal_of;
 use super::rows::{Place, Row, Rows};
 use super::snapshot::{ArbiterAnswers, Observation, Observed, Snapshot};
+use crate::inplace::Live;
+use crate::plan::ProtectedBy;
 
 /// Does a pod work?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
     /// It has ended or is on its way out: it cannot be protected any more.
     Gone,
-    /// It works, or nobody knows.
-    Protected,
+    /// It works, or that has to be assumed.
+    Protected(ProtectedBy),
     /// It does not.
     Idle,
+}
+
+impl Guard {
+    pub(super) fn is_protected(self) -> bool {
+        matches!(self, Self::Protected(_))
+    }
 }
 
 /// Tells which pods work.
@@ -52,25 +60,31 @@ impl<'s> Judge<'s> {
             return Guard::Gone;
         }
         let Ok(protection) = protection else {
-            return Guard::Protected;
+            return Guard::Protected(ProtectedBy::Unreadable);
         };
-        let answer = self.fresh(protection, pod.uid, now);
-        let works = match answer.filter(|_| overridden(pod).is_none()) {
-            Some(Observed::Working) => Some(true),
-            Some(Observed::Idle) => Some(false),
-            Some(Observed::Unknown) => None,
+        let by = match self.fresh(protection, pod.uid, now) {
+            _ if overridden(pod).is_some() => unanswered(protection, pod),
+            _ if never_asked(protection, pod) => None,
+            Some(Observed::Working) => Some(ProtectedBy::Work),
+            Some(Observed::Idle) => None,
+            Some(Observed::Unknown) => protection.protects_unknown.then_some(ProtectedBy::Unknown),
             None => unanswered(protection, pod),
         };
-        let is_refused = || {
-            let claims = protection.arbiter.as_ref().is_some_and(|arbiter| arbiter.claims);
-            let mut answers = self.answers.claimed.iter();
-            claims && answers.any(|claim| claim.pod == pod.name && !claim.is_granted && claim.until > now)
+        let refused = || {
+            let until = self.refusal(protection, &pod.name)?;
+            (until > now).then_some(ProtectedBy::Refusal)
         };
-        if works.unwrap_or(protection.protects_unknown) || is_refused() {
-            Guard::Protected
-        } else {
-            Guard::Idle
-        }
+        by.or_else(refused).map_or(Guard::Idle, Guard::Protected)
+    }
+
+    /// Until when a refusal of the arbiter to let a pod go counts: it is asked again before, so that what is blocked stays
+    /// blocked while it refuses.
+    fn refusal(&self, protection: &Protection, pod: &str) -> Option<Timestamp> {
+        let arbiter = protection.arbiter.as_ref().filter(|arbiter| arbiter.claims)?;
+        let mut answers = self.answers.claimed.iter();
+        let refused = answers.find(|claim| !claim.is_granted && *claim.pod == *pod)?;
+        let period = SignedDuration::from_secs(i64::from(arbiter.period_seconds));
+        refused.until.checked_add(period).ok()
     }
 
     /// What the arbiter says of a pod; `None` when that is too old, or was never said.
@@ -92,34 +106,42 @@ impl<'s> Judge<'s> {
         let Some(arbiter) = &protection.arbiter else {
             return false;
         };
-        let may_be_heard = |row: &&Row<'_>| row.guard != Guard::Gone && !never_ran(protection, row.pod);
-        let mut pods = rows.all.iter().filter(may_be_heard).peekable();
+        let is_asked = |row: &&Row<'_>| row.guard != Guard::Gone && !never_asked(protection, row.pod);
+        let mut pods = rows.all.iter().filter(is_asked).peekable();
         self.answers.failures >= arbiter.failure_threshold
             || pods.peek().is_some() && pods.all(|row| self.fresh(protection, row.pod.uid, now).is_none())
     }
 }
 
-/// What is known of a pod without an answer of its arbiter that counts: does it work? `None`: nobody knows.
+/// Why a pod is protected without an answer of its arbiter that counts; `None`: it is not.
 ///
 /// Source: statefulset.md 16.2, steps 2 to 4.
-pub(crate) fn unanswered(protection: &Protection, pod: &PodView) -> Option<bool> {
-    let by_label = || protection.labels_say(&pod.labels);
+pub(crate) fn unanswered(protection: &Protection, pod: &PodView) -> Option<ProtectedBy> {
+    let by_label = || match protection.labels_say(&pod.labels) {
+        Some(works) => works.then_some(ProtectedBy::Work),
+        None => protection.protects_unknown.then_some(ProtectedBy::Unknown),
+    };
     let Some(arbiter) = &protection.arbiter else {
         return by_label();
     };
-    overridden(pod).or_else(|| match arbiter.failure_policy {
-        _ if never_ran(protection, pod) => Some(false),
-        FailurePolicy::Protect => Some(true),
-        FailurePolicy::KeepLabel => by_label(),
-        FailurePolicy::Ignore => Some(false),
-    })
+    match (overridden(pod), arbiter.failure_policy) {
+        (Some(is_protected), _) => is_protected.then_some(ProtectedBy::Person),
+        (None, FailurePolicy::Protect) => Some(ProtectedBy::Silence),
+        (None, FailurePolicy::KeepLabel) => by_label(),
+        (None, FailurePolicy::Ignore) => None,
+    }
 }
 
-/// Has a pod that is its own arbiter never begun to run? Then no command runs in it, and it has no work: a version that
-/// cannot start would be protected for ever.
-fn never_ran(protection: &Protection, pod: &PodView) -> bool {
+/// Is the arbiter a command, and did no container of this pod ever start? Then nothing in it can work, and no command can
+/// ever say so.
+fn never_asked(protection: &Protection, pod: &PodView) -> bool {
     let probe = protection.arbiter.as_ref().map(|arbiter| &arbiter.probe);
-    matches!(probe, Some(ArbiterProbe::Exec { .. })) && pod.phase == Phase::Pending
+    let is_command = matches!(probe, Some(ArbiterProbe::Exec { .. }));
+    is_command
+        && Live::of(pod).is_some_and(|live| {
+            let mut statuses = live.view.statuses.iter();
+            statuses.all(|status| status.container_id.is_empty() && status.restart_count == 0)
+        })
 }
 
 /// What a person says of a pod, which outranks the arbiter.
@@ -150,18 +172,7 @@ pub fn eviction_refusal(snapshot: &Snapshot<'_>, pod: Uid) -> Option<String> {
     let protection = match (guard, read) {
         (Guard::Gone, _) => return None,
         (_, Err(why)) => return Some(format!("update protection cannot be read: {why}")),
-        (Guard::Protected, Ok(protection)) => {
-            let arbiter = protection.arbiter.as_ref();
-            let waits = arbiter.is_some_and(|arbiter| arbiter.failure_policy == FailurePolicy::Protect)
-                && overridden(pod).is_none()
-                && judge.fresh(protection, pod.uid, now).is_none();
-            let why = if waits {
-                "it is protected while its arbiter does not answer"
-            } else {
-                "it is protected while it works"
-            };
-            return Some(why.to_owned());
-        }
+        (Guard::Protected(by), Ok(_)) => return Some(by.sentence().to_owned()),
         (Guard::Idle, Ok(protection)) => protection,
     };
     let start = if snapshot.features.start_ordinal {
@@ -172,7 +183,7 @@ pub fn eviction_refusal(snapshot: &Snapshot<'_>, pod: Uid) -> Option<String> {
     let live = set.reserved.live(start, set.replicas);
     let is_counted = |pod: &&&PodView| {
         ordinal_of(&set.name, &pod.name).is_some_and(|ordinal| live.binary_search(&ordinal).is_ok())
-            && judge.guard(pod, now) == Guard::Protected
+            && judge.guard(pod, now).is_protected()
     };
     let protected = snapshot.pods.iter().filter(is_counted).count();
     let least = usize::try_from(protection.min_protected).unwrap_or(usize::MAX);
@@ -191,7 +202,7 @@ pub(super) struct Shield {
     /// Of those: not at the update revision.
     pub(super) protected_old: u32,
     /// Why nothing at all may be disrupted.
-    pub(super) stops: Option<&'static str>,
+    pub(super) stops: Option<ProtectedBy>,
     /// Has an update been blocked for so long that pods are taken for idle?
     pub(super) is_forced: bool,
     /// When it will have been blocked for so long.
@@ -215,13 +226,13 @@ impl Shield {
             Place::Pod(i) => rows.all.get(i),
             Place::Missing { .. } | Place::Unseen { .. } | Place::Orphan => None,
         });
-        for row in slots.filter(|row| row.guard == Guard::Protected) {
+        for row in slots.filter(|row| row.guard.is_protected()) {
             shield.protected = shield.protected.saturating_add(1);
             shield.protected_old = shield.protected_old.saturating_add(u32::from(!row.is_new));
         }
         let Ok(protection) = read else {
             shield.keeps = set.replicas;
-            shield.stops = Some(reasons::INVALID_SPEC);
+            shield.stops = Some(ProtectedBy::Unreadable);
             return shield;
         };
         let judge = Judge::new(snapshot);
@@ -231,9 +242,9 @@ impl Shield {
         let protects_when_silent =
             arbiter.is_some_and(|arbiter| arbiter.failure_policy == FailurePolicy::Protect);
         if is_silent && protects_when_silent {
-            shield.stops = Some(reasons::ARBITER_UNAVAILABLE);
+            shield.stops = Some(ProtectedBy::Silence);
         } else if shield.protected < protection.min_protected {
-            shield.stops = Some(reasons::TOO_FEW_PROTECTED);
+            shield.stops = Some(ProtectedBy::TooFew);
         }
         shield.keeps = if shield.stops.is_some() {
             set.replicas
@@ -260,6 +271,16 @@ impl Shield {
 
     /// May this pod not be disrupted?
     pub(super) fn covers(&self, guard: Guard) -> bool {
-        !self.is_forced && (guard == Guard::Protected || (self.stops.is_some() && guard != Guard::Gone))
+        self.cause(guard).is_some()
+    }
+
+    /// Why this pod must not be disrupted; `None`: it may be.
+    pub(super) fn cause(&self, guard: Guard) -> Option<ProtectedBy> {
+        match guard {
+            _ if self.is_forced => None,
+            Guard::Gone => None,
+            Guard::Protected(by) => Some(by),
+            Guard::Idle => self.stops,
+        }
     }
 }

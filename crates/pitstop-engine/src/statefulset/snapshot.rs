@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pitstop_api::view::{PodView, RevisionView, StatefulSetView, Uid};
-use pitstop_api::{ClaimView, StorageClasses};
+use pitstop_api::{ClaimView, StorageClasses, reasons};
 
 use crate::inplace;
 use crate::instances::{Failures, InFlight};
@@ -60,17 +60,27 @@ pub struct ArbiterAnswers {
 }
 
 impl ArbiterAnswers {
-    /// What it said last as far as the status tells, for those who do not ask it themselves: old pods that wait work, and as
-    /// many others as are protected.
+    /// What it said last as far as the status tells, for those who do not ask it themselves: old pods that wait work, unless
+    /// the status gives another cause, and so do as many others as are protected.
     pub fn reported(set: &StatefulSetView, pods: &[&PodView], now: Timestamp) -> Self {
         let reported = set.status.protection.as_ref();
         let Some(reported) = reported.filter(|reported| reported.arbiter_healthy == Some(true)) else {
             return Self::default();
         };
+        let has = |names: &[String], pod: &PodView| names.iter().any(|name| **name == *pod.name);
+        // Where too few work, those that wait do not wait since they work.
+        let blocked = set.status.condition(reasons::UPDATE_BLOCKED);
+        let are_few = blocked.is_some_and(|said| said.reason == reasons::TOO_FEW_PROTECTED);
         let is_named = |pod: &PodView| {
-            let mut names = reported.waiting.iter().chain(&reported.condemned);
-            names.any(|name| **name == *pod.name)
+            let waits = has(&reported.waiting, pod) || has(&reported.condemned, pod);
+            waits && !are_few && !has(&reported.refused, pod)
         };
+        let claimed = reported.refused.iter().map(|name| Claimed {
+            pod: name.as_str().into(),
+            is_granted: false,
+            until: now,
+            token: "".into(),
+        });
         let others = reported.protected.saturating_sub(reported.protected_old);
         let mut left = usize::try_from(others).unwrap_or(usize::MAX);
         let observations = pods.iter().map(|pod| {
@@ -83,7 +93,11 @@ impl ArbiterAnswers {
             };
             Observation {
                 pod: pod.uid,
-                state: if works { Observed::Working } else { Observed::Idle },
+                state: match works {
+                    _ if has(&reported.unknown, pod) => Observed::Unknown,
+                    true => Observed::Working,
+                    false => Observed::Idle,
+                },
                 at: now,
                 ttl_seconds: None,
             }
@@ -91,6 +105,7 @@ impl ArbiterAnswers {
         Self {
             observations: observations.collect(),
             heard_at: reported.last_probe_time,
+            claimed: claimed.collect(),
             ..Self::default()
         }
     }
@@ -127,8 +142,10 @@ pub struct Claimed {
     pub pod: Arc<str>,
     /// Does it?
     pub is_granted: bool,
-    /// Until when that counts.
+    /// Until when that counts; after a refusal: when it is asked again.
     pub until: Timestamp,
+    /// By which it was asked: the arbiter knows a claim by it.
+    pub token: Arc<str>,
 }
 
 /// What the cluster and its administrator allow. Source: statefulset.md 2.2, 15.1.

@@ -11,8 +11,9 @@ use super::identity::seconds;
 use super::numbers::Numbers;
 use super::protection::Guard;
 use super::rows::{Place, Row};
+use crate::instances::invalid::Invalid;
 use crate::instances::rounded_up::keeps_the_only_pod;
-use crate::plan::{Event, Progress};
+use crate::plan::{Event, Progress, ProtectedBy};
 
 /// A condition that a decision sets.
 struct Said<'a> {
@@ -24,7 +25,7 @@ struct Said<'a> {
 
 impl Turn<'_, '_> {
     /// The status of the pods as they are, before what this pass does.
-    pub(super) fn write_status(&mut self, numbers: Option<&Numbers>, list: &[usize]) {
+    pub(super) fn write_status(&mut self, numbers: Result<&Numbers, &Invalid>, list: &[usize]) {
         let set = self.snapshot.set;
         let mut status = self.counted();
         let (create, update) = (self.create_failure.take(), self.update_failure.take());
@@ -35,7 +36,8 @@ impl Turn<'_, '_> {
         let update = update.map(|error| format!("StatefulPodControl failed to update Pod error: {error}"));
         self.set_failure(&mut status, reasons::FAILED_CREATE_POD, create.as_deref());
         self.set_failure(&mut status, reasons::FAILED_UPDATE_POD, update.as_deref());
-        self.set_malformed(&mut status);
+        self.set_malformed(&mut status, numbers.err());
+        let numbers = numbers.ok();
         self.set_protection(&mut status, numbers, list);
         let partition = set
             .rolling
@@ -125,24 +127,25 @@ impl Turn<'_, '_> {
         set(status, &said, self.snapshot.now);
     }
 
-    /// Entries of `reserveOrdinals` that are left out. Source: statefulset.md 15.1 row 17.
-    fn set_malformed(&mut self, status: &mut StatefulSetStatus) {
+    /// Fields and annotations that cannot be read, and entries of `reserveOrdinals` that are left out. Source: statefulset.md
+    /// 15.1 row 17, 15.2, 16.1.
+    fn set_malformed(&mut self, status: &mut StatefulSetStatus, invalid: Option<&Invalid>) {
         let kind = reasons::INVALID_SPEC;
         let set_view = self.snapshot.set;
         let malformed: Vec<&str> = set_view.reserved.malformed().iter().map(|text| &**text).collect();
         let message = match &set_view.protection {
+            _ if invalid.is_some() => invalid.map(Invalid::message).unwrap_or_default(),
             _ if !malformed.is_empty() => format!(
                 "spec.reserveOrdinals: {} is neither a number nor a range such as \"2-5\", and left out",
                 malformed.join(", ")
             ),
-            Some(Err(problem)) => format!(
-                "spec.updateStrategy.rollingUpdate.protection: {problem}; no pod is disrupted until it is mended"
-            ),
+            Some(Err(problem)) => format!("{problem}; no pod is disrupted until it is mended"),
             _ if status.condition(kind).is_none() => return,
             _ => String::new(),
         };
         let is_true = !message.is_empty();
-        if is_true {
+        // The event of what cannot be read at all is there already.
+        if is_true && invalid.is_none() {
             self.plan.events.push(Event {
                 is_warning: true,
                 reason: kind,
@@ -172,13 +175,21 @@ impl Turn<'_, '_> {
         let waiting = self.held_back(numbers);
         let kept = self.rows.condemned.iter().filter_map(|i| self.rows.all.get(*i));
         let kept = kept.filter(|row| !row.is_terminating && self.keeps_condemned(row, numbers));
+        let kept: Vec<Row<'_>> = kept.copied().collect();
         let name = |row: &Row<'_>| row.pod.name.to_string();
+        let by = |by: ProtectedBy| {
+            let rows = waiting.iter().chain(&kept);
+            let rows = rows.filter(|row| row.guard == Guard::Protected(by));
+            rows.map(name).collect()
+        };
         status.protection = Some(ProtectionStatus {
             protected: shield.protected,
             protected_old: shield.protected_old,
             effective_partition: shield.keeps,
             waiting: waiting.iter().map(name).collect(),
-            condemned: kept.map(name).collect(),
+            condemned: kept.iter().map(name).collect(),
+            refused: by(ProtectedBy::Refusal),
+            unknown: by(ProtectedBy::Unknown),
             last_probe_time: self.snapshot.arbiter.heard_at.map(seconds),
             arbiter_healthy: shield.arbiter_answers,
         });
@@ -188,8 +199,10 @@ impl Turn<'_, '_> {
         let is_blocked = is_held || (shield.is_forced && self.is_on_the_way());
         let reason = match shield.stops {
             _ if !is_blocked => reasons::PROGRESSING,
-            Some(reason) => reason,
-            None => reasons::ALL_REMAINING_PROTECTED,
+            Some(ProtectedBy::Silence) => reasons::ARBITER_UNAVAILABLE,
+            Some(ProtectedBy::TooFew) => reasons::TOO_FEW_PROTECTED,
+            Some(ProtectedBy::Unreadable) => reasons::INVALID_SPEC,
+            _ => reasons::ALL_REMAINING_PROTECTED,
         };
         let message = match () {
             () if is_held => format!("{} pods wait: {}", waiting.len(), names(&waiting)),
@@ -211,7 +224,7 @@ impl Turn<'_, '_> {
     fn goes_on(&self, numbers: &Numbers, list: &[usize]) -> bool {
         let rows = self.rows;
         let pods = || (0..rows.slots.len()).filter_map(|rank| rows.pod_of(rank));
-        let is_held_down = |row: &Row<'_>| row.guard == Guard::Protected && !row.is_new && !row.is_up();
+        let is_held_down = |row: &Row<'_>| row.guard.is_protected() && !row.is_new && !row.is_up();
         let n_held_down = pods().filter(|(_, row)| is_held_down(row)).count();
         let max = usize::try_from(numbers.max_unavailable).unwrap_or(usize::MAX);
         list.iter().any(|rank| {
@@ -236,31 +249,34 @@ impl Turn<'_, '_> {
 
     /// Old pods that the user lets be updated, and that work.
     fn held_back(&self, numbers: &Numbers) -> Vec<Row<'_>> {
-        let (rows, set_view) = (self.rows, self.snapshot.set);
-        let is_rolling = self.is_rolling() && !set_view.is_paused();
-        let mut n_new = 0_u32;
-        let mut held = Vec::new();
-        for slot in rows.slots.iter().rev() {
-            match slot.place {
-                Place::Pod(i) => match rows.all.get(i) {
-                    Some(row) if row.is_new || row.is_terminating => n_new = n_new.saturating_add(1),
-                    Some(row) if row.guard == Guard::Protected || numbers.shield.stops.is_some() => {
-                        held.push(*row);
-                    }
-                    _ => {}
-                },
-                Place::Missing { is_new } | Place::Unseen { is_new } => {
-                    n_new = n_new.saturating_add(u32::from(is_new));
-                }
-                Place::Orphan => {}
-            }
-        }
-        let allowed = set_view.replicas.saturating_sub(numbers.partition);
-        let left = allowed.saturating_sub(n_new);
-        if left == 0 || !is_rolling {
+        let is_rolling = self.is_rolling() && !self.snapshot.set.is_paused();
+        if !is_rolling || self.n_left(numbers) == 0 {
             return Vec::new();
         }
-        held
+        let rows = self.rows;
+        let pods = (0..rows.slots.len()).rev().filter_map(|rank| rows.pod_of(rank));
+        let is_held = |row: &Row<'_>| row.guard.is_protected() || numbers.shield.stops.is_some();
+        pods.map(|(_, row)| row)
+            .filter(|row| !row.is_new && !row.is_terminating && is_held(row))
+            .collect()
+    }
+
+    /// How many more pods the user lets be updated. Units: pods.
+    pub(super) fn n_left(&self, numbers: &Numbers) -> u32 {
+        let (rows, replicas) = (self.rows, self.snapshot.set.replicas);
+        let mut left = replicas.saturating_sub(numbers.partition);
+        for slot in &rows.slots {
+            let is_new = match slot.place {
+                Place::Pod(i) => {
+                    let row = rows.all.get(i);
+                    row.is_some_and(|row| row.is_new || row.is_terminating)
+                }
+                Place::Missing { is_new } | Place::Unseen { is_new } => is_new,
+                Place::Orphan => false,
+            };
+            left = left.saturating_sub(u32::from(is_new));
+        }
+        left
     }
 
     /// Source: statefulset.md 16.1, `deadlineSeconds`.

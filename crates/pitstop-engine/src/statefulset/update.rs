@@ -215,6 +215,8 @@ impl<'a> Turn<'_, 'a> {
             priority::sort(&mut order, &views, strategy);
             waiting = order.iter().filter_map(|i| Some(pods.get(*i)?.0)).collect();
         }
+        // Whoever may go by the arbiter goes before the arbiter is asked for others.
+        waiting.sort_by_key(|rank| !rows.pod_of(*rank).is_some_and(|(_, row)| self.is_granted(&row)));
         self.asked_first(&mut waiting);
         waiting.retain(|rank| rows.pod_of(*rank).is_none_or(|(_, row)| self.may_update(&row)));
         done.into_iter().chain(waiting).take(quota).collect()
@@ -246,7 +248,7 @@ impl<'a> Turn<'_, 'a> {
             let is_due = row.is_specified && !row.is_terminating && !self.is_touched(i);
             if is_due && (down.n < max || down.has(rank)) {
                 self.delete_specified(i, &row, numbers);
-                if self.is_taken(i) {
+                if self.is_taken(i) || self.is_asked(i) {
                     down.add(rank);
                 }
             }
@@ -279,7 +281,7 @@ impl<'a> Turn<'_, 'a> {
             if self.may_disrupt(i, &row, numbers) {
                 self.update_one(i, &row, Removal::Outdated);
             }
-            if self.is_taken(i) {
+            if self.is_taken(i) || self.is_asked(i) {
                 down.add(*rank);
             }
         }
@@ -308,18 +310,18 @@ impl<'a> Turn<'_, 'a> {
 
     /// A pod that somebody marked to be deleted goes, unless it works. Source: statefulset.md 6.2, step 6; 16.3.
     pub(super) fn delete_specified(&mut self, i: usize, row: &Row<'a>, numbers: &Numbers) {
-        if !numbers.shield.covers(row.guard) {
+        let Some(by) = numbers.shield.cause(row.guard) else {
             if self.may_disrupt(i, row, numbers) {
                 self.delete(i, row, Removal::Specified);
             }
             return;
-        }
+        };
         let name = &row.pod.name;
         self.plan.events.push(Event {
             is_warning: false,
             reason: reasons::PROTECTED_POD_DEFERRED,
-            message: format!("pod {name} is to be deleted and is protected: it goes when it is idle").into(),
-            once_per: Some(row.pod.uid.to_string()),
+            message: format!("pod {name} is to be deleted, and stays: {}", by.sentence()).into(),
+            once_per: Some(format!("{}/{by:?}", row.pod.uid)),
         });
     }
 

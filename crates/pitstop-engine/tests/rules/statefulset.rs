@@ -1,5 +1,7 @@
 //! StatefulSets of `apps.kruise.io`: the tables of statefulset.md 13 to 16.
 
+use std::sync::Arc;
+
 use pitstop_api::view::{PodView, RevisionView, StatefulSetStatus, StatefulSetView};
 use pitstop_api::{ClaimView, StorageClasses};
 use pitstop_engine::plan::Reason;
@@ -11,6 +13,8 @@ use serde_json::{Value, json};
 use crate::cluster::at;
 use crate::live::LivePod;
 
+#[path = "statefulset/arbiter.rs"]
+mod arbiter;
 #[path = "statefulset/claims.rs"]
 mod claims;
 #[path = "statefulset/defects.rs"]

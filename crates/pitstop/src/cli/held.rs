@@ -127,7 +127,7 @@ impl Conversion {
                 Reason::Paused
                     | Reason::Partition { .. }
                     | Reason::Canary
-                    | Reason::Protected
+                    | Reason::Protected { .. }
                     | Reason::NotInPlace { .. }
                     | Reason::Invalid { .. }
                     | Reason::Terminating { .. }

@@ -380,7 +380,7 @@ impl<'a> Player<'a> {
             let mut waiting = now.waiting();
             is_new(now)
                 && now.waiting().count() == n
-                && waiting.all(|(_, waiting)| waiting.detail == Reason::Protected)
+                && waiting.all(|(_, waiting)| matches!(waiting.detail, Reason::Protected { .. }))
         });
         let blocked = blocked.await?;
         let pods = self.pods().await?;

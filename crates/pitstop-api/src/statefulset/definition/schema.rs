@@ -453,6 +453,14 @@ fn newer_status() -> Vec<(&'static str, Value)> {
                         "condemned",
                         names("Pods that are too many and would be deleted if they were not protected."),
                     ),
+                    (
+                        "refused",
+                        names("Of those: pods that the arbiter did not let go when it was asked for them."),
+                    ),
+                    (
+                        "unknown",
+                        names("Of those: pods of which nobody knows whether they work."),
+                    ),
                     ("lastProbeTime", time("When the arbiter was last heard.")),
                     ("arbiterHealthy", flag("Does the arbiter answer?")),
                 ],

@@ -97,6 +97,12 @@ pub struct ProtectionStatus {
     /// Pods that would be deleted if they were not protected, since they are too many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub condemned: Vec<String>,
+    /// Of the pods that wait or are too many: those that the arbiter did not let go when it was asked for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+    /// Of the pods that wait or are too many: those of which nobody knows whether they work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
     /// When the arbiter was last heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_probe_time: Option<Timestamp>,

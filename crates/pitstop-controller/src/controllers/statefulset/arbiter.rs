@@ -94,38 +94,62 @@ impl Asked {
         }
     }
 
-    /// Takes in whether pods may be disrupted. Those that may not, or of which nothing was heard, are asked for again with
-    /// the next question.
+    /// Takes in whether pods may be disrupted. Those that may not are asked for again after a period.
     pub(super) fn take_claim(
         &mut self,
-        pods: &[Arc<str>],
+        claim: &Claim<'_>,
         granted: &[String],
-        ttl_seconds: u32,
+        arbiter: &Arbiter,
+        now: Timestamp,
+    ) {
+        for pod in claim.pods {
+            let is_granted = granted.iter().any(|name| **name == **pod);
+            let seconds = if is_granted {
+                claim.ttl_seconds
+            } else {
+                arbiter.period_seconds
+            };
+            self.remember(pod, claim.token, is_granted, seconds, now);
+        }
+    }
+
+    /// An arbiter that could not be asked grants nobody for a period, and what it granted before counts to its end.
+    pub(super) fn not_asked<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a Arc<str>>,
+        claim: &Claim<'_>,
         arbiter: &Arbiter,
         now: Timestamp,
     ) {
         for pod in pods {
-            let is_granted = granted.iter().any(|name| **name == **pod);
-            let seconds = if is_granted {
-                ttl_seconds
-            } else {
-                arbiter.period_seconds
-            };
-            let until = now.checked_add(SignedDuration::from_secs(i64::from(seconds)));
-            self.answers.claimed.retain(|claim| claim.pod != *pod);
-            self.answers.claimed.push(Claimed {
-                pod: Arc::clone(pod),
-                is_granted,
-                until: until.unwrap_or(now),
-            });
+            let mut claimed = self.answers.claimed.iter();
+            if !claimed.any(|known| known.pod == *pod && known.is_granted && known.until > now) {
+                self.remember(pod, claim.token, false, arbiter.period_seconds, now);
+            }
         }
     }
 
-    /// Pods are back, or a claim has ended.
-    pub(super) fn release(&mut self, pods: &[Arc<str>], now: Timestamp) {
+    fn remember(&mut self, pod: &Arc<str>, token: &Arc<str>, is_granted: bool, seconds: u32, now: Timestamp) {
+        let until = now.checked_add(SignedDuration::from_secs(i64::from(seconds)));
+        self.answers.claimed.retain(|claim| claim.pod != *pod);
+        self.answers.claimed.push(Claimed {
+            pod: Arc::clone(pod),
+            is_granted,
+            until: until.unwrap_or(now),
+            token: Arc::clone(token),
+        });
+    }
+
+    /// Claims have ended.
+    pub(super) fn release(&mut self, pods: &[Arc<str>]) {
+        self.answers.claimed.retain(|claim| !pods.contains(&claim.pod));
+    }
+
+    /// Forgets what was said of pods by names that are no more, and claims that ended by themselves.
+    pub(super) fn forget_claims(&mut self, pods: &BTreeMap<Arc<str>, Uid>, now: Timestamp) {
         self.answers
             .claimed
-            .retain(|claim| claim.until > now && !pods.contains(&claim.pod));
+            .retain(|claim| claim.until > now || (!claim.is_granted && pods.contains_key(&claim.pod)));
     }
 }
 
@@ -165,6 +189,16 @@ impl Instance {
             _ => Observed::Unknown,
         }
     }
+}
+
+/// A question whether pods may be disrupted.
+pub(super) struct Claim<'a> {
+    /// Names of the pods.
+    pub(super) pods: &'a [Arc<str>],
+    /// By what the arbiter knows it.
+    pub(super) token: &'a Arc<str>,
+    /// For how long. Units: seconds.
+    pub(super) ttl_seconds: u32,
 }
 
 #[derive(Deserialize)]
@@ -218,11 +252,9 @@ pub(super) async fn claim(
     api: &dyn Api,
     arbiter: &Arbiter,
     namespace: &str,
-    pods: &[Arc<str>],
-    token: &str,
-    ttl_seconds: u32,
+    claim: &Claim<'_>,
 ) -> Result<Vec<String>, String> {
-    let body = json!({ "pods": pods, "token": token, "ttlSeconds": ttl_seconds });
+    let body = json!({ "pods": claim.pods, "token": claim.token, "ttlSeconds": claim.ttl_seconds });
     let grants: Grants = send(api, arbiter, namespace, Method::POST, "/claim", Some(body)).await?;
     Ok(grants.granted)
 }

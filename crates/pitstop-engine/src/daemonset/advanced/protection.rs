@@ -10,7 +10,7 @@
 use super::Turn;
 use crate::daemonset::board::Row;
 use crate::daemonset::count;
-use crate::plan::Reason;
+use crate::plan::{ProtectedBy, Reason};
 use crate::statefulset::protection::unanswered;
 
 impl<'s, 'a: 's> Turn<'s, 'a> {
@@ -18,7 +18,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     pub(super) fn protects(&self, row: &Row<'_>) -> bool {
         self.keys.protection.as_ref().is_some_and(|protection| {
             let is_over = row.is_terminating || row.is_terminal;
-            !is_over && unanswered(protection, row.pod).unwrap_or(protection.protects_unknown)
+            !is_over && unanswered(protection, row.pod).is_some()
         })
     }
 
@@ -27,6 +27,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         let least = self.keys.protection.as_ref()?.min_protected;
         let rows = self.spots.iter().flat_map(|spot| self.board.on(spot.slot));
         let too_few = least > 0 && count(rows.filter(|row| self.protects(row))) < least;
-        too_few.then_some(Reason::Protected)
+        too_few.then_some(Reason::Protected {
+            by: ProtectedBy::TooFew,
+        })
     }
 }

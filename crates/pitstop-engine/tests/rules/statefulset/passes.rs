@@ -568,6 +568,51 @@ fn what_cannot_be_read_is_said() {
     }
 }
 
+/// 15.2: what is wrong with an annotation is told by its name, in an event and in the condition.
+#[test]
+fn a_malformed_partition_is_told_where_it_is_written() {
+    for (world, field) in [
+        (
+            World::rollout(3).set(
+                "/metadata/annotations",
+                json!({ "pitstop.io/partition": "12.5%" }),
+            ),
+            "metadata.annotations[pitstop.io/partition]",
+        ),
+        (
+            World::rollout(3).rolling("partition", "x"),
+            "spec.updateStrategy.rollingUpdate.partition",
+        ),
+    ] {
+        let world = world.pods("0-2A");
+        assert_eq!(world.does(), "-");
+        let status = world.status();
+        let condition = status.condition("InvalidSpec").unwrap();
+        assert_eq!((&*condition.status, &*condition.reason), ("True", "InvalidSpec"));
+        assert!(
+            condition.message.starts_with(&format!("{field}: ")),
+            "{}",
+            condition.message
+        );
+        let events = world.plan().events;
+        let told: Vec<_> = events
+            .iter()
+            .filter(|event| event.reason == "InvalidSpec")
+            .collect();
+        assert_eq!((told.len(), &*told[0].message), (1, &*condition.message));
+    }
+    let annotated = json!({ "pitstop.io/update-protection": "{}" });
+    let world = World::rollout(1)
+        .set("/metadata/annotations", annotated)
+        .pods("0A");
+    let status = world.status();
+    let message = &status.condition("InvalidSpec").unwrap().message;
+    assert!(
+        message.starts_with("metadata.annotations[pitstop.io/update-protection]: podSelector or arbiter"),
+        "{message}"
+    );
+}
+
 /// 15.2, the table: a percentage that keeps the only pod is told, as of a CloneSet.
 #[test]
 fn a_percentage_that_keeps_the_only_pod_is_told() {

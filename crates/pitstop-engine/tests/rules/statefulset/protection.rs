@@ -1,11 +1,16 @@
 //! statefulset.md 16: pods that work are left alone.
 
-use pitstop_engine::statefulset::{Claimed, Observation, Observed, PatchWhy, eviction_refusal};
+use pitstop_engine::plan::ProtectedBy;
+use pitstop_engine::statefulset::{Observation, Observed, eviction_refusal};
 
 use super::*;
 
+pub(super) fn protected_by(by: ProtectedBy) -> Option<Reason> {
+    Some(Reason::Protected { by })
+}
+
 /// Five pods at A under a rollout to B, of which these are at work; all others are idle.
-fn five(pods: &str, working: &[u32]) -> World {
+pub(super) fn five(pods: &str, working: &[u32]) -> World {
     protected(World::rollout(5).pods(pods), working)
 }
 
@@ -32,7 +37,7 @@ fn work(mut world: World, working: &[u32]) -> World {
     world
 }
 
-fn protection(world: World, key: &str, value: impl Into<Value>) -> World {
+pub(super) fn protection(world: World, key: &str, value: impl Into<Value>) -> World {
     world.rolling(&format!("protection/{key}"), value)
 }
 
@@ -71,7 +76,7 @@ fn an_update_follows_the_idle_pods() {
         world.status().protection.unwrap().waiting,
         ["web-4", "web-2", "web-0"]
     );
-    assert_eq!(world.reason(4), Some(Reason::Protected));
+    assert_eq!(world.reason(4), protected_by(ProtectedBy::Work));
 
     let mut world = work(world, &[0, 1, 2]);
     assert_eq!((effective(&world), world.does().as_str()), (2, "-4"), "P2");
@@ -108,7 +113,7 @@ fn nothing_goes_while_too_few_are_protected() {
 }
 
 /// With an arbiter that said this of each pod, so many seconds ago.
-fn asked(world: World, said: &[(u32, Observed)], age: i64) -> World {
+pub(super) fn asked(world: World, said: &[(u32, Observed)], age: i64) -> World {
     let world = protection(
         world,
         "arbiter",
@@ -128,7 +133,7 @@ fn asked(world: World, said: &[(u32, Observed)], age: i64) -> World {
     })
 }
 
-const ALL_IDLE: [(u32, Observed); 5] = [
+pub(super) const ALL_IDLE: [(u32, Observed); 5] = [
     (0, Observed::Idle),
     (1, Observed::Idle),
     (2, Observed::Idle),
@@ -274,7 +279,7 @@ fn a_pod_too_many_stays_while_it_works() {
     assert_eq!(world().does(), "-3");
     assert_eq!(world().status().replicas, 5);
     assert_eq!(world().status().protection.unwrap().condemned, ["web-4"]);
-    assert_eq!(world().reason(4), Some(Reason::Protected));
+    assert_eq!(world().reason(4), protected_by(ProtectedBy::Work));
     assert_eq!(protection(world(), "onScaleDown", "Delete").does(), "-4 -3");
     assert_eq!(work(world(), &[]).does(), "-4 -3", "it is idle");
 }
@@ -309,7 +314,7 @@ fn what_has_ended_is_gone_and_what_is_not_ready_still_works() {
 }
 
 /// Blocked by protection since then.
-fn blocked_since(world: World, since: i64) -> World {
+pub(super) fn blocked_since(world: World, since: i64) -> World {
     world.set(
         "/status/conditions",
         json!([{ "type": "UpdateBlocked", "status": "True", "reason": "AllRemainingProtected",
@@ -457,86 +462,43 @@ fn a_marked_pod_waits_until_it_is_idle() {
     assert_eq!(world(&[0]).does(), "-1");
 }
 
-/// 16.4: answers become labels.
+/// 16.5: each cause has its own sentence.
 #[test]
-fn answers_of_the_arbiter_become_labels() {
-    let said = [(3, Observed::Working), (4, Observed::Working)];
-    let world = asked(five("0-4A", &[4]), &said, 0);
-    let mut world = protection(
-        world,
-        "arbiter/label",
-        json!({ "key": "working", "protectedValue": "true", "idleValue": "false" }),
-    );
-    let plan = world.plan();
-    let by_arbiter = plan.actions.iter().filter(|action| match action {
-        Action::PatchPod { why, .. } => *why == PatchWhy::ArbiterLabel,
-        _ => false,
+fn why_a_pod_is_protected_is_told() {
+    let unlabelled = five("0-4A", &[]).edit(4, |mut pod| {
+        pod.json["metadata"]["labels"]
+            .as_object_mut()
+            .unwrap()
+            .remove("working");
+        pod
     });
-    assert_eq!(
-        by_arbiter.count(),
-        1,
-        "of others nothing was said, and 4 has its label"
-    );
-    world.apply(&plan);
-    let label = |ordinal| {
-        world
-            .get(ordinal)
-            .unwrap()
-            .get("/metadata/labels/working")
-            .unwrap()
-            .clone()
-    };
-    assert_eq!([label(2), label(3), label(4)], ["false", "true", "true"]);
-}
-
-/// 16.4: where the arbiter is to be asked first, it is, and again while the pod is down.
-#[test]
-fn a_pod_is_claimed_before_it_goes() {
-    let talk = |world: &World| -> Vec<String> {
-        let plan = world.plan();
-        let found = plan.actions.iter().filter_map(|action| match action {
-            Action::ClaimPods { pods, token, .. } => Some(format!("claim {} {token}", pods.join(" "))),
-            Action::ReleasePods { pods, .. } => Some(format!("release {}", pods.join(" "))),
-            _ => None,
-        });
-        found.collect()
-    };
-    let world = || protection(asked(five("0-4A", &[]), &ALL_IDLE, 0), "arbiter/claim", true);
-    assert_eq!(world().does(), "-");
-    assert_eq!(talk(&world()), [format!("claim web-4 {OWNER}-web-b")]);
-    let answered = |pod: &str, is_granted: bool, until: i64| {
-        world().with(|world| {
-            world.arbiter.claimed.push(Claimed {
-                pod: pod.into(),
-                is_granted,
-                until: at(until),
-            });
-        })
-    };
-    assert_eq!(answered("web-4", true, 100).does(), "-4");
-    let refused = answered("web-4", false, 100);
-    assert_eq!((refused.does().as_str(), talk(&refused).len()), ("-", 1));
-    assert!(
-        talk(&refused)[0].starts_with("claim web-3 "),
-        "the next one is asked for"
-    );
-    assert_eq!(answered("web-4", true, 0).does(), "-", "it has run out");
-    let mut gone = answered("web-4", true, 100);
-    gone.apply(&gone.plan());
-    assert_eq!(talk(&gone), Vec::<String>::new());
-    let soon = gone.clone().with(|world| world.arbiter.claimed[0].until = at(30));
-    assert!(
-        talk(&soon)[0].starts_with("claim web-4 "),
-        "renewed while it is down"
-    );
-    for _ in 0..3 {
-        gone.pass();
+    let heard = || asked(five("0-4A", &[]), &ALL_IDLE, 0);
+    let by_hand = heard().edit(4, |pod| {
+        pod.annotation("pitstop.io/arbiter-override", "protected")
+    });
+    let unknown = heard().with(|world| world.arbiter.observations[4].state = Observed::Unknown);
+    let unreadable = five("0-4A", &[]).rolling("protection", json!({ "podSelector": {} }));
+    for (world, by) in [
+        (five("0-4A", &[4]), ProtectedBy::Work),
+        (unlabelled, ProtectedBy::Unknown),
+        (unknown, ProtectedBy::Unknown),
+        (by_hand, ProtectedBy::Person),
+        (asked(five("0-4A", &[]), &ALL_IDLE, 31), ProtectedBy::Silence),
+        (
+            protection(five("0-4A", &[0]), "minProtected", 2),
+            ProtectedBy::TooFew,
+        ),
+        (unreadable, ProtectedBy::Unreadable),
+    ] {
+        assert_eq!(world.reason(4), protected_by(by));
+        let marked = world.labels("apps.kruise.io/specified-delete", &[(4, "true")]);
+        let events = marked.plan().events;
+        let deferred = events.iter().find(|event| event.reason == "ProtectedPodDeferred");
+        assert_eq!(
+            deferred.unwrap().message,
+            format!("pod web-4 is to be deleted, and stays: {}", by.sentence())
+        );
     }
-    assert!(
-        talk(&gone).contains(&"release web-4".to_owned()),
-        "it is back: {:?}",
-        talk(&gone)
-    );
 }
 
 /// 16.1, `onScaleDown`: where pods that are too many go although they work, nobody is asked for them.
@@ -592,49 +554,7 @@ fn a_protection_that_cannot_be_read_stops_every_disruption() {
     );
 }
 
-/// 16.5: who does not ask the arbiter finds in the status what it said: who waits works, and so do as many others as are
-/// protected.
-#[test]
-fn what_the_arbiter_said_is_read_from_the_status() {
-    use Observed::{Idle, Working};
-    let reports = |protection: Value| {
-        let world = World::rollout(5)
-            .pods("0-2A 3-4B")
-            .set("/status/updateRevision", "web-b")
-            .set("/status/protection", protection);
-        let pods: Vec<PodView> = world.pods.iter().map(LivePod::view).collect();
-        let pods: Vec<&PodView> = pods.iter().collect();
-        let reported = ArbiterAnswers::reported(&world.view(), &pods, at(world.now));
-        let states = |pod: &&PodView| {
-            let mut seen = reported.observations.iter();
-            seen.find(|one| one.pod == pod.uid).map(|one| one.state)
-        };
-        pods.iter().filter_map(states).collect::<Vec<Observed>>()
-    };
-    let status = |protected: u32, old: u32, waiting: &[&str], condemned: &[&str], answers: bool| {
-        json!({
-            "protected": protected, "protectedOld": old, "effectivePartition": old,
-            "waiting": waiting, "condemned": condemned, "arbiterHealthy": answers,
-        })
-    };
-    assert_eq!(
-        reports(status(2, 1, &["web-1"], &[], true)),
-        [Idle, Working, Idle, Working, Idle],
-        "one that waits, and one that is new"
-    );
-    assert_eq!(
-        reports(status(0, 0, &[], &["web-4"], true)),
-        [Idle, Idle, Idle, Idle, Working],
-        "one that is too many"
-    );
-    assert_eq!(
-        reports(status(2, 1, &["web-1"], &[], false)),
-        [],
-        "it did not answer"
-    );
-}
-
-/// Which pods may be evicted: `-` is one that may, `w` one that works, `s` one of which an arbiter is silent, `f` one that
+/// Which pods may be evicted: `-` is one that may, `w` one that works, `u` one of which nobody knows, `s` one of which an arbiter is silent, `f` one that
 /// has to stay since too few are protected, `?` one that stays for another reason.
 fn evictions(world: &World) -> String {
     let pods: Vec<_> = world.pods.iter().map(|pod| pod.view().uid).collect();
@@ -643,6 +563,7 @@ fn evictions(world: &World) -> String {
         None => '-',
         Some("it is protected while it works") => 'w',
         Some("it is protected while its arbiter does not answer") => 's',
+        Some(why) if why.starts_with("it is protected while nobody knows") => 'u',
         Some(why) if why.contains("minProtected") => 'f',
         Some(_) => '?',
     };
@@ -676,7 +597,7 @@ fn protected_pods_are_not_evicted() {
             .remove("working");
         pod
     });
-    assert_eq!(evictions(&unlabelled), "---w-", "16.2.4: unknown is protected");
+    assert_eq!(evictions(&unlabelled), "---u-", "16.2.4: unknown is protected");
     let few = |n: u32| protection(guarded("0-4A", &[0, 2]), "minProtected", n);
     assert_eq!(evictions(&few(2)), "w-w--");
     assert_eq!(evictions(&few(3)), "wfwff", "no voluntary disruption at all");
@@ -700,7 +621,7 @@ fn a_silent_arbiter_keeps_pods_from_eviction() {
         (4, Observed::Idle),
     ];
     let heard = guarded(asked(five("0-4A", &[4]), &said, 0));
-    assert_eq!(evictions(&heard), "w-w--", "it outranks labels");
+    assert_eq!(evictions(&heard), "w-u--", "it outranks labels");
     let silent = heard.with(|world| world.arbiter.failures = 3);
     assert_eq!(evictions(&silent), "sssss");
     let policy = |policy: &str| protection(silent.clone(), "arbiter/failurePolicy", policy);

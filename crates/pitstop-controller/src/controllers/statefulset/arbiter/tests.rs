@@ -115,27 +115,47 @@ fn what_is_granted_counts_for_its_time_and_what_is_not_is_asked_for_in_the_next_
     };
     let [first, second]: [Arc<str>; 2] = ["web-0".into(), "web-1".into()];
     let both = [Arc::clone(&first), Arc::clone(&second)];
-    asked.take_claim(&both, &["web-1".to_owned()], 120, &arbiter(), at(0));
+    let token: Arc<str> = "set-a".into();
+    let claim = |pods| Claim {
+        pods,
+        token: &token,
+        ttl_seconds: 120,
+    };
+    asked.take_claim(&claim(&both), &["web-1".to_owned()], &arbiter(), at(0));
     assert_eq!(
         names(&asked),
         [("web-0".to_owned(), false, 10), ("web-1".to_owned(), true, 120)]
     );
     // A later answer counts instead of the earlier one.
-    asked.take_claim(
-        std::slice::from_ref(&first),
-        &["web-0".to_owned()],
-        120,
-        &arbiter(),
-        at(10),
-    );
+    let alone = std::slice::from_ref(&first);
+    asked.take_claim(&claim(alone), &["web-0".to_owned()], &arbiter(), at(10));
     assert_eq!(
         names(&asked),
         [("web-1".to_owned(), true, 120), ("web-0".to_owned(), true, 130)]
     );
-    asked.release(&[first], at(20));
-    assert_eq!(names(&asked), [("web-1".to_owned(), true, 120)]);
-    asked.release(&[], at(120));
-    assert_eq!(names(&asked), [], "a claim ends by itself");
+    // It cannot be asked: nobody is granted, and whoever was stays so.
+    asked.not_asked(both.iter(), &claim(&both), &arbiter(), at(125));
+    assert_eq!(
+        names(&asked),
+        [("web-0".to_owned(), true, 130), ("web-1".to_owned(), false, 135)]
+    );
+    assert!(asked.answers.claimed.iter().all(|known| known.token == token));
+    asked.release(&[Arc::clone(&first)]);
+    assert_eq!(names(&asked), [("web-1".to_owned(), false, 135)]);
+    let there = BTreeMap::from([(Arc::clone(&second), Uid::default())]);
+    asked.forget_claims(&there, at(200));
+    assert_eq!(
+        names(&asked),
+        [("web-1".to_owned(), false, 135)],
+        "when it was refused tells whose turn it is"
+    );
+    asked.take_claim(&claim(&both), &["web-0".to_owned()], &arbiter(), at(200));
+    asked.forget_claims(&BTreeMap::new(), at(320));
+    assert_eq!(
+        names(&asked),
+        [],
+        "a claim ends by itself, and so does the name of a pod"
+    );
 }
 
 /// An API server with one service, `arbiter`, outside of the cluster at `localhost`, and pods whose commands end like this.
