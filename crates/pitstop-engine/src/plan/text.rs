@@ -9,6 +9,15 @@ use pitstop_api::view::NodeNames;
 use super::{Action, Plan, ProtectedBy, Reason};
 
 impl ProtectedBy {
+    /// The sentence, and for a pod that works where that is written.
+    fn explain(self) -> String {
+        let place = match self {
+            Self::Work => " (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)",
+            _ => "",
+        };
+        format!("{}{place}", self.sentence())
+    }
+
     /// A sentence for people.
     pub fn sentence(self) -> &'static str {
         match self {
@@ -171,17 +180,8 @@ impl Reason {
             Self::InPlace { pending } => format!("it is being updated in place: {pending}"),
             Self::NotInPlace { why } => format!("it cannot be updated in place: {why}"),
             Self::DeleteLimit => "it is to be deleted, and as many pods as may be unavailable are".to_owned(),
-            Self::Refused { message, until } => format!(
-                "the server refused the last write about it, which is tried again in {}: {message}",
-                span(now, *until)
-            ),
-            Self::Protected { by } => match by {
-                ProtectedBy::Work => format!(
-                    "{} (updateStrategy.rollingUpdate.protection, or pitstop.io/update-protection)",
-                    by.sentence()
-                ),
-                _ => by.sentence().to_owned(),
-            },
+            Self::Refused { message, until } => refused(message, *until, now),
+            Self::Protected { by } => by.explain(),
             Self::Ordinal { pod } => {
                 format!("podManagementPolicy is OrderedReady: {pod} has to be available or gone first")
             }
@@ -328,6 +328,11 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
         let _ = writeln!(text, "{line}");
         text
     })
+}
+
+fn refused(message: &str, until: Timestamp, now: Timestamp) -> String {
+    let after = span(now, until);
+    format!("the server refused the last write about it, which is tried again in {after}: {message}")
 }
 
 fn max_unavailable(used: u32, limit: u32) -> String {

@@ -111,7 +111,9 @@ fn a_mark_of_a_restart_that_restarts_nothing_is_told() {
     ] {
         let cluster = in_place("n1R *old+, n2R *old+").annotation(keys::POD_UPDATE_POLICY, policy);
         let mut changed = template(image);
-        marks.iter().for_each(|key| annotated(&mut changed, key));
+        for key in &marks {
+            annotated(&mut changed, key);
+        }
         let cluster = cluster.with(|c| set_template(c, &changed));
         let plan = cluster.plan_advanced();
         let told = plan

@@ -461,18 +461,33 @@ fn templates_of_claims_only_grow_where_claims_follow() {
     );
 }
 
-/// 16.1
+const PROTECTION: &str = "spec.updateStrategy.rollingUpdate.protection";
+
+/// This protection is refused for one thing.
+fn refuses(protection: &Value, field: &str, why: &str) {
+    let errors = of_rolling(&json!({"protection": protection}));
+    let [error] = errors.as_slice() else {
+        panic!("{protection}: {errors:?}")
+    };
+    assert!(
+        error.starts_with(&format!("{PROTECTION}{field}: ")) && error.ends_with(why),
+        "{error}"
+    );
+}
+
+/// 16.1, 16.4: what an arbiter is asked with, and the label that its answers are written to.
 #[test]
-fn protection_is_judged() {
-    const PATH: &str = "spec.updateStrategy.rollingUpdate.protection";
-    let working = json!({"matchLabels": {"working": "true"}});
+fn arbiters_are_judged() {
+    const RESERVED: &str = "belongs to Kubernetes, OpenKruise or pitstop";
     let http = json!({"service": {"name": "a", "port": 80}});
     let labelled = |key: &str, protected: &str, idle: &str| {
         let label = json!({"key": key, "protectedValue": protected, "idleValue": idle});
         json!({"arbiter": {"http": http, "label": label}})
     };
-    let service = |name: &str, port: i64, path: &str| json!({"arbiter": {"http": {"service": {"name": name, "port": port}, "path": path}}});
-    const RESERVED: &str = "belongs to Kubernetes, OpenKruise or pitstop";
+    let service = |name: &str, port: i64, path: &str| {
+        let service = json!({"name": name, "port": port});
+        json!({"arbiter": {"http": {"service": service, "path": path}}})
+    };
     for (protection, field, why) in [
         (
             labelled("app", "web", "idle"),
@@ -544,6 +559,18 @@ fn protection_is_judged() {
             ".arbiter.exec.container",
             "must be a container of spec.template",
         ),
+    ] {
+        refuses(&protection, field, why);
+    }
+}
+
+/// 16.1
+#[test]
+fn protection_is_judged() {
+    const PATH: &str = PROTECTION;
+    let working = json!({"matchLabels": {"working": "true"}});
+    let http = json!({"service": {"name": "a", "port": 80}});
+    for (protection, field, why) in [
         (json!({}), "", "podSelector or arbiter is required"),
         (
             json!({"podSelector": {}}),
@@ -601,14 +628,7 @@ fn protection_is_judged() {
             "must be at least periodSeconds, which is 10",
         ),
     ] {
-        let errors = of_rolling(&json!({"protection": protection}));
-        let [error] = errors.as_slice() else {
-            panic!("{protection}: {errors:?}")
-        };
-        assert!(
-            error.starts_with(&format!("{PATH}{field}: ")) && error.ends_with(why),
-            "{error}"
-        );
+        refuses(&protection, field, why);
     }
     let ordered = object(
         &json!({"podManagementPolicy": "OrderedReady"}),
@@ -635,7 +655,7 @@ fn protection_is_judged() {
 #[test]
 fn annotations_are_judged_as_fields() {
     const PARTITION: &str = "metadata.annotations[pitstop.io/partition]";
-    const PROTECTION: &str = "metadata.annotations[pitstop.io/update-protection]";
+    const ANNOTATION: &str = "metadata.annotations[pitstop.io/update-protection]";
     let with = |key: &str, value: &str, rolling: Value| {
         let mut object = object(&json!({}), &rolling);
         object["metadata"]["annotations"] = json!({ key: value });
@@ -663,8 +683,8 @@ fn annotations_are_judged_as_fields() {
     }
     let key = "pitstop.io/update-protection";
     for (value, begins, ends) in [
-        ("{", PROTECTION, "column 1"),
-        ("{}", PROTECTION, "podSelector or arbiter is required"),
+        ("{", ANNOTATION, "column 1"),
+        ("{}", ANNOTATION, "podSelector or arbiter is required"),
         (
             r#"{"arbiter": {"http": {"service": {"name": "a", "port": 0}}}}"#,
             "metadata.annotations[pitstop.io/update-protection].arbiter.http.service.port",

@@ -167,7 +167,11 @@ fn a_refused_pod_stops_no_other() {
         );
         let told = world.status().protection.unwrap();
         assert_eq!((told.protected, told.refused.len()), (5, 5), "{until}");
-        assert_eq!(world.reason(1), protected_by(ProtectedBy::Refusal), "{until}");
+        assert_eq!(
+            world.reason(1),
+            Some(protected_by(ProtectedBy::Refusal)),
+            "{until}"
+        );
     }
     let forced = protection(
         refused(&[(4, 10), (3, 10), (2, 10), (1, 10), (0, 10)]),
@@ -184,7 +188,7 @@ fn a_refused_pod_stops_no_other() {
     );
     assert_eq!(
         claimed("0-4A", &[]).reason(4),
-        protected_by(ProtectedBy::Question)
+        Some(protected_by(ProtectedBy::Question))
     );
 }
 
