@@ -389,7 +389,7 @@ mod tests {
             state: Ready
             waiting:
               reason: Updating
-              explanation: its turn has come: it is being updated now
+              explanation: its turn has come, and it is being updated
               detail: Updating
           - pod: agent-c
             node: c
@@ -418,7 +418,7 @@ mod tests {
         insta::assert_snapshot!(report.text(false), @r"
         daemonset.apps/agent: updated 1 of 3, waiting for 1 not-ready node: c; waiting: 1 Updating
         NODE   POD       REVISION   STATE   REASON         EXPLANATION
-        b      agent-b   one        Ready   Updating       its turn has come: it is being updated now
+        b      agent-b   one        Ready   Updating       its turn has come, and it is being updated
         c      agent-c   one        Ready   NodeNotReady   its node is not ready for 5m0s; this costs no budget, and the pod is caught up when the node returns
         ");
         let mut refused = WhyItem::of(&rollout);

@@ -106,7 +106,7 @@ impl Reason {
             Self::MaxSurge { used, limit } => {
                 format!("{used} of {limit} surge pods are there; its turn comes when one has taken over")
             }
-            Self::Updating => "its turn has come: it is being updated now".to_owned(),
+            Self::Updating => "its turn has come, and it is being updated".to_owned(),
             Self::Replacing { why } => format!("it is replaced, since it cannot be updated in place: {why}"),
             Self::Terminating { since: at } => format!(
                 "it is terminating{}; what it makes room for waits until it is gone",

@@ -63,12 +63,7 @@ impl<'a> Turn<'_, 'a> {
             }
             State::PreparingDelete => self.bring_back(i, row),
             // Whoever is chosen goes on even where others would have to be available first.
-            State::PreparingUpdate if is_chosen && !is_covered => {
-                // Its templates may have grown since it was chosen.
-                if self.have_claims_grown(i, row) {
-                    self.update_one(i, row, Removal::Outdated);
-                }
-            }
+            State::PreparingUpdate if is_chosen && !is_covered => self.update_grown(i, row),
             State::PreparingUpdate
                 if !row.is_new && (is_covered || (self.is_rolling() && !self.snapshot.set.is_paused())) =>
             {
@@ -83,6 +78,13 @@ impl<'a> Turn<'_, 'a> {
     fn bring_back(&mut self, i: usize, row: &Row<'a>) {
         self.touch(i, Touch::Returned);
         self.enter(row, State::Normal);
+    }
+
+    /// The update of a pod whose hook has let it go. Its templates may have grown since it was chosen.
+    fn update_grown(&mut self, i: usize, row: &Row<'a>) {
+        if self.have_claims_grown(i, row) {
+            self.update_one(i, row, Removal::Outdated);
+        }
     }
 
     /// A pod that works and is in its grace period keeps what it runs. Source: statefulset.md 16.3.

@@ -519,34 +519,6 @@ fn only_pods_that_stay_while_they_work_are_claimed_on_scale_down() {
     }
 }
 
-/// 16.4, exec: no command runs in a pod that never ran. It has no work, or a version that cannot start would stay for ever.
-#[test]
-fn a_pod_that_never_ran_has_no_work_that_a_command_could_tell_of() {
-    let pending = |pod: LivePod| {
-        let pod = pod.set("/status/phase", "Pending");
-        pod.condition("Ready", "False", "")
-    };
-    let http = || asked(five("0-4A", &[]), &ALL_IDLE[..4], 0).edit(4, pending);
-    assert_eq!(http().does(), "-", "a service knows of pods that do not run");
-    let command = json!({ "exec": { "command": ["test", "!", "-e", "/busy"] } });
-    let exec = protection(http(), "arbiter", command);
-    assert_eq!(exec.does(), "-4");
-    let held = exec.edit(4, |pod| {
-        pod.annotation("pitstop.io/arbiter-override", "protected")
-    });
-    assert_eq!(held.does(), "-", "a person knows better");
-}
-
-/// A StatefulSet whose only pod never ran waits for no arbiter.
-#[test]
-fn an_arbiter_is_not_silent_where_no_pod_ever_ran() {
-    let world = World::rollout(1)
-        .pods("0A!")
-        .edit(0, |pod| pod.set("/status/phase", "Pending"));
-    let exec = json!({ "arbiter": { "exec": { "command": ["true"] } } });
-    assert_eq!(world.rolling("protection", exec).does(), "-0");
-}
-
 /// 16.1: what cannot be read protects every pod, and is said.
 #[test]
 fn a_protection_that_cannot_be_read_stops_every_disruption() {
