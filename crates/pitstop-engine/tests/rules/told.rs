@@ -184,6 +184,7 @@ fn the_condition_of_the_guard_says_how_many_are_lost_now() {
     assert_eq!(writes(&cluster), 0, "nothing to say again");
     cluster.now = at(10);
     cluster.set_ready("n3", false);
+    cluster.now = at(30);
     cluster.apply(&cluster.plan_advanced());
     let then = stop(&cluster);
     assert!(then.message.contains("3 of 3 updated nodes"), "{then:?}");

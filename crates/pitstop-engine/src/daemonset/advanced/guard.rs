@@ -1,6 +1,6 @@
 //! The node-loss guard: a rollout whose new version may be killing nodes is stopped.
 //!
-//! An updated node is *lost* when it turns NotReady within five minutes of its update. From the threshold on nothing is
+//! An updated node is *lost* when it turns NotReady within five minutes of its update, and is not back at once. From the threshold on nothing is
 //! touched: the rollout waits until five minutes have passed since the last loss, so that the fate of every node that was
 //! just updated is known. It is *stopped*, until somebody lets it go on, when so many losses are clearly more than what
 //! happens to nodes that were not updated at the time. That keeps the ordinary flapping of edge nodes from stopping
@@ -56,11 +56,12 @@ const BEGINS: SignedDuration = SignedDuration::from_mins(10);
 ///
 /// Units: seconds. Range: up to half of [`WINDOW`]. The node controller marks the nodes of one cut within 10 s.
 const NEAR: SignedDuration = SignedDuration::from_secs(30);
-/// A rollout is not stopped before so long after the last loss: nodes that are lost together are marked one after another,
-/// and the first two to be marked may be those that were updated. Nothing is touched meanwhile.
+/// A node that is back within so long was not lost to a version: no machine dies and starts again as fast. An API server that
+/// was away for a while finds nodes that could not report, marks them one after another, the updated ones maybe first, and they
+/// are back with their next report. Until it is seen whether a node comes back it holds the rollout, and does not stop it.
 ///
-/// Units: seconds. The node controller marks the nodes of one cut within 10 s.
-const SETTLES: SignedDuration = SignedDuration::from_secs(10);
+/// Units: seconds. A kubelet reports every 10 s, and the node controller looks every 5 s.
+const SETTLES: SignedDuration = SignedDuration::from_secs(20);
 /// How many times as long a window is as what is near.
 const NEAR_PER_WINDOW: f64 = 5.0;
 /// From so many losses nearby on, or from half of the nodes on, they alone say how likely one was.
@@ -178,6 +179,8 @@ pub(super) struct Sight<'a> {
     updated: u32,
     survivors: Vec<Updated>,
     losses: Vec<Loss<'a>>,
+    /// When nodes turned NotReady that may be back at once.
+    unsettled: Vec<Timestamp>,
     /// The losses that were written down.
     known: Option<Losses>,
     /// Nodes that were not updated of late: how many, how many turned NotReady within the window, and Ready.
@@ -221,6 +224,7 @@ impl<'a> Sight<'a> {
             updated: 0,
             survivors: Vec::new(),
             losses: Vec::new(),
+            unsettled: Vec::new(),
             known: Losses::read(
                 snapshot.daemonset.conditions.get(reasons::NODES_LOST),
                 &current.target,
@@ -261,6 +265,10 @@ impl<'a> Sight<'a> {
             return;
         };
         if self.resumed_at.is_some_and(|resumed_at| at <= resumed_at) {
+            return;
+        }
+        if recorded.is_none() && self.now.duration_since(at) < SETTLES {
+            self.unsettled.push(at);
             return;
         }
         let recorded = recorded.and_then(|lost| background_in(&lost.message));
@@ -306,7 +314,10 @@ impl<'a> Sight<'a> {
         let mut verdict = Verdict::default();
         let background = self.background();
         let losses = self.losses(background);
+        let n_unsettled = u32::try_from(self.unsettled.len()).unwrap_or(u32::MAX);
         let lost = losses.map_or(0, |losses| losses.n);
+        let settles_at = self.unsettled.iter().min().map(|at| after(*at, SETTLES));
+        verdict.wake_at = settles_at;
         let updated = self
             .updated
             .saturating_add(losses.map_or(0, |losses| losses.n_gone));
@@ -318,7 +329,11 @@ impl<'a> Sight<'a> {
                 .is_some_and(|(at, since)| at >= since);
             threshold.is_some() && stopped.revision() == &**self.target && !is_over
         });
-        let reason = |until| Reason::NodesLost { lost, updated, until };
+        let reason = |until| Reason::NodesLost {
+            lost: lost.saturating_add(n_unsettled),
+            updated,
+            until,
+        };
         let counted = format!("{lost} of {updated} updated nodes turned NotReady within 5 minutes of it");
         let sentence =
             |threshold| format!("{counted} (the guard acts from {threshold} on), clearly more than others");
@@ -360,16 +375,15 @@ impl<'a> Sight<'a> {
             return verdict;
         };
         verdict.actions.extend(self.records(background));
-        let Some(losses) = losses.filter(|losses| losses.n >= threshold) else {
+        if lost.saturating_add(n_unsettled) < threshold {
             return verdict;
-        };
-        let is_clear = self.weight(background, &losses) >= CLEARLY.ln();
-        let until = losses.last_at.checked_add(WINDOW).unwrap_or(Timestamp::MAX);
-        let settled_at = losses.last_at.checked_add(SETTLES).unwrap_or(Timestamp::MAX);
-        if is_clear && self.now < settled_at {
-            verdict.blocked = Some(reason(Some(until)));
-            verdict.wake_at = Some(settled_at);
-        } else if is_clear {
+        }
+        let enough = losses.filter(|losses| losses.n >= threshold);
+        let clear = enough.filter(|losses| self.weight(background, losses) >= CLEARLY.ln());
+        let times = self.unsettled.iter().copied();
+        let last_at = times.chain(losses.map(|losses| losses.last_at)).max();
+        let until = last_at.map_or(self.now, |at| after(at, WINDOW));
+        if let Some(losses) = clear {
             verdict.blocked = Some(reason(None));
             let text = sentence(threshold);
             let is_set = |action: &Action| matches!(action, Action::SetCondition { .. });
@@ -380,7 +394,7 @@ impl<'a> Sight<'a> {
             verdict.event = Some(self.stop_event(snapshot, &text));
         } else if self.now < until {
             verdict.blocked = Some(reason(Some(until)));
-            verdict.wake_at = Some(until);
+            verdict.wake_at = Some(settles_at.map_or(until, |at| at.min(until)));
         }
         verdict
     }
@@ -532,6 +546,10 @@ impl<'a> Sight<'a> {
         let words = losses.map_or(String::new(), |losses| format!("; {}", losses.words()));
         format!("{}; {text}{words}", revision_message(self.target)).into()
     }
+}
+
+fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// Writes the condition of a DaemonSet.
