@@ -60,17 +60,44 @@ pub fn root() -> PathBuf {
         .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
-/// Edges between crates, and links to outside crates, that the design does not have.
-///
-/// # Errors
-/// `cargo metadata` does not answer.
-pub fn unwanted_dependencies() -> Result<Vec<String>> {
+/// What cargo says of the workspace.
+fn metadata() -> Result<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(root())
         .output()
         .context("running cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    serde_json::from_slice(&output.stdout).context("reading cargo metadata")
+}
+
+/// Which program `cargo run` runs, where that is not clear: the first command of the README is one.
+///
+/// # Errors
+/// When cargo cannot be asked.
+pub fn unclear_program() -> Result<Vec<String>> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata without packages")?;
+    let is_main = |package: &&Value| package["name"] == "pitstop";
+    let main = packages.iter().find(is_main).context("no package pitstop")?;
+    let default_run = main["default_run"].as_str().unwrap_or("nothing");
+    Ok((default_run != "pitstop")
+        .then(|| {
+            format!(
+                "crates/pitstop/Cargo.toml: default-run is {default_run}, so `cargo run` does not run pitstop"
+            )
+        })
+        .into_iter()
+        .collect())
+}
+
+/// Edges between crates, and links to outside crates, that the design does not have.
+///
+/// # Errors
+/// `cargo metadata` does not answer.
+pub fn unwanted_dependencies() -> Result<Vec<String>> {
+    let metadata = metadata()?;
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata without packages")?;

@@ -40,3 +40,8 @@ fn modules_are_named_after_what_is_in_them() {
 fn the_map_names_files_that_exist() {
     check(xtask::wrong_paths_in_the_map);
 }
+
+#[test]
+fn the_first_command_of_the_readme_runs_a_program() {
+    check(xtask::unclear_program);
+}
