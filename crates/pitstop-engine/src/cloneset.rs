@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use pitstop_api::view::{CloneSetView, UpdateType};
+use pitstop_api::view::{CloneSetView, Uid, UpdateType};
 
 mod claims;
 mod explain;
@@ -142,15 +142,24 @@ impl Turn<'_, '_> {
 
     /// What was refused is tried again later, and holds nobody else up.
     fn put_off(&mut self) {
-        let snapshot = self.snapshot;
+        let (snapshot, rows) = (self.snapshot, self.rows);
         let refused = snapshot.in_flight.refused_writes.iter();
-        for refused in refused.filter(|refused| snapshot.now < refused.until) {
-            let at = self.rows.active.iter().position(|row| row.pod.uid == refused.pod);
-            if let Some(i) = at {
+        let refused = refused.filter(|refused| snapshot.now < refused.until);
+        let by_pod: BTreeMap<Uid, &RefusedWrite> = refused.map(|refused| (refused.pod, refused)).collect();
+        if by_pod.is_empty() {
+            return;
+        }
+        for (i, row) in rows.active.iter().enumerate() {
+            if let Some(refused) = by_pod.get(&row.pod.uid) {
                 self.put_off.insert(i, refused);
                 self.wake(Some(refused.until));
             }
         }
+    }
+
+    /// Is nothing written about this pod for a while?
+    fn is_put_off(&self, i: usize) -> bool {
+        self.put_off.contains_key(&i)
     }
 
     fn touch(&mut self, i: usize, touch: Touch) {

@@ -66,7 +66,7 @@ impl<'a> Turn<'_, 'a> {
 
     /// Changes the state of a pod; says whether that writes anything.
     fn enter(&mut self, i: usize, row: &Row<'a>, state: State) -> bool {
-        let Some(live) = row.live.filter(|_| !self.put_off.contains_key(&i)) else {
+        let Some(live) = row.live.filter(|_| !self.is_put_off(i)) else {
             return false;
         };
         let snapshot = self.snapshot;
@@ -185,7 +185,7 @@ impl<'a> Turn<'_, 'a> {
     fn delete_all(&mut self, pods: &[(usize, Row<'a>)], why: Removal) -> bool {
         let mut does_anything = false;
         for (i, row) in pods {
-            if self.put_off.contains_key(i) {
+            if self.is_put_off(*i) {
                 continue;
             }
             let hook = self.snapshot.cloneset.lifecycle.pre_delete.as_ref();

@@ -75,7 +75,7 @@ impl<'a> Turn<'_, 'a> {
         let is_ota = super::is_ota(self.snapshot.cloneset);
         let rows = self.rows.active.iter().copied().enumerate();
         for (i, row) in rows {
-            let Some(live) = row.live.filter(|_| !self.put_off.contains_key(&i)) else {
+            let Some(live) = row.live.filter(|_| !self.is_put_off(i)) else {
                 continue;
             };
             let is_told = is_ota || row.pod.upgrade.is_some();
@@ -221,7 +221,7 @@ impl<'a> Turn<'_, 'a> {
         };
         for i in back {
             let live = rows.get(i).and_then(|row| row.live);
-            let Some(live) = live.filter(|_| !self.put_off.contains_key(&i)) else {
+            let Some(live) = live.filter(|_| !self.is_put_off(i)) else {
                 continue;
             };
             let mut change = Change::default();
@@ -286,7 +286,7 @@ impl<'a> Turn<'_, 'a> {
         let rows = &self.rows.active;
         // A pod in its grace period is one of them: it is turned towards the newer revision (inplace.md 13.11).
         let is_waiting = |row: &Row<'_>| row.is_new == goes_back && !row.is_preparing_delete();
-        let is_held = |i: &usize| cannot.contains(i) || self.put_off.contains_key(i);
+        let is_held = |i: &usize| cannot.contains(i) || self.is_put_off(*i);
         let waiting = (0..rows.len()).filter(|i| rows.get(*i).is_some_and(is_waiting) && !is_held(i));
         // Whoever was asked for comes first, beside those that are out of service already; under OTA nobody else comes.
         let is_ota = super::is_ota(self.snapshot.cloneset);
