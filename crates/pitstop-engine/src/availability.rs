@@ -5,6 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::view::{Phase, PodCondition, PodView};
 
+/// So many seconds later, or the end of time.
+pub(crate) fn later(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
+}
+
 /// Is the pod available: ready, and for longer than `minReadySeconds`?
 ///
 /// Exactly at the boundary it is not available yet. A transition in the future, as another

@@ -1,6 +1,6 @@
 //! DaemonSets: the native rolling update, OnDelete, AdvancedRollingUpdate and OTA, and those of `apps.kruise.io`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pitstop_api::view::PodView;
 use std::sync::Arc;
 
@@ -86,12 +86,6 @@ fn delete(pod: &PodView, why: DeleteReason) -> Action {
         node: pod.node,
         why,
     }
-}
-
-/// The moment so many seconds later.
-fn after(at: Timestamp, seconds: u32) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(i64::from(seconds)))
-        .unwrap_or(Timestamp::MAX)
 }
 
 /// The earlier of two moments, where both are known.

@@ -22,8 +22,8 @@ use super::eligibility::Eligibility;
 use super::in_place::updated_at;
 use super::own_keys::{self, OwnKeys};
 use super::strategy::{self, Model};
-use super::{BURST, add, after, count, earlier, ota, preheat, until};
-use crate::availability::available_at;
+use super::{BURST, add, count, earlier, ota, preheat, until};
+use crate::availability::{available_at, later};
 use crate::budget::{self, Annotated};
 use crate::plan::{Action, DeleteReason, Event, Plan, Progress, ProtectedBy, Reason};
 use crate::revision::{self, Current};
@@ -135,7 +135,7 @@ fn held(node: &NodeView, keys: &OwnKeys, now: Timestamp) -> Option<Held> {
     {
         return Some(Held::Outside);
     }
-    let settled_at = after(node.ready_changed_at()?, keys.min_node_ready_seconds);
+    let settled_at = later(node.ready_changed_at()?, keys.min_node_ready_seconds.into());
     (keys.min_node_ready_seconds > 0 && now <= settled_at).then_some(Held::Unsettled(settled_at))
 }
 

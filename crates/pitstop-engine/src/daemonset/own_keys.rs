@@ -13,6 +13,7 @@ use pitstop_api::view::{DaemonSetView, FailurePolicy, PodUpdatePolicy, Protectio
 use pitstop_api::{IntOrPercent, keys, reasons};
 
 use super::strategy::Model;
+use crate::availability::later;
 use crate::plan::Event;
 
 /// Every key that is read here.
@@ -202,7 +203,7 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
             "a time that has come, such as 2026-01-01T00:00:00Z",
             |text| {
                 let at: Timestamp = text.parse().ok()?;
-                (at <= super::after(now, CLOCK_SKEW)).then_some(at)
+                (at <= later(now, CLOCK_SKEW.into())).then_some(at)
             },
         ),
         malformed: reader.malformed,

@@ -15,6 +15,7 @@ use pitstop_api::{keys, reasons};
 use serde_json::{Map, Value, json};
 
 use super::eligibility::tolerations;
+use crate::availability::later;
 use crate::plan::{Action, Event, JobFor};
 use crate::revision::{Current, short_hash};
 use crate::snapshot::{Pull, Snapshot};
@@ -123,7 +124,7 @@ pub(super) fn images(snapshot: &Snapshot<'_>, current: &Current, pod: &PodView) 
     if &*told.reason != reasons::PULL_IMAGE_FAIL {
         return Images::Pulling;
     }
-    let retry_at = super::after(told.since.unwrap_or(snapshot.now), RETRY);
+    let retry_at = later(told.since.unwrap_or(snapshot.now), RETRY.into());
     if snapshot.now < retry_at {
         Images::Failed(retry_at)
     } else {

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pitstop_api::view::{ContainerState, ContainerStatus, RestartPolicy};
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use super::image::are_same;
 use super::report::Report;
 use super::state::{GraceState, Replaced, UpdateState};
 use super::{Features, Live, WhyRecreate};
+use crate::availability::later;
 
 /// How long a container in doubt has to run where its kubelet says which generation it acted on. Units: seconds.
 ///
@@ -443,9 +444,4 @@ impl<'a> Judged<'a> {
             _ => Pending::NotReplaced(self.name()).into(),
         }
     }
-}
-
-pub(super) fn later(at: Timestamp, seconds: i64) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::batch::{Wanted, add_metadata, advance};
 use super::change::{merge_metadata, whole_seconds};
-use super::completion::{Completion, REPORT_WITHIN, containers_done, later};
+use super::completion::{Completion, REPORT_WITHIN, containers_done};
 use super::readiness::{needs_unready, updated, updating};
 use super::state::{GraceState, Proof, UpdateState};
 use super::{Change, Features, Live, UpdateSpec, WhyRecreate};
+use crate::availability::later;
 
 /// Can this very pod be updated in place, whatever its revisions say?
 ///

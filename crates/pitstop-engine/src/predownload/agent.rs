@@ -14,9 +14,9 @@ use pitstop_api::view::{
 };
 use pitstop_api::{keys, reasons};
 
-use super::job::later;
 use super::node::Notice;
 use super::status::counted;
+use crate::availability::later;
 
 /// First pause after a failed attempt; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pitstop_api::image_pull::protection::is_protected;
 use pitstop_api::image_pull::{API_VERSION, Kind, MOST_IMAGES, Reference};
 use pitstop_api::keys;
@@ -15,7 +15,7 @@ use pitstop_api::view::{
 use serde_json::{Value, json};
 
 use super::patch::merge_patch;
-use crate::availability::until;
+use crate::availability::{later, until};
 
 /// How long the entry of a finished pull stays on top of what the job says. Units: seconds. Source: inplace.md 11.3, flag
 /// `--default-ttlseconds-for-always-nodeimage`.
@@ -463,12 +463,6 @@ fn lacks_secrets(node: &NodeImageView, image: &Reference, secrets: &[SecretRefer
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// So many seconds later.
-pub(super) fn later(at: Timestamp, seconds: i64) -> Timestamp {
-    at.saturating_add(SignedDuration::from_secs(seconds))
-        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -13,10 +13,9 @@ use pitstop_api::view::{
 use pitstop_api::{keys, reasons};
 use serde_json::{Value, json};
 
-use super::job::later;
 use super::patch::merge_patch;
 use super::status::{counted, status_patch};
-use crate::availability::until;
+use crate::availability::{later, until};
 
 /// A node has a NodeImage so long after it became ready. Source: inplace.md 11.4.
 pub const CREATE_AFTER: Duration = Duration::from_secs(30);

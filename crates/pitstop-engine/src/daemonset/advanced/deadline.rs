@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use pitstop_api::view::{ConditionStatus, DaemonSetView, PodCondition, RevisionView, revision_message};
 use pitstop_api::{keys, reasons};
 
+use crate::availability::later;
 use crate::daemonset::own_keys::{OnFailure, OwnKeys};
 use crate::daemonset::owned_pods;
 use crate::plan::{Action, Event, Plan, Reason};
@@ -218,12 +219,12 @@ impl Clock<'_> {
             "pods are replaced".to_owned(),
         );
         let Some(started_at) = runs_since else {
-            verdict.wake_at = Some(super::super::after(self.now, self.seconds));
+            verdict.wake_at = Some(later(self.now, self.seconds.into()));
             return progressing;
         };
         let moves = [Some(started_at), standing.moved_at, self.keys.resumed_at];
         let last = moves.into_iter().flatten().max().unwrap_or(started_at);
-        let ends_at = super::super::after(last, self.seconds);
+        let ends_at = later(last, self.seconds.into());
         if self.now < ends_at {
             verdict.wake_at = Some(ends_at);
             return progressing;

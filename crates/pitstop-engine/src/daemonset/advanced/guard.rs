@@ -27,6 +27,7 @@ use pitstop_api::view::{
     ConditionStatus, NodeView, PodCondition, PodView, RevisionView, Uid, revision_message,
 };
 
+use crate::availability::later;
 use crate::daemonset::in_place::updated_at;
 use crate::daemonset::own_keys::OwnKeys;
 use crate::plan::{Action, Event, Reason};
@@ -316,7 +317,11 @@ impl<'a> Sight<'a> {
         let losses = self.losses(background);
         let n_unsettled = u32::try_from(self.unsettled.len()).unwrap_or(u32::MAX);
         let lost = losses.map_or(0, |losses| losses.n);
-        let settles_at = self.unsettled.iter().min().map(|at| after(*at, SETTLES));
+        let settles_at = self
+            .unsettled
+            .iter()
+            .min()
+            .map(|at| later(*at, SETTLES.as_secs()));
         verdict.wake_at = settles_at;
         let updated = self
             .updated
@@ -382,7 +387,7 @@ impl<'a> Sight<'a> {
         let clear = enough.filter(|losses| self.weight(background, losses) >= CLEARLY.ln());
         let times = self.unsettled.iter().copied();
         let last_at = times.chain(losses.map(|losses| losses.last_at)).max();
-        let until = last_at.map_or(self.now, |at| after(at, WINDOW));
+        let until = last_at.map_or(self.now, |at| later(at, WINDOW.as_secs()));
         if let Some(losses) = clear {
             verdict.blocked = Some(reason(None));
             let text = sentence(threshold);
@@ -546,10 +551,6 @@ impl<'a> Sight<'a> {
         let words = losses.map_or(String::new(), |losses| format!("; {}", losses.words()));
         format!("{}; {text}{words}", revision_message(self.target)).into()
     }
-}
-
-fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// Writes the condition of a DaemonSet.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pitstop_api::view::{NodeSlot, Phase, StrategyType, Uid};
 
 use super::{Spot, Turn};
-use crate::daemonset::after;
+use crate::availability::later;
 use crate::daemonset::board::{Going, Row};
 use crate::daemonset::explain::{
     node_not_ready, not_available, on_vanished_nodes, terminating, waiting, without_pod,
@@ -88,7 +88,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
     fn reason_of_failed(&self, spot: &Spot<'_>) -> Reason {
         match self.failed_on(spot.slot) {
             Some(before) if !self.is_cut_short => Reason::BackOff {
-                until: after(before.at, before.delay_seconds),
+                until: later(before.at, before.delay_seconds.into()),
             },
             _ => Reason::Burst,
         }

@@ -10,7 +10,7 @@ use pitstop_api::reasons;
 use pitstop_api::view::{NodeSlot, NodeView, Phase};
 
 use super::{Spot, Turn};
-use crate::daemonset::after;
+use crate::availability::later;
 use crate::daemonset::board::Row;
 use crate::plan::{DeleteReason, Event};
 use crate::snapshot::{FailedPods, Snapshot};
@@ -156,7 +156,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         }
         let now = self.snapshot.now;
         let before = self.failed_on(node.slot).copied();
-        let until = before.map(|before| after(before.at, before.delay_seconds));
+        let until = before.map(|before| later(before.at, before.delay_seconds.into()));
         if let Some(until) = until.filter(|until| now < *until) {
             self.wake(until);
             return;
