@@ -66,6 +66,8 @@ pub const MIN_NODE_READY_SECONDS: &str = "pitstop.io/min-node-ready-seconds";
 pub const NODE_LOSS_GUARD: &str = "pitstop.io/node-loss-guard";
 /// Annotation of DaemonSets: how many pods of one node pool may be unavailable, a number or a percentage.
 pub const MAX_UNAVAILABLE_PER_POOL: &str = "pitstop.io/max-unavailable-per-pool";
+/// Annotation of DaemonSets, `adaptive`: how many pods may be unavailable grows with the pods that serve at the new revision.
+pub const PACE: &str = "pitstop.io/pace";
 /// Annotation of DaemonSets, `true`: images are pulled on the next nodes ahead of their turn.
 pub const PREHEAT: &str = "pitstop.io/preheat";
 /// Annotation of DaemonSets: `ReCreate`, `InPlaceIfPossible` or `InPlaceOnly`.

@@ -385,6 +385,13 @@ pub enum Reason {
         /// How many may be.
         limit: u32,
     },
+    /// So few pods serve at the new revision yet that no more may be unavailable (`pitstop.io/pace`).
+    Pace {
+        /// How many are.
+        used: u32,
+        /// How many may be by now.
+        limit: u32,
+    },
     /// The images of the target are pulled on its node before it goes.
     PullingImages {
         /// They could not be had; when they are tried again.

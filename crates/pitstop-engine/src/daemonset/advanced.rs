@@ -45,6 +45,10 @@ pub use ledger::retire;
 ///
 /// Units: seconds. Source: daemonset.md C3.4.
 const REVISION_RETRY: Duration = Duration::from_secs(5);
+/// For how long a node that came back may still be starting its pods: a kubelet tries again what failed at most so long later.
+///
+/// Units: seconds. Source: the kubelet's `MaxContainerBackOff`.
+const STARTING: i64 = 300;
 
 /// Is this node passed over?
 ///
@@ -125,6 +129,13 @@ fn is_stale(pod: &PodView, node: &NodeView) -> bool {
     was_marked && pod.are_containers_ready
 }
 
+/// Until when a pod that is not ready may only be starting again, since its node came back. Power that fails restarts all nodes
+/// of a site at once: without this rule each would come back with a revision that serves nowhere yet.
+fn starts_until(node: &NodeView, now: Timestamp) -> Option<Timestamp> {
+    let until = later(node.ready_changed_at()?, STARTING);
+    (now < until).then_some(until)
+}
+
 /// What keeps an outdated pod on a node that can be reached. Source: spec/README.md, `canary-nodes` and
 /// `min-node-ready-seconds`.
 fn held(node: &NodeView, keys: &OwnKeys, now: Timestamp) -> Option<Held> {
@@ -151,8 +162,9 @@ enum Class<'s> {
     Broken(Row<'s>),
     /// Its DELETE was sent and not answered: counts, and is deleted again before any other, when the budget has room.
     InDoubt(Row<'s>),
-    /// Runs at an old revision, but not for `minReadySeconds` yet: counts, and goes when the budget has room.
-    Settling(Row<'s>),
+    /// At an old revision, and not for `minReadySeconds` yet, or being started by a node that came back: counts, and goes when
+    /// the budget has room. Until when, where only time has to pass.
+    Settling(Row<'s>, Option<Timestamp>),
     /// Serves at an old revision: goes when the budget has room.
     Candidate(Row<'s>),
     /// At an old revision, and one of our own keys keeps it there.
@@ -205,6 +217,8 @@ struct Tally<'s> {
     unavailable: u32,
     frozen: u32,
     updated: u32,
+    /// Nodes whose pod serves at the target, among those that can be reached.
+    serving: u32,
     /// Nodes whose pods are all outdated, passed over or not.
     old: u32,
     /// Of those: outside the canary.
@@ -243,6 +257,8 @@ struct Outcome<'s> {
     is_cut_short: bool,
     used: u32,
     limit: u32,
+    /// Is that less than `max-unavailable` allows?
+    is_paced: bool,
     /// What keeps single pods, where it is not the budget.
     kept: BTreeMap<Uid, Reason>,
 }
@@ -315,9 +331,15 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                 }
             }
             (false, true) => Class::Candidate(row),
-            (false, false) if row.pod.is_ready() => Class::Settling(row),
+            (false, false) if row.pod.is_ready() => {
+                let min_ready = self.snapshot.daemonset.min_ready_seconds;
+                Class::Settling(row, available_at(row.pod, min_ready))
+            }
             (false, false) if is_stale(row.pod, spot.node) => Class::Candidate(row),
-            (false, false) => Class::Broken(row),
+            (false, false) => match starts_until(spot.node, self.snapshot.now) {
+                Some(until) => Class::Settling(row, Some(until)),
+                None => Class::Broken(row),
+            },
         }
     }
 
@@ -338,7 +360,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             let standing = &mut tally.standing;
             standing.moved_at = standing.moved_at.max(self.moved_at(*spot));
             match self.classify(*spot) {
-                Class::Fine => {}
+                Class::Fine => add(&mut tally.serving, has_new),
                 Class::Frozen => {
                     add(&mut tally.frozen, true);
                     add(&mut standing.n_excluded, !has_new);
@@ -370,9 +392,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
                     tally.pools.add_settling(spot.node);
                     tally.in_doubt.push(row);
                 }
-                Class::Settling(row) => {
+                Class::Settling(row, until) => {
                     tally.pools.add_settling(spot.node);
-                    let until = available_at(row.pod, self.snapshot.daemonset.min_ready_seconds);
                     tally.wake_at = earlier(tally.wake_at, until);
                     tally.settling.push(row);
                 }
@@ -581,6 +602,18 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         budget.ok()
     }
 
+    /// How many of these may be unavailable when so many serve at the target. Each that does lets one more go, so that rounds of
+    /// pods that take equally long are of 1, 2, 4, 8, ... pods; whatever is down comes back at the target, and counts.
+    ///
+    /// Units: pods. Source: users.md section 5, 19, and W14.
+    fn paced(&self, most: u32, serving: u32) -> u32 {
+        if self.keys.is_adaptive {
+            most.min(serving.saturating_add(1))
+        } else {
+            most
+        }
+    }
+
     /// What keeps every pod of the DaemonSet from being touched.
     fn what_blocks(&self, is_budget_known: bool) -> Option<Reason> {
         let invalid = |field| Reason::Invalid {
@@ -627,7 +660,8 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         blocked: Option<Reason>,
         mut kept: BTreeMap<Uid, Reason>,
     ) -> Outcome<'s> {
-        let limit = budget.map_or(0, |budget| budget.max_unavailable);
+        let most = budget.map_or(0, |budget| budget.max_unavailable);
+        let limit = self.paced(most, tally.serving);
         let used = tally.unavailable.saturating_add(tally.n_settling());
         let mut picked = Picked::default();
         if blocked.is_none() {
@@ -645,6 +679,7 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
             is_cut_short,
             used: used.saturating_add(picked.n_taken_down),
             limit,
+            is_paced: limit < most,
             kept,
         }
     }

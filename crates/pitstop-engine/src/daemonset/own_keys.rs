@@ -26,6 +26,7 @@ pub const ALL: &[&str] = &[
     keys::NODE_LOSS_GUARD,
     keys::PREHEAT,
     keys::MAX_UNAVAILABLE_PER_POOL,
+    keys::PACE,
     keys::PROGRESS_DEADLINE_SECONDS,
     keys::ON_FAILURE,
     keys::UPDATE_PROTECTION,
@@ -51,6 +52,8 @@ pub struct OwnKeys {
     pub preheat: bool,
     /// `max-unavailable-per-pool`. A percentage is of the nodes of the pool, rounded up.
     pub max_unavailable_per_pool: Option<IntOrPercent>,
+    /// `pace: adaptive`: one pod goes first, and as many more as serve at the new revision.
+    pub is_adaptive: bool,
     /// `progress-deadline-seconds`. Units: seconds. Range: 1..
     pub progress_deadline_seconds: Option<u32>,
     /// `on-failure`.
@@ -188,6 +191,11 @@ pub(super) fn read(daemonset: &DaemonSetView, model: Model, now: Timestamp) -> (
             "a whole number of at least 1, or a percentage from 1% to 100%",
             |text| share(text).filter(|amount| !amount.is_zero()),
         ),
+        is_adaptive: reader
+            .read(keys::PACE, "adaptive", |text| {
+                (text == "adaptive").then_some(true)
+            })
+            .unwrap_or_default(),
         progress_deadline_seconds: deadline,
         on_failure: reader
             .read(keys::ON_FAILURE, "Pause, Rollback or Report", |text| match text {

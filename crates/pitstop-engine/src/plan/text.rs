@@ -71,6 +71,7 @@ impl Reason {
             Self::NotSelected => "NotSelected",
             Self::NodeUnsettled { .. } => "NodeUnsettled",
             Self::PoolMaxUnavailable { .. } => "PoolMaxUnavailable",
+            Self::Pace { .. } => "Pace",
             Self::PullingImages { .. } => "PullingImages",
             Self::QueuedForImages => "QueuedForImages",
             Self::NodesLost { .. } => "NodesLostAfterUpdate",
@@ -165,6 +166,7 @@ impl Reason {
             | Self::NodeInMaintenance { .. }
             | Self::NodeUnsettled { .. }
             | Self::PoolMaxUnavailable { .. }
+            | Self::Pace { .. }
             | Self::PullingImages { .. }
             | Self::QueuedForImages
             | Self::NodesLost { .. }
@@ -204,6 +206,10 @@ impl Reason {
             Self::PoolMaxUnavailable { pool, used, limit } => format!(
                 "{used} of {limit} pods that may be unavailable in node pool {pool} are ({})",
                 keys::MAX_UNAVAILABLE_PER_POOL
+            ),
+            Self::Pace { used, limit } => format!(
+                "{used} of {limit} pods that may be unavailable by now are; more may when pods serve at the new revision ({})",
+                keys::PACE
             ),
             Self::NodeInMaintenance { since } => format!(
                 "its node is in maintenance{}; this costs no budget, and the pod is caught up when that is over",

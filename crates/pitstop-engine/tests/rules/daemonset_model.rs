@@ -261,13 +261,14 @@ impl Checker {
         let mut cluster = (self.rule.cluster)(&picture.join(", "));
         for (i, (is_ready, pod, is_deleted, is_created, is_in_doubt)) in views.iter().enumerate() {
             let name = NAMES[i];
-            cluster.node_mut(name).ready = ready(*is_ready, -50);
+            // Longer ago than a kubelet takes to start its pods again.
+            cluster.node_mut(name).ready = ready(*is_ready, -500);
             let (at, slot) = (cluster.now, cluster.names.slot(name));
             if pod.is_live() {
                 let shown = cluster.pod_on(name);
                 match pod {
                     // Marked before its node came back, and not refreshed since.
-                    Pod::Marked { .. } => shown.ready = ready(false, -100),
+                    Pod::Marked { .. } => shown.ready = ready(false, -600),
                     Pod::Down { .. } => {
                         shown.ready = ready(false, -10);
                         shown.are_containers_ready = false;

@@ -1,6 +1,7 @@
 //! Our own keys on native DaemonSets: spec/README.md, "Our own keys"; users.md W1, W13, W16.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pitstop_api::view::{ConditionStatus, PodCondition, PodView, revision_message};
 use pitstop_api::{keys, reasons};
@@ -52,6 +53,7 @@ fn a_malformed_value_keeps_every_pod_where_it_is_and_is_told() {
             &["", "0", "0%", "101%", "-1", "x"],
             "a whole number of at least 1, or a percentage from 1% to 100%",
         ),
+        (keys::PACE, &["", "true", "Adaptive", "2"], "adaptive"),
         (
             keys::PROGRESS_DEADLINE_SECONDS,
             &["", "0", "-1", "10m"],
@@ -932,4 +934,75 @@ fn documented(given: &str, written: &str) -> Cluster {
         };
     }
     cluster
+}
+
+/// W14: 250 nodes, 27 s each. How many go at once in each round, and how long all take.
+#[test]
+fn an_adaptive_pace_doubles_until_the_budget_is_used() {
+    const SECONDS_PER_ROUND: usize = 27;
+    for (pace, minutes, rounds) in [
+        (None, 4.5, vec![25; 10]),
+        (
+            Some("adaptive"),
+            6.3,
+            [vec![1, 2, 4, 8, 16], vec![25; 8], vec![19]].concat(),
+        ),
+    ] {
+        let mut fleet = Cluster::advanced_on(250, "old+").max_unavailable("10%");
+        if let Some(pace) = pace {
+            fleet = fleet.annotation(keys::PACE, pace);
+        }
+        let mut seen = Vec::new();
+        for round in 0.. {
+            fleet.now = at(10 + 27 * round);
+            let plan = fleet.plan_advanced();
+            if plan.actions.is_empty() {
+                break;
+            }
+            seen.push(plan.actions.len());
+            fleet.apply(&plan);
+            fleet.stores_catch_up();
+            // While they are down nobody else goes.
+            assert_eq!(fleet.advanced_does(), "nothing", "{pace:?}: {seen:?}");
+            fleet.kubelets();
+            let plan = fleet.plan_native();
+            fleet.apply(&plan);
+            fleet.stores_catch_up();
+            fleet.kubelets();
+        }
+        assert_eq!(seen, rounds, "{pace:?}");
+        let took = seen.len() * SECONDS_PER_ROUND;
+        assert_eq!(took as f64 / 60.0, minutes, "{pace:?}");
+    }
+}
+
+/// A site comes back after a power cut in the middle of a rollout: its pods are being started, all at once.
+#[test]
+fn nodes_that_restarted_together_are_not_all_updated_at_once() {
+    let restarted = |picture: &str, seconds: i64| {
+        Cluster::advanced(picture).max_unavailable("1").with(|c| {
+            for name in ["n1", "n2", "n3"] {
+                c.node_mut(name).ready = ready(true, -seconds);
+                c.pod_on(name).are_containers_ready = c.pod_on(name).is_ready();
+            }
+        })
+    };
+    for (picture, seconds, want) in [
+        ("n1R old-, n2R old-, n3R old-", 10, "del n1"),
+        ("n1R old-, n2R old-, n3R old-", 299, "del n1"),
+        // What is not ready by then serves nobody.
+        ("n1R old-, n2R old-, n3R old-", 300, "del n1 n2 n3"),
+        ("n1R new-, n2R old-, n3R old-", 10, "nothing"),
+        ("n1R new+, n2R old-, n3R old+", 10, "del n2"),
+    ] {
+        let cluster = restarted(picture, seconds);
+        assert_eq!(cluster.advanced_does(), want, "{picture} {seconds}");
+    }
+    let cluster = restarted("n1R new-, n2R old-, n3R new+", 10);
+    let plan = cluster.plan_advanced();
+    assert_eq!(
+        plan.requeue_after,
+        Some(Duration::from_millis(290_001)),
+        "looks again by itself"
+    );
 }

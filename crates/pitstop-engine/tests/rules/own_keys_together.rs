@@ -118,6 +118,7 @@ fn two_keys_keep_what_each_of_them_keeps() {
         (keys::NODE_LOSS_GUARD, "off"),
         (keys::PREHEAT, "true"),
         (keys::MAX_UNAVAILABLE_PER_POOL, "1"),
+        (keys::PACE, "adaptive"),
         (keys::PROGRESS_DEADLINE_SECONDS, "60"),
         (keys::ON_FAILURE, "Rollback"),
         (keys::UPDATE_PROTECTION, protection),
@@ -158,8 +159,9 @@ fn two_keys_keep_what_each_of_them_keeps() {
             let both = touched("100%", &[*a, *b]);
             for one in [a, b] {
                 let alone = touched("100%", &[*one]);
-                // A partition, and the limit of a pool, keep so many, whichever they are.
-                let is_kept = if [keys::PARTITION, keys::MAX_UNAVAILABLE_PER_POOL].contains(&one.0) {
+                // A partition, the limit of a pool and the pace keep so many, whichever they are.
+                let counts = [keys::PARTITION, keys::MAX_UNAVAILABLE_PER_POOL, keys::PACE];
+                let is_kept = if counts.contains(&one.0) {
                     both.len() <= alone.len()
                 } else {
                     both.iter().all(|node| alone.contains(node))

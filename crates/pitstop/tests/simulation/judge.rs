@@ -10,6 +10,7 @@ use pitstop_controller::api::Resource;
 use serde_json::Value;
 
 use crate::history::Entry;
+use crate::instances::WORKS;
 use crate::objects::{is_ready, node_of, owner, text};
 
 /// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
@@ -19,6 +20,17 @@ const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
 pub(crate) const CANARY: &str = "kubernetes.io/hostname in (n1,n2,n3,n4)";
 /// Their names.
 pub(crate) const CANARIES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+/// Pods whose label [`WORKS`] says so are left alone.
+pub(crate) const PROTECTION: &str =
+    r#"{"podSelector":{"matchLabels":{"example.com/works":"true"}},"unknownPolicy":"Idle"}"#;
+/// What holds pods back.
+const HOLDS: [&str; 4] = [
+    keys::PAUSED,
+    keys::CANARY_NODES,
+    keys::PARTITION,
+    keys::UPDATE_PROTECTION,
+];
 
 /// What is judged by.
 pub(crate) struct Rules {
@@ -42,6 +54,8 @@ struct Pod {
     node: String,
     hash: String,
     is_ready: bool,
+    /// Do its labels say that it works?
+    works: bool,
     /// Is it out of service for an update in place?
     is_updating: bool,
     is_terminating: bool,
@@ -112,7 +126,7 @@ impl Court<'_> {
                     text(&object["metadata"]["uid"]),
                     images(&object["spec"]["template"]),
                 );
-                for key in [keys::PAUSED, keys::CANARY_NODES, keys::PARTITION] {
+                for key in HOLDS {
                     let value = &held_by(object, key);
                     let known = self.holds.entry((uid.clone(), key));
                     let known = known.or_insert_with(|| (value.clone(), entry.at));
@@ -142,6 +156,7 @@ impl Court<'_> {
             node: node_of(object),
             hash: text(&object["metadata"]["labels"][keys::REVISION_HASH]),
             is_ready: is_ready(object) && !is_updating(object),
+            works: object["metadata"]["labels"][WORKS] == "true",
             is_updating: is_updating(object),
             is_terminating: is_gone || !object["metadata"]["deletionTimestamp"].is_null(),
             is_over: matches!(phase, "Failed" | "Succeeded"),
@@ -243,7 +258,11 @@ impl Court<'_> {
         &mut self,
         entry: &Entry,
         Pod {
-            name, owner, node, ..
+            name,
+            owner,
+            node,
+            works,
+            ..
         }: &Pod,
     ) {
         let says = |key: &'static str| {
@@ -253,6 +272,7 @@ impl Court<'_> {
         };
         let is_paused = says(keys::PAUSED) == Some("true");
         let is_outside = says(keys::CANARY_NODES).is_some() && !CANARIES.contains(&node.as_str());
+        let is_protected = *works && says(keys::UPDATE_PROTECTION).is_some();
         if is_paused {
             self.violation(
                 "S5",
@@ -266,6 +286,9 @@ impl Court<'_> {
                 entry,
                 &format!("{name} is updated on {node}, outside the canary"),
             );
+        }
+        if is_protected {
+            self.violation("S5", entry, &format!("{name} is updated, and it works"));
         }
     }
 
@@ -297,7 +320,9 @@ fn held_by(daemonset: &Value, key: &str) -> Value {
     let is_held = match key {
         keys::PAUSED => rolling["paused"] == true,
         keys::PARTITION => !rolling["partition"].is_null(),
-        _ => rolling["selector"].is_object(),
+        keys::CANARY_NODES => rolling["selector"].is_object(),
+        // It has no counterpart.
+        _ => false,
     };
     is_held.then_some("true").into()
 }

@@ -18,11 +18,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::judge::{CANARIES, CANARY, Rules, judge};
+use crate::instances::WORKS;
+use crate::judge::{CANARIES, CANARY, PROTECTION, Rules, judge};
 use crate::mutant::Mutant;
 use crate::objects::{is_ready, node_of, owner};
 use crate::owners::{Consents, LOOKS_EVERY, Owner};
-use crate::stage::{self, Report, STRATEGIC, Stage};
+use crate::stage::{self, MERGE, PODS, Report, STRATEGIC, Stage};
 use crate::storm::{Fault, Omitted};
 
 /// The DaemonSet.
@@ -40,7 +41,6 @@ const NATIVE: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 const KRUISE: &str = "/apis/apps.kruise.io/v1beta1/namespaces/default/daemonsets";
 /// Where the fields of rolling updates are.
 const ROLLING: [&str; 3] = ["spec", "updateStrategy", "rollingUpdate"];
-const MERGE: Option<&str> = Some("application/merge-patch+json");
 
 /// Which rollout model is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,14 +316,14 @@ impl World {
             }
             // The clocks of hubs jump where there are some.
             16 if self.model == Model::Kruise => self.stage.a_clock_jumps(),
-            _ => {}
+            _ => self.a_pod_gets_or_ends_its_work().await,
         }
     }
 
     /// Somebody puts one of our own keys on the DaemonSet, or takes it off again.
     async fn a_key_changes(&mut self) {
         let Some(set) = &mut self.keys else { return };
-        let (key, value) = match self.stage.random.random_range(0..12) {
+        let (key, value) = match self.stage.random.random_range(0..16) {
             0 | 1 => (keys::PAUSED, "true"),
             2 => (keys::PARTITION, "40%"),
             3 | 4 => (keys::CANARY_NODES, CANARY),
@@ -331,6 +331,10 @@ impl World {
             6 => (keys::MAX_UNAVAILABLE_PER_POOL, "1"),
             7 => (keys::NODE_LOSS_GUARD, "off"),
             8 => (keys::PARTITION, "malformed"),
+            9 => (keys::PACE, "adaptive"),
+            10 => (keys::PROGRESS_DEADLINE_SECONDS, "30"),
+            11 => (keys::ON_FAILURE, "Rollback"),
+            12 | 13 => (keys::UPDATE_PROTECTION, PROTECTION),
             _ => return,
         };
         let is_taken_off = set.remove(key).is_some();
@@ -424,6 +428,20 @@ impl World {
         let pods = self.ours().await;
         let pod = pods.get(self.stage.random.random_range(0..pods.len().max(1)))?;
         Some(pod["metadata"]["name"].as_str()?.to_owned())
+    }
+
+    /// Where somebody uses our own keys: what a pod's labels say about its work changes.
+    async fn a_pod_gets_or_ends_its_work(&mut self) {
+        if self.keys.is_none() {
+            return;
+        }
+        let works = self.stage.random.random_bool(0.5).to_string();
+        if let Some(pod) = self.any_pod().await {
+            let patch = json!({"metadata": {"labels": {(WORKS): works}}});
+            let path = format!("{PODS}/{pod}");
+            // It may be gone by now.
+            self.stage.call(Method::PATCH, &path, MERGE, Some(&patch)).await;
+        }
     }
 
     async fn a_pod_is_deleted_by_hand(&mut self) {

@@ -85,7 +85,11 @@ impl<'s, 'a: 's> Turn<'s, 'a> {
         if outcome.is_cut_short {
             return Some(Reason::Burst);
         }
-        Some(Reason::MaxUnavailable { used, limit })
+        Some(if outcome.is_paced {
+            Reason::Pace { used, limit }
+        } else {
+            Reason::MaxUnavailable { used, limit }
+        })
     }
 }
 
