@@ -4,11 +4,15 @@
 //! as data, so that a test can crash, drop, delay or repeat any of them by its index. [`KubeApi`] is the real one;
 //! [`Gate`] stands in front of it, counts, and closes when the lease is lost.
 
+use std::io;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use pitstop_api::{WorkloadKind, cloneset, daemonset, statefulset};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 pub use error::{CallError, Refusal};
 pub use gate::{Gate, Permission};
@@ -55,7 +59,22 @@ pub trait Api: Send + Sync {
         let why = format!("no command can be run in pod {} from here", command.pod);
         Box::pin(async move { Err(CallError::Unreachable(why)) })
     }
+
+    /// Opens a connection to what is no API server: the arbiter of a StatefulSet. `address`: a name or an address, and a port.
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            Ok(Box::new(stream) as Connection)
+        })
+    }
 }
+
+/// What bytes go over, both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection, over whatever it goes.
+pub type Connection = Box<dyn Stream>;
 
 /// A command in a container of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

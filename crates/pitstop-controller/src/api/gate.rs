@@ -1,5 +1,6 @@
 //! The gate in front of all writes.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use pitstop_api::SharedClock;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Api, Call, CallError, Command, Lines, MaySend};
+use super::{Api, Call, CallError, Command, Connection, Lines, MaySend};
 use crate::metrics::Metrics;
 
 /// Until when may be written.
@@ -190,5 +191,9 @@ impl Api for Gate {
 
     fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
         self.inner.run(command)
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>> {
+        self.inner.connect(address)
     }
 }

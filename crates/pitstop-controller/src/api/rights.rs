@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{Api, Call, CallError, Command, Lines, MaySend, Resource, Verb};
+use super::{Api, Call, CallError, Command, Connection, Lines, MaySend, Resource, Verb};
 
 /// What to do about it.
 pub const REMEDY: &str = "apply the output of `pitstop manifests` again";
@@ -327,6 +328,10 @@ impl Api for Learning {
         let asked = ("get", Resource::Pods.plural(), Some("exec"));
         let asked = (asked, Some(command.namespace.clone()), None);
         Box::pin(self.learn(asked, self.inner.run(command)))
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>> {
+        self.inner.connect(address)
     }
 }
 

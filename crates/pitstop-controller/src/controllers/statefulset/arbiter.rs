@@ -272,7 +272,7 @@ pub(super) async fn release(
 ) -> Result<(), String> {
     let body = json!({ "pods": pods, "token": token });
     let url = Url::of(api, http_of(arbiter)?, namespace).await?;
-    in_time(arbiter, url.send(Method::POST, "/release", Some(body))).await?;
+    in_time(arbiter, url.send(api, Method::POST, "/release", Some(body))).await?;
     Ok(())
 }
 
@@ -285,7 +285,7 @@ async fn send<T: serde::de::DeserializeOwned>(
     body: Option<Value>,
 ) -> Result<T, String> {
     let url = Url::of(api, http_of(arbiter)?, namespace).await?;
-    let answer = in_time(arbiter, url.send(method, more, body)).await?;
+    let answer = in_time(arbiter, url.send(api, method, more, body)).await?;
     serde_json::from_slice(&answer).map_err(|error| format!("its answer cannot be read: {error}"))
 }
 

@@ -16,7 +16,6 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::api::{Api, Call, Resource, Verb};
@@ -70,11 +69,12 @@ impl Url {
 
     pub(super) async fn send(
         &self,
+        api: &dyn Api,
         method: Method,
         more: &str,
         body: Option<Value>,
     ) -> Result<Bytes, String> {
-        let stream = TcpStream::connect(&self.address).await;
+        let stream = api.connect(&self.address).await;
         let stream = stream.map_err(|error| format!("{}: {error}", self.address))?;
         let Some(secured) = &self.secured else {
             return self.exchange(stream, method, more, body).await;
