@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fields::text;
 
@@ -58,6 +58,22 @@ impl StorageClasses {
         }
     }
 
+    /// What [`StorageClasses::of`] reads of a `StorageClass`.
+    pub fn lean(class: &Value) -> Value {
+        let read = |pointer: &str| class.pointer(pointer).cloned().unwrap_or_default();
+        let is_default = class
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(DEFAULT_CLASS));
+        json!({
+            "metadata": {
+                "name": read("/metadata/name"),
+                "creationTimestamp": read("/metadata/creationTimestamp"),
+                "annotations": is_default.map(|value| json!({ (DEFAULT_CLASS): value })),
+            },
+            "allowVolumeExpansion": read("/allowVolumeExpansion"),
+        })
+    }
+
     /// The class of a claim that names this one, or none.
     pub fn class_of<'a>(&'a self, named: Option<&'a str>) -> Option<&'a str> {
         named.or(self.default.as_deref())
@@ -71,8 +87,6 @@ impl StorageClasses {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn class(name: &str, made: &str, is_default: &str, expansion: &Value) -> Value {
@@ -84,13 +98,16 @@ mod tests {
 
     #[test]
     fn the_newest_default_counts() {
-        let classes = StorageClasses::of(&[
+        let all = [
             class("old", "2026-01-01T00:00:00Z", "true", &json!(true)),
             class("new", "2026-01-02T00:00:00Z", "true", &json!(false)),
             class("newest", "2026-01-03T00:00:00Z", "false", &json!(null)),
-            json!({"metadata": {"name": "bare"}}),
-        ]);
+            json!({"metadata": {"name": "bare"}, "provisioner": "example.com/disk"}),
+        ];
+        let classes = StorageClasses::of(&all);
         assert_eq!(classes.class_of(None), Some("new"));
+        let lean = all.each_ref().map(StorageClasses::lean);
+        assert_eq!(StorageClasses::of(&lean), classes);
         assert_eq!(classes.class_of(Some("old")), Some("old"));
         for (name, want) in [
             ("old", Some(Expansion::Allowed)),

@@ -15,6 +15,7 @@ mod defaults;
 mod delete;
 mod discovery;
 mod eviction;
+mod growth;
 mod metadata;
 mod openapi;
 mod options;

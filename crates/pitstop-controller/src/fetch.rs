@@ -2,9 +2,10 @@
 
 use pitstop_api::selector::{LabelSelector, Selector};
 use pitstop_api::view::{CloneSetView, DaemonSetView, MetaWire, NodeWire, PodWire, StatefulSetView, Uid};
-use pitstop_api::{Clock, SystemClock, Timestamp, WorkloadKind, keys};
+use pitstop_api::{Clock, StorageClasses, SystemClock, Timestamp, WorkloadKind, keys};
 use pitstop_engine::feature_gates::FeatureGates;
-use pitstop_engine::snapshot::file::{PullOf, SnapshotFile, VERSION, Workload};
+use pitstop_engine::snapshot::file::{AnySnapshot, PullOf, SnapshotFile, VERSION, Workload};
+use pitstop_engine::statefulset;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,7 +35,25 @@ pub async fn snapshot_file(
         file.resizes_in_place = offers::resizes_in_place(client).await;
         file.gates = lease::gates(&api).await;
     }
+    file.classes = classes(&api, &file).await?;
     Ok(file)
+}
+
+/// The classes of storage, where it matters which there are, with no more than decisions look at.
+///
+/// # Errors
+/// An object of the file cannot be read, or the API server refuses.
+async fn classes(api: &dyn Api, file: &SnapshotFile) -> Result<Vec<Value>, Error> {
+    let loaded = file.load().map_err(|error| unreadable("the snapshot", &error))?;
+    let matter = match loaded.snapshot() {
+        AnySnapshot::StatefulSet(snapshot) => statefulset::needs_classes(&snapshot.decided_on),
+        AnySnapshot::DaemonSet(_) | AnySnapshot::CloneSet(_) => false,
+    };
+    if !matter {
+        return Ok(Vec::new());
+    }
+    let classes = list(api, Resource::StorageClasses, None, "listing classes of storage").await?;
+    Ok(classes.iter().map(StorageClasses::lean).collect())
 }
 
 /// As [`snapshot_file`], through any [`Api`] and as of any time.
@@ -86,6 +105,7 @@ pub async fn snapshot_file_at(
         revisions,
         pods: lean::<PodWire>("Pod", pods)?,
         claims,
+        classes: Vec::new(),
         nodes: lean::<NodeWire>("Node", nodes)?,
         failed_pods: Vec::new(),
         pulls,

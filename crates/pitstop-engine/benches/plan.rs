@@ -126,6 +126,7 @@ fn cluster(is_advanced: bool, updated: u32) -> Loaded {
         revisions: vec![revision("v1", 1), revision("v2", 2)],
         pods: Vec::new(),
         claims: Vec::new(),
+        classes: Vec::new(),
         nodes: (0..PODS).map(node).collect(),
         failed_pods: Vec::new(),
         pulls: None,

@@ -382,8 +382,12 @@ impl Api {
                     owners::keep(next, &wanted)
                 }
             };
+            let settled = next.object().unwrap_or(&old);
+            if target.subresource.is_none() {
+                self.check_growth(kind, name, settled, &old)?;
+            }
             let objects = Objects {
-                new: Some(next.object().unwrap_or(&old)),
+                new: Some(settled),
                 old: Some(&old),
             };
             Box::pin(self.judge(&request, objects, &mut warnings)).await?;

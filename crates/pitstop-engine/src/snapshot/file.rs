@@ -38,6 +38,9 @@ pub struct SnapshotFile {
     /// Its claims of volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Value>,
+    /// Every class of storage, where a claim is to grow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "storageClasses")]
+    pub classes: Vec<Value>,
     /// Every node.
     pub nodes: Vec<Value>,
     /// When pods of phase Failed were replaced, as far as it is known.
@@ -150,6 +153,8 @@ pub struct Loaded {
     pub pods: Vec<PodView>,
     /// Its claims.
     pub claims: Vec<ClaimView>,
+    /// The classes of storage.
+    pub classes: StorageClasses,
     /// Names and numbers of nodes.
     pub names: NodeNames,
     /// When pods of phase Failed were replaced.
@@ -275,6 +280,7 @@ impl SnapshotFile {
                 .iter()
                 .map(|claim| ClaimView::from_json(&bytes(claim)))
                 .collect::<Result<_, _>>()?,
+            classes: StorageClasses::of(&self.classes),
             names,
             failed_pods,
             pulls,
@@ -354,7 +360,7 @@ impl Loaded {
                     arbiter: statefulset::ArbiterAnswers::reported(set, &pods, self.now),
                     pods,
                     claims: self.claims.iter().collect(),
-                    classes: StorageClasses::default(),
+                    classes: self.classes.clone(),
                     in_flight: statefulset::InFlight::default(),
                     features: self.allowed.statefulsets,
                     failures: statefulset::Failures::default(),

@@ -376,6 +376,6 @@ fn is_for_update(rank: usize, numbers: &Numbers) -> bool {
     rank >= usize::try_from(numbers.shield.keeps).unwrap_or(usize::MAX)
 }
 
-fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {
+pub(super) fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {
     at.checked_add(SignedDuration::from_secs(seconds)).ok()
 }

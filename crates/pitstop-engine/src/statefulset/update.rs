@@ -9,6 +9,7 @@ use pitstop_api::{keys, reasons};
 
 use super::numbers::{Numbers, counts_as_new};
 use super::rows::{Place, Row};
+use super::scale::later;
 use super::{Action, ClaimWhy, PatchWhy, Removal, Touch, Turn};
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
@@ -21,6 +22,10 @@ use crate::order::priority;
 use crate::ota;
 use crate::plan::Event;
 use crate::shared_labels::revisions_of;
+
+/// How soon to look again at a claim that cannot grow: nobody tells when its class of storage changes. Units: seconds. The
+/// longest wait for a right that is missing, too.
+const CLASS_RECHECK: i64 = 30;
 
 fn policy(set: &StatefulSetView) -> Option<&PodUpdatePolicy> {
     set.rolling.as_ref().map(|rolling| &rolling.pod_update_policy)
@@ -380,6 +385,7 @@ impl<'a> Turn<'_, 'a> {
             );
             self.impossible.push((i, why.clone()));
             self.update_failure.get_or_insert(why);
+            self.wake(later(self.snapshot.now, CLASS_RECHECK));
             is_settled = false;
         }
         is_settled

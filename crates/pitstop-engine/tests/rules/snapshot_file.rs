@@ -66,6 +66,7 @@ fn file() -> SnapshotFile {
         })],
         pods: vec![pod("c1", "h1"), pod("c2", "h1"), pod("c3", "h1"), pod("c4", "h2")],
         claims: Vec::new(),
+        classes: Vec::new(),
         nodes: vec![
             node("c4", "True"),
             node("c2", "True"),

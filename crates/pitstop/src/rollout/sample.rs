@@ -19,6 +19,7 @@ pub(crate) fn settled(nodes: &[&str]) -> SnapshotFile {
         revisions: vec![revision("one", 1, "app:1")],
         pods: nodes.iter().map(|node| pod(node, "one", "app:1")).collect(),
         claims: Vec::new(),
+        classes: Vec::new(),
         nodes: nodes.iter().map(|node| self::node(node, "True")).collect(),
         failed_pods: Vec::new(),
         pulls: None,

@@ -153,6 +153,8 @@ async fn claims_grow_with_their_templates(server: Server) {
     assert_eq!(field(&world, SET, ".status.volumeClaims").await, told);
     at_rest(&world).await;
     assert_eq!(uids(&world).await, after, "the same pods");
+    explained(&world, server).await;
+    assert_eq!(uids(&world).await, after, "the same pods");
     let events = [
         "get",
         "events",
@@ -168,6 +170,34 @@ async fn claims_grow_with_their_templates(server: Server) {
         "{events}"
     );
     leave(world).await;
+}
+
+/// Whoever asks what would be done, and why pods wait, hears of classes what the controller knows of them.
+async fn explained(world: &World, server: Server) {
+    let next = |size: &str| manifest("disks", 2, "example.com/disks:2", "grows", size);
+    let file = world.folder.path().join("next.json");
+    std::fs::write(&file, next("4Gi")).unwrap();
+    let planned = world.pitstop_ok(&["plan", "-f", file.to_str().unwrap()]).await;
+    assert!(planned.contains("data-disks-1"), "{planned}");
+    // A class that says nothing passes the webhook, and lets nothing grow.
+    let says = async |expands: &str| {
+        let patch = format!("{{\"allowVolumeExpansion\": {expands}}}");
+        world
+            .kubectl(&["patch", "storageclass", "grows", "--type=merge", "-p", &patch])
+            .await;
+    };
+    says("null").await;
+    world.apply(&next("4Gi")).await;
+    let why = world.pitstop_ok(&["why", SET]).await;
+    let cannot = "storage class \"grows\" of pvc data-disks-1 does not allow volume expansion";
+    assert!(why.contains(cannot), "{why}");
+    says("true").await;
+    // Nobody tells the controller of classes: it looks again every half a minute, or when anything else happens.
+    world.kubectl(&["annotate", SET, "example.com/look=again"]).await;
+    for ordinal in [1, 0] {
+        resize(world, server, ordinal, "4Gi").await;
+    }
+    at_rest(world).await;
 }
 
 /// What upstream's webhook refuses: another class, and another size where the class allows none.

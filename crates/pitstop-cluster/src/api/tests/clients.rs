@@ -117,6 +117,55 @@ async fn new_events_say_more() {
     );
 }
 
+/// A claim asks for more only where its class lets volumes grow. What was given is told with its status.
+#[tokio::test]
+async fn claims_grow_where_their_class_allows_it() {
+    let server = Server::new().await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    for (name, expands) in [
+        ("grows", json!(true)),
+        ("fixed", json!(false)),
+        ("silent", Value::Null),
+    ] {
+        let mut class = json!({"metadata": {"name": name}, "provisioner": "example.com/disk"});
+        if expands.is_boolean() {
+            class["allowVolumeExpansion"] = expands;
+        }
+        server.post(classes, &class).await.expect(201);
+    }
+    let refusal = |name: &str| {
+        format!(
+            "persistentvolumeclaims \"{name}\" is forbidden: only dynamically provisioned pvc can be resized and the \
+             storageclass that provisions the pvc must support resize"
+        )
+    };
+    for (name, class, code) in [
+        ("a", Some("grows"), 200),
+        ("b", Some("fixed"), 403),
+        ("c", Some("silent"), 403),
+        ("d", Some("missing"), 403),
+        ("e", Some(""), 403),
+        ("f", None, 403),
+    ] {
+        let mut claim = json!({"metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        }});
+        if let Some(class) = class {
+            claim["spec"]["storageClassName"] = json!(class);
+        }
+        server.post(claims, &claim).await.expect(201);
+        let path = format!("{claims}/{name}");
+        let size = |size: &str| json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        let same = server.patch(&path, MERGE, &size("1024Mi")).await;
+        same.expect(200);
+        let answer = server.patch(&path, MERGE, &size("2Gi")).await.expect(code);
+        if code == 403 {
+            assert_eq!(answer["message"], refusal(name));
+        }
+    }
+}
+
 /// A pod has the priority of its class, which has to be there.
 #[tokio::test]
 async fn pods_have_the_priority_of_their_class() {

@@ -283,6 +283,7 @@ fn a_claim_that_cannot_grow_is_said_and_its_pod_left() {
         let why = "storage class \"fast\" of pvc data-web-1 does not allow volume expansion";
         let told = events.iter().find(|event| event.reason == "FailedUpdatePVC");
         assert_eq!(told.map(|event| &*event.message), Some(why), "{found:?}");
+        assert_eq!(fixed.requeue(), Some(30), "nobody tells when a class changes");
     }
     let other =
         growing("1Gi", "1Gi").with(|world| world.claims[0]["spec"]["accessModes"] = json!(["ReadWriteMany"]));
