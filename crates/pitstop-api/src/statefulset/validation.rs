@@ -10,7 +10,7 @@ use crate::fields::{integer, list, text};
 use crate::kruise::{template, validation};
 use crate::pod_template::nonnegative;
 use crate::validate::{FieldError, NameRule, name_problems, selector_errors, template_errors};
-use crate::view::range_of;
+use crate::view::{Reserved, range_of};
 
 mod claims;
 mod strategy;
@@ -80,6 +80,7 @@ fn errors_of(object: &Value) -> Vec<FieldError> {
     errors.extend(reserved(object));
     errors.extend(strategy::errors(object));
     errors.extend(claims::retention(object));
+    errors.extend(claims::update_strategy(object));
     for field in ["replicas", "revisionHistoryLimit"] {
         errors.extend(nonnegative(
             object,
@@ -88,6 +89,7 @@ fn errors_of(object: &Value) -> Vec<FieldError> {
         ));
     }
     errors.extend(nonnegative(object, "/spec/ordinals/start", "spec.ordinals.start"));
+    errors.extend(room(object));
     errors.extend(selector_errors(object, "statefulset"));
     errors.extend(template_errors(&validation::with_claims(object), "StatefulSet"));
     errors
@@ -154,6 +156,18 @@ fn reserved(object: &Value) -> Vec<FieldError> {
     problems
         .map(|why| FieldError::invalid("spec", entries.to_vec(), why))
         .collect()
+}
+
+/// There is an ordinal for every pod: they end at the largest int32. Source: statefulset.md 3.
+fn room(object: &Value) -> Option<FieldError> {
+    let start = u32::try_from(integer(object, "/spec/ordinals/start")?).ok()?;
+    let room = Reserved::of(list(object, "/spec/reserveOrdinals")).room(start);
+    let wanted = replicas(object);
+    let why = format!(
+        "ordinals end at {}: {room} are left from there on that are not reserved, and spec.replicas is {wanted}",
+        i32::MAX
+    );
+    (room < wanted).then(|| FieldError::invalid("spec.ordinals.start", start, why))
 }
 
 fn is_digits(text: &str) -> bool {

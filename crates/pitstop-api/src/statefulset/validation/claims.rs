@@ -27,6 +27,15 @@ pub(super) fn retention(object: &Value) -> Vec<FieldError> {
     wrong.collect()
 }
 
+/// Source: statefulset.md 2.2. Upstream's words for what is none of the kinds that there are.
+pub(super) fn update_strategy(object: &Value) -> Option<FieldError> {
+    const KINDS: [&str; 2] = ["OnPodRollingUpdate", "OnDelete"];
+    let written = text(object, "/spec/volumeClaimUpdateStrategy/type");
+    // Where the gate is off nobody fills it in, and claims stay as they are.
+    let is_known = written.is_empty() || KINDS.contains(&written);
+    (!is_known).then(|| FieldError::not_supported("spec.volumeClaimUpdateStrategy.type", written, &KINDS))
+}
+
 /// Do claims grow with their templates, where the gate is on?
 pub(super) fn follow(object: &Value) -> bool {
     text(object, "/spec/volumeClaimUpdateStrategy/type") == "OnPodRollingUpdate"

@@ -461,6 +461,48 @@ fn templates_of_claims_only_grow_where_claims_follow() {
     );
 }
 
+/// 2.2: what becomes of claims is one of two.
+#[test]
+fn how_claims_are_updated_is_one_of_two() {
+    let with = |kind: &str| object(&json!({"volumeClaimUpdateStrategy": {"type": kind}}), &json!({}));
+    for kind in ["", "OnDelete", "OnPodRollingUpdate"] {
+        assert_eq!(refusals(&with(kind), None), Vec::<String>::new(), "{kind}");
+    }
+    check(vec![(
+        refusals(&with("Foo"), None),
+        "spec.volumeClaimUpdateStrategy.type: Unsupported value: \"Foo\": supported values: \"OnPodRollingUpdate\", \
+         \"OnDelete\"",
+    )]);
+}
+
+/// 3: ordinals end at the largest int32, and every pod needs one.
+#[test]
+fn every_pod_has_an_ordinal() {
+    let with = |start: i64, reserved: Value| {
+        object(
+            &json!({"replicas": 3, "ordinals": {"start": start}, "reserveOrdinals": reserved}),
+            &json!({}),
+        )
+    };
+    let last = i64::from(i32::MAX);
+    for (start, reserved, room) in [
+        (last - 2, json!([]), None),
+        (last - 1, json!([]), Some(2)),
+        (last - 4, json!([last, "7-9"]), None),
+        (last - 3, json!([last - 1, last]), Some(2)),
+        (0, json!([format!("2-{last}")]), Some(2)),
+    ] {
+        let why = |room: u32| {
+            format!(
+                "spec.ordinals.start: Invalid value: {start}: ordinals end at {last}: {room} are left from there on that are \
+                 not reserved, and spec.replicas is 3"
+            )
+        };
+        let errors = refusals(&with(start, reserved), None);
+        assert_eq!(errors, Vec::from_iter(room.map(why)));
+    }
+}
+
 const PROTECTION: &str = "spec.updateStrategy.rollingUpdate.protection";
 
 /// This protection is refused for one thing.

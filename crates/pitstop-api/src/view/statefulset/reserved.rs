@@ -50,6 +50,16 @@ impl Reserved {
         before.is_some_and(|(_, last)| ordinal <= *last)
     }
 
+    /// How many ordinals from `start` on are not reserved. Units: pods.
+    pub fn room(&self, start: u32) -> u32 {
+        let taken = self.ranges.iter().map(|(first, last)| {
+            let (first, end) = ((*first).max(start), last.saturating_add(1));
+            end.saturating_sub(first)
+        });
+        let all = MAX.saturating_add(1).saturating_sub(start);
+        taken.fold(all, u32::saturating_sub)
+    }
+
     /// The first ordinals from `start` on that are not reserved, as many as there are replicas.
     pub fn live(&self, start: u32, replicas: u32) -> Vec<u32> {
         let mut live = Vec::with_capacity(usize::try_from(replicas).unwrap_or_default());
