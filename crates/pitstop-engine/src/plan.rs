@@ -452,6 +452,13 @@ pub enum Reason {
         /// Its name.
         pod: Arc<str>,
     },
+    /// It does not become ready, and all others wait for it.
+    InTheWay {
+        /// When it is replaced, unless it is ready by then.
+        until: Timestamp,
+        /// By a pod of which revision.
+        revision: Arc<str>,
+    },
     /// A claim of it has to be settled first.
     VolumeClaim {
         /// Which, and what it waits for.

@@ -84,6 +84,7 @@ impl Reason {
             Self::Refused { .. } => "Refused",
             Self::Protected { .. } => "Protected",
             Self::Ordinal { .. } => "Ordinal",
+            Self::InTheWay { .. } => "InTheWay",
             Self::VolumeClaim { .. } => "VolumeClaim",
         }
     }
@@ -187,6 +188,7 @@ impl Reason {
             Self::Ordinal { pod } => {
                 format!("podManagementPolicy is OrderedReady: {pod} has to be available or gone first")
             }
+            Self::InTheWay { until, revision } => in_the_way(revision, *until, now),
             Self::VolumeClaim { pending } => format!("its volume: {pending}"),
         }
     }
@@ -334,6 +336,13 @@ pub fn render(plan: &Plan, nodes: &NodeNames) -> String {
         let _ = writeln!(text, "{line}");
         text
     })
+}
+
+fn in_the_way(revision: &str, until: Timestamp, now: Timestamp) -> String {
+    let left = span(now, until);
+    format!(
+        "it is not ready, and all others wait for it: it goes to revision {revision} in {left}, unless it is ready by then"
+    )
 }
 
 fn refused(message: &str, until: Timestamp, now: Timestamp) -> String {

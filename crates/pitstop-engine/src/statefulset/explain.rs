@@ -6,7 +6,7 @@ use pitstop_api::view::UpdateType;
 
 use super::Turn;
 use super::numbers::Numbers;
-use super::rows::Row;
+use super::rows::{Place, Row};
 use crate::instances::invalid::Invalid;
 use crate::instances::waiting::{Unavailable, why_not_available};
 use crate::lifecycle::State;
@@ -151,10 +151,23 @@ impl Turn<'_, '_> {
                 state: row.state.as_str(),
             };
         }
+        if let Some(reason) = self.why_in_the_way(i, row, numbers, common) {
+            return reason;
+        }
         if row.is_new {
             return self.why_not_available(row);
         }
         self.why_not_new(row, numbers, is_listed, common)
+    }
+
+    /// Is it what all others wait for, and is that not waited for much longer? Source: statefulset.md 15.1 row 8.
+    fn why_in_the_way(&self, i: usize, row: &Row<'_>, numbers: &Numbers, common: &Common) -> Option<Reason> {
+        common.first.as_ref().filter(|first| **first == row.pod.name)?;
+        let mut slots = self.rows.slots.iter();
+        let rank = slots.position(|slot| slot.place == Place::Pod(i))?;
+        let (revision, until) = self.replacement(rank, row, numbers)?;
+        let until = until.filter(|until| *until > self.snapshot.now)?;
+        Some(Reason::InTheWay { until, revision })
     }
 
     fn why_not_available(&self, row: &Row<'_>) -> Reason {

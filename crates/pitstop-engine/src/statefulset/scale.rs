@@ -224,7 +224,7 @@ impl<'a> Turn<'_, 'a> {
 
     /// The revision that a pod in the way goes to, since it is not ready and its own is not that of its ordinal, and from when
     /// on. Source: statefulset.md 6.1, 15.1 row 8.
-    fn replacement(
+    pub(super) fn replacement(
         &self,
         rank: usize,
         row: &Row<'_>,

@@ -237,6 +237,14 @@ fn a_rollback_gets_past_a_pod_that_never_becomes_ready() {
     // It is given its time first.
     let fresh = stuck(-480);
     assert_eq!((fresh.does().as_str(), fresh.requeue()), ("-", Some(10)));
+    let reason = fresh.reason(2).unwrap();
+    assert_eq!(reason.word(), "InTheWay");
+    let why = "it is not ready, and all others wait for it: it goes to revision web-a in 10s, unless it is ready by then";
+    assert_eq!(reason.explain(at(-480)), why);
+    assert_ne!(
+        fresh.rolling("paused", true).reason(2).unwrap().word(),
+        "InTheWay"
+    );
     let left = stuck(0).set("/metadata/annotations/pitstop.io~1replace-broken-pods", "false");
     assert_eq!(left.does(), "-");
     assert_eq!(stuck(0).rolling("paused", true).does(), "-");
