@@ -99,7 +99,7 @@ impl Turn<'_, '_> {
         let mut n_left = if is_rolling { self.n_left(numbers) } else { 0 };
         for (until, i, row) in refused {
             let is_condemned = rows.condemned.contains(&i);
-            let is_for_update = n_left > 0 && !row.is_new && self.may_update(&row);
+            let is_for_update = n_left > 0 && !row.is_new && self.may_update(&row) && self.can_update(&row);
             if !is_condemned && !row.is_specified && !is_for_update {
                 continue;
             }

@@ -271,7 +271,12 @@ impl<'a> Turn<'_, 'a> {
             let Some(row) = self.rows.all.get(i).copied() else {
                 continue;
             };
-            if !row.is_terminating && !self.keeps_condemned(&row, numbers) {
+            if row.is_terminating {
+                continue;
+            }
+            if self.keeps_condemned(&row, numbers) {
+                self.defer(&row, numbers, "is one too many");
+            } else {
                 self.condemn(i, &row, numbers);
             }
         }
@@ -289,7 +294,10 @@ impl<'a> Turn<'_, 'a> {
             let may_go = (row.is_ready && row.is_available()) || first_unhealthy == Some(i);
             let is_prepared = row.state == State::PreparingDelete;
             // A pod that its hook holds is waited for (15.1 row 9).
-            if !row.is_terminating && (may_go || is_prepared) && !self.keeps_condemned(&row, numbers) {
+            if !row.is_terminating && self.keeps_condemned(&row, numbers) {
+                self.defer(&row, numbers, "is one too many");
+                self.wake_for_min_ready(&row);
+            } else if !row.is_terminating && (may_go || is_prepared) {
                 self.condemn(i, &row, numbers);
             } else if !row.is_terminating {
                 self.wake_for_min_ready(&row);

@@ -283,7 +283,8 @@ impl<'a> Turn<'_, 'a> {
             if row.is_new {
                 continue;
             }
-            if self.may_disrupt(i, &row, numbers) {
+            // For one that cannot be updated nobody is asked.
+            if !self.can_update(&row) || self.may_disrupt(i, &row, numbers) {
                 self.update_one(i, &row, Removal::Outdated);
             }
             if self.is_taken(i) || self.is_asked(i) {
@@ -315,17 +316,24 @@ impl<'a> Turn<'_, 'a> {
 
     /// A pod that somebody marked to be deleted goes, unless it works. Source: statefulset.md 6.2, step 6; 16.3.
     pub(super) fn delete_specified(&mut self, i: usize, row: &Row<'a>, numbers: &Numbers) {
+        if numbers.shield.covers(row.guard) {
+            self.defer(row, numbers, "is to be deleted");
+        } else if self.may_disrupt(i, row, numbers) {
+            self.delete(i, row, Removal::Specified);
+        }
+    }
+
+    /// Tells that a pod that was to go stays while it is protected. `what`: what is to become of it. Source: statefulset.md
+    /// 16.5.
+    pub(super) fn defer(&mut self, row: &Row<'_>, numbers: &Numbers, what: &str) {
         let Some(by) = numbers.shield.cause(row.guard) else {
-            if self.may_disrupt(i, row, numbers) {
-                self.delete(i, row, Removal::Specified);
-            }
             return;
         };
         let name = &row.pod.name;
         self.plan.events.push(Event {
             is_warning: false,
             reason: reasons::PROTECTED_POD_DEFERRED,
-            message: format!("pod {name} is to be deleted, and stays: {}", by.sentence()).into(),
+            message: format!("pod {name} {what}, and stays: {}", by.sentence()).into(),
             once_per: Some(format!("{}/{by:?}", row.pod.uid)),
         });
     }
@@ -439,6 +447,11 @@ impl<'a> Turn<'_, 'a> {
             }
             BeforeUpdate::Wait | BeforeUpdate::Refuse => {}
         }
+    }
+
+    /// Can a pod become new, with what its policy allows?
+    pub(super) fn can_update(&self, row: &Row<'a>) -> bool {
+        !must_stay(self.snapshot.set) || self.in_place(row).is_ok()
     }
 
     fn in_place(&self, row: &Row<'a>) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {

@@ -506,6 +506,43 @@ fn why_a_pod_is_protected_is_told() {
     }
 }
 
+/// 16.5: pods that are one too many and stay while they work are told of, too, in either order.
+#[test]
+fn a_surplus_pod_that_stays_is_told_of() {
+    let told = |world: World| {
+        let mut events = world.plan().events.into_iter();
+        let deferred = events.find(|event| event.reason == "ProtectedPodDeferred");
+        deferred.map(|event| event.message.into_owned())
+    };
+    let working = Some("pod web-5 is one too many, and stays: it is protected while it works".to_owned());
+    assert_eq!(told(five("0-5B", &[5])), working);
+    assert_eq!(told(five("0-5B", &[0])), None);
+    assert_eq!(
+        told(protection(five("0-5B", &[5]), "onScaleDown", "Delete")),
+        None
+    );
+}
+
+/// 16.4, claim: nobody is asked for a pod that has to stay and cannot be updated so.
+#[test]
+fn a_pod_that_cannot_be_updated_is_not_claimed() {
+    let world = |policy: &str| {
+        let world = asked(five("0-4A", &[]), &ALL_IDLE, 0);
+        let world = protection(world, "arbiter/claim", true).rolling("podUpdatePolicy", policy);
+        // Another command is nothing that a pod takes while it runs.
+        world.set("/spec/template/spec/containers/0/command", json!(["other"]))
+    };
+    let claims = |world: &World| {
+        let actions = world.plan().actions;
+        let is_claim = |action: &Action| matches!(action, Action::ClaimPods { .. });
+        actions.iter().any(is_claim)
+    };
+    assert!(claims(&world("ReCreate")));
+    let stays = world("InPlaceOnly");
+    assert!(!claims(&stays));
+    assert!(stays.events().contains(&"FailedUpdatePodInPlace"));
+}
+
 /// 16.1, `onScaleDown`: where pods that are too many go although they work, nobody is asked for them.
 #[test]
 fn only_pods_that_stay_while_they_work_are_claimed_on_scale_down() {
