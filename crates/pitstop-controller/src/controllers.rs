@@ -52,25 +52,29 @@ pub trait Running: Listener + 'static {
 
     /// Works until the queue is closed. Any number of workers may run.
     fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            while let Some(key) = self.queue().next().await {
-                if !self.is_synced() {
-                    self.queue().done(&key, Done::Ok(Some(UNSYNCED)));
-                    continue;
-                }
-                let span = debug_span!(
-                    "reconcile",
-                    controller = self.name(),
-                    namespace = &*key.namespace,
-                    name = &*key.name,
-                    attempt = self.queue().n_failures(&key),
-                );
-                let begun_at = Instant::now();
-                let (done, result) = self.reconcile(&key).instrument(span).await;
-                self.metrics()
-                    .count_reconcile(self.name(), result, begun_at.elapsed());
-                self.queue().done(&key, done);
-            }
-        })
+        Box::pin(async move { work_off(&*self).await })
+    }
+}
+
+/// Reconciles what is due until the queue is closed.
+async fn work_off<R: Running + ?Sized>(running: &R) {
+    while let Some(key) = running.queue().next().await {
+        if !running.is_synced() {
+            running.queue().done(&key, Done::Ok(Some(UNSYNCED)));
+            continue;
+        }
+        let span = debug_span!(
+            "reconcile",
+            controller = running.name(),
+            namespace = &*key.namespace,
+            name = &*key.name,
+            attempt = running.queue().n_failures(&key),
+        );
+        let begun_at = Instant::now();
+        let (done, result) = running.reconcile(&key).instrument(span).await;
+        running
+            .metrics()
+            .count_reconcile(running.name(), result, begun_at.elapsed());
+        running.queue().done(&key, done);
     }
 }

@@ -10,18 +10,17 @@ use pitstop_api::fields::text;
 use pitstop_api::reasons;
 use pitstop_api::selector::LabelValues;
 use pitstop_api::view::{PodView, Protection, RevisionView, StatefulSetStatus, StatefulSetView, Uid};
-use pitstop_engine::plan::Event;
 use pitstop_engine::predownload::trigger::Step;
 use pitstop_engine::statefulset::identity::ordinal_of;
 use pitstop_engine::statefulset::{self, Action, Failures, Features, Snapshot};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::api::{CallError, Resource};
 use crate::controllers::daemonset::Parts;
 use crate::controllers::memory::Memories;
-use crate::controllers::noted::{self, RESYNC, tell_missing};
-use crate::controllers::{Running, instances, live};
+use crate::controllers::noted::{RESYNC, tell_missing};
+use crate::controllers::{Running, instances, live, work_off};
 use crate::events::About;
 use crate::executor::{InstancesWork, Whom};
 use crate::metrics::Metrics;
@@ -29,8 +28,9 @@ use crate::queue::{COALESCE, Done, Queue};
 use crate::store::{Change, Key, Listener, Owned, State};
 
 pub(crate) mod arbiter;
+mod asking;
 
-use arbiter::{Asked, Claim, Turn};
+use arbiter::Asked;
 
 /// Its name, for flags and metrics.
 pub const NAME: &str = "statefulset";
@@ -42,6 +42,8 @@ pub struct StatefulSets {
     /// `PreDownloadImageForInPlaceUpdate`.
     pre_downloads: bool,
     queue: Queue<Key>,
+    /// Whose arbiter something is to be said to, or is to be asked.
+    asking: Queue<Key>,
     memories: Memories<Memory>,
 }
 
@@ -87,13 +89,13 @@ impl StatefulSets {
             features,
             pre_downloads,
             queue: Queue::new(),
+            asking: Queue::new(),
             memories: Memories::default(),
         }
     }
 
     /// One reconcile: how to go on, and the word for metrics.
     async fn decide(&self, key: &Key) -> (Done, &'static str) {
-        let asked_in = self.ask_arbiter(key).await;
         let api = self.parts.api.as_ref();
         let mut read = Read::default();
         loop {
@@ -112,9 +114,8 @@ impl StatefulSets {
                     Err(error) => return self.cannot_read(&set, &error),
                 },
                 Look::Decided(decided) => {
-                    let (mut work, pre_download) = *decided;
-                    work.requeue_after = [work.requeue_after, asked_in].into_iter().flatten().min();
-                    self.talk_to_arbiter(key, &mut work).await;
+                    let (work, pre_download) = *decided;
+                    self.turn_to_arbiter(key, &work);
                     return instances::carry_out(&self.parts, &self.memories, key, &work, &pre_download)
                         .await;
                 }
@@ -132,104 +133,27 @@ impl StatefulSets {
         (Done::Failed(error.retry_after()), "failed")
     }
 
-    /// Asks the arbiter which pods work, where it is time to. Says how long until the next time.
-    async fn ask_arbiter(&self, key: &Key) -> Option<Duration> {
-        let (set, protection) = self.protected(key)?;
-        let arbiter = protection.arbiter.as_ref()?;
-        let now = self.parts.clock.now();
-        let left = self.memories.recall(key, set.uid).asked.due_in(arbiter, now);
-        if !left.is_zero() {
-            return Some(left);
-        }
-        let (pods, running) = {
-            let state = self.parts.stores.read();
-            let pods = state.pods_of(set.uid).iter();
-            let uids: BTreeMap<Arc<str>, Uid> =
-                pods.clone().map(|pod| (Arc::clone(&pod.name), pod.uid)).collect();
-            (uids, arbiter::running(pods))
-        };
-        let about = arbiter::About {
-            namespace: &set.namespace,
-            name: &set.name,
-            update_revision: &set.status.update_revision,
-            running: &running,
-            first: text(&set.template, "/spec/containers/0/name"),
-        };
-        let answer = arbiter::ask(self.parts.api.as_ref(), arbiter, about).await;
-        debug!(statefulset = %key, ?answer, "the arbiter was asked");
-        let mut turn = None;
-        self.memories.change(key, |memory| {
-            turn = memory.asked.take(answer, &pods, now);
-            memory.asked.forget_claims(&pods, now);
-        });
-        let (is_warning, message) = match turn {
-            Some(Turn::Silent(why)) => (true, format!("the arbiter does not answer: {why}")),
-            Some(Turn::Back) => (false, "the arbiter answers again".to_owned()),
-            None => return Some(Duration::from_secs(u64::from(arbiter.period_seconds))),
-        };
-        let event = Event {
-            is_warning,
-            reason: reasons::ARBITER_PROBE_FAILED,
-            message: message.into(),
-            once_per: None,
-        };
-        noted::tell(&self.parts.recorder, &whom(&set), &[&event]);
-        Some(Duration::from_secs(u64::from(arbiter.period_seconds)))
-    }
-
-    /// Asks whether pods may be disrupted, and tells which are back. Where the arbiter answered it is decided again at once:
-    /// whoever was granted goes, and where one was refused the next is asked for.
-    async fn talk_to_arbiter(&self, key: &Key, work: &mut InstancesWork) {
-        let Some((set, protection)) = self.protected(key) else {
+    /// Has said to the arbiter what is to be said, and asks it which pods work when it is time to: beside decisions, so that a
+    /// slow one holds up only what waits for its word.
+    fn turn_to_arbiter(&self, key: &Key, work: &InstancesWork) {
+        let Some((_, protection)) = self.protected(key) else {
             return;
         };
         let Some(arbiter) = &protection.arbiter else {
             return;
         };
-        let api = self.parts.api.as_ref();
-        for action in &work.actions {
-            match action {
-                Action::ClaimPods {
-                    pods,
-                    token,
-                    ttl_seconds,
-                } => {
-                    // What is granted counts from when it was asked for.
-                    let now = self.parts.clock.now();
-                    let claim = Claim {
-                        pods,
-                        token,
-                        ttl_seconds: *ttl_seconds,
-                    };
-                    let answer = arbiter::claim(api, arbiter, &set.namespace, &claim).await;
-                    debug!(statefulset = %key, ?pods, ?answer, "the arbiter was asked for pods");
-                    match answer {
-                        Ok(granted) => {
-                            self.memories.change(key, |memory| {
-                                memory.asked.take_claim(&claim, &granted, arbiter, now);
-                            });
-                            work.requeue_after = Some(Duration::ZERO);
-                        }
-                        Err(why) => {
-                            warn!(statefulset = %key, why, "the arbiter was asked for pods in vain");
-                            let known = self.pods_of(set.uid);
-                            self.memories.change(key, |memory| {
-                                memory.asked.not_asked(known.keys(), &claim, arbiter, now);
-                            });
-                        }
-                    }
-                }
-                Action::ReleasePods { pods, token } => {
-                    let told = arbiter::release(api, arbiter, &set.namespace, pods, token).await;
-                    if let Err(why) = told {
-                        // The claim ends by itself.
-                        warn!(statefulset = %key, why, "the arbiter was not told which pods are back");
-                    }
-                    self.memories.change(key, |memory| memory.asked.release(pods));
-                }
-                _ => {}
+        let is_word =
+            |action: &&Action| matches!(action, Action::ClaimPods { .. } | Action::ReleasePods { .. });
+        let words: Vec<Action> = work.actions.iter().filter(is_word).cloned().collect();
+        let now = self.parts.clock.now();
+        let mut due_in = Duration::ZERO;
+        self.memories.change(key, |memory| {
+            memory.asked.is_to_hear(words);
+            if memory.asked.is_told() {
+                due_in = memory.asked.due_in(arbiter, now);
             }
-        }
+        });
+        self.asking.mark(key, due_in);
     }
 
     /// The pods that a StatefulSet controls, by name.
@@ -298,7 +222,7 @@ impl StatefulSets {
             claims: claims.collect(),
             classes: read.classes.clone().unwrap_or_default(),
             in_flight,
-            arbiter: asked.answers,
+            arbiter: asked.known(),
             features: self.features,
             failures,
             may_adopt: read.may_adopt,
@@ -464,5 +388,16 @@ impl Running for StatefulSets {
 
     fn reconcile<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, (Done, &'static str)> {
         Box::pin(self.decide(key))
+    }
+
+    fn work(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // Nobody waits for an arbiter when the work is over.
+            tokio::select! {
+                biased;
+                () = work_off(&*self) => {}
+                () = self.go_on_asking() => {}
+            }
+        })
     }
 }

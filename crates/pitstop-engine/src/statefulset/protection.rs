@@ -37,6 +37,8 @@ impl Guard {
 pub(super) struct Judge<'s> {
     protection: Option<Result<&'s Protection, ()>>,
     answers: &'s ArbiterAnswers,
+    /// Is its first answer still on its way?
+    is_awaited: bool,
     by_pod: BTreeMap<Uid, &'s Observation>,
 }
 
@@ -47,6 +49,7 @@ impl<'s> Judge<'s> {
         Self {
             protection: protection.map(|read| read.as_ref().map(|read| &**read).map_err(|_| ())),
             answers: &snapshot.arbiter,
+            is_awaited: snapshot.awaits_arbiter(),
             by_pod: observations.map(|seen| (seen.pod, seen)).collect(),
         }
     }
@@ -68,6 +71,7 @@ impl<'s> Judge<'s> {
             Some(Observed::Working) => Some(ProtectedBy::Work),
             Some(Observed::Idle) => None,
             Some(Observed::Unknown) => protection.protects_unknown.then_some(ProtectedBy::Unknown),
+            None if self.is_awaited => Some(ProtectedBy::Silence),
             None => unanswered(protection, pod),
         };
         let refused = || {
@@ -241,7 +245,7 @@ impl Shield {
         shield.arbiter_answers = arbiter.map(|_| !is_silent);
         let protects_when_silent =
             arbiter.is_some_and(|arbiter| arbiter.failure_policy == FailurePolicy::Protect);
-        if is_silent && protects_when_silent {
+        if is_silent && (protects_when_silent || judge.is_awaited) {
             shield.stops = Some(ProtectedBy::Silence);
         } else if shield.protected < protection.min_protected {
             shield.stops = Some(ProtectedBy::TooFew);

@@ -38,6 +38,12 @@ pub struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
+    /// Is there an arbiter whose first answer is still on its way?
+    pub(super) fn awaits_arbiter(&self) -> bool {
+        let read = self.set.protection.as_ref().and_then(|read| read.as_ref().ok());
+        self.arbiter.is_awaited && read.is_some_and(|protection| protection.arbiter.is_some())
+    }
+
     /// The revisions that pods have, by label.
     pub(super) fn labels_in_use(&self) -> impl Iterator<Item = &str> {
         let created = self.in_flight.created.iter().map(|pod| &*pod.revision);
@@ -57,6 +63,8 @@ pub struct ArbiterAnswers {
     pub heard_at: Option<Timestamp>,
     /// What it said of pods that were to be disrupted, by name.
     pub claimed: Vec<Claimed>,
+    /// Is its first answer still on its way? Until it is there, every pod works, whatever `failurePolicy` says.
+    pub is_awaited: bool,
 }
 
 impl ArbiterAnswers {

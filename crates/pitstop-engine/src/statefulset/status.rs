@@ -171,6 +171,11 @@ impl Turn<'_, '_> {
                 .retain(|condition| condition.kind != reasons::UPDATE_BLOCKED);
             return;
         };
+        // Until an arbiter has answered for the first time, what was told before stays.
+        if self.snapshot.awaits_arbiter() {
+            status.protection.clone_from(&set_view.status.protection);
+            return;
+        }
         let shield = numbers.shield;
         let waiting = self.held_back(numbers);
         let kept = self.rows.condemned.iter().filter_map(|i| self.rows.all.get(*i));

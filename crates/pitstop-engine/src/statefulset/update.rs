@@ -329,6 +329,9 @@ impl<'a> Turn<'_, 'a> {
         let Some(by) = numbers.shield.cause(row.guard) else {
             return;
         };
+        if self.snapshot.awaits_arbiter() {
+            return;
+        }
         let name = &row.pod.name;
         self.plan.events.push(Event {
             is_warning: false,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 use pitstop_api::Timestamp;
 use pitstop_api::view::{Arbiter, ArbiterProbe, HttpProbe, Phase, PodView, Uid};
-use pitstop_engine::statefulset::{ArbiterAnswers, Claimed, Observation, Observed};
+use pitstop_engine::statefulset::{Action, ArbiterAnswers, Claimed, Observation, Observed};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     pub(crate) answers: ArbiterAnswers,
     /// When it was asked last.
     at: Option<Timestamp>,
+    /// What is to be said to it of pods that are to be disrupted, or are back.
+    words: Vec<Action>,
 }
 
 /// Did it begin or cease to answer?
@@ -41,6 +43,47 @@ pub(crate) enum Turn {
 }
 
 impl Asked {
+    /// What decisions know of it.
+    pub(super) fn known(self) -> ArbiterAnswers {
+        let is_awaited = self.answers.heard_at.is_none() && self.answers.failures == 0;
+        ArbiterAnswers {
+            is_awaited,
+            ..self.answers
+        }
+    }
+
+    /// This is to be said to it. What it grants no more is used no more from now on, whenever it hears of it.
+    pub(super) fn is_to_hear(&mut self, words: Vec<Action>) {
+        self.keep_releases();
+        for word in &words {
+            if let Action::ReleasePods { pods, .. } = word {
+                self.release(pods);
+            }
+        }
+        self.words.extend(words);
+    }
+
+    /// What is to be said to it now, in this order.
+    pub(super) fn take_words(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.words)
+    }
+
+    /// Is nothing to be said to it?
+    pub(super) fn is_told(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// What was asked for before it was heard is asked for again where it is still of use.
+    pub(super) fn keep_releases(&mut self) {
+        self.words
+            .retain(|word| matches!(word, Action::ReleasePods { .. }));
+    }
+
+    /// It is asked now.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.at = Some(now);
+    }
+
     /// How long until it is to be asked.
     pub(super) fn due_in(&self, arbiter: &Arbiter, now: Timestamp) -> Duration {
         let period = SignedDuration::from_secs(i64::from(arbiter.period_seconds));
@@ -141,7 +184,7 @@ impl Asked {
     }
 
     /// Claims have ended.
-    pub(super) fn release(&mut self, pods: &[Arc<str>]) {
+    fn release(&mut self, pods: &[Arc<str>]) {
         self.answers.claimed.retain(|claim| !pods.contains(&claim.pod));
     }
 

@@ -543,6 +543,36 @@ fn a_pod_that_cannot_be_updated_is_not_claimed() {
     assert!(stays.events().contains(&"FailedUpdatePodInPlace"));
 }
 
+/// 16.4: until an arbiter has answered for the first time, every pod works, whatever is to be done when it is silent. What was
+/// told before stays.
+#[test]
+fn before_its_first_answer_an_arbiter_is_waited_for() {
+    for policy in ["Protect", "KeepLabel", "Ignore"] {
+        let silent = protection(
+            asked(five("0-3A 5A", &[]), &[], 0),
+            "arbiter/failurePolicy",
+            policy,
+        );
+        let awaited = silent.with(|world| {
+            world.arbiter.heard_at = None;
+            world.arbiter.is_awaited = true;
+        });
+        assert_eq!(awaited.does(), "+4A", "{policy}: pods that are missing come");
+        assert_eq!(awaited.reason(3), Some(protected_by(ProtectedBy::Silence)));
+        let status = awaited.status();
+        assert_eq!(
+            (status.protection, status.conditions.len()),
+            (None, 0),
+            "{policy}"
+        );
+        assert!(!awaited.events().contains(&"ProtectedPodDeferred"));
+    }
+    // Nobody waits for an arbiter that there is not.
+    let by_label = five("0-4A", &[4]).with(|world| world.arbiter.is_awaited = true);
+    assert_eq!(by_label.does(), "-3");
+    assert_eq!(by_label.status().protection.unwrap().protected, 1);
+}
+
 /// 16.1, `onScaleDown`: where pods that are too many go although they work, nobody is asked for them.
 #[test]
 fn only_pods_that_stay_while_they_work_are_claimed_on_scale_down() {
