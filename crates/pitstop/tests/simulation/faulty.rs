@@ -1,6 +1,7 @@
 //! The way of a replica to the API server, on which everything may go wrong.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,11 +9,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use futures::{FutureExt as _, future};
-use pitstop_controller::api::{Api, Call, CallError, Lines, Resource, Verb};
+use pitstop_controller::api::{Api, Call, CallError, Connection, Lines, Resource, Verb};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::arbiter::Arbiter;
 use crate::mutant::Mutant;
 use crate::objects::text;
 use crate::storm::{Fault, Storm};
@@ -88,6 +90,7 @@ pub(crate) struct Faulty {
     pub(crate) deeds: Arc<Deeds>,
     pub(crate) fate: Arc<Fate>,
     pub(crate) mutant: Mutant,
+    pub(crate) arbiter: Arc<Arbiter>,
 }
 
 impl Faulty {
@@ -209,6 +212,12 @@ impl Faulty {
         });
     }
 
+    /// Whether nothing gets through to the arbiter, as far as the way there goes.
+    async fn is_lost_on_the_way(&self) -> bool {
+        sleep(self.storm.duration(1..20)).await;
+        self.fate.is_cut_off.load(Ordering::Relaxed) || self.storm.strikes(Fault::Refused, 12, "arbiter")
+    }
+
     /// The process ends here: this future is never finished.
     async fn crash(&self) {
         self.fate.crash.notify_one();
@@ -265,6 +274,15 @@ impl Api for Faulty {
                 Some((next, rest))
             });
             Ok(lines.boxed())
+        })
+    }
+
+    fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async move {
+            if self.is_lost_on_the_way().await {
+                return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+            }
+            Ok(Box::new(self.arbiter.connect(address)?) as Connection)
         })
     }
 }

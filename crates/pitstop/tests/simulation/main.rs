@@ -7,6 +7,7 @@
 //! Source: reliability.md section 2, level 3.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod arbiter;
 mod faulty;
 mod history;
 mod instances;

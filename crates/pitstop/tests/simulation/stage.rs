@@ -19,6 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::arbiter::Arbiter;
 use crate::faulty::{Deeds, Fate, Faulty};
 use crate::history::{self, Entry, History};
 use crate::mutant::Mutant;
@@ -83,6 +84,7 @@ pub(crate) struct Stage {
     pub(crate) client: Client,
     pub(crate) history: History,
     pub(crate) storm: Arc<Storm>,
+    pub(crate) arbiter: Arc<Arbiter>,
     pub(crate) deeds: Arc<Deeds>,
     pub(crate) random: StdRng,
     pub(crate) violations: Vec<String>,
@@ -122,6 +124,7 @@ impl Stage {
             client: cluster.client(),
             history: History::default(),
             deeds: Arc::new(Deeds::default()),
+            arbiter: Arbiter::open(),
             fates: Vec::new(),
             clocks: Vec::new(),
             lost: BTreeMap::new(),
@@ -152,6 +155,7 @@ impl Stage {
                 deeds: Arc::clone(&self.deeds),
                 fate: Arc::clone(&fate),
                 mutant: self.mutant,
+                arbiter: Arc::clone(&self.arbiter),
             };
             let clock = Skewed::by(skew, Arc::clone(&self.clock));
             let seed = self.random.random();
@@ -176,6 +180,12 @@ impl Stage {
     pub(crate) async fn pods(&self) -> Vec<Value> {
         let list = self.call(Method::GET, PODS, None, None).await.unwrap();
         list["items"].as_array().unwrap().clone()
+    }
+
+    /// Makes an object.
+    pub(crate) async fn add(&self, collection: &str, object: &Value) {
+        let answer = self.call(Method::POST, collection, None, Some(object)).await;
+        assert!(answer.is_some(), "nobody takes {object}");
     }
 
     /// A pod that is nobody's business.

@@ -11,6 +11,7 @@ use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::arbiter::{HOST, PATH, PORT};
 use crate::mutant::Mutant;
 use crate::stage::{self, Stage};
 use crate::storm::Omitted;
@@ -51,16 +52,16 @@ async fn make(stage: &Stage, object: &Value) {
     assert!(stage.call(Method::POST, SETS, None, Some(object)).await.is_some());
 }
 
-async fn change_image(stage: &Stage, image: &str) {
-    let change = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]);
+async fn change(stage: &Stage, change: &Value) {
     let kind = Some("application/json-patch+json");
     let path = format!("{SETS}/web");
-    assert!(
-        stage
-            .call(Method::PATCH, &path, kind, Some(&change))
-            .await
-            .is_some()
-    );
+    let changed = stage.call(Method::PATCH, &path, kind, Some(change)).await;
+    assert!(changed.is_some(), "nobody takes {change}");
+}
+
+async fn change_image(stage: &Stage, image: &str) {
+    let path = "/spec/template/spec/containers/0/image";
+    change(stage, &json!([{"op": "replace", "path": path, "value": image}])).await;
 }
 
 /// Waits until all that is said of an object holds; when that was.
@@ -156,4 +157,53 @@ fn w6_a_first_version_that_does_not_work_is_replaced() {
             until_all_have(&stage, 1, "web:2").await;
         });
     }
+}
+
+/// 16.4: an arbiter that takes its time holds up nothing but what waits for its word: pods come at once, and none goes before
+/// it has said that it idles.
+#[test]
+fn a_slow_arbiter_holds_up_only_what_waits_for_its_word() {
+    /// How long it takes to answer.
+    const SLOW: Duration = Duration::from_secs(20);
+    /// How long pods take that nothing holds up.
+    const AT_ONCE: SignedDuration = SignedDuration::from_secs(10);
+    stage::block_on(async {
+        let stage = open().await;
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "arbiter"},
+            "spec": {"type": "ExternalName", "externalName": HOST},
+        });
+        stage.add("/api/v1/namespaces/default/services", &service).await;
+        stage.arbiter.take_time(SLOW);
+        let mut web = set(2, "Parallel", "web:1");
+        // Whoever is silent lets everything go, but nobody was heard yet.
+        web["spec"]["updateStrategy"] = json!({"rollingUpdate": {"protection": {"arbiter": {
+            "http": {"service": {"name": "arbiter", "port": PORT}, "path": PATH}, "failurePolicy": "Ignore",
+            "timeoutSeconds": 30, "staleAfterSeconds": 60,
+        }}}});
+        let began_at = stage.clock.now();
+        make(&stage, &web).await;
+        until_all_have(&stage, 2, "web:1").await;
+        change_image(&stage, "web:2").await;
+        change(
+            &stage,
+            &json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]),
+        )
+        .await;
+        let has_four = |set: &Value| set["status"]["availableReplicas"] == 4;
+        let grown_at = until(&stage, &format!("{SETS}/web"), has_four).await;
+        assert!(
+            grown_at.duration_since(began_at) < AT_ONCE,
+            "{began_at}, {grown_at}"
+        );
+        let updated_at = until_all_have(&stage, 4, "web:2").await;
+        let first = stage.pods().await;
+        let made = first
+            .iter()
+            .map(|pod| pod["metadata"]["creationTimestamp"].as_str());
+        let replaced = made.filter_map(|at| at?.parse::<Timestamp>().ok());
+        let replaced = replaced.filter(|at| *at > grown_at).min().unwrap();
+        assert!(replaced.duration_since(began_at) >= SLOW.try_into().unwrap());
+        assert!(updated_at > replaced);
+    });
 }
