@@ -105,38 +105,61 @@ pub(crate) fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
         let why = "Pod QOS Class may not change as a result of resizing";
         errors.push(FieldError::invalid("spec", qos::class(old), why));
     }
-    let mut others_change = false;
-    let pairs = || {
-        list(new, "/spec/containers")
-            .iter()
-            .zip(list(old, "/spec/containers"))
-    };
-    for (index, (after, before)) in pairs().enumerate() {
-        for sort in ["limits", "requests"] {
-            let pointer = format!("/resources/{sort}");
-            let amount =
-                |container: &Value, name: &str| container.pointer(&format!("{pointer}/{name}")).cloned();
-            let gone = COMPUTE
-                .iter()
-                .any(|name| amount(before, name).is_some() && amount(after, name).is_none());
-            if gone {
-                let field = format!("spec.containers[{index}].resources.{sort}");
-                let why = format!("resource {sort} cannot be removed");
-                errors.push(FieldError::forbidden(field, why));
+    let lists = ["initContainers", "containers"];
+    for list_name in lists {
+        for (index, (after, before)) in pairs(new, old, list_name).enumerate() {
+            if list_name == "initContainers" && !is_sidecar(before) {
+                continue;
             }
-            let others = |container: &Value| -> Vec<(String, Value)> {
-                let all = entries(container, &pointer).filter(|(name, _)| !COMPUTE.contains(name));
-                all.map(|(name, value)| (name.to_owned(), value.clone()))
-                    .collect()
-            };
-            others_change |= others(after) != others(before);
+            for sort in ["limits", "requests"] {
+                let amount = |container: &Value, name: &str| {
+                    container.pointer(&format!("/resources/{sort}/{name}")).cloned()
+                };
+                let gone = COMPUTE
+                    .iter()
+                    .any(|name| amount(before, name).is_some() && amount(after, name).is_none());
+                if gone {
+                    let field = format!("spec.{list_name}[{index}].resources.{sort}");
+                    let why = format!("resource {sort} cannot be removed");
+                    errors.push(FieldError::forbidden(field, why));
+                }
+            }
         }
     }
-    if others_change {
-        let why = "only cpu and memory resources are mutable";
-        errors.push(FieldError::forbidden("spec", why));
+    let mut refuse = |why| errors.push(FieldError::forbidden("spec", why));
+    if pairs(new, old, "containers").any(|(after, before)| others(after) != others(before)) {
+        refuse("only cpu and memory resources are mutable");
+    }
+    for (after, before) in pairs(new, old, "initContainers") {
+        if !is_sidecar(before) && after != before {
+            refuse("resources for non-sidecar init containers are immutable");
+        } else if others(after) != others(before) {
+            refuse("only cpu and memory resources for sidecar containers are mutable");
+        }
     }
     errors
+}
+
+/// Is it an init container that goes on beside the others?
+fn is_sidecar(container: &Value) -> bool {
+    text(container, "/restartPolicy") == "Always"
+}
+
+/// The amounts of a container that cannot be changed in place.
+fn others(container: &Value) -> Vec<(String, Value)> {
+    let sorts = ["/resources/limits", "/resources/requests"];
+    let all = sorts.into_iter().flat_map(|sort| {
+        entries(container, sort)
+            .filter(|(name, _)| !COMPUTE.contains(name))
+            .map(move |(name, value)| (format!("{sort}/{name}"), value.clone()))
+    });
+    all.collect()
+}
+
+/// The containers of a list, as they are to be and as they are.
+fn pairs<'o>(new: &'o Value, old: &'o Value, name: &str) -> impl Iterator<Item = (&'o Value, &'o Value)> {
+    let pointer = format!("/spec/{name}");
+    list(new, &pointer).iter().zip(list(old, &pointer))
 }
 
 fn names<'o>(pod: &'o Value, pointer: &str) -> Vec<&'o str> {

@@ -77,7 +77,44 @@ fn resizes() -> Vec<Sequence> {
             json!({"spec": {"containers": [{"name": "c", "resources": resources}]}}),
         )
     };
+    let to_init = |name, container: &str, resources: Value| {
+        let mut pod = pod("a");
+        let request = json!({"requests": {"cpu": "1"}});
+        pod["spec"]["containers"][0]["resources"] = request.clone();
+        pod["spec"]["initContainers"] = json!([
+            {"name": "first", "image": "i:1", "resources": request},
+            {"name": "beside", "image": "i:1", "restartPolicy": "Always", "resources": request},
+        ]);
+        seq(name, Class::Subresource).post("pods", pod).patch(
+            "pods/a/resize",
+            STRATEGIC,
+            json!({"spec": {"initContainers": [{"name": container, "resources": resources}]}}),
+        )
+    };
+    let more = || json!({"requests": {"cpu": "2"}});
+    let other = || json!({"limits": {"example.com/x": "1"}});
+    let none = || json!({"requests": {"cpu": null}});
     vec![
+        to_init("resize-init", "first", more()).get("pods/a"),
+        to_init("resize-init-same", "first", json!({"requests": {"cpu": "1"}})),
+        to_init("resize-init-other", "first", other()),
+        to_init("resize-init-remove", "first", none()),
+        to_init("resize-sidecar", "beside", more()).get("pods/a"),
+        to_init("resize-everything", "first", more()).patch(
+            "pods/a/resize",
+            STRATEGIC,
+            json!({"spec": {
+                "initContainers": [
+                    {"name": "first", "resources": none()},
+                    {"name": "beside", "resources": {"requests": {"cpu": null}, "limits": {"example.com/x": "1"}}},
+                ],
+                "containers": [
+                    {"name": "c", "resources": {"requests": {"cpu": null}, "limits": {"example.com/x": "1"}}},
+                ],
+            }}),
+        ),
+        to_init("resize-sidecar-other", "beside", other()),
+        to_init("resize-sidecar-remove", "beside", none()),
         on_pod("resize-get").get("pods/a/resize"),
         to("resize-cpu", json!({"requests": {"cpu": "2"}})).get("pods/a"),
         to("resize-memory", json!({"requests": {"memory": "1Gi"}})),
