@@ -11,6 +11,7 @@
 //!
 //! Source: embedded-cluster.md 17.
 
+mod containers;
 mod digest;
 mod fleet;
 mod images;
@@ -25,6 +26,7 @@ mod serve;
 mod status;
 mod wire;
 
+pub use containers::{Containers, NotDone, PodName, Runs};
 pub use fleet::{Fleet, FleetConfig, FleetError};
 pub use images::{Images, PullError, Pulled, Wish};
 pub use machine::{KUBELET_VERSION, NodeSpec};

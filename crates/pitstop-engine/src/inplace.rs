@@ -13,6 +13,7 @@
 
 use pitstop_api::view::{InPlaceView, PodView};
 
+pub mod agent;
 pub mod batch;
 pub mod change;
 pub mod completion;

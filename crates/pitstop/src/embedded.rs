@@ -23,6 +23,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use crate::cli::gates::Gates;
+use crate::container_agents::ContainerAgents;
 use crate::failure;
 use crate::hubs::{self, Hubs};
 use crate::image_agents::ImageAgents;
@@ -270,7 +271,8 @@ pub fn heartbeat(time_scale: f64) -> Duration {
 /// The simulated nodes of this process.
 pub struct Nodes {
     fleet: Fleet,
-    agents: ImageAgents,
+    image_agents: ImageAgents,
+    container_agents: ContainerAgents,
 }
 
 impl Nodes {
@@ -289,13 +291,18 @@ impl Nodes {
         let fleet = Fleet::start(client.clone(), config)
             .await
             .context("starting the simulated nodes")?;
-        let agents = ImageAgents::start(
+        let container_agents = ContainerAgents::start(client.clone(), fleet.containers(), time_scale);
+        let image_agents = ImageAgents::start(
             client,
             Arc::new(fleet.images()),
             Arc::new(SystemClock),
             time_scale,
         );
-        Ok(Self { fleet, agents })
+        Ok(Self {
+            fleet,
+            image_agents,
+            container_agents,
+        })
     }
 
     /// Registers nodes, and perhaps a control-plane node.
@@ -321,7 +328,8 @@ impl Nodes {
 
     /// Stops simulating; the objects stay.
     pub async fn stop(self) {
-        self.agents.stop().await;
+        self.image_agents.stop().await;
+        self.container_agents.stop().await;
         self.fleet.stop().await;
     }
 }

@@ -209,7 +209,7 @@ impl Agents {
         let (name, is_simulated, is_cut_off) = match change {
             Change::Applied(node) => (
                 node.metadata.name.clone(),
-                node.has(keys::SIM_SIMULATED, "true"),
+                node.has(keys::SIM_SIMULATED, "true") && !node.has(keys::SIM_NO_AGENTS, "true"),
                 node.has(keys::SIM_NETWORK, "disconnected"),
             ),
             Change::Deleted(node) => (node.metadata.name.clone(), false, false),

@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod config;
 pub mod connect;
+pub mod container_agents;
 pub mod embedded;
 pub mod failure;
 mod hub_client;

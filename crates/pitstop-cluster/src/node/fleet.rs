@@ -9,6 +9,7 @@ use pitstop_api::{SharedClock, SystemClock, keys};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use super::containers::Containers;
 use super::images::Images;
 use super::inside::Visitor;
 use super::kubelet::Kubelets;
@@ -99,6 +100,11 @@ impl Fleet {
     /// What pulls images on its nodes.
     pub fn images(&self) -> Images {
         Images::new(self.visitor.clone())
+    }
+
+    /// What runs on its nodes, as agents see it.
+    pub fn containers(&self) -> Containers {
+        Containers::new(self.visitor.clone())
     }
 
     /// Registers a node. One that is there already is marked as simulated and played from now on.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::containers::{PodName, Runs};
 use super::images::{PullError, Pulled, Wish};
 
 pub(super) use self::files::{Files, INDEX_PAGE, normal};
@@ -96,6 +97,17 @@ pub(super) enum Question {
         previous: bool,
         answer: oneshot::Sender<Result<Log, Refusal>>,
     },
+    Inspect {
+        place: Place,
+        answer: oneshot::Sender<Result<Runs, Refusal>>,
+    },
+    Stop {
+        place: Place,
+        id: String,
+        answer: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Whoever asks is told of these pods from now on.
+    PodsThatShowMetadata { told: mpsc::UnboundedSender<PodName> },
 }
 
 /// Asks the loop that plays the nodes.
@@ -131,6 +143,26 @@ impl Visitor {
             answer,
         })
         .await
+    }
+
+    /// What runs in a container.
+    pub(super) async fn inspect(&self, place: &Place) -> Result<Runs, Refusal> {
+        let place = place.clone();
+        self.ask(|answer| Question::Inspect { place, answer }).await
+    }
+
+    /// Stops the container with this ID.
+    pub(super) async fn stop(&self, place: &Place, id: &str) -> Result<(), Refusal> {
+        let (place, id) = (place.clone(), id.to_owned());
+        self.ask(|answer| Question::Stop { place, id, answer }).await
+    }
+
+    /// Pods whose containers show their metadata, now and whenever one changes.
+    pub(super) async fn pods_that_show_metadata(&self) -> mpsc::UnboundedReceiver<PodName> {
+        let (told, pods) = mpsc::unbounded_channel();
+        // Without nodes there are no pods, and the channel is closed.
+        let _ = self.questions.send(Question::PodsThatShowMetadata { told }).await;
+        pods
     }
 
     /// Has a node pull an image. Who does not wait any more, gives it up.

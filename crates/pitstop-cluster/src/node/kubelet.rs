@@ -11,6 +11,7 @@ use pitstop_api::view::Uid;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::containers::PodName;
 use super::fleet::FleetConfig;
 use super::inside::{Ends, Question};
 use super::machine::{self, Health};
@@ -125,6 +126,8 @@ pub(super) struct Kubelets {
     questions: mpsc::Receiver<Question>,
     /// Pulls that somebody beside the kubelets has asked for.
     pulls: BTreeMap<u64, pulls::Pull>,
+    /// Where agents are told of pods whose containers show their metadata.
+    agent: Option<mpsc::UnboundedSender<PodName>>,
 }
 
 impl Kubelets {
@@ -157,6 +160,7 @@ impl Kubelets {
             port,
             questions,
             pulls: BTreeMap::new(),
+            agent: None,
         }
     }
 
@@ -271,6 +275,7 @@ impl Kubelets {
         if node.image_profile() != machine.object.image_profile() {
             machine.rules = images::rules(&node, &self.shared_rules);
         }
+        let gets_agents = machine.object.has_no_agents() && !node.has_no_agents();
         machine.object = node;
         machine.is_connected = is_connected;
         let is_ready = !machine.object.reports_not_ready();
@@ -283,6 +288,16 @@ impl Kubelets {
                 tracing::info!(node = name, "cut off");
             }
             return;
+        }
+        let mut machine = machine;
+        if gets_agents {
+            for uid in machine.pods.clone() {
+                self.tell_agent(uid);
+            }
+            let Some(same) = self.machines.get_mut(&name) else {
+                return;
+            };
+            machine = same;
         }
         if was_connected {
             // The control plane called the node unready while it is not: it is told again.

@@ -2,6 +2,7 @@
 //!
 //! Source: embedded-cluster.md 17.2-17.5.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use pitstop_api::view::Uid;
 use super::inside::{Files, Inside, Said};
 use super::profile::{Profile, PullFailure};
 use super::resources;
+use super::status::Addresses;
 use super::wire::{ContainerSpec, PodObject};
 use crate::alike::Alike;
 
@@ -21,6 +23,8 @@ mod container;
 const SANDBOX: Duration = Duration::from_millis(500);
 /// From the wish to stop to stopped. Source: embedded-cluster.md 17.3, 17.5.
 const STOP: Duration = Duration::from_secs(1);
+/// The exit code of a container that was stopped by force.
+const STOPPED: i32 = 137;
 /// The exit code of a container whose program could not be started. Source: containerd.
 const NOT_STARTED: i32 = 128;
 /// Programs that end well at once.
@@ -103,7 +107,11 @@ pub(super) struct PodLife {
     pub(super) observed: i64,
     fail_ready: bool,
     run_for: Option<Duration>,
+    fields: Fields,
 }
+
+/// What the fields of a pod say that its containers have as variables, by path.
+type Fields = BTreeMap<String, String>;
 
 type Effects = Vec<(Option<u32>, Effect)>;
 
@@ -131,7 +139,19 @@ impl PodLife {
             observed: pod.generation(),
             fail_ready: pod.fails_readiness(),
             run_for: pod.run_for(),
+            fields: Fields::new(),
         }
+    }
+
+    /// Looks at the fields that containers show, for those that start from now on.
+    pub(super) fn look_at_fields(&mut self, pod: &PodObject, addresses: &Addresses<'_>) {
+        let value = |path: &str| match path {
+            "status.hostIP" | "status.hostIPs" => addresses.host.to_owned(),
+            "status.podIP" | "status.podIPs" => addresses.pod.to_owned(),
+            _ => pod.field(path),
+        };
+        let paths = pod.shown_fields();
+        self.fields = paths.map(|path| (path.to_owned(), value(path))).collect();
     }
 
     /// A pod that ran before this process began: it goes on with its containers as its status tells.
@@ -199,6 +219,8 @@ impl PodLife {
             return Vec::new();
         };
         let image = container.spec.image.clone();
+        // What it read at its start is not told anywhere.
+        container.read_fields(&self.fields);
         let profile = images.profile(&image);
         let name = profile.reported_as.as_ref().unwrap_or(&image);
         if *name == container.running_image {
@@ -300,6 +322,7 @@ impl PodLife {
             let image_changed = container.spec.image != spec.image;
             container.spec = spec.clone();
             if image_changed && container.is_running() {
+                container.is_told_to_stop = false;
                 container.epoch = container.epoch.wrapping_add(1);
                 if container.running_image == spec.image {
                     continue;
@@ -332,16 +355,22 @@ impl PodLife {
         let container = self.containers.get_mut(i).filter(|c| c.is_running())?;
         let profile = images.profile(&container.running_image);
         let had_file = container.has_ready_file(&profile);
+        let variables = container.environment();
+        let variables: Vec<(String, String)> = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let files = container.files.get_or_insert_with(|| {
             let (image, ready_file) = (&container.running_image, profile.ready_file.as_deref());
             Box::new(Files::of_image(image, hostname, ready_file))
         });
-        let variables = container.spec.env.iter();
         let mut inside = Inside {
             files,
             image: &container.running_image,
             hostname,
-            variables: variables.map(|v| (v.name.as_str(), v.value.as_str())).collect(),
+            variables: variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
         };
         let said = inside.run(command);
         let has_file = container.has_ready_file(&profile);
@@ -353,6 +382,25 @@ impl PodLife {
             _ => Vec::new(),
         };
         Some((said, effects))
+    }
+
+    /// Somebody beside the kubelet has the runtime stop a container that runs, and the kubelet starts it again where the
+    /// pod says so. `None`: it does not run, or another one does.
+    pub(super) fn stop_one(&mut self, i: usize, id: &str) -> Option<Effects> {
+        let (uid, is_restarted) = (self.uid, self.restart_policy == "Always");
+        let container = self.containers.get_mut(i)?;
+        let is_it = container.is_running() && container.id(uid) == id;
+        if self.is_stopping || !is_it || container.is_told_to_stop {
+            return None;
+        }
+        container.is_told_to_stop = true;
+        container.epoch = container.epoch.wrapping_add(1);
+        let step = if is_restarted {
+            Step::Killed(i)
+        } else {
+            Step::Exited(i, STOPPED)
+        };
+        Some(vec![(Some(container.epoch), Effect::After(STOP, step))])
     }
 
     /// The pod is being deleted: its containers stop within its grace.
@@ -496,8 +544,10 @@ impl PodLife {
         }
         container.was_started = true;
         container.runs(image, &profile);
+        container.read_fields(&self.fields);
         container.resources = container.spec.resources.clone();
         container.is_resizing = false;
+        container.is_told_to_stop = false;
         container.state = State::Running { since: now };
         container.is_ready = false;
         container.files = None;

@@ -26,6 +26,7 @@ pub(super) struct PodObject {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PodSpec {
     pub(super) node_name: String,
+    service_account_name: String,
     pub(super) restart_policy: String,
     pub(super) host_network: bool,
     pub(super) hostname: String,
@@ -57,12 +58,33 @@ impl Common for ContainerSpec {
     }
 }
 
-/// A variable; one whose value comes from elsewhere has none here.
+/// A variable; one whose value comes from other objects has none here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: String,
+    value_from: Option<Source>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Source {
+    field_ref: Option<FieldRef>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct FieldRef {
+    field_path: String,
+}
+
+impl Variable {
+    /// The field of the pod that it shows.
+    pub(super) fn field(&self) -> Option<&str> {
+        let source = self.value_from.as_ref()?.field_ref.as_ref()?;
+        Some(&source.field_path)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -195,6 +217,44 @@ impl PodObject {
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
+    /// The fields that its containers have as variables.
+    pub(super) fn shown_fields(&self) -> impl Iterator<Item = &str> {
+        let spec = &self.spec;
+        let containers = spec.containers.iter().chain(&spec.init_containers);
+        let variables = containers
+            .chain(&spec.ephemeral_containers)
+            .flat_map(|container| &container.env);
+        variables.filter_map(Variable::field)
+    }
+
+    /// Does a container show a label or an annotation?
+    pub(super) fn shows_metadata(&self) -> bool {
+        let is_metadata =
+            |path: &str| path.starts_with("metadata.labels[") || path.starts_with("metadata.annotations[");
+        self.shown_fields().any(is_metadata)
+    }
+
+    /// What a variable says that shows a field. Addresses are the node's to know; a label that is not there is empty.
+    pub(super) fn field(&self, path: &str) -> String {
+        let (metadata, spec) = (&self.metadata, &self.spec);
+        let known = match path {
+            "metadata.name" => Some(&metadata.name),
+            "metadata.namespace" => Some(&metadata.namespace),
+            "metadata.uid" => Some(&metadata.uid),
+            "spec.nodeName" => Some(&spec.node_name),
+            "spec.serviceAccountName" => Some(&spec.service_account_name),
+            _ => {
+                let of = |map, prefix| {
+                    let key = path.strip_prefix(prefix)?.strip_suffix("']")?;
+                    Labels::get(map, key)
+                };
+                of(&metadata.labels, "metadata.labels['")
+                    .or_else(|| of(&metadata.annotations, "metadata.annotations['"))
+            }
+        };
+        known.cloned().unwrap_or_default()
+    }
+
     /// Is this condition True?
     pub(super) fn is_true(&self, kind: &str) -> Option<bool> {
         self.status
@@ -211,7 +271,10 @@ impl Object for PodObject {
     }
 
     fn trim(&mut self) {
-        self.metadata.labels = Labels::new();
+        if self.shown_fields().next().is_none() {
+            self.metadata.labels = Labels::new();
+            self.spec.service_account_name = String::new();
+        }
         self.metadata.finalizers = Vec::new();
         self.metadata.owner_references = Vec::new();
     }
@@ -267,6 +330,11 @@ impl NodeObject {
     /// Does an annotation make its kubelet report that it is not ready?
     pub(super) fn reports_not_ready(&self) -> bool {
         self.annotation(keys::SIM_NOT_READY) == "true"
+    }
+
+    /// Does an annotation leave it without the agents that run beside its kubelet?
+    pub(super) fn has_no_agents(&self) -> bool {
+        self.annotation(keys::SIM_NO_AGENTS) == "true"
     }
 
     /// Image profiles of this node, as written.

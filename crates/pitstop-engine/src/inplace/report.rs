@@ -3,33 +3,45 @@
 //! Source: inplace.md 2.3, 6.2, 6.3.
 
 use pitstop_api::keys;
-use pitstop_api::view::{ContainerSpec, MetadataKey};
-use serde::Deserialize;
+use pitstop_api::view::{ContainerSpec, ContainerStatus, MetadataKey};
+use serde::{Deserialize, Serialize};
 
 use super::Live;
 use super::hash::{container_hash, env_hash};
 
 /// Annotation `apps.kruise.io/runtime-containers-meta`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
     containers: Vec<Reported>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Reported {
     name: String,
     #[serde(rename = "containerID")]
     container_id: String,
+    restart_count: i32,
     hashes: Hashes,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+/// What an agent tells of a container that runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Hashes {
-    plain_hash: u64,
-    extracted_env_from_metadata_hash: u64,
+pub struct Hashes {
+    /// Of what it was started from.
+    pub(super) plain_hash: u64,
+    /// Of the part of its environment that is made of labels and annotations; 0 while that is unknown.
+    pub(super) extracted_env_from_metadata_hash: u64,
+}
+
+impl Hashes {
+    /// Is the environment the one that the metadata of the pod gives the container? One that is unknown counts as such.
+    pub(super) fn have_env_of(self, live: Live<'_>, container: &ContainerSpec) -> bool {
+        let hash = self.extracted_env_from_metadata_hash;
+        hash == 0 || hash == u64::from(expected_env(live, container))
+    }
 }
 
 impl Report {
@@ -37,6 +49,23 @@ impl Report {
     pub(super) fn of(live: Live<'_>) -> Result<Option<Self>, serde_json::Error> {
         let text = live.view.annotation(&[keys::RUNTIME_CONTAINERS]);
         text.map(serde_json::from_str).transpose()
+    }
+
+    /// What it tells of the container that a status is about, unless the environment is unknown.
+    pub(super) fn hashes_of(&self, status: &ContainerStatus) -> Option<Hashes> {
+        let is_this = |told: &&Reported| *told.container_id == *status.container_id;
+        let told = self.containers.iter().find(is_this)?.hashes;
+        (told.extracted_env_from_metadata_hash != 0).then_some(told)
+    }
+
+    /// Tells of a container.
+    pub(super) fn tell(&mut self, status: &ContainerStatus, hashes: Hashes) {
+        self.containers.push(Reported {
+            name: status.name.to_string(),
+            container_id: status.container_id.to_string(),
+            restart_count: status.restart_count,
+            hashes,
+        });
     }
 
     /// Are all containers those that the spec describes? A hash of a kubelet before 1.31, which covers the whole

@@ -85,6 +85,7 @@ impl Kubelets {
         }
         machine.pods.insert(uid);
         let object = Arc::clone(&pod.object);
+        let number = machine.number;
         let mut images = NodeImages {
             rules: pod_rules(&object, &machine.rules),
             cache: &mut machine.images,
@@ -101,6 +102,7 @@ impl Kubelets {
                 for container in life.containers.iter().filter(|c| c.was_started) {
                     images.cache(&container.spec.image);
                 }
+                look_at_fields(&mut life, &object, number, &object.status.pod_ip);
                 let mut effects = if is_deleted {
                     life.stop(remaining_grace(&object, now))
                 } else {
@@ -133,6 +135,7 @@ impl Kubelets {
             }
             Some(life) => {
                 let was_observed = life.observed >= object.generation();
+                look_at_fields(life, &object, number, &pod.ip);
                 let effects = life.update(&object, &images);
                 let shown = object.is_true("Ready") == Some(true);
                 pod.is_dirty |= !was_observed || !effects.is_empty() || has_drifted(life, &object, shown);
@@ -142,6 +145,7 @@ impl Kubelets {
         self.carry_out(uid, effects);
         self.report(uid);
         self.tell_followers(uid);
+        self.tell_agent(uid);
     }
 
     pub(super) fn on_step(&mut self, uid: Uid, planned: PlannedStep) {
@@ -161,6 +165,7 @@ impl Kubelets {
         };
         if planned.step == Step::Sandbox {
             pod.ip = machine.take_address(pod.object.spec.host_network);
+            look_at_fields(life, &pod.object, machine.number, &pod.ip);
         }
         let n_images = machine.images.len();
         let mut images = NodeImages {
@@ -281,6 +286,20 @@ impl Kubelets {
             self.report(uid);
         }
     }
+}
+
+/// Looks at the fields that containers of a pod show, if any does. `address`: the pod's own, where it has one.
+fn look_at_fields(life: &mut PodLife, pod: &PodObject, number: u32, address: &str) {
+    if pod.shown_fields().next().is_none() {
+        return;
+    }
+    let host = machine::host_ip(number);
+    let pod_address = if pod.spec.host_network { &host } else { address };
+    let addresses = Addresses {
+        host: &host,
+        pod: pod_address,
+    };
+    life.look_at_fields(pod, &addresses);
 }
 
 /// Does the API server show another readiness than the node has, or not what it says of a resize?

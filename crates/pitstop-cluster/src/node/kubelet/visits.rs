@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use pitstop_api::view::Uid;
 use tokio::sync::watch;
 
+use super::super::containers::{PodName, Runs};
 use super::super::inside::{Ends, Line, Log, Place, Question, Refusal, Said};
 use super::super::pod_life::{Container, PodLife, State, Terminated};
 use super::images::{NodeImages, pod_rules};
@@ -26,6 +27,13 @@ impl Kubelets {
                 previous,
                 answer,
             } => drop(answer.send(self.log(&place, previous))),
+            Question::Inspect { place, answer } => drop(answer.send(self.inspect(&place))),
+            Question::Stop { place, id, answer } => drop(answer.send(self.stop_container(&place, &id))),
+            Question::PodsThatShowMetadata { told } => {
+                self.agent = Some(told);
+                let all: Vec<Uid> = self.pods.keys().copied().collect();
+                all.into_iter().for_each(|uid| self.tell_agent(uid));
+            }
         }
     }
 
@@ -62,6 +70,52 @@ impl Kubelets {
             .ok_or_else(|| Refusal::NotRunning(place.container.clone()))?;
         self.carry_out(uid, effects);
         Ok(said)
+    }
+
+    /// The agent of its node looks at a pod again.
+    pub(super) fn tell_agent(&mut self, uid: Uid) {
+        let Some(pod) = self.pods.get(&uid).filter(|pod| pod.object.shows_metadata()) else {
+            return;
+        };
+        let machine = self.machines.get(&pod.object.spec.node_name);
+        let has_agent =
+            machine.is_some_and(|machine| machine.is_connected && !machine.object.has_no_agents());
+        let name = PodName {
+            namespace: pod.object.metadata.namespace.clone(),
+            name: pod.object.metadata.name.clone(),
+        };
+        if has_agent && self.agent.as_ref().is_some_and(|agent| agent.send(name).is_err()) {
+            self.agent = None;
+        }
+    }
+
+    fn inspect(&self, place: &Place) -> Result<Runs, Refusal> {
+        let uid = self.find(place)?;
+        let life = self.pods.get(&uid).and_then(|pod| pod.life.as_ref());
+        let life = life.ok_or_else(|| Refusal::NoPod(place.pod.clone()))?;
+        let (_, container) = container(life, place)?;
+        if !container.is_running() {
+            return Err(Refusal::NotRunning(place.container.clone()));
+        }
+        let environment = container.environment();
+        Ok(Runs {
+            id: container.id(life.uid),
+            image: container.running_image.clone(),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        })
+    }
+
+    fn stop_container(&mut self, place: &Place, id: &str) -> Result<(), Refusal> {
+        let uid = self.find(place)?;
+        let life = self.pods.get_mut(&uid).and_then(|pod| pod.life.as_mut());
+        let life = life.ok_or_else(|| Refusal::NoPod(place.pod.clone()))?;
+        let (i, _) = container(life, place)?;
+        let effects = life.stop_one(i, id);
+        let effects = effects.ok_or_else(|| Refusal::NotRunning(place.container.clone()))?;
+        self.carry_out(uid, effects);
+        Ok(())
     }
 
     fn log(&mut self, place: &Place, previous: bool) -> Result<Log, Refusal> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitstop_api::view::Uid;
 
-use super::{BACK_OFF, Effect, Effects, Images, NOT_STARTED, STOP, Step, event};
+use super::{BACK_OFF, Effect, Effects, Fields, Images, NOT_STARTED, STOP, Step, event};
 use crate::alike::Alike;
 use crate::node::digest::{digest, image_id};
 use crate::node::inside::{Files, normal};
@@ -67,10 +67,14 @@ pub(in crate::node) struct Container {
     pub(in crate::node) running_image: String,
     /// What its runtime says of that image, where it is not what the name alone says.
     reported: Option<Box<Reported>>,
+    /// Its variables that show fields of the pod, as they were when it was started.
+    pub(super) shown: Vec<(String, String)>,
     /// Cpu and memory that it runs with.
     pub(in crate::node) resources: Resources,
     /// Are others on their way?
     pub(super) is_resizing: bool,
+    /// Was it told to stop by somebody beside its kubelet?
+    pub(super) is_told_to_stop: bool,
     pub(in crate::node) state: State,
     pub(in crate::node) last: Option<Terminated>,
     pub(in crate::node) is_ready: bool,
@@ -93,8 +97,10 @@ impl Container {
             role,
             running_image: String::new(),
             reported: None,
+            shown: Vec::new(),
             resources: Resources::default(),
             is_resizing: false,
+            is_told_to_stop: false,
             state: State::Waiting {
                 reason: "ContainerCreating",
                 message: String::new(),
@@ -204,6 +210,27 @@ impl Container {
     pub(super) fn runs(&mut self, image: String, profile: &Profile) {
         self.reported = Reported::new(&image, profile);
         self.running_image = image;
+    }
+
+    /// It reads the fields of its pod, which it does once, at its start.
+    pub(super) fn read_fields(&mut self, fields: &Fields) {
+        let variables = self.spec.env.iter();
+        self.shown = variables
+            .filter_map(|variable| {
+                let value = fields.get(variable.field()?).cloned().unwrap_or_default();
+                Some((variable.name.clone(), value))
+            })
+            .collect();
+    }
+
+    /// The variables that its pod sets, in order.
+    pub(in crate::node) fn environment(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.spec.env.iter().map(|variable| {
+            let is_this = |(name, _): &&(String, String)| *name == variable.name;
+            let shown = variable.field().and_then(|_| self.shown.iter().find(is_this));
+            let value = shown.map_or(&variable.value, |(_, value)| value);
+            (variable.name.as_str(), value.as_str())
+        })
     }
 
     /// `containerd://` and 64 hexadecimal digits that change with every start.
