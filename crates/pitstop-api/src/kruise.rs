@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::fields::{map_mut, text};
 
-pub(crate) mod defaults;
+pub mod defaults;
 pub mod definition;
 pub mod protection;
 pub(crate) mod schema;

@@ -114,7 +114,7 @@ impl Controller {
                 vec![Arc::new(DaemonSets::new(ADVANCED, parts).pulling_ahead(pulls))]
             }
             Self::CloneSet => {
-                let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
+                let pre_downloads = config.pulls_ahead();
                 vec![Arc::new(CloneSets::new(
                     parts,
                     config.allowed.clonesets,
@@ -123,7 +123,7 @@ impl Controller {
                 ))]
             }
             Self::StatefulSet => {
-                let pre_downloads = config.controllers.contains(&Self::ImagePullJob);
+                let pre_downloads = config.pulls_ahead();
                 vec![Arc::new(StatefulSets::new(
                     parts,
                     config.allowed.statefulsets,
@@ -150,7 +150,7 @@ pub struct Config {
     /// The feature gates that made `allowed` what it is, as far as they were given; see [`Config::set_gates`].
     pub gates: FeatureGates,
     /// What workloads may do. Whether containers that run are resized follows what the server offers; images are pulled ahead
-    /// where [`Controller::ImagePullJob`] runs.
+    /// only where [`Controller::ImagePullJob`] runs.
     pub allowed: Allowed,
     /// Seed of name suffixes and jitter.
     pub seed: u64,
@@ -182,6 +182,11 @@ impl Config {
             node_image_after: CREATE_AFTER,
             health_addr: None,
         }
+    }
+
+    /// Are images pulled ahead for CloneSets and StatefulSets?
+    fn pulls_ahead(&self) -> bool {
+        self.allowed.pulls_ahead && self.controllers.contains(&Controller::ImagePullJob)
     }
 
     /// Switches features on and off.

@@ -39,7 +39,7 @@ pub const CONFIGURATION: &str = "pitstop-webhooks";
 pub struct Webhooks {
     api: Arc<dyn Api>,
     resizes_in_place: bool,
-    statefulsets: Gates,
+    gates: Gates,
 }
 
 impl Webhooks {
@@ -49,17 +49,14 @@ impl Webhooks {
         Self {
             api,
             resizes_in_place,
-            statefulsets: Gates::default(),
+            gates: Gates::default(),
         }
     }
 
-    /// With what is allowed for claims of StatefulSets.
+    /// With what the administrator has decided.
     #[must_use]
-    pub fn with_statefulsets(self, gates: Gates) -> Self {
-        Self {
-            statefulsets: gates,
-            ..self
-        }
+    pub fn with_gates(self, gates: Gates) -> Self {
+        Self { gates, ..self }
     }
 
     /// The answer to a review that was sent to a path; `None` when nothing is there.
@@ -69,7 +66,7 @@ impl Webhooks {
         let verdict = match path {
             CONVERT_PATH => return Some(convert(review)),
             clonesets::definition::MUTATE_PATH => {
-                Admission::read(review).map(|admission| cloneset::mutate(&admission))
+                Admission::read(review).map(|admission| cloneset::mutate(&admission, self.gates))
             }
             daemonsets::definition::MUTATE_PATH => {
                 Admission::read(review).map(|admission| daemonset::mutate(&admission))
@@ -78,7 +75,7 @@ impl Webhooks {
                 Admission::read(review).map(|admission| daemonset::validate(&admission))
             }
             statefulsets::definition::MUTATE_PATH => {
-                Admission::read(review).map(|admission| statefulset::mutate(&admission, self.statefulsets))
+                Admission::read(review).map(|admission| statefulset::mutate(&admission, self.gates))
             }
             statefulsets::definition::VALIDATE_PATH => match Admission::read(review) {
                 Ok(admission) => Ok(self.judge_statefulset(&admission).await),
@@ -106,12 +103,12 @@ impl Webhooks {
 
     async fn judge_statefulset(&self, admission: &Admission<'_>) -> Verdict {
         let api = self.api.as_ref();
-        statefulset::validate(api, admission, self.statefulsets, self.resizes_in_place).await
+        statefulset::validate(api, admission, self.gates, self.resizes_in_place).await
     }
 
     async fn judge(&self, admission: &Admission<'_>) -> Verdict {
         let pods = cloneset::pods(self.api.as_ref(), admission).await;
-        cloneset::validate(admission, pods, self.resizes_in_place)
+        cloneset::validate(admission, pods, self.gates, self.resizes_in_place)
     }
 }
 

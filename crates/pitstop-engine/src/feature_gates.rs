@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use pitstop_api::statefulset::defaults::Gates;
+use pitstop_api::kruise::defaults::Gates;
 use serde::{Deserialize, Serialize};
 
 use crate::{cloneset, statefulset};
@@ -21,6 +21,10 @@ pub struct Allowed {
     pub statefulsets: statefulset::Features,
     /// `PreDownloadImageForDaemonSetUpdate`: do DaemonSets of `apps.kruise.io` have their images pulled ahead?
     pub daemonsets_pull_ahead: bool,
+    /// `PreDownloadImageForInPlaceUpdate`: do CloneSets and StatefulSets have their images pulled ahead?
+    pub pulls_ahead: bool,
+    /// What webhooks have to know.
+    pub webhooks: Gates,
 }
 
 /// A gate.
@@ -35,7 +39,7 @@ struct Gate {
     set: fn(bool, &mut Allowed),
 }
 
-const GATES: [Gate; 12] = [
+const GATES: [Gate; 15] = [
     Gate {
         name: "CloneSetPartitionRollback",
         about: "when partition is raised, updated pods of CloneSets go back",
@@ -76,6 +80,12 @@ const GATES: [Gate; 12] = [
         set: |on, allowed| allowed.daemonsets_pull_ahead = on,
     },
     Gate {
+        name: "PreDownloadImageForInPlaceUpdate",
+        about: "CloneSets and StatefulSets have their images pulled ahead, where the controller imagepulljob runs",
+        default: false,
+        set: |on, allowed| allowed.pulls_ahead = on,
+    },
+    Gate {
         name: "PreparingUpdateAsUpdate",
         about: "pods that prepare for their update count as updated; off for CloneSets, on for StatefulSets unless it is given",
         default: false,
@@ -94,16 +104,28 @@ const GATES: [Gate; 12] = [
         },
     },
     Gate {
+        name: "ResourcesDeletionProtection",
+        about: "CloneSets and StatefulSets with the label policy.kruise.io/delete-protection are not deleted",
+        default: false,
+        set: |on, allowed| allowed.webhooks.protects_deletion = on,
+    },
+    Gate {
         name: "StatefulSetAutoDeletePVC",
         about: "claims of StatefulSets go by persistentVolumeClaimRetentionPolicy",
         default: true,
-        set: |on, allowed| allowed.statefulsets.deletes_claims = on,
+        set: |on, allowed| {
+            allowed.statefulsets.deletes_claims = on;
+            allowed.webhooks.deletes_claims = on;
+        },
     },
     Gate {
         name: "StatefulSetAutoResizePVCGate",
         about: "claims of StatefulSets grow with their templates, where volumeClaimUpdateStrategy asks for it",
         default: false,
-        set: |on, allowed| allowed.statefulsets.resizes_claims = on,
+        set: |on, allowed| {
+            allowed.statefulsets.resizes_claims = on;
+            allowed.webhooks.resizes_claims = on;
+        },
     },
     Gate {
         name: "StatefulSetStartOrdinal",
@@ -117,6 +139,32 @@ const GATES: [Gate; 12] = [
         default: false,
         set: |on, allowed| allowed.statefulsets.throttles_updates_as_upstream = on,
     },
+    Gate {
+        name: "TemplateNoDefaults",
+        about: "templates of CloneSets and StatefulSets stay as they are written, without the defaults of pods and claims",
+        default: false,
+        set: |on, allowed| allowed.webhooks.leaves_templates = on,
+    },
+];
+
+/// Gates of upstream that are off there, and that nothing here could switch on, each with the reason.
+const ALWAYS_OFF: [(&str, &str); 4] = [
+    (
+        "CloneSetEventHandlerOptimization",
+        "there are no handlers of events to leave out, as upstream has them",
+    ),
+    (
+        "ForceDeleteTimeoutExpectationGate",
+        "nothing waits for expectations that could time out: what a write came to is read from the server",
+    ),
+    (
+        "KruisePodReadinessGate",
+        "no webhook of pitstop sees pods; those of its own workloads have the readiness gate KruisePodReady anyway",
+    ),
+    (
+        "PodUnavailableBudgetUpdateGate",
+        "PodUnavailableBudgets are not read, so that an update would not ask them",
+    ),
 ];
 
 /// The gates that somebody set, as `Name=true,Other=false`.
@@ -133,10 +181,15 @@ pub enum GateError {
     /// It is neither on nor off.
     #[error("feature gate {0} is {1:?}; write {0}=true or {0}=false")]
     NotBool(String, String),
+    /// It cannot be on.
+    #[error("feature gate {0} cannot be true: {1}")]
+    AlwaysOff(&'static str, &'static str),
 }
 
 fn names() -> Vec<&'static str> {
-    GATES.iter().map(|gate| gate.name).collect()
+    let mut names: Vec<&str> = GATES.iter().map(|gate| gate.name).collect();
+    names.extend(ALWAYS_OFF.map(|(name, _)| name));
+    names
 }
 
 impl FeatureGates {
@@ -158,10 +211,7 @@ impl FeatureGates {
     pub fn of_webhooks(&self) -> Gates {
         let mut allowed = Allowed::default();
         self.apply(&mut allowed);
-        Gates {
-            deletes_claims: allowed.statefulsets.deletes_claims,
-            resizes_claims: allowed.statefulsets.resizes_claims,
-        }
+        allowed.webhooks
     }
 
     /// A line for each gate, for people: its name, what it is where nobody says, and what it does.
@@ -170,7 +220,9 @@ impl FeatureGates {
             let default = if gate.default { "on" } else { "off" };
             format!("  {} ({default}): {}", gate.name, gate.about)
         };
-        GATES.iter().map(line).collect::<Vec<_>>().join("\n")
+        let off = |(name, why): &(&str, &str)| format!("  {name} (off, and cannot be on): {why}");
+        let lines = GATES.iter().map(line).chain(ALWAYS_OFF.iter().map(off));
+        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -182,14 +234,19 @@ impl FromStr for FeatureGates {
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (name, value) = (name.trim(), value.trim());
-            let gate = GATES.iter().find(|gate| gate.name == name);
+            let gate = GATES.iter().find(|gate| gate.name == name).map(|gate| gate.name);
+            let off = ALWAYS_OFF.iter().find(|(known, _)| *known == name);
+            let gate = gate.or(off.map(|(known, _)| *known));
             let gate = gate.ok_or_else(|| GateError::Unknown(name.to_owned()))?;
             let on = match value.to_ascii_lowercase().as_str() {
                 "true" => true,
                 "false" => false,
                 _ => return Err(GateError::NotBool(name.to_owned(), value.to_owned())),
             };
-            gates.insert(gate.name, on);
+            if let Some((known, why)) = off.filter(|_| on) {
+                return Err(GateError::AlwaysOff(known, why));
+            }
+            gates.insert(gate, on);
         }
         Ok(Self(gates))
     }
@@ -264,6 +321,28 @@ mod tests {
         assert_eq!(
             refused("PodIndexLabel"),
             "feature gate PodIndexLabel is \"\"; write PodIndexLabel=true or PodIndexLabel=false"
+        );
+    }
+
+    /// Gates of upstream that pitstop has nothing for: off is what they are, and on would be a promise that is not kept.
+    #[test]
+    fn gates_that_nothing_stands_behind_cannot_be_on() {
+        for (name, _) in ALWAYS_OFF {
+            let off: FeatureGates = format!("{name}=false").parse().unwrap();
+            let mut allowed = Allowed::default();
+            off.apply(&mut allowed);
+            assert_eq!(
+                (off.to_string(), allowed),
+                (format!("{name}=false"), Allowed::default())
+            );
+        }
+        assert_eq!(
+            "PodUnavailableBudgetUpdateGate=true"
+                .parse::<FeatureGates>()
+                .unwrap_err()
+                .to_string(),
+            "feature gate PodUnavailableBudgetUpdateGate cannot be true: PodUnavailableBudgets are not read, so that an \
+             update would not ask them"
         );
     }
 }

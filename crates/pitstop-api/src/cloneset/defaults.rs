@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{KIND, Version};
 use crate::fields::map_mut;
+pub use crate::kruise::defaults::Gates;
 use crate::kruise::defaults::{default_templates, set_empty, set_unset};
 
 #[cfg(test)]
@@ -16,7 +17,7 @@ const MAX_UNAVAILABLE: &str = "20%";
 ///
 /// The template gets defaults only where it is new or changed: a controller of another Kubernetes version, whose
 /// defaults differ, must not make a new revision of a template that nobody touched.
-pub fn default(object: &mut Value, old: Option<&Value>) {
+pub fn default(object: &mut Value, old: Option<&Value>, gates: Gates) {
     let Some(version) = Version::of_object(object, KIND) else {
         return;
     };
@@ -25,7 +26,7 @@ pub fn default(object: &mut Value, old: Option<&Value>) {
     let spec = map_mut(object, &["spec"]);
     set_unset(spec, "replicas", 1);
     set_unset(spec, "revisionHistoryLimit", 10);
-    if is_new_template {
+    if is_new_template && !gates.leaves_templates {
         default_templates(spec);
     }
     let strategy = map_mut(object, &["spec", "updateStrategy"]);

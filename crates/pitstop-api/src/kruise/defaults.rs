@@ -3,7 +3,33 @@
 use serde_json::{Map, Value};
 
 use crate::fields::{list_mut, map_mut};
-use crate::pod_template::default_fields;
+use crate::pod_template::{CONTAINER_LISTS, default_fields};
+use crate::quantity;
+
+/// What an administrator decides about what is written to the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gates {
+    /// `StatefulSetAutoDeletePVC`: claims go by `persistentVolumeClaimRetentionPolicy`.
+    pub deletes_claims: bool,
+    /// `StatefulSetAutoResizePVCGate`: claims grow with their templates.
+    pub resizes_claims: bool,
+    /// `TemplateNoDefaults`: templates of pods and claims stay as they are written.
+    pub leaves_templates: bool,
+    /// `ResourcesDeletionProtection`: a label keeps workloads from being deleted.
+    pub protects_deletion: bool,
+}
+
+impl Default for Gates {
+    /// Those of upstream.
+    fn default() -> Self {
+        Self {
+            deletes_claims: true,
+            resizes_claims: false,
+            leaves_templates: false,
+            protects_deletion: false,
+        }
+    }
+}
 
 /// The standard defaults of pods and claims. What is missing altogether is left to validation.
 pub(crate) fn default_templates(spec: &mut Map<String, Value>) {
@@ -12,11 +38,34 @@ pub(crate) fn default_templates(spec: &mut Map<String, Value>) {
         .and_then(|template| template.get_mut("spec"))
     {
         default_fields(pod);
+        for container in CONTAINER_LISTS {
+            list_mut(pod, container)
+                .iter_mut()
+                .for_each(write_quantities_one_way);
+        }
     }
     if let Some(claims) = spec.get_mut("volumeClaimTemplates") {
         for claim in list_mut(claims, "") {
             set_unset(map_mut(claim, &["spec"]), "volumeMode", "Filesystem");
             set_unset(map_mut(claim, &["status"]), "phase", "Pending");
+        }
+    }
+}
+
+/// Writes each amount of a container as the server writes those of pods: OpenKruise compares templates byte by byte, and
+/// what it reads comes out of its types like this. What is no amount is left to validation.
+fn write_quantities_one_way(container: &mut Value) {
+    for list in ["/resources/limits", "/resources/requests"] {
+        let amounts = container.pointer_mut(list).and_then(Value::as_object_mut);
+        for amount in amounts.into_iter().flat_map(|amounts| amounts.values_mut()) {
+            let written = match &*amount {
+                Value::String(text) => quantity::canonical(text).ok(),
+                Value::Number(number) => quantity::canonical(&number.to_string()).ok(),
+                _ => None,
+            };
+            if let Some(written) = written {
+                *amount = Value::from(written);
+            }
         }
     }
 }

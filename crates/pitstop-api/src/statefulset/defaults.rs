@@ -4,26 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{KIND, Version};
 use crate::fields::map_mut;
+pub use crate::kruise::defaults::Gates;
 use crate::kruise::defaults::{default_templates, set_empty, set_unset};
-
-/// What of a cluster decides about defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gates {
-    /// `StatefulSetAutoDeletePVC`: claims go by `persistentVolumeClaimRetentionPolicy`.
-    pub deletes_claims: bool,
-    /// `StatefulSetAutoResizePVCGate`: claims grow with their templates.
-    pub resizes_claims: bool,
-}
-
-impl Default for Gates {
-    /// Those of upstream.
-    fn default() -> Self {
-        Self {
-            deletes_claims: true,
-            resizes_claims: false,
-        }
-    }
-}
 
 /// Fills in the defaults of a StatefulSet in its own version. `old` is the stored object, in the same version, on updates.
 ///
@@ -56,7 +38,7 @@ pub fn default(object: &mut Value, old: Option<&Value>, gates: Gates) {
     let spec = map_mut(object, &["spec"]);
     set_unset(spec, "replicas", 1);
     set_unset(spec, "revisionHistoryLimit", 10);
-    if is_new_template {
+    if is_new_template && !gates.leaves_templates {
         default_templates(spec);
     }
 }
@@ -128,6 +110,7 @@ mod tests {
             let gates = Gates {
                 deletes_claims,
                 resizes_claims,
+                ..Gates::default()
             };
             default(&mut bare, None, gates);
             let spec = bare["spec"].as_object().unwrap().clone();

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use pitstop_api::cloneset::defaults::{self, Gates};
 use pitstop_api::cloneset::validation::{self, Surroundings};
-use pitstop_api::cloneset::{GROUP, KIND, defaults, protection};
+use pitstop_api::cloneset::{GROUP, KIND, protection};
 use serde_json::Value;
 
 use super::review::{Admission, Verdict};
@@ -13,16 +14,22 @@ use crate::api::{Api, Call, CallError, Resource, Verb};
 type Pods = BTreeMap<String, Result<Value, String>>;
 
 /// Fills in defaults.
-pub(super) fn mutate(admission: &Admission<'_>) -> Verdict {
+pub(super) fn mutate(admission: &Admission<'_>, gates: Gates) -> Verdict {
     admission.mutate(validation::decode, |object| {
-        defaults::default(object, admission.old);
+        defaults::default(object, admission.old, gates);
     })
 }
 
 /// Judges what is to be stored, or deleted.
-pub(super) fn validate(admission: &Admission<'_>, pods: Pods, resizes_in_place: bool) -> Verdict {
+pub(super) fn validate(
+    admission: &Admission<'_>,
+    pods: Pods,
+    gates: Gates,
+    resizes_in_place: bool,
+) -> Verdict {
     if admission.operation == "DELETE" {
-        let refusal = admission.old.and_then(protection::refusal);
+        let protected = admission.old.filter(|_| gates.protects_deletion);
+        let refusal = protected.and_then(protection::refusal);
         return refusal.map_or(Verdict::ALLOWED, Verdict::forbidden);
     }
     let object = match admission.readable(validation::decode) {

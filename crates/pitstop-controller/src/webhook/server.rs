@@ -31,8 +31,8 @@ pub struct Options {
     pub clock: SharedClock,
     /// How often it is looked whether the certificate has to be renewed, and whether everybody knows it.
     pub look_every: Duration,
-    /// What is allowed for claims of StatefulSets.
-    pub statefulsets: Gates,
+    /// What the administrator has decided.
+    pub gates: Gates,
 }
 
 /// [`Options::look_every`] of a server that lives.
@@ -62,7 +62,7 @@ impl Server {
             Arc::new(KubeApi::new(client.clone())),
             offers::resizes_in_place(&client).await,
         )
-        .with_statefulsets(options.statefulsets);
+        .with_gates(options.gates);
         let (told, ready) = watch::channel(false);
         let names = names(&options);
         let keeper = Keeper {
@@ -158,7 +158,7 @@ mod tests {
                 namespace: "ns".to_owned(),
                 clock: Arc::new(SystemClock),
                 look_every: LOOK_EVERY,
-                statefulsets: Gates::default(),
+                gates: Gates::default(),
             };
             assert_eq!(url(host, 9443), at);
             assert_eq!(

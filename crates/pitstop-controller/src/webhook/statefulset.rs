@@ -23,7 +23,8 @@ pub(super) async fn validate(
     resizes_in_place: bool,
 ) -> Verdict {
     if admission.operation == "DELETE" {
-        let refusal = admission.old.and_then(protection::refusal);
+        let protected = admission.old.filter(|_| gates.protects_deletion);
+        let refusal = protected.and_then(protection::refusal);
         return refusal.map_or(Verdict::ALLOWED, Verdict::forbidden);
     }
     let object = match admission.readable(validation::decode) {

@@ -160,12 +160,23 @@ async fn protected_objects_are_not_deleted() {
     .await;
     assert_eq!(answer["response"]["allowed"], true);
     object["metadata"]["labels"] = json!({"policy.kruise.io/delete-protection": "Cascading"});
-    let answer = ask(
-        clonesets::definition::VALIDATE_PATH,
-        &admission("DELETE", &Value::Null, &object),
-    )
-    .await;
-    assert_eq!(answer["response"]["status"]["code"], 403);
+    for protects_deletion in [false, true] {
+        let gates = Gates {
+            protects_deletion,
+            ..Gates::default()
+        };
+        let webhooks = Webhooks::new(Arc::new(OnePod), false).with_gates(gates);
+        for (kind, path) in [
+            ("CloneSet", clonesets::definition::VALIDATE_PATH),
+            ("StatefulSet", statefulsets::definition::VALIDATE_PATH),
+        ] {
+            object["kind"] = json!(kind);
+            let review = admission("DELETE", &Value::Null, &object);
+            let answer = webhooks.answer(path, &review).await.unwrap();
+            let code = answer["response"]["status"]["code"].as_u64();
+            assert_eq!(code, protects_deletion.then_some(403), "{kind}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -292,7 +303,7 @@ async fn claims_of_statefulsets_grow_where_their_class_lets_them() {
             resizes_claims: is_on,
             ..Gates::default()
         };
-        let webhooks = Webhooks::new(Arc::new(TwoClasses { answers }), false).with_statefulsets(gates);
+        let webhooks = Webhooks::new(Arc::new(TwoClasses { answers }), false).with_gates(gates);
         let review = admission(
             "UPDATE",
             &set(strategy, class, "2Gi"),
@@ -318,7 +329,7 @@ async fn claims_of_statefulsets_grow_where_their_class_lets_them() {
         resizes_claims: true,
         ..Gates::default()
     };
-    let webhooks = Webhooks::new(Arc::new(OnePod), false).with_statefulsets(gates);
+    let webhooks = Webhooks::new(Arc::new(OnePod), false).with_gates(gates);
     let mut bare = cloneset("v1beta1", &json!({}));
     bare["kind"] = json!("StatefulSet");
     let review = admission("CREATE", &bare, &Value::Null);

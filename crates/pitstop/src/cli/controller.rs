@@ -106,7 +106,7 @@ impl Webhooks {
             namespace: self.webhook_namespace,
             clock: Arc::new(SystemClock),
             look_every: server::LOOK_EVERY,
-            statefulsets: gates.of_webhooks(),
+            gates: gates.of_webhooks(),
         };
         let server = Server::start(client.clone(), options).await;
         server.map(Some).map_err(|error| match error {

@@ -41,7 +41,7 @@ pub async fn install(cluster: &Cluster, gates: &FeatureGates) -> anyhow::Result<
     let client = cluster.client();
     // The simulated nodes resize containers that run.
     let webhooks =
-        Webhooks::new(Arc::new(KubeApi::new(client.clone())), true).with_statefulsets(gates.of_webhooks());
+        Webhooks::new(Arc::new(KubeApi::new(client.clone())), true).with_gates(gates.of_webhooks());
     cluster.answer_webhooks(manifests::NAMESPACE, SERVICE, Arc::new(Inside(webhooks)));
     let here = |path: &str| {
         let service = json!({"namespace": manifests::NAMESPACE, "name": SERVICE, "path": path});

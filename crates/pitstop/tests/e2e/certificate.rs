@@ -111,7 +111,7 @@ async fn the_certificate_is_renewed_while_the_webhooks_serve() {
         namespace: NAMESPACE.to_owned(),
         clock: clock.clone(),
         look_every: Duration::from_millis(20),
-        statefulsets: Gates::default(),
+        gates: Gates::default(),
     };
     let mut server = Server::start(client.clone(), options.clone()).await.unwrap();
     server.ready().await;

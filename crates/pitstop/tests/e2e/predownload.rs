@@ -32,7 +32,10 @@ const BAD: &str = "apiVersion: apps.kruise.io/v1alpha1\nkind: ImagePullJob\nmeta
 #[tokio::test(flavor = "multi_thread")]
 async fn images_are_pulled_before_containers_restart() {
     if kubectl_is_there() {
-        let world = World::embedded(&NODES, None).await;
+        let gate = "PreDownloadImageForInPlaceUpdate=true";
+        let Some(world) = World::with_gates(Server::Embedded, &NODES, gate).await else {
+            return;
+        };
         story(&world).await;
         world.kubectl(&["delete", "node", "node-4"]).await;
         eventually("the NodeImage goes with its node", || async {

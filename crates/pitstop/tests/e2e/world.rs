@@ -328,6 +328,7 @@ impl World {
             plane: Some(plane),
             arguments: vec![
                 "--controllers=daemon-pod-updater,cloneset,imagepulljob".to_owned(),
+                "--feature-gates=PreDownloadImageForInPlaceUpdate=true".to_owned(),
                 "--node-image-after=1s".to_owned(),
                 "--webhook-addr=127.0.0.1:0".to_owned(),
                 "--webhook-host=127.0.0.1".to_owned(),

@@ -3,9 +3,13 @@
 use super::*;
 
 fn defaulted(version: Version, spec: &Value, old: Option<&Value>) -> Value {
+    defaulted_by(Gates::default(), version, spec, old)
+}
+
+fn defaulted_by(gates: Gates, version: Version, spec: &Value, old: Option<&Value>) -> Value {
     let of = |spec: &Value| json!({"apiVersion": version.api_version(), "kind": "CloneSet", "spec": spec});
     let mut object = of(spec);
-    default(&mut object, old.map(of).as_ref());
+    default(&mut object, old.map(of).as_ref(), gates);
     object["spec"].take()
 }
 
@@ -95,6 +99,42 @@ fn templates_get_defaults_only_when_they_are_new_or_changed() {
     }
 }
 
+/// Gate `TemplateNoDefaults`.
+#[test]
+fn templates_stay_as_they_are_written_where_the_gate_says_so() {
+    let spec = json!({
+        "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+    });
+    let gates = Gates {
+        leaves_templates: true,
+        ..Gates::default()
+    };
+    for version in Version::ALL {
+        let created = defaulted_by(gates, version, &spec, None);
+        for part in ["template", "volumeClaimTemplates"] {
+            assert_eq!(created[part], spec[part]);
+        }
+        assert_eq!(created["replicas"], 1);
+    }
+}
+
+/// As the types of OpenKruise write them, which compares templates byte by byte.
+#[test]
+fn amounts_are_written_in_one_notation() {
+    let spec = json!({"template": {"spec": {"containers": [{"name": "c", "resources": {
+        "requests": {"cpu": 0.5, "memory": "1024Mi", "example.com/gpu": 2},
+        "limits": {"cpu": 1, "memory": "1.5Gi", "ephemeral-storage": "lots"},
+    }}]}}});
+    let resources =
+        &defaulted(Version::V1beta1, &spec, None)["template"]["spec"]["containers"][0]["resources"];
+    let want = json!({
+        "requests": {"cpu": "500m", "memory": "1Gi", "example.com/gpu": "2"},
+        "limits": {"cpu": "1", "memory": "1536Mi", "ephemeral-storage": "lots"},
+    });
+    assert_eq!(*resources, want);
+}
+
 #[test]
 fn defaults_are_there_at_the_second_time() {
     for version in Version::ALL {
@@ -111,7 +151,7 @@ fn defaults_are_there_at_the_second_time() {
 fn other_kinds_are_left_alone() {
     let mut object = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "spec": {}});
     let before = object.clone();
-    default(&mut object, None);
+    default(&mut object, None, Gates::default());
     assert_eq!(object, before);
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cloneset::defaults::default;
+use crate::cloneset::defaults::{Gates, default};
 use crate::fields::map_mut;
 use crate::keys;
 use crate::kruise::is_spec_untouched;
@@ -30,7 +30,7 @@ fn cloneset(version: Version, extra: &Value, rolling: &Value) -> Value {
     };
     lay_over(map_mut(&mut object, &["spec"]), extra);
     lay_over(map_mut(&mut object, path), rolling);
-    default(&mut object, None);
+    default(&mut object, None, Gates::default());
     object
 }
 
@@ -347,7 +347,7 @@ fn on_delete_with_rolling_update_says_its_amounts_itself() {
     object["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
     assert_eq!(refusals(&object, None), Vec::<String>::new());
     object["spec"]["updateStrategy"]["rollingUpdate"] = json!({"maxUnavailable": 1});
-    default(&mut object, None);
+    default(&mut object, None, Gates::default());
     assert_eq!(
         refusals(&object, None),
         [

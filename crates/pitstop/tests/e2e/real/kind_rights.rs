@@ -228,7 +228,7 @@ impl Stage {
             namespace: manifests::NAMESPACE.to_owned(),
             clock: Arc::new(SystemClock),
             look_every: LOOK_EVERY,
-            statefulsets: Gates::default(),
+            gates: Gates::default(),
         };
         // They are served by somebody with all rights, so that people can go on writing objects.
         let mut webhooks = Server::start(client.clone(), options).await.unwrap();
