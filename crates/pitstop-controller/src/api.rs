@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use pitstop_api::{WorkloadKind, cloneset, daemonset, statefulset};
+use pitstop_engine::inplace::hash::go_json;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -394,7 +395,8 @@ impl Call {
             problem,
         };
         let body = match &self.body {
-            Some(body) => serde_json::to_vec(body).map_err(|e| malformed(e.to_string()))?,
+            // Servers keep the data of revisions as it is sent, and what is written in Go compares its bytes.
+            Some(body) => go_json(body).into_bytes(),
             None => Vec::new(),
         };
         let mut request = http::Request::builder()

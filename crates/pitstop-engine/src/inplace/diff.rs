@@ -263,6 +263,7 @@ fn compare_container(
                     spec.images.insert(name.to_owned(), new.clone());
                 }
             }
+            ("resources", Some(old), Some(new)) if are_same_amounts(old, new) => {}
             ("resources", Some(old), Some(new)) if features.vertical_scaling => {
                 let changed = changed_resources(&path, old, new)?;
                 if !changed.is_empty() {
@@ -273,6 +274,28 @@ fn compare_container(
         }
     }
     Ok(())
+}
+
+/// Are the resources of a container the same, whatever the notation of their amounts?
+///
+/// Differs from upstream, which compares texts: types of its own have written them all in one notation, which revisions of
+/// other writers need not have.
+fn are_same_amounts(old: &Value, new: &Value) -> bool {
+    fields(old, new)
+        .into_iter()
+        .all(|(list, old, new)| match (old, new) {
+            (Some(old @ Value::Object(_)), Some(new @ Value::Object(_)))
+                if matches!(list, "limits" | "requests") =>
+            {
+                fields(old, new).into_iter().all(|(_, old, new)| {
+                    match (old.and_then(quantity_text), new.and_then(quantity_text)) {
+                        (Some(old), Some(new)) => quantity::are_equal(&old, &new),
+                        _ => old == new,
+                    }
+                })
+            }
+            _ => old == new,
+        })
 }
 
 /// The cpu and memory that changed. Source: inplace.md 3, step 5.
@@ -292,7 +315,11 @@ fn changed_resources(path: &str, old: &Value, new: &Value) -> Result<Resources, 
             continue;
         };
         for (resource, old, new) in fields(old, new) {
-            if old == new {
+            let text = |amount: Option<&Value>| amount.and_then(quantity_text);
+            let is_same = text(old)
+                .zip(text(new))
+                .is_some_and(|(old, new)| quantity::are_equal(&old, &new));
+            if old == new || is_same {
                 continue;
             }
             let is_scalable = matches!(resource, "cpu" | "memory") && old.is_some();

@@ -68,6 +68,10 @@ fn has_no_agent(live: Live<'_>, now: Timestamp) -> bool {
 /// carries the label of that revision already, so that no comparison of revisions would show it again. What the pod has
 /// anyway is left out, so that an update that is taken back before it touched a container just ends.
 ///
+/// A pod that need not leave service has no time to leave it, either. Differs from upstream, which waits for
+/// `gracePeriodSeconds` in any case: before a change of resources that restarts nothing, before one of labels alone, and
+/// before one of a pod without the readiness gate, which goes on serving all the while.
+///
 /// Labels of the revision and of a lifecycle are the workload's to add. Source: inplace.md 4.1, 13.1, 13.11.
 pub fn begin(live: Live<'_>, spec: &UpdateSpec, features: Features, now: Timestamp) -> Change {
     let prior = UpdateState::of(live.view).ok().flatten();

@@ -14,7 +14,7 @@ use super::action::Action;
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::hash::go_json;
 use crate::inplace::{Verdict, Version, diff, is_same_revision, short_revision};
-use crate::revision::{data_of, decimal_hash, holds, template_of};
+use crate::revision::{decimal_hash, holds, kruise_data_of, template_of};
 
 /// Bytes of a workload's name that are left in the names of its revisions.
 const NAME_BYTES: usize = 223;
@@ -150,12 +150,11 @@ fn renumber(revision: &RevisionView, number: i64, keeper: &Keeper<'_, '_>) -> Ac
 }
 
 fn create(keeper: &Keeper<'_, '_>, number: i64) -> (Target, Action) {
-    let data = data_of(keeper.template);
+    let data = kruise_data_of(keeper.template);
     let hash = revision_hash(&data, keeper.collision_count);
     let base = keeper.name.get(..NAME_BYTES).unwrap_or(keeper.name);
     let name: Arc<str> = format!("{base}-{hash}").into();
     let mut annotations = keeper.annotations.clone();
-    annotations.remove(keys::LAST_APPLIED);
     if let Some(hash) = &keeper.claims_hash {
         annotations.insert(keys::CLAIM_TEMPLATES_HASH.to_owned(), hash.clone());
     }
@@ -260,5 +259,20 @@ pub(crate) fn label_of(revision: &str, short: bool) -> &str {
         short_revision(revision)
     } else {
         revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Source: cloneset.md 4.2.
+    #[test]
+    fn hashes_are_those_that_openkruise_gives() {
+        let text = r#"{"spec":{"template":{"$patch":"replace","spec":{"containers":[{"image":"foo1","name":"c1"}]}}}}"#;
+        let data: Value = serde_json::from_str(text).unwrap_or_default();
+        assert_eq!(go_json(&data), text);
+        assert_eq!(revision_hash(&data, 0), "5bf76ddbbd");
+        assert_eq!(revision_hash(&data, 1), "5bf76ddbbf");
     }
 }

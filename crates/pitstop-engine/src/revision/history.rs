@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pitstop_api::keys;
 use pitstop_api::view::{DaemonSetView, PodView, RevisionView};
 
-use super::{data_of, hash_of, holds, name_of};
+use super::{data_of, hash_of, holds, kruise_data_of, name_of};
 use crate::plan::{Action, NewRevision, OwnedObject};
 use crate::shared_labels::revisions_of;
 
@@ -52,11 +52,15 @@ pub fn build(daemonset: &DaemonSetView, revisions: &[&RevisionView], may_adopt: 
     current.sort_by(|a, b| a.revision.cmp(&b.revision).then_with(|| a.name.cmp(&b.name)));
     let Some(kept) = current.pop() else {
         let hash: Arc<str> = hash_of(&daemonset.template, daemonset.status.collision_count).into();
+        let data = match daemonset.advanced {
+            Some(_) => kruise_data_of(&daemonset.template),
+            None => data_of(&daemonset.template),
+        };
         actions.push(Action::CreateRevision(NewRevision {
             name: name_of(&daemonset.name, &hash),
             hash: Arc::clone(&hash),
             revision: next,
-            data: data_of(&daemonset.template),
+            data,
         }));
         return History {
             target: hash,

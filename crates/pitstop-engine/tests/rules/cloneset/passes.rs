@@ -335,7 +335,14 @@ fn who_is_replaced_is_told_why() {
     let Some(Reason::Replacing { why }) = world.reason(0) else {
         panic!("{:?}", world.reason(0))
     };
-    let upstream = "successfully patch pod web-00000 specified-delete for update(revision web-95bdf98db)";
+    let made = plan.actions.iter().find_map(|action| match action {
+        Action::CreateRevision { name, .. } => Some(name),
+        _ => None,
+    });
+    let upstream = format!(
+        "successfully patch pod web-00000 specified-delete for update(revision {})",
+        made.unwrap()
+    );
     assert_eq!(event.message, format!("{upstream}: not in-place, since {why}"));
 }
 

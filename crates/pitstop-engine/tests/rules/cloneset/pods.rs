@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pitstop_engine::cloneset::instance::ids;
 use pitstop_engine::cloneset::{claims_of, pod_of};
+use pitstop_engine::inplace::hash::go_json;
 
 use super::*;
 
@@ -143,6 +144,59 @@ fn the_update_revision_is_found_raised_or_made() {
         ""
     );
     assert_eq!(manifest["revision"], 3);
+}
+
+/// 4.1: the bytes that OpenKruise writes, which compares them, so that it makes no revision of its own when it takes over.
+/// What pitstop once wrote without the time of creation is the same revision.
+#[test]
+fn the_data_of_a_revision_has_the_bytes_that_openkruise_writes() {
+    let mut template = template("foo3");
+    template["spec"]["containers"][0]["args"] = json!(["a<b&c>d"]);
+    template["spec"]["volumes"] =
+        json!([{ "name": "v", "ephemeral": { "volumeClaimTemplate": { "metadata": {}, "spec": {} } } }]);
+    let world = World::new(0).set("/spec/template", template.clone()).set(
+        "/metadata/annotations",
+        json!({ "a": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}" }),
+    );
+    let plan = world.plan();
+    let Some(Action::CreateRevision { manifest, .. }) = plan.actions.first() else {
+        panic!("{plan:?}")
+    };
+    let annotations = &manifest["metadata"]["annotations"];
+    assert_eq!(
+        (
+            &annotations["a"],
+            &annotations["kubectl.kubernetes.io/last-applied-configuration"]
+        ),
+        (&json!("b"), &json!("{}")),
+        "3: all annotations of the CloneSet"
+    );
+    assert_eq!(
+        go_json(&manifest["data"]),
+        concat!(
+            r#"{"spec":{"template":{"$patch":"replace","metadata":{"creationTimestamp":null,"labels":{"app":"web"}},"#,
+            r#""spec":{"containers":[{"args":["a\u003cb\u0026c\u003ed"],"image":"foo3","name":"c1"}],"volumes":[{"#,
+            r#""ephemeral":{"volumeClaimTemplate":{"metadata":{"creationTimestamp":null},"spec":{}}},"name":"v"}]}}}}"#,
+        )
+    );
+
+    let mut world = world;
+    world.apply(&plan);
+    assert_eq!(
+        revision_actions(&world),
+        Vec::<String>::new(),
+        "it is found again"
+    );
+    template["$patch"] = json!("replace");
+    let earlier = world.with(|world| {
+        let last = world.revisions.last_mut().unwrap();
+        last["data"] = json!({ "spec": { "template": template } });
+    });
+    assert_eq!(
+        revision_actions(&earlier),
+        Vec::<String>::new(),
+        "without the time of creation"
+    );
 }
 
 /// 4.10

@@ -1,5 +1,8 @@
 //! The tables of inplace.md: 1.2, 12.1, 12.2, 12.4, 12.5.
 
+use pitstop_engine::inplace::agent::{Known, Look, look, read};
+use pitstop_engine::inplace::hash::env_hash;
+
 use super::*;
 
 /// 1.2
@@ -326,6 +329,16 @@ fn resources_change_in_place_where_the_cluster_allows_it() {
         Verdict::Recreate(WhyRecreate::Field(path.into())),
         "A17"
     );
+    for amount in [json!("1000m"), json!(1), json!("1.0")] {
+        let other = sized(&[("nginx", json!({ "requests": { "cpu": amount } }))]);
+        for features in [PLAIN, SCALING] {
+            let spec = update(&old, &other, features);
+            assert!(
+                !spec.touches_containers(),
+                "{amount}: the same in another notation"
+            );
+        }
+    }
 
     let both = |image: &str, cpu: &str| {
         let mut template = sized(&[("nginx", requests(cpu)), ("c2", requests(cpu))]);
@@ -986,4 +999,134 @@ fn a_container_that_is_not_started_again_is_not_updated_in_place() {
         eligibility(live(&pod().view()), &other, at(0)),
         Err(WhyRecreate::NoContainer("sidecar".into()))
     );
+}
+
+/// 5.1, 5.3: a grace period is the time to leave service, so that only pods which leave it have one. Upstream waits in any
+/// case.
+#[test]
+fn a_pod_that_stays_in_service_has_no_grace_period() {
+    let grace = |spec: UpdateSpec| UpdateSpec {
+        grace_seconds: 30,
+        ..spec
+    };
+    let key = "/metadata/annotations/apps.kruise.io~1inplace-update-grace";
+    let sized = UpdateSpec {
+        revision: "web-new".into(),
+        resources: serde_json::from_value(json!({ "c1": { "requests": { "cpu": "2" } } })).unwrap(),
+        ..UpdateSpec::default()
+    };
+    let labelled = UpdateSpec {
+        revision: "web-new".into(),
+        metadata_patch: Some(json!({ "metadata": { "labels": { "k": "v" } } })),
+        ..UpdateSpec::default()
+    };
+    let owner = json!([{ "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "name": "web", "controller": true,
+        "uid": "00000000-0000-0000-0000-000000000009" }]);
+    let pod = || {
+        LivePod::running(&["c1=foo1"])
+            .container("c1", "resources", json!({ "requests": { "cpu": "1" } }))
+            .set("/metadata/ownerReferences", owner.clone())
+    };
+    let restarts = json!([{ "resourceName": "cpu", "restartPolicy": "RestartContainer" }]);
+    for (case, pod, spec, waits) in [
+        ("an image", pod(), images(&[("c1", "foo2")]), true),
+        ("no gate", pod().without_gates(), images(&[("c1", "foo2")]), false),
+        ("resources", pod(), sized.clone(), false),
+        (
+            "resources that restart",
+            pod().container("c1", "resizePolicy", restarts),
+            sized,
+            true,
+        ),
+        ("a label", pod(), labelled, false),
+    ] {
+        let mut pod = pod;
+        begin_on(&mut pod, &grace(spec), SCALING, 0);
+        assert_eq!(pod.get(key).is_some(), waits, "{case}");
+    }
+}
+
+/// 2.3, 6.3: what the agent of a node does, from the start of a container until its environment is new.
+#[test]
+fn an_agent_tells_what_runs_and_restarts_what_is_outdated() {
+    let owned = |kind: &str, group: &str| {
+        json!([{ "apiVersion": format!("{group}/v1beta1"), "kind": kind, "name": "web", "controller": true,
+            "uid": "00000000-0000-0000-0000-000000000009" }])
+    };
+    let pod = |label: &str| {
+        LivePod::running(&["c1=foo1", "c2=bar1"])
+            .reads("c1", "E", "metadata.labels['k']")
+            .label("k", label)
+            .set("/metadata/ownerReferences", owned("CloneSet", "apps.kruise.io"))
+    };
+    let look_at = |pod: &LivePod, known: &Known| look(live(&pod.view()), known);
+    let of_others = pod("old").set("/metadata/ownerReferences", owned("DaemonSet", "apps"));
+    assert_eq!(
+        look_at(&of_others, &Known::new()),
+        Look::default(),
+        "whose controller is no kind of OpenKruise"
+    );
+    let reads_nothing =
+        LivePod::running(&["c1=foo1"]).set("/metadata/ownerReferences", owned("CloneSet", "apps.kruise.io"));
+    assert_eq!(look_at(&reads_nothing, &Known::new()), Look::default());
+
+    let first = look_at(&pod("old"), &Known::new());
+    assert_eq!(first.report, None, "nothing is told of what is not known");
+    assert_eq!(first.unread.len(), 2);
+    let environment = [("E".to_owned(), "old".to_owned())];
+    let known: Known = first
+        .unread
+        .iter()
+        .map(|(name, id)| {
+            let pod = pod("old");
+            let view = pod.view();
+            let container = live(&view).view.container(name).unwrap().clone();
+            let image = if &**name == "c1" { "foo1" } else { "bar1" };
+            (id.to_string(), read(&container, image, &environment))
+        })
+        .collect();
+    let told = look_at(&pod("old"), &known).report.unwrap();
+    let said: Value = serde_json::from_str(&told).unwrap();
+    let hash = |value: &str| u64::from(env_hash(&[("E", value)]));
+    assert_eq!(
+        said["containers"][0]["hashes"]["plainHash"],
+        u64::from(container_hash("c1", "foo1"))
+    );
+    assert_eq!(
+        said["containers"][0]["hashes"]["extractedEnvFromMetadataHash"],
+        hash("old")
+    );
+    assert_eq!(
+        said["containers"][1]["hashes"]["extractedEnvFromMetadataHash"],
+        u64::from(env_hash(&[]))
+    );
+
+    let key = "apps.kruise.io/runtime-containers-meta";
+    let reported = |label: &str| pod(label).annotation(key, &told);
+    assert_eq!(
+        look_at(&reported("old"), &Known::new()),
+        Look::default(),
+        "it was told already"
+    );
+    assert_eq!(
+        look_at(&reported("new"), &Known::new()).outdated,
+        [],
+        "nothing restarts while the pod is in service"
+    );
+    let closed = reported("new").condition("InPlaceUpdateReady", "False", "");
+    let names = |look: &Look| {
+        look.outdated
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&look_at(&closed, &Known::new())), ["c1"]);
+    let restarted = closed.restarted("c1", "foo1", 5);
+    let again = look_at(&restarted, &Known::new());
+    assert_eq!(
+        again.unread.len(),
+        1,
+        "another container, of which nothing is known"
+    );
+    assert_eq!(names(&again), Vec::<String>::new());
 }
