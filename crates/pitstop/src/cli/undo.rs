@@ -5,6 +5,7 @@ use clap::Args;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::api::{Api, ListParams};
 use pitstop_engine::Reason;
+use pitstop_engine::revision::canonical;
 use pitstop_engine::snapshot::file::SnapshotFile;
 use serde_json::Value;
 
@@ -13,6 +14,9 @@ use crate::connect::ConnectArgs;
 use crate::output::talk;
 use crate::rollout::{self, Found, Rollout, images_of};
 use crate::{failure, output};
+
+/// The policy under which no pod is replaced for an update.
+const ONLY: &str = "InPlaceOnly";
 
 /// Go back to an earlier revision of a workload
 ///
@@ -61,7 +65,8 @@ impl Undo {
             go_back(object);
             Ok(())
         });
-        if !is_changed.await? {
+        let is_changed = is_changed.await;
+        if !is_changed.map_err(|error| with_way_out(error, &found, &self.name))? {
             return output::data(&format!(
                 "{title} is at the template of revision {number} already"
             ));
@@ -83,6 +88,37 @@ impl Undo {
         };
         numbered(&self.name, revisions, number)
     }
+}
+
+/// What `InPlaceOnly` refuses, upstream as well: a template that differs in more than can change in pods that stay. There it
+/// says how to go back nevertheless.
+fn with_way_out(error: anyhow::Error, found: &Found, workload: &Workload) -> anyhow::Error {
+    let is_it = error.chain().any(|cause| {
+        let refusal = cause.downcast_ref::<kube::Error>();
+        matches!(refusal, Some(kube::Error::Api(status)) if status.code == 422 && status.message.contains(ONLY))
+    });
+    if !is_it {
+        return error;
+    }
+    let (namespace, title) = (&found.namespace, found.title());
+    let patch = |policy: &str| {
+        format!(
+            "`kubectl patch -n {namespace} {title} --type=merge -p \
+             '{{\"spec\":{{\"updateStrategy\":{{\"rollingUpdate\":{{\"podUpdatePolicy\":\"{policy}\"}}}}}}}}'`"
+        )
+    };
+    // Paused, nothing is replaced on the way to what it goes back from.
+    let run = |command: &str| format!("`pitstop {command} {workload} -n {namespace}`");
+    let advice = format!(
+        "run {}, {}, {} and {}, which replaces only pods that have the version it goes back from; then {} and {}",
+        run("pause"),
+        patch("InPlaceIfPossible"),
+        run("undo"),
+        run("resume"),
+        run("status --wait all"),
+        patch(ONLY)
+    );
+    failure::failed(format!("{error:#}"), advice)
 }
 
 /// Says how many pods the partition keeps when a workload goes back: those that have the version it goes back from. `before` is
@@ -158,22 +194,19 @@ pub(super) async fn revisions_of(found: &Found) -> anyhow::Result<Vec<Controller
     Ok(revisions)
 }
 
-/// The template that a revision holds, without the mark that makes it replace another.
+/// The template that a revision holds, without the mark that makes it replace another, and without what says nothing.
 pub(super) fn template_of(revision: &ControllerRevision) -> anyhow::Result<Value> {
     let template = revision
         .data
         .as_ref()
         .and_then(|data| data.0.pointer("/spec/template"));
-    let mut template = template.cloned().ok_or_else(|| {
+    let template = template.ok_or_else(|| {
         failure::failed(
             format!("revision {} holds no template", revision.revision),
             "choose another one of `pitstop history`",
         )
     })?;
-    if let Some(template) = template.as_object_mut() {
-        template.remove("$patch");
-    }
-    Ok(template)
+    Ok(canonical(template))
 }
 
 #[cfg(test)]

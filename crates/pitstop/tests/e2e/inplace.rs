@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::real::site::eventually;
 use crate::seed_004::{FIRST, SECOND};
 use crate::world::{Server, World, kubectl_is_there, words};
 
@@ -62,6 +63,175 @@ async fn partition_rolls_back_where_its_gate_is_on() {
         .kubectl(&["get", "pods", "-l", "app=web", "-o", images])
         .await;
     assert_eq!(images, "nginx:1.19.4 nginx:1.19.4");
+    world.stop().await;
+}
+
+/// A template that pods cannot take while they run, under the policy that replaces none: going back is refused, and the hint
+/// says what works.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_place_only_has_a_way_back_from_what_no_pod_can_take() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let world = World::embedded(&NODES[..1], None).await;
+    world.apply(&web(1, "nginx:1.19.4", "{type: ReCreate}")).await;
+    all_are(&world, "readyReplicas", 1).await;
+    let (pod, ..) = the_pod(&world).await;
+    let with_volume = |strategy: &str| {
+        web(1, "nginx:1.19.4", strategy)
+            .replace("spec: {containers:", "spec: {volumes: [{name: v}], containers:")
+    };
+    world.apply(&with_volume("{type: ReCreate, paused: true}")).await;
+    world.apply(&with_volume("{type: InPlaceOnly}")).await;
+    let stuck = "find Pod ";
+    eventually("the pod cannot take it", || async {
+        let said = world
+            .kubectl(&["get", "clone", "web", "-o", "jsonpath={.status.conditions}"])
+            .await;
+        said.contains(stuck) && said.contains("update strategy is InPlaceOnly but can not update in-place")
+    })
+    .await;
+
+    let refused = world.pitstop(&["undo", "clone/web"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
+    assert!(
+        refused
+            .stderr
+            .contains("for InPlaceOnly, but found remove /volumes"),
+        "{}",
+        refused.stderr
+    );
+    let hints: Vec<&str> = refused.stderr.split('`').skip(1).step_by(2).collect();
+    for hint in &hints {
+        let words: Vec<&str> = hint
+            .split_whitespace()
+            .map(|word| word.trim_matches('\''))
+            .collect();
+        match words.as_slice() {
+            ["kubectl", rest @ ..] => drop(world.kubectl(rest).await),
+            ["pitstop", rest @ ..] => drop(world.pitstop_ok(rest).await),
+            _ => panic!("{hint} is no command"),
+        }
+    }
+    assert_eq!(hints.len(), 6, "{}", refused.stderr);
+    all_are(&world, "updatedReadyReplicas", 1).await;
+    assert_eq!(
+        the_pod(&world).await,
+        (pod, "nginx:1.19.4".to_owned(), "0".to_owned())
+    );
+    let policy = "jsonpath={.spec.updateStrategy.rollingUpdate.podUpdatePolicy}";
+    assert_eq!(
+        world.kubectl(&["get", "clone", "web", "-o", policy]).await,
+        "InPlaceOnly"
+    );
+    world.stop().await;
+}
+
+/// A CloneSet of one pod on this node, whose container reads an annotation of its pod.
+fn reader(name: &str, node: &str, version: &str) -> String {
+    let field = |variable: &str, path: &str| {
+        format!("{{name: {variable}, valueFrom: {{fieldRef: {{fieldPath: \"{path}\"}}}}}}")
+    };
+    let env = [
+        field("VERSION", "metadata.annotations['version']"),
+        field("APP", "metadata.labels['app']"),
+        field("NAME", "metadata.name"),
+        field("SPACE", "metadata.namespace"),
+        field("ID", "metadata.uid"),
+        field("NODE", "spec.nodeName"),
+        field("ACCOUNT", "spec.serviceAccountName"),
+        field("ADDRESS", "status.podIP"),
+        field("HOST", "status.hostIP"),
+    ]
+    .join(", ");
+    format!(
+        "apiVersion: apps.kruise.io/v1beta1\nkind: CloneSet\nmetadata: {{name: {name}}}\nspec:\n  replicas: 1\n  selector: \
+         {{matchLabels: {{app: {name}}}}}\n  updateStrategy: {{rollingUpdate: {{podUpdatePolicy: InPlaceIfPossible}}}}\n  \
+         template:\n    metadata: {{labels: {{app: {name}}}, annotations: {{version: {version}}}}}\n    spec:\n      \
+         nodeSelector: {{kubernetes.io/hostname: {node}}}\n      containers:\n      - {{name: app, image: 'nginx:1.19.4', env: \
+         [{env}]}}\n"
+    )
+}
+
+/// inplace.md 2.3, 6.3, 13.8: a container that reads an annotation is restarted in place when it changes, where its node has
+/// an agent; where it has none, another pod takes its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_reads_of_its_pod_changes_in_place() {
+    if !kubectl_is_there() {
+        return;
+    }
+    let nodes = ["node-1", "node-2"];
+    let world = World::embedded(&nodes, None).await;
+    world
+        .kubectl(&["annotate", "node", "node-2", "sim.pitstop.io/no-agents=true"])
+        .await;
+    let pod = async |name: &str| -> Value {
+        let selector = format!("app={name}");
+        let said = world
+            .kubectl(&["get", "pods", "-l", &selector, "-o", "json"])
+            .await;
+        serde_json::from_str::<Value>(&said).unwrap()["items"][0].take()
+    };
+    let is_at = async |name: &str, version: &str, within: &str| {
+        world
+            .apply(&reader(
+                name,
+                if name == "reader" { nodes[0] } else { nodes[1] },
+                version,
+            ))
+            .await;
+        let (object, within) = (format!("clone/{name}"), format!("--timeout={within}"));
+        for wanted in [
+            "--for=jsonpath={.status.observedGeneration}=".to_owned()
+                + if version == "one" { "1" } else { "2" },
+            "--for=jsonpath={.status.updatedReadyReplicas}=1".to_owned(),
+        ] {
+            world.kubectl(&["wait", &wanted, &object, &within]).await;
+        }
+        pod(name).await
+    };
+    let deaf = is_at("deaf", "one", "60s").await;
+    let before = is_at("reader", "one", "60s").await;
+    let name = before["metadata"]["name"].as_str().unwrap();
+    let shows = async |variable: &str| {
+        let said = world.kubectl(&["exec", name, "--", "printenv", variable]).await;
+        said.trim_end().to_owned()
+    };
+    for (variable, pointer) in [
+        ("APP", "/metadata/labels/app"),
+        ("NAME", "/metadata/name"),
+        ("SPACE", "/metadata/namespace"),
+        ("ID", "/metadata/uid"),
+        ("NODE", "/spec/nodeName"),
+        ("ACCOUNT", "/spec/serviceAccountName"),
+        ("ADDRESS", "/status/podIP"),
+        ("HOST", "/status/hostIP"),
+    ] {
+        let want = before
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        assert_eq!(shows(variable).await, want, "{variable}");
+    }
+    assert_eq!(shows("VERSION").await, "one");
+
+    let report = "/metadata/annotations/apps.kruise.io~1runtime-containers-meta";
+    let reported = |pod: &Value| pod.pointer(report).is_some();
+    eventually("its agent tells what runs", || async {
+        reported(&pod("reader").await)
+    })
+    .await;
+    let after = is_at("reader", "two", "60s").await;
+    assert_eq!(
+        after["metadata"]["uid"], before["metadata"]["uid"],
+        "the pod stays"
+    );
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 1);
+    assert_eq!(shows("VERSION").await, "two");
+
+    assert!(!reported(&pod("deaf").await), "no agent tells anything");
+    let replaced = is_at("deaf", "two", "150s").await;
+    assert_ne!(replaced["metadata"]["uid"], deaf["metadata"]["uid"]);
     world.stop().await;
 }
 
