@@ -1,7 +1,7 @@
 //! CloneSets as an API server keeps them, with kubectl: made, defaulted, converted, judged, listed, scaled, explained.
 
 use crate::seed_004::{FIRST, SECOND};
-use crate::world::{World, kubectl_is_there, squeezed};
+use crate::world::{Server, World, kubectl_is_there, squeezed};
 
 const NAME: &str = "clonesets.v1alpha1.apps.kruise.io/nginxweb1";
 const STORED: &str = "clonesets.v1beta1.apps.kruise.io/nginxweb1";
@@ -11,7 +11,10 @@ async fn clonesets_are_kept_as_openkruise_keeps_them() {
     if !kubectl_is_there() {
         return;
     }
-    let mut world = World::embedded(&[], None).await;
+    let gate = "ResourcesDeletionProtection=true";
+    let Some(mut world) = World::with_gates(Server::Embedded, &[], gate).await else {
+        return;
+    };
     // What is looked at is what the server does by itself.
     world.stop_controllers().await;
     play(&world).await;

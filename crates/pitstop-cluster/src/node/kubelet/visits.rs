@@ -32,7 +32,9 @@ impl Kubelets {
             Question::PodsThatShowMetadata { told } => {
                 self.agent = Some(told);
                 let all: Vec<Uid> = self.pods.keys().copied().collect();
-                all.into_iter().for_each(|uid| self.tell_agent(uid));
+                for uid in all {
+                    self.tell_agent(uid);
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ async fn clonesets_are_kept_as_openkruise_keeps_them_on_a_real_control_plane() {
     let account = world.plane().authorize(&CONTROLLERS, None).await;
     let arguments = [
         "controller",
+        "--feature-gates=ResourcesDeletionProtection=true",
         "--metrics-addr=127.0.0.1:0",
         "--webhook-addr=127.0.0.1:0",
         "--webhook-host=127.0.0.1",
