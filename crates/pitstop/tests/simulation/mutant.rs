@@ -52,12 +52,13 @@ pub(crate) type Broken = (Mutant, &'static str, u64);
 
 impl Mutant {
     /// Those that are broken with DaemonSets.
-    pub(crate) const BROKEN: [Broken; 9] = [
+    pub(crate) const BROKEN: [Broken; 10] = [
         (Self::ExceedsTheBudget, "S1", 0),
         (Self::TouchesTheFinished, "S2", 0),
         (Self::TouchesLostNodes, "S3", 0),
         (Self::AsksNobody, "S4", 7),
         (Self::IgnoresThePause, "S5", 2),
+        (Self::IgnoresWork, "S5", 2),
         (Self::TouchesStrangers, "S7", 0),
         (Self::MakesTwo, "S8", 0),
         (Self::OnlyPretends, "L1", 0),
@@ -93,7 +94,7 @@ impl Mutant {
     pub(crate) const BROKEN_WITH_STATEFULSETS: [Broken; 13] = [
         (Self::ExceedsTheBudget, "S1", 0),
         (Self::TouchesTheFinished, "S2", 5),
-        (Self::OverlooksThePartition, "S5", 2),
+        (Self::OverlooksThePartition, "S5", 7),
         (Self::IgnoresHooks, "S5", 10),
         (Self::IgnoresWork, "S5", 4),
         (Self::WritesBlindly, "S5", 24),
@@ -231,9 +232,9 @@ impl Mutant {
             Self::ExceedsTheBudget | Self::AsksNobody if is_replaced => {
                 is_ready && hash(object) == hash(touched)
             }
-            // For the last of them: a mark on pods that have not started yet would have them replaced at once, and be put on
-            // what replaces them, without end and without time passing.
-            Self::ExceedsTheBudget | Self::AsksNobody | Self::IgnoresThePartition => is_ready,
+            Self::ExceedsTheBudget | Self::AsksNobody => is_ready,
+            // Not what is up to date, or it would be replaced without end.
+            Self::IgnoresThePartition => is_ready && (hash(object) == hash(touched)) == is_replaced,
             // What is updated in place has its new revision already.
             Self::TouchesTheFinished => is_ready && (hash(object) != hash(touched)) == is_replaced,
             Self::IgnoresWork => is_ready && object["metadata"]["labels"][crate::instances::WORKS] == "true",
