@@ -121,7 +121,7 @@ pub fn describe(error: &anyhow::Error) -> (u8, String) {
 }
 
 /// The chain of causes, each said once: clients repeat the message of what they wrap.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain() {
         let text = match cause.downcast_ref::<kube::Error>() {

@@ -118,7 +118,7 @@ fn with_way_out(error: anyhow::Error, found: &Found, workload: &Workload) -> any
         run("status --wait all"),
         patch(ONLY)
     );
-    failure::failed(format!("{error:#}"), advice)
+    failure::failed(failure::one_line(&error), advice)
 }
 
 /// Says how many pods the partition keeps when a workload goes back: those that have the version it goes back from. `before` is
