@@ -113,22 +113,6 @@ async fn seed_001_with_the_kubectl_of_this_machine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seed_001_with_the_kubectl_of_the_same_release() {
-    let Some(plane) = Plane::take().await else { return };
-    let kubectl = plane.kubectl();
-    auto::seed_001(World::real(plane, kubectl, &auto::WORKERS, Some(auto::CONTROL_PLANE)).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn seed_003_with_the_kubectl_of_this_machine() {
-    if !kubectl_is_there() {
-        return;
-    }
-    let Some(plane) = Plane::take().await else { return };
-    rolling::seed_003(World::real(plane, "kubectl".into(), &rolling::NODES, None).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn seed_003_with_the_kubectl_of_the_same_release() {
     let Some(plane) = Plane::take().await else { return };
     let kubectl = plane.kubectl();
