@@ -144,6 +144,8 @@ pub const SIM_NOT_READY: &str = "sim.pitstop.io/not-ready";
 /// Annotation of a Node, `true`: no agents run beside its kubelet, which pull images ahead and restart containers whose
 /// environment changed.
 pub const SIM_NO_AGENTS: &str = "sim.pitstop.io/no-agents";
+/// Annotation of a Node, `true`: its kubelet reports that it is short of disk, and its agent pulls nothing ahead.
+pub const SIM_DISK_PRESSURE: &str = "sim.pitstop.io/disk-pressure";
 /// Annotation of a Pod, `true`: its containers fail their readiness probes.
 pub const SIM_FAIL_READY: &str = "sim.pitstop.io/fail-ready";
 /// Annotation of a Service: `host:port` where webhooks that are called through it listen. embedded-cluster.md 13.

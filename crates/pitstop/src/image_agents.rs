@@ -206,13 +206,15 @@ impl Agents {
     }
 
     fn on_node(&mut self, change: Change<Node>) {
-        let (name, is_simulated, is_cut_off) = match change {
+        let now = self.now();
+        let (name, is_simulated, is_short_of_disk, is_cut_off) = match change {
             Change::Applied(node) => (
                 node.metadata.name.clone(),
                 node.has(keys::SIM_SIMULATED, "true") && !node.has(keys::SIM_NO_AGENTS, "true"),
+                node.has(keys::SIM_DISK_PRESSURE, "true"),
                 node.has(keys::SIM_NETWORK, "disconnected"),
             ),
-            Change::Deleted(node) => (node.metadata.name.clone(), false, false),
+            Change::Deleted(node) => (node.metadata.name.clone(), false, false, false),
             Change::Synced => return,
         };
         if !is_simulated && !self.played.contains_key(&name) {
@@ -231,8 +233,12 @@ impl Agents {
         }
         let is_news = !played.is_simulated || played.is_cut_off != is_cut_off;
         (played.is_simulated, played.is_cut_off) = (true, is_cut_off);
+        let effects = played.agent.set_disk_pressure(is_short_of_disk, now);
+        self.carry_out(&name, effects);
         if is_news {
             self.sync(&name);
+        } else {
+            self.report(&name);
         }
     }
 

@@ -280,7 +280,12 @@ impl Kubelets {
         machine.is_connected = is_connected;
         let is_ready = !machine.object.reports_not_ready();
         if is_ready != machine.health.is_ready {
-            machine.health = Health { is_ready, since: now };
+            (machine.health.is_ready, machine.health.since) = (is_ready, now);
+            machine.is_dirty = true;
+        }
+        let is_short = machine.object.is_short_of_disk();
+        if is_short != machine.health.short_of_disk_since.is_some() {
+            machine.health.short_of_disk_since = is_short.then_some(now);
             machine.is_dirty = true;
         }
         if !is_connected {
@@ -332,6 +337,7 @@ impl Kubelets {
             since: ready
                 .and_then(|c| c.last_transition_time)
                 .unwrap_or_else(|| self.now()),
+            short_of_disk_since: node.is_short_of_disk().then(|| self.now()),
         };
         let machine = Machine {
             number,

@@ -99,12 +99,14 @@ pub(super) fn host_ip(number: u32) -> String {
     )
 }
 
-/// Does the kubelet report the node as ready?
+/// What the kubelet reports of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Health {
     pub(super) is_ready: bool,
-    /// Since when.
+    /// Since when it is, or is not.
     pub(super) since: Timestamp,
+    /// Since when it is short of disk; `None`: it is not.
+    pub(super) short_of_disk_since: Option<Timestamp>,
 }
 
 /// `status` as the kubelet writes it, images that it has in its cache included. `kubelet`: the port of loopback where it
@@ -122,6 +124,18 @@ pub(super) fn status(
             "type": kind, "status": "False", "reason": reason, "message": message,
             "lastHeartbeatTime": time(now), "lastTransitionTime": time(health.since),
         })
+    };
+    let disk = match health.short_of_disk_since {
+        None => pressure(
+            "DiskPressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        Some(since) => json!({
+            "type": "DiskPressure", "status": "True", "reason": "KubeletHasDiskPressure",
+            "message": "kubelet has disk pressure",
+            "lastHeartbeatTime": time(now), "lastTransitionTime": time(since),
+        }),
     };
     let (ready, reason, message) = if health.is_ready {
         ("True", "KubeletReady", "kubelet is posting ready status")
@@ -152,7 +166,7 @@ pub(super) fn status(
         "allocatable": resources,
         "conditions": [
             pressure("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            pressure("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            disk,
             pressure("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
             {
                 "type": "Ready", "status": ready, "reason": reason, "message": message,

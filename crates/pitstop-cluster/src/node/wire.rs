@@ -332,6 +332,11 @@ impl NodeObject {
         self.annotation(keys::SIM_NOT_READY) == "true"
     }
 
+    /// Does an annotation make its kubelet report that it is short of disk?
+    pub(super) fn is_short_of_disk(&self) -> bool {
+        self.annotation(keys::SIM_DISK_PRESSURE) == "true"
+    }
+
     /// Does an annotation leave it without the agents that run beside its kubelet?
     pub(super) fn has_no_agents(&self) -> bool {
         self.annotation(keys::SIM_NO_AGENTS) == "true"

@@ -24,6 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Why a pull was given up whose time is over.
 const OVERDUE: &str = "pulling exceeds the activeDeadlineSeconds";
+/// Why a pull waits where there is no room. Source: inplace.md 13.18.
+const NO_ROOM: &str = "the node is short of disk (DiskPressure); it is pulled when there is room again";
 /// Who pulls, as the runtime is told.
 const NAME: &str = "kruise-daemon";
 
@@ -38,6 +40,7 @@ pub struct Agent {
     /// What has ended, for versions that are still wanted.
     done: BTreeMap<Key, TagStatus>,
     next_run: u64,
+    is_short_of_disk: bool,
 }
 
 /// One pull under way.
@@ -109,6 +112,15 @@ impl Agent {
         }
     }
 
+    /// Takes in whether the node is short of disk. While it is nothing is begun; what is under way goes on.
+    pub fn set_disk_pressure(&mut self, is_short: bool, now: Timestamp) -> Vec<Effect> {
+        if self.is_short_of_disk == is_short {
+            return Vec::new();
+        }
+        self.is_short_of_disk = is_short;
+        self.fill(now)
+    }
+
     /// Takes in the NodeImage as it is now. What its status says has ended is not done again, also after a restart of the
     /// agent.
     pub fn sync(&mut self, spec: &NodeImageSpec, status: &NodeImageStatus, now: Timestamp) -> Vec<Effect> {
@@ -176,6 +188,14 @@ impl Agent {
 
     /// Gives free places to those that wait, the first come first.
     fn fill(&mut self, now: Timestamp) -> Vec<Effect> {
+        let message = if self.is_short_of_disk { NO_ROOM } else { "" };
+        let waiting = self.workers.values_mut();
+        for worker in waiting.filter(|worker| worker.stage == Stage::Waiting) {
+            message.clone_into(&mut worker.status.message);
+        }
+        if self.is_short_of_disk {
+            return Vec::new();
+        }
         let mut effects = Vec::new();
         let n_busy = self
             .workers
@@ -195,7 +215,7 @@ impl Agent {
         for (_, key) in waiting.into_iter().take(free) {
             if let Some(worker) = self.workers.get_mut(&key) {
                 worker.status.phase = PullPhase::Pulling;
-                worker.status.start_time = Some(now);
+                worker.status.start_time.get_or_insert(now);
             }
             effects.extend(self.attempt(&key, now));
         }
@@ -258,10 +278,17 @@ impl Agent {
 
     /// The pause is over.
     pub fn woken(&mut self, run: u64, now: Timestamp) -> Vec<Effect> {
-        match self.key_of(run, Stage::Pausing) {
-            Some(key) => self.attempt(&key, now),
-            None => Vec::new(),
+        let Some(key) = self.key_of(run, Stage::Pausing) else {
+            return Vec::new();
+        };
+        if !self.is_short_of_disk {
+            return self.attempt(&key, now);
         }
+        if let Some(worker) = self.workers.get_mut(&key) {
+            worker.stage = Stage::Waiting;
+            worker.status.phase = PullPhase::Waiting;
+        }
+        self.fill(now)
     }
 
     fn end(&mut self, key: &Key, result: Result<String, String>, now: Timestamp) -> Vec<Effect> {

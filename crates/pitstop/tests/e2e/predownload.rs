@@ -37,6 +37,7 @@ async fn images_are_pulled_before_containers_restart() {
             return;
         };
         story(&world).await;
+        waits_for_room(&world).await;
         world.kubectl(&["delete", "node", "node-4"]).await;
         eventually("the NodeImage goes with its node", || async {
             let said = world.kubectl_any(&["get", "nodeimage", "node-4"]).await;
@@ -200,6 +201,25 @@ async fn tells_what_went_wrong(world: &World) {
         world.kubectl(&["get", "nodeimage", "node-1", "-o", path]).await,
         "Failed"
     );
+}
+
+/// inplace.md 13.18: a node that is short of disk says so, and pulls when it has room again.
+async fn waits_for_room(world: &World) {
+    let annotate = async |mark: &str| world.kubectl(&["annotate", "node", "node-3", mark]).await;
+    annotate("sim.pitstop.io/disk-pressure=true").await;
+    let condition = ".status.conditions[?(@.type==\"DiskPressure\")].status";
+    is(world, "node/node-3", condition, "True").await;
+    let job = BAD.replace("bad/app:1", "fast/app:7").replace("broken", "roomy");
+    world
+        .apply(&job.replace("names: [node-1, node-2]", "names: [node-3]"))
+        .await;
+    let path = |field: &str| format!(".status.imageStatuses.fast/app.tags[0].{field}");
+    let why = "the node is short of disk (DiskPressure); it is pulled when there is room again";
+    is(world, "nodeimage/node-3", &path("message"), why).await;
+    is(world, "nodeimage/node-3", &path("phase"), "Waiting").await;
+    annotate("sim.pitstop.io/disk-pressure-").await;
+    is(world, "imagepulljob/roomy", ".status.succeeded", "1").await;
+    is(world, "node/node-3", condition, "False").await;
 }
 
 async fn refuses_what_cannot_be_meant(world: &World) {

@@ -152,6 +152,37 @@ fn j13_two_workers_for_three_images() {
     assert_eq!((status.succeeded, status.pulling, status.waiting), (1, 2, 0));
 }
 
+/// inplace.md 13.18: where there is no room nothing is begun, and it is said why.
+#[test]
+fn a_node_that_is_short_of_disk_pulls_nothing() {
+    let spec = nginx(json!({}));
+    let mut agent = Agent::new(None);
+    let run = pulls(&sync(&mut agent, &spec))[0].run;
+    assert_eq!(
+        agent.set_disk_pressure(true, now()),
+        [],
+        "what is under way goes on"
+    );
+    assert!(matches!(
+        agent.pulled(run, fails(), now())[..],
+        [Effect::Wake { .. }]
+    ));
+    assert_eq!(agent.woken(run, now()), [], "it is not tried again");
+    let waiting = agent.status(&spec).of("nginx", "1").cloned().unwrap();
+    assert_eq!(waiting.phase, PullPhase::Waiting);
+    assert!(waiting.message.contains("DiskPressure"), "{}", waiting.message);
+    assert_eq!(sync(&mut agent, &spec), []);
+
+    let effects = agent.set_disk_pressure(false, now());
+    assert_eq!(pulls(&effects)[0].run, run, "it goes on where it was");
+    let pulling = agent.status(&spec).of("nginx", "1").cloned().unwrap();
+    assert_eq!((pulling.phase, &*pulling.message), (PullPhase::Pulling, ""));
+    assert!(
+        matches!(agent.pulled(run, fails(), now())[..], [Effect::Tell(_)]),
+        "attempts that failed before count"
+    );
+}
+
 /// inplace.md 11.5, step 3.
 #[test]
 fn a_deadline_cuts_attempts_short_and_ends_them() {
