@@ -60,10 +60,7 @@ pub struct ClaimDisk {
 impl ClaimDisk {
     /// Reads it from a claim, or from a template of claims.
     pub fn of(claim: &Value) -> Self {
-        let size = |pointer: &str| match claim.pointer(pointer)? {
-            Value::String(text) => quantity::value(text),
-            number => quantity::value(&number.to_string()),
-        };
+        let size = |pointer: &str| quantity::value(&quantity::text_of(claim.pointer(pointer)?)?);
         let modes = fields::list(claim, "/spec/accessModes").iter();
         let is_pending = |condition: &Value| {
             fields::text(condition, "/type") == "FileSystemResizePending"

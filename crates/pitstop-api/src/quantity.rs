@@ -1,5 +1,9 @@
 //! Resource quantities: one text for each value. Source: embedded-cluster.md 13, "canonicalise on write".
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 const MALFORMED: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
@@ -42,6 +46,15 @@ pub fn canonical(text: &str) -> Result<String, String> {
                 .to_owned()
         }),
     })
+}
+
+/// An amount as text: manifests may hold numbers.
+pub fn text_of(amount: &Value) -> Option<Cow<'_, str>> {
+    match amount {
+        Value::String(text) => Some(text.into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
+    }
 }
 
 /// The value in billionths; `None` if it is none, or too large to compute.

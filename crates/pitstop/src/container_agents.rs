@@ -16,7 +16,7 @@ use pitstop_cluster::node::{Containers, PodName};
 use pitstop_engine::inplace::Live;
 use pitstop_engine::inplace::agent::{Known, look, read};
 use serde_json::json;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tracing::debug;
 
 /// After what went wrong, a pod is looked at again this much later. Source: inplace.md 2.3.
@@ -24,40 +24,14 @@ const RETRY: Duration = Duration::from_secs(3);
 /// Pods that are looked at at once.
 const AT_ONCE: usize = 16;
 
-/// The agents of this process. Dropped, they fall silent.
-#[derive(Debug)]
-pub struct ContainerAgents {
-    task: JoinHandle<()>,
-}
-
-impl ContainerAgents {
-    /// Starts them, for all simulated nodes of a fleet. Waits are `time_scale` times shorter.
-    pub fn start(client: Client, containers: Containers, time_scale: f64) -> Self {
-        Self {
-            task: tokio::spawn(run(client, containers, time_scale)),
-        }
-    }
-
-    /// Stops them.
-    pub async fn stop(mut self) {
-        self.task.abort();
-        // It was told to end: that it was cancelled is no news.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for ContainerAgents {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn run(client: Client, containers: Containers, time_scale: f64) {
+/// Is all of them, for all simulated nodes of a fleet, as long as it is polled. Waits are `time_scale` times shorter.
+pub async fn run(client: Client, containers: Containers, time_scale: f64) {
     let mut changed = containers.pods().await;
     let retry = Duration::try_from_secs_f64(RETRY.as_secs_f64() / time_scale).unwrap_or(RETRY);
     let mut waiting: BTreeSet<PodName> = BTreeSet::new();
     let mut busy: BTreeSet<PodName> = BTreeSet::new();
     let mut work: JoinSet<(PodName, bool)> = JoinSet::new();
+    let mut rests: JoinSet<PodName> = JoinSet::new();
     loop {
         tokio::select! {
             biased;
@@ -65,9 +39,13 @@ async fn run(client: Client, containers: Containers, time_scale: f64) {
                 let Ok((pod, is_done)) = done else { continue };
                 busy.remove(&pod);
                 if !is_done {
-                    waiting.insert(pod);
+                    rests.spawn(async move {
+                        tokio::time::sleep(retry).await;
+                        pod
+                    });
                 }
             }
+            Some(Ok(pod)) = rests.join_next() => drop(waiting.insert(pod)),
             pod = changed.recv() => match pod {
                 Some(pod) => drop(waiting.insert(pod)),
                 None => return,
@@ -89,7 +67,6 @@ async fn run(client: Client, containers: Containers, time_scale: f64) {
                         namespace = pod.namespace,
                         "not looked after"
                     );
-                    tokio::time::sleep(retry).await;
                 }
                 (pod, looked.is_ok())
             });
@@ -126,7 +103,9 @@ async fn attend(client: &Client, containers: &Containers, pod: &PodName) -> Resu
             known.insert(runs.id, read(container, &runs.image, &runs.environment));
         }
     }
-    let seen = look(live, &known);
+    if !known.is_empty() {
+        seen = look(live, &known);
+    }
     if let Some(report) = &seen.report {
         let body = json!({"metadata": {
             "uid": uid,

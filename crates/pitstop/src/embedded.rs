@@ -21,12 +21,12 @@ use pitstop_cluster::{
 use pitstop_controller::{Controller, Manager};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use tokio::task::JoinSet;
 
 use crate::cli::gates::Gates;
-use crate::container_agents::ContainerAgents;
 use crate::failure;
 use crate::hubs::{self, Hubs};
-use crate::image_agents::ImageAgents;
+use crate::{container_agents, image_agents};
 
 pub mod kinds;
 mod rights;
@@ -271,8 +271,8 @@ pub fn heartbeat(time_scale: f64) -> Duration {
 /// The simulated nodes of this process.
 pub struct Nodes {
     fleet: Fleet,
-    image_agents: ImageAgents,
-    container_agents: ContainerAgents,
+    /// Those of images and those of containers. Dropped, they fall silent.
+    agents: JoinSet<()>,
 }
 
 impl Nodes {
@@ -291,18 +291,20 @@ impl Nodes {
         let fleet = Fleet::start(client.clone(), config)
             .await
             .context("starting the simulated nodes")?;
-        let container_agents = ContainerAgents::start(client.clone(), fleet.containers(), time_scale);
-        let image_agents = ImageAgents::start(
+        let mut agents = JoinSet::new();
+        agents.spawn(container_agents::run(
+            client.clone(),
+            fleet.containers(),
+            time_scale,
+        ));
+        let images = Arc::new(fleet.images());
+        agents.spawn(image_agents::run(
             client,
-            Arc::new(fleet.images()),
+            images,
             Arc::new(SystemClock),
             time_scale,
-        );
-        Ok(Self {
-            fleet,
-            image_agents,
-            container_agents,
-        })
+        ));
+        Ok(Self { fleet, agents })
     }
 
     /// Registers nodes, and perhaps a control-plane node.
@@ -327,9 +329,8 @@ impl Nodes {
     }
 
     /// Stops simulating; the objects stay.
-    pub async fn stop(self) {
-        self.image_agents.stop().await;
-        self.container_agents.stop().await;
+    pub async fn stop(mut self) {
+        self.agents.shutdown().await;
         self.fleet.stop().await;
     }
 }

@@ -18,7 +18,7 @@ use pitstop_engine::predownload::agent::{Agent, Effect, Pull};
 use pitstop_engine::predownload::throttle::Throttle;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 mod requests;
@@ -67,48 +67,20 @@ impl ImageRuntime for Images {
     }
 }
 
-/// The agents of this process. Dropped, they fall silent.
-#[derive(Debug)]
-pub struct ImageAgents {
-    task: JoinHandle<()>,
-}
-
-impl ImageAgents {
-    /// Starts them, for all simulated nodes of an API server. Waits are `time_scale` times shorter. An API server that has
-    /// no NodeImages is asked again now and then.
-    pub fn start(
-        client: Client,
-        runtime: Arc<dyn ImageRuntime>,
-        clock: SharedClock,
-        time_scale: f64,
-    ) -> Self {
-        let agents = Agents {
-            images: informer::watch(client.clone(), PATH),
-            nodes: informer::watch(client.clone(), "/api/v1/nodes"),
-            client,
-            runtime,
-            clock,
-            time_scale,
-            played: BTreeMap::new(),
-            work: JoinSet::new(),
-        };
-        Self {
-            task: tokio::spawn(agents.run()),
-        }
-    }
-
-    /// Stops them. Pulls under way are given up.
-    pub async fn stop(mut self) {
-        self.task.abort();
-        // It was told to end: that it was cancelled is no news.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for ImageAgents {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Is the agents of all simulated nodes of an API server, as long as it is polled; given up, it gives up what is being
+/// pulled. Waits are `time_scale` times shorter. An API server that has no NodeImages is asked again now and then.
+pub async fn run(client: Client, runtime: Arc<dyn ImageRuntime>, clock: SharedClock, time_scale: f64) {
+    let agents = Agents {
+        images: informer::watch(client.clone(), PATH),
+        nodes: informer::watch(client.clone(), "/api/v1/nodes"),
+        client,
+        runtime,
+        clock,
+        time_scale,
+        played: BTreeMap::new(),
+        work: JoinSet::new(),
+    };
+    agents.run().await;
 }
 
 /// A NodeImage, as far as agents read it.

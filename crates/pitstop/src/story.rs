@@ -20,7 +20,7 @@ const WORKING: &str = "working";
 const GUARD_NODES: u32 = 4;
 /// `minReadySeconds` in that story: longer than a node is silent before it is NotReady, and than it lives with the new version,
 /// so that none is updated while it is not known what became of the one before. Units: seconds.
-const GUARD_MIN_READY_SECONDS: u32 = 8;
+const GUARD_MIN_READY_SECONDS: u32 = 10;
 
 /// Which story.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -58,12 +58,8 @@ fn write_quantities_one_way(container: &mut Value) {
     for list in ["/resources/limits", "/resources/requests"] {
         let amounts = container.pointer_mut(list).and_then(Value::as_object_mut);
         for amount in amounts.into_iter().flat_map(|amounts| amounts.values_mut()) {
-            let written = match &*amount {
-                Value::String(text) => quantity::canonical(text).ok(),
-                Value::Number(number) => quantity::canonical(&number.to_string()).ok(),
-                _ => None,
-            };
-            if let Some(written) = written {
+            let written = quantity::text_of(amount).map(|text| quantity::canonical(&text));
+            if let Some(Ok(written)) = written {
                 *amount = Value::from(written);
             }
         }

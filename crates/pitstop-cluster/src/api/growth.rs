@@ -2,7 +2,7 @@
 //!
 //! The rule and its text are those of the admission plugin `PersistentVolumeClaimResize` of Kubernetes 1.34.
 
-use pitstop_api::quantity;
+use pitstop_api::claim::ClaimDisk;
 use serde_json::Value;
 
 use super::Api;
@@ -21,26 +21,20 @@ impl Api {
         new: &Value,
         old: &Value,
     ) -> Result<(), Failure> {
-        if (kind.group, kind.plural) != ("", "persistentvolumeclaims") || asks_for(new) <= asks_for(old) {
+        if (kind.group, kind.plural) != ("", "persistentvolumeclaims") {
             return Ok(());
         }
-        let class = |claim: &Value| claim.pointer("/spec/storageClassName").cloned();
-        let named = class(new).filter(|named| Some(named) == class(old).as_ref());
-        let class = named.and_then(|named| self.object(CLASSES, "", named.as_str()?));
+        let (new, old) = (ClaimDisk::of(new), ClaimDisk::of(old));
+        if new.request <= old.request {
+            return Ok(());
+        }
+        let class = new.class.as_ref().filter(|_| new.class == old.class);
+        let class = class.and_then(|class| self.object(CLASSES, "", class));
         if class.is_some_and(|class| class.get("allowVolumeExpansion") == Some(&Value::Bool(true))) {
             return Ok(());
         }
         let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must \
                    support resize";
         Err(Failure::forbidden(kind, name, why))
-    }
-}
-
-/// Units: billionths of a byte.
-fn asks_for(claim: &Value) -> Option<i128> {
-    let asked = claim.pointer("/spec/resources/requests/storage")?;
-    match asked {
-        Value::String(text) => quantity::value(text),
-        number => quantity::value(&number.to_string()),
     }
 }

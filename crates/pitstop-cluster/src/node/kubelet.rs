@@ -294,16 +294,11 @@ impl Kubelets {
             }
             return;
         }
-        let mut machine = machine;
-        if gets_agents {
-            for uid in machine.pods.clone() {
-                self.tell_agent(uid);
-            }
-            let Some(same) = self.machines.get_mut(&name) else {
-                return;
-            };
-            machine = same;
-        }
+        let told = if gets_agents {
+            machine.pods.clone()
+        } else {
+            BTreeSet::new()
+        };
         if was_connected {
             // The control plane called the node unready while it is not: it is told again.
             let shown = machine
@@ -320,6 +315,9 @@ impl Kubelets {
             self.report_node(&name);
         } else {
             self.reconnect(&name);
+        }
+        for uid in told {
+            self.tell_agent(uid);
         }
     }
 

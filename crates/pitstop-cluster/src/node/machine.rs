@@ -119,29 +119,29 @@ pub(super) fn status(
     kubelet: Option<u16>,
     now: Timestamp,
 ) -> Value {
-    let pressure = |kind: &str, reason: &str, message: &str| {
+    let condition = |kind: &str, is_so: bool, since: Timestamp, reason: &str, message: &str| {
         json!({
-            "type": kind, "status": "False", "reason": reason, "message": message,
-            "lastHeartbeatTime": time(now), "lastTransitionTime": time(health.since),
+            "type": kind, "status": if is_so { "True" } else { "False" }, "reason": reason, "message": message,
+            "lastHeartbeatTime": time(now), "lastTransitionTime": time(since),
         })
     };
-    let disk = match health.short_of_disk_since {
-        None => pressure(
-            "DiskPressure",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        Some(since) => json!({
-            "type": "DiskPressure", "status": "True", "reason": "KubeletHasDiskPressure",
-            "message": "kubelet has disk pressure",
-            "lastHeartbeatTime": time(now), "lastTransitionTime": time(since),
-        }),
+    let (reason, message) = match health.short_of_disk_since {
+        None => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        Some(_) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
     };
-    let (ready, reason, message) = if health.is_ready {
-        ("True", "KubeletReady", "kubelet is posting ready status")
+    let disk_since = health.short_of_disk_since.unwrap_or(health.since);
+    let disk = condition(
+        "DiskPressure",
+        health.short_of_disk_since.is_some(),
+        disk_since,
+        reason,
+        message,
+    );
+    let enough = |kind, reason, message| condition(kind, false, health.since, reason, message);
+    let (reason, message) = if health.is_ready {
+        ("KubeletReady", "kubelet is posting ready status")
     } else {
         (
-            "False",
             "KubeletNotReady",
             "the simulated kubelet was told to be not ready",
         )
@@ -165,13 +165,10 @@ pub(super) fn status(
         "capacity": resources,
         "allocatable": resources,
         "conditions": [
-            pressure("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            enough("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
             disk,
-            pressure("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            {
-                "type": "Ready", "status": ready, "reason": reason, "message": message,
-                "lastHeartbeatTime": time(now), "lastTransitionTime": time(health.since),
-            },
+            enough("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            condition("Ready", health.is_ready, health.since, reason, message),
         ],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": kubelet.unwrap_or(KUBELET_PORT) } },
         "images": images.iter().map(|(image, size)| json!({ "names": [image], "sizeBytes": size })).collect::<Vec<_>>(),

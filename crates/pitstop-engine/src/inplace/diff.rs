@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pitstop_api::keys;
+use pitstop_api::quantity::text_of;
 use pitstop_api::selector::Labels;
 use pitstop_api::view::{MetadataKey, Resources, RevisionView};
 use serde::Deserialize;
@@ -287,12 +288,8 @@ fn are_same_amounts(old: &Value, new: &Value) -> bool {
             (Some(old @ Value::Object(_)), Some(new @ Value::Object(_)))
                 if matches!(list, "limits" | "requests") =>
             {
-                fields(old, new).into_iter().all(|(_, old, new)| {
-                    match (old.and_then(quantity_text), new.and_then(quantity_text)) {
-                        (Some(old), Some(new)) => quantity::are_equal(&old, &new),
-                        _ => old == new,
-                    }
-                })
+                let mut amounts = fields(old, new).into_iter();
+                amounts.all(|(_, old, new)| is_same_amount(old, new))
             }
             _ => old == new,
         })
@@ -315,20 +312,16 @@ fn changed_resources(path: &str, old: &Value, new: &Value) -> Result<Resources, 
             continue;
         };
         for (resource, old, new) in fields(old, new) {
-            let text = |amount: Option<&Value>| amount.and_then(quantity_text);
-            let is_same = text(old)
-                .zip(text(new))
-                .is_some_and(|(old, new)| quantity::are_equal(&old, &new));
-            if old == new || is_same {
+            if is_same_amount(old, new) {
                 continue;
             }
             let is_scalable = matches!(resource, "cpu" | "memory") && old.is_some();
             let written = new
-                .and_then(quantity_text)
+                .and_then(text_of)
                 .filter(|text| quantity::parse(text).is_some());
             match written {
                 Some(written) if is_scalable => {
-                    quantities.insert(resource.into(), written.as_str().into());
+                    quantities.insert(resource.into(), (*written).into());
                 }
                 _ => require_same(&format!("{path}/{list}/{resource}"), old, new)?,
             }
@@ -337,13 +330,10 @@ fn changed_resources(path: &str, old: &Value, new: &Value) -> Result<Resources, 
     Ok(changed)
 }
 
-/// A quantity as text; templates may hold numbers.
-fn quantity_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+/// Is it the same amount, whatever its notation?
+fn is_same_amount(old: Option<&Value>, new: Option<&Value>) -> bool {
+    let texts = old.and_then(text_of).zip(new.and_then(text_of));
+    old == new || texts.is_some_and(|(old, new)| quantity::are_equal(&old, &new))
 }
 
 /// The class that a template's resources give its pods. Source: Kubernetes, quality of service classes.
@@ -356,9 +346,7 @@ fn qos_class(template: &Value) -> &'static str {
             for resource in ["cpu", "memory"] {
                 let get = |list: &str| {
                     let value = container.pointer(&format!("/resources/{list}/{resource}"));
-                    let nanos = value
-                        .and_then(quantity_text)
-                        .and_then(|text| quantity::parse(&text));
+                    let nanos = value.and_then(text_of).and_then(|text| quantity::parse(&text));
                     nanos.filter(|nanos| *nanos != 0)
                 };
                 let limit = get("limits");

@@ -248,7 +248,7 @@ impl Reason {
                 until: Some(until),
             } => format!(
                 "{lost} of {updated} updated nodes turned NotReady within 5 minutes of it; the rollout waits to see whether \
-                 others do, too, and goes on in {} at the earliest ({})",
+                 they come back or others go, too, and goes on in {} at the earliest ({})",
                 span(now, *until),
                 keys::NODE_LOSS_GUARD
             ),

@@ -166,8 +166,7 @@ impl Turn<'_, '_> {
         let mut slots = self.rows.slots.iter();
         let rank = slots.position(|slot| slot.place == Place::Pod(i))?;
         let (revision, until) = self.replacement(rank, row, numbers)?;
-        let until = until.filter(|until| *until > self.snapshot.now)?;
-        Some(Reason::InTheWay { until, revision })
+        (until > self.snapshot.now).then_some(Reason::InTheWay { until, revision })
     }
 
     fn why_not_available(&self, row: &Row<'_>) -> Reason {

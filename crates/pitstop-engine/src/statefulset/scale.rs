@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pitstop_api::view::{Phase, UpdateType};
 use pitstop_api::{keys, reasons};
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::identity::{has_identity, pod_name, pod_of};
 use super::numbers::Numbers;
 use super::rows::{Place, Row};
 use super::{Action, NewPod, PatchWhy, Removal, Touch, Turn};
-use crate::availability::available_at;
+use crate::availability::{available_at, later};
 use crate::inplace::{Change, Endpoint, PodWrite, is_same_revision};
 use crate::instances::MOST_CREATED;
 use crate::lifecycle::{State, enter, is_hooked};
@@ -127,7 +127,7 @@ impl<'a> Turn<'_, 'a> {
                 self.warn(reasons::FAILED_CREATE, message, Some(name));
                 self.create_failure.get_or_insert(text);
             }
-            self.wake(later(snapshot.now, CLAIM_RECHECK));
+            self.wake(Some(later(snapshot.now, CLAIM_RECHECK)));
             return Visit::Waits;
         }
         if self.n_created >= MOST_CREATED {
@@ -200,8 +200,8 @@ impl<'a> Turn<'_, 'a> {
         let Some((wanted, due)) = self.replacement(rank, row, numbers) else {
             return;
         };
-        if due.is_some_and(|due| due > snapshot.now) {
-            self.wake(due);
+        if due > snapshot.now {
+            self.wake(Some(due));
             return;
         }
         // Whatever brings a pod to the update revision, its claims grow first (8).
@@ -229,7 +229,7 @@ impl<'a> Turn<'_, 'a> {
         rank: usize,
         row: &Row<'_>,
         numbers: &Numbers,
-    ) -> Option<(Arc<str>, Option<Timestamp>)> {
+    ) -> Option<(Arc<str>, Timestamp)> {
         let snapshot = self.snapshot;
         let set = snapshot.set;
         let is_wanted = set
@@ -262,7 +262,7 @@ impl<'a> Turn<'_, 'a> {
         row.state == State::PreparingDelete
             && self
                 .replacement(rank, row, numbers)
-                .is_some_and(|(_, due)| due.is_none_or(|due| due <= self.snapshot.now))
+                .is_some_and(|(_, due)| due <= self.snapshot.now)
     }
 
     /// All at once. Source: statefulset.md 5, step 10; 16.3.
@@ -382,8 +382,4 @@ impl<'a> Turn<'_, 'a> {
 /// Does 6.1 give this slot the update revision?
 fn is_for_update(rank: usize, numbers: &Numbers) -> bool {
     rank >= usize::try_from(numbers.shield.keeps).unwrap_or(usize::MAX)
-}
-
-pub(super) fn later(at: Timestamp, seconds: i64) -> Option<Timestamp> {
-    at.checked_add(SignedDuration::from_secs(seconds)).ok()
 }

@@ -9,8 +9,8 @@ use pitstop_api::{keys, reasons};
 
 use super::numbers::{Numbers, counts_as_new};
 use super::rows::{Place, Row};
-use super::scale::later;
 use super::{Action, ClaimWhy, PatchWhy, Removal, Touch, Turn};
+use crate::availability::later;
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
 use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility};
@@ -396,7 +396,7 @@ impl<'a> Turn<'_, 'a> {
             );
             self.impossible.push((i, why.clone()));
             self.update_failure.get_or_insert(why);
-            self.wake(later(self.snapshot.now, CLASS_RECHECK));
+            self.wake(Some(later(self.snapshot.now, CLASS_RECHECK)));
             is_settled = false;
         }
         is_settled

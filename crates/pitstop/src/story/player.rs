@@ -22,7 +22,7 @@ use crate::cli::set::{Assignment, set_image};
 use crate::cli::shell::hub_of;
 use crate::failure;
 use crate::hub_client::HubClient;
-use crate::rollout::{self, PodRow, Rollout};
+use crate::rollout::{self, PodRow, Rollout, WaitingFor};
 
 /// The namespace of the stories.
 const NAMESPACE: &str = "default";
@@ -253,8 +253,9 @@ impl<'a> Player<'a> {
     ) -> anyhow::Result<Vec<String>> {
         self.view
             .say("  In this story it takes its node down: each that runs it falls silent");
-        let deadline = Instant::now() + STEP_LIMIT;
+        let mut deadline = Instant::now() + STEP_LIMIT;
         let mut lost: Vec<String> = Vec::new();
+        let mut is_held = false;
         let stopped = loop {
             let Some(now) = self.look(deadline, "the guard stops the rollout").await? else {
                 continue;
@@ -268,11 +269,18 @@ impl<'a> Player<'a> {
                     set_network(&self.client, &node, Network::Disconnected).await?;
                     self.view.say(&format!("  {node} runs it, and falls silent"));
                     lost.push(node);
+                    deadline = Instant::now() + STEP_LIMIT;
                 }
             }
-            let is_stop = |reason: &Reason| matches!(reason, Reason::NodesLost { .. });
-            if now.waiting().any(|(_, waiting)| is_stop(&waiting.detail)) {
-                break now;
+            let of_guard = |waiting: &&WaitingFor| matches!(waiting.detail, Reason::NodesLost { .. });
+            let held = now.waiting().map(|(_, waiting)| waiting).find(of_guard);
+            match held {
+                Some(held) if matches!(held.detail, Reason::NodesLost { until: None, .. }) => break now,
+                Some(held) if !is_held => {
+                    is_held = true;
+                    self.view.say(&format!("  {}", held.explanation));
+                }
+                _ => {}
             }
         };
         self.explain(&stopped);

@@ -1,10 +1,11 @@
 //! The node-loss guard: a rollout whose new version may be killing nodes is stopped.
 //!
-//! An updated node is *lost* when it turns NotReady within five minutes of its update, and is not back at once. From the threshold on nothing is
-//! touched: the rollout waits until five minutes have passed since the last loss, so that the fate of every node that was
-//! just updated is known. It is *stopped*, until somebody lets it go on, when so many losses are clearly more than what
-//! happens to nodes that were not updated at the time. That keeps the ordinary flapping of edge nodes from stopping
-//! rollouts, and nodes that a NotReady node costs no budget from being fed to a version that kills them.
+//! An updated node is *lost* when it turns NotReady within five minutes of its update, and is not back at once. From the
+//! threshold on nothing is touched: the rollout waits until five minutes have passed since the last loss, so that the fate
+//! of every node that was just updated is known. It is *stopped*, until somebody lets it go on, when so many losses are
+//! clearly more than what happens to nodes that were not updated at the time. That keeps the ordinary flapping of edge
+//! nodes from stopping rollouts, and nodes that a NotReady node costs no budget from being fed to a version that kills
+//! them.
 //!
 //! **How it weighs.** Two explanations are compared by what they say of every updated node since the rollout began. One:
 //! nodes are lost with the probability `q` with which nodes that were not updated turned NotReady at the time. The other:

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::Plane;
 use crate::audit::{self, Findings, Write};
 use crate::background::Background;
+use crate::objects::is_ready;
 
 /// Name of the DaemonSet that is upgraded.
 pub(crate) const NAME: &str = "agent";
@@ -172,6 +173,16 @@ impl Site {
     /// Waits until all nodes run this image.
     pub(crate) async fn wait_all(&self, image: &str) {
         self.wait_running(image, self.n_nodes).await;
+    }
+
+    /// Waits until all nodes are Ready, as their controller says.
+    pub(crate) async fn wait_for_nodes(&self) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        eventually("all nodes are Ready", || async {
+            let nodes = nodes.list(&ListParams::default()).await;
+            nodes.is_ok_and(|nodes| nodes.iter().all(|node| is_ready(&json!(node))))
+        })
+        .await;
     }
 
     /// Deletes a pod of this image by hand.
