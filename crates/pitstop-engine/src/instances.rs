@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `action` | what is written |
 //! | [`carry_on`] | how an update in place and a lifecycle go on by themselves |
+//! | `consent` | whether a pod stays when it is updated, and what its owner is told of that |
 //! | `history` | which revision is meant, which is current, which are surplus |
 //! | `in_flight` | what we did that the stores may not show yet |
 //! | `invalid` | fields that cannot be read |
@@ -15,6 +16,7 @@
 pub mod carry_on;
 
 mod action;
+pub(crate) mod consent;
 pub(crate) mod history;
 mod in_flight;
 pub(crate) mod invalid;

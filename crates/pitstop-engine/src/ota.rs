@@ -87,6 +87,8 @@ pub(crate) struct Told<'a> {
     pub(crate) is_ota: bool,
     /// The revision of its workload, as labels name it.
     pub(crate) revision: &'a str,
+    /// What an owner who agrees would agree to.
+    pub(crate) offer: Option<&'a str>,
 }
 
 /// The owner of the node is told whether a newer revision waits, and that what was asked for is done.
@@ -108,6 +110,12 @@ pub(crate) fn tell(told: Told<'_>, now: Timestamp, change: &mut Change) {
         if let Some(condition) = need(pod, !is_done, &message, now) {
             change.condition(reasons::POD_NEED_UPGRADE, condition);
         }
+    }
+    let offer = told.offer.filter(|_| !is_done);
+    match (offer, told.live.view.annotation(&[keys::UPGRADE_PLAN])) {
+        (Some(offer), offered) if offered != Some(offer) => change.annotation(keys::UPGRADE_PLAN, offer),
+        (None, Some(_)) => change.drop_annotation(keys::UPGRADE_PLAN),
+        _ => {}
     }
     if let Some(condition) = answered(pod, now).filter(|_| is_done) {
         change.condition(reasons::UPGRADE_REQUESTED, condition);

@@ -335,7 +335,7 @@ fn changed_while_ready(state: &str, ready_since: Timestamp) -> Option<Timestamp>
 }
 
 /// Annotations that decisions read.
-pub(super) const READ: [&str; 8] = [
+pub(super) const READ: [&str; 9] = [
     keys::INPLACE_STATE,
     keys::INPLACE_STATE_OLD,
     keys::INPLACE_GRACE,
@@ -344,6 +344,7 @@ pub(super) const READ: [&str; 8] = [
     keys::LIFECYCLE_TIMESTAMP,
     keys::POD_DELETION_COST,
     keys::ARBITER_OVERRIDE,
+    keys::UPGRADE_PLAN,
 ];
 
 fn is_read(key: &str, containers: &[ContainerSpec]) -> bool {

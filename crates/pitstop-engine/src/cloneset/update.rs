@@ -14,8 +14,9 @@ use super::rows::Row;
 use super::{Touch, Turn};
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
-use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility, short_revision};
+use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, short_revision};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
+use crate::instances::consent::{Offers, Policy, stays};
 use crate::instances::history::{Target, label_of};
 use crate::instances::stalls::{Stall, init_containers_stay};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
@@ -72,7 +73,16 @@ impl<'a> Turn<'_, 'a> {
     /// Source: cloneset.md 9, step 1; 10.1.
     pub(super) fn refresh(&mut self) -> bool {
         let mut is_state_changed = false;
-        let is_ota = super::is_ota(self.snapshot.cloneset);
+        let (snapshot, history) = (self.snapshot, self.history);
+        let is_ota = super::is_ota(snapshot.cloneset);
+        let revision = label_of(&history.update.name, snapshot.features.short_hash);
+        let policy = Policy {
+            may_stay: may_stay(snapshot.cloneset),
+            must_stay: must_stay(snapshot.cloneset),
+            options: self.diff_options(),
+        };
+        let mut offers =
+            is_ota.then(|| Offers::new(history, revision, policy, &snapshot.in_flight, snapshot.now));
         let rows = self.rows.active.iter().copied().enumerate();
         for (i, row) in rows {
             let Some(live) = row.live.filter(|_| !self.is_put_off(i)) else {
@@ -104,7 +114,15 @@ impl<'a> Turn<'_, 'a> {
                 change = carried.change;
             }
             say_first_word(live, self.snapshot.now, &mut change);
-            self.tell_owner(&row, live, state_now, &mut change);
+            let told = ota::Told {
+                live,
+                state: state_now,
+                is_new: row.is_new,
+                is_ota,
+                revision,
+                offer: offers.as_mut().and_then(|offers| offers.of(live, row.revision)),
+            };
+            ota::tell(told, snapshot.now, &mut change);
             if !row.has_template_hash && !row.revision.is_empty() {
                 change.label(keys::POD_TEMPLATE_HASH, short_revision(row.revision));
                 is_state_changed = true;
@@ -116,18 +134,6 @@ impl<'a> Turn<'_, 'a> {
         }
         self.give_up();
         is_state_changed
-    }
-
-    /// The owner of the node is told how far the pod is.
-    fn tell_owner(&self, row: &Row<'a>, live: Live<'a>, state: State, change: &mut Change) {
-        let told = ota::Told {
-            live,
-            state,
-            is_new: row.is_new,
-            is_ota: super::is_ota(self.snapshot.cloneset),
-            revision: label_of(&self.history.update.name, self.snapshot.features.short_hash),
-        };
-        ota::tell(told, self.snapshot.now, change);
     }
 
     /// An update in place that will never be complete ends in a replacement, where that is allowed.
@@ -423,18 +429,9 @@ impl<'a> Turn<'_, 'a> {
 
     fn in_place(&self, row: &Row<'a>, target: &Target) -> Result<(Live<'a>, UpdateSpec), WhyRecreate> {
         let live = row.live.ok_or(WhyRecreate::NoGate)?;
-        match self.history.diff(row.revision, target, self.diff_options()) {
-            Verdict::Recreate(why) => Err(why),
-            Verdict::InPlace(spec) => {
-                let in_flight = &self.snapshot.in_flight;
-                match in_flight.refused_resize(row.pod.uid, &target.name) {
-                    Some(message) if !spec.resources.is_empty() => {
-                        Err(WhyRecreate::ResizeRefused(message.to_owned()))
-                    }
-                    _ => eligibility(live, &spec, self.snapshot.now).map(|()| (live, spec)),
-                }
-            }
-        }
+        let verdict = self.history.diff(row.revision, target, self.diff_options());
+        let (in_flight, now) = (&self.snapshot.in_flight, self.snapshot.now);
+        stays(&verdict, live, target, in_flight, now).map(|spec| (live, spec.clone()))
     }
 
     /// Source: cloneset.md 10.2; the text is upstream's, and says why on top.

@@ -13,8 +13,9 @@ use super::{Action, ClaimWhy, PatchWhy, Removal, Touch, Turn};
 use crate::availability::later;
 use crate::inplace::diff::DiffOptions;
 use crate::inplace::readiness::say_first_word;
-use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin, eligibility};
+use crate::inplace::{Change, Live, UpdateSpec, Verdict, WhyRecreate, begin};
 use crate::instances::carry_on::{UnderWay, carry_on, needs_refresh};
+use crate::instances::consent::{Offers, Policy, stays};
 use crate::instances::history::label_of;
 use crate::instances::stalls::{Stall, init_containers_stay};
 use crate::lifecycle::{BeforeUpdate, State, before_update, enter, hook_again};
@@ -93,6 +94,14 @@ impl<'a> Turn<'_, 'a> {
         let (rows, snapshot) = (self.rows, self.snapshot);
         let labels = self.arbiter_labels();
         let is_ota = super::is_ota(snapshot.set);
+        let revision = label_of(&self.history.update.name, false);
+        let policy = Policy {
+            may_stay: may_stay(snapshot.set),
+            must_stay: must_stay(snapshot.set),
+            options: diff_options(snapshot.set, snapshot.features.in_place),
+        };
+        let mut offers =
+            is_ota.then(|| Offers::new(self.history, revision, policy, &snapshot.in_flight, snapshot.now));
         for (i, row) in rows.all.iter().enumerate() {
             let Some(live) = row.live.filter(|_| !row.is_terminating) else {
                 continue;
@@ -124,7 +133,8 @@ impl<'a> Turn<'_, 'a> {
                 state: state_now,
                 is_new: row.is_new,
                 is_ota,
-                revision: label_of(&self.history.update.name, false),
+                revision,
+                offer: offers.as_mut().and_then(|offers| offers.of(live, row.revision())),
             };
             ota::tell(told, snapshot.now, &mut change);
             let mut why = PatchWhy::Refresh;
@@ -461,18 +471,9 @@ impl<'a> Turn<'_, 'a> {
         let live = row.live.ok_or(WhyRecreate::NoGate)?;
         let options = diff_options(self.snapshot.set, self.snapshot.features.in_place);
         let target = &self.history.update;
-        match self.history.diff(row.revision(), target, options) {
-            Verdict::Recreate(why) => Err(why),
-            Verdict::InPlace(spec) => {
-                let in_flight = &self.snapshot.in_flight;
-                match in_flight.refused_resize(row.pod.uid, &target.name) {
-                    Some(message) if !spec.resources.is_empty() => {
-                        Err(WhyRecreate::ResizeRefused(message.to_owned()))
-                    }
-                    _ => eligibility(live, &spec, self.snapshot.now).map(|()| (live, spec)),
-                }
-            }
-        }
+        let verdict = self.history.diff(row.revision(), target, options);
+        let (in_flight, now) = (&self.snapshot.in_flight, self.snapshot.now);
+        stays(&verdict, live, target, in_flight, now).map(|spec| (live, spec.clone()))
     }
 
     fn refuse(&mut self, i: usize, row: &Row<'_>, why: &WhyRecreate) {

@@ -81,6 +81,19 @@ async fn owners_start_the_update(kind: &Kind) {
     );
 
     let Pod { name, node, .. } = &before[1];
+    let plan = "jsonpath={.metadata.annotations['pitstop\\.io/upgrade-plan']}";
+    let offered = world.kubectl(&["get", "pod", name, "-o", plan]).await;
+    let offered: serde_json::Value = serde_json::from_str(&offered).unwrap();
+    assert_eq!(offered["method"], "InPlace");
+    assert_eq!(
+        offered["images"],
+        serde_json::json!([{"container": "nginx", "image": "nginx:1.19.5"}])
+    );
+    let overview = "127.0.0.1:10267/pitstop/v1/pods";
+    let said = world
+        .pitstop_ok(&["node", "shell", node, "--", "curl", "-s", overview])
+        .await;
+    assert!(said.contains(r#""method":"InPlace""#), "the hub knows it: {said}");
     let url = format!("127.0.0.1:10267/openyurt.io/v1/namespaces/default/pods/{name}/upgrade");
     let said = world
         .pitstop_ok(&["node", "shell", node, "--", "curl", "-s", "-X", "POST", &url])
@@ -105,6 +118,8 @@ async fn owners_start_the_update(kind: &Kind) {
         };
         assert_eq!(is.image, image, "{after:?}");
     }
+    let offered = world.kubectl(&["get", "pod", name, "-o", plan]).await;
+    assert_eq!(offered, "", "nothing is offered any more");
     let said = world.pitstop_ok(&["why", &format!("{}/web", kind.word)]).await;
     assert!(said.contains("the owner of its node decides"), "{said}");
     // A second time there is nothing to ask for.

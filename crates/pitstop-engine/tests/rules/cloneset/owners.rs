@@ -200,3 +200,52 @@ fn other_models_are_not_for_clonesets() {
          everything else is said in spec.updateStrategy"
     );
 }
+
+/// hub.md B4: what an owner would agree to travels on the pod.
+#[test]
+fn what_an_owner_would_agree_to() {
+    let offered = |world: &World| {
+        let annotations = &world.pods[0].json["metadata"]["annotations"];
+        annotations[keys::UPGRADE_PLAN].as_str().map(str::to_owned)
+    };
+    let three = || ota(World::new(3).pods("3o+"));
+    let plan = |method: &str, more: &str| {
+        format!(
+            r#"{{"hash":"web-new","images":[{{"container":"c1","image":"foo2"}}],"method":"{method}"{more}}}"#
+        )
+    };
+    let secret = |world: World| {
+        world.set(
+            "/spec/template/spec/imagePullSecrets",
+            json!([{"name": "registry"}]),
+        )
+    };
+    for (case, world, want) in [
+        ("its containers change", three(), Some(plan("InPlace", ""))),
+        (
+            "it is replaced, by policy",
+            three().rolling("podUpdatePolicy", "ReCreate"),
+            Some(plan("Recreate", "")),
+        ),
+        (
+            "nothing may become of it",
+            secret(three()).rolling("podUpdatePolicy", "InPlaceOnly"),
+            None,
+        ),
+        ("without OTA", World::new(3).pods("3n+"), None),
+    ] {
+        assert_eq!(offered(&settle(world)), want, "{case}");
+    }
+
+    let long = three().set("/spec/template/spec/containers/0/image", "i".repeat(4096));
+    let short: Value = serde_json::from_str(&offered(&settle(long)).unwrap()).unwrap();
+    assert_eq!(
+        (&short["method"], &short["images"]),
+        (&json!("InPlace"), &Value::Null),
+        "images longer than hubs read are left out"
+    );
+
+    let world = settle(settle(three()).edit(0, |pod| asks(pod, "web-new")));
+    assert_eq!(offered(&world), None, "what was agreed to is done");
+    assert_eq!(said(&world, 0, reasons::POD_NEED_UPGRADE), ("False", TARGET));
+}

@@ -138,7 +138,7 @@ fn under_ota_owners_decide() {
 /// The owner sees that a revision waits, and afterwards that what was asked for is done.
 #[test]
 fn what_an_owner_sees() {
-    let world = waiting().in_place();
+    let world = told(waiting().in_place());
     for ordinal in 0..3 {
         assert_eq!(
             said(&world, ordinal, reasons::POD_NEED_UPGRADE),
