@@ -34,6 +34,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use control_plane::{ControlPlane, Tuning, programs};
+use mimalloc::MiMalloc;
 use process::{Usage, machine};
 
 #[path = "../tests/e2e/control_plane.rs"]
@@ -41,6 +42,10 @@ use process::{Usage, machine};
 mod control_plane;
 #[path = "real_cluster/process.rs"]
 mod process;
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Starts and stops of pods are this much shorter, so that the figures are of the program and not of its waits.
 const TIME_SCALE: f64 = 10.0;
