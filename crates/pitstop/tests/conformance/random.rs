@@ -106,7 +106,6 @@ impl Game {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_sequences_give_the_same_answers() {
     let Some(programs) = programs() else { return };
-    let _alone = crate::ONE_PLANE.lock().await;
     let seed = setting("PITSTOP_CONFORMANCE_SEED", SEED);
     let wanted = setting("PITSTOP_CONFORMANCE_REQUESTS", REQUESTS);
     let sequences = made(seed, wanted);
