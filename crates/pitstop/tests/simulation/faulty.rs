@@ -9,14 +9,15 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use futures::{FutureExt as _, future};
-use pitstop_controller::api::{Api, Call, CallError, Connection, Lines, Resource, Verb};
+use pitstop_controller::api::{Api, Call, CallError, Command, Connection, Lines, Resource, Verb};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::arbiter::Arbiter;
+use crate::arbiter::{Arbiter, Surprise};
+use crate::instances::{NAME, WORKS};
 use crate::mutant::Mutant;
-use crate::objects::text;
+use crate::objects::{is_ready, text};
 use crate::storm::{Fault, Storm};
 
 /// How late a watch or a list may be. Units: milliseconds.
@@ -24,6 +25,8 @@ const LAG: u64 = 20_000;
 /// How long a request may be under way whose sender has given up: less than what lies between the last moment at which a
 /// leader may write and the first at which another one may take its lease.
 const LATE: u64 = 2_000;
+/// Of so many writes to pods, one reaches a pod that has begun to work in between.
+const SURPRISED_IN: u32 = 3;
 
 /// What all replicas have done.
 #[derive(Default)]
@@ -173,6 +176,7 @@ impl Faulty {
         if let Some(answer) = self.mutant.pretends(&call) {
             return answer;
         }
+        self.work_begins(&call).await;
         let call = self.mutant.alters(call);
         let answer = self.inner.send(call.clone()).await?;
         self.note(&call, &answer);
@@ -181,7 +185,40 @@ impl Faulty {
                 self.note(&more, &answer);
             }
         }
-        Ok(answer)
+        // What a write left is read as well.
+        Ok(self.mutant.reads(call.resource, answer))
+    }
+
+    /// A pod may begin to work when what was decided on it is on its way already.
+    async fn work_begins(&self, call: &Call) {
+        let is_touched =
+            call.resource == Resource::Pods && matches!(call.verb, Verb::Delete | Verb::StrategicPatch);
+        let (Some(surprise), Some(name)) = (self.arbiter.surprise(), &call.name) else {
+            return;
+        };
+        let is_ours = name.rsplit_once('-').is_some_and(|(set, _)| set == NAME);
+        let what = format!("{name} begins to work");
+        if !is_touched || !is_ours || !self.storm.strikes(Fault::Overtaken, SURPRISED_IN, &what) {
+            return;
+        }
+        let of_pod = |verb| Call::object(verb, Resource::Pods, Some("default"), name);
+        let found = self.inner.send(of_pod(Verb::Get)).await.unwrap_or_default();
+        let pod: Value = serde_json::from_slice(&found).unwrap_or_default();
+        let metadata = &pod["metadata"];
+        // What cannot serve does not begin.
+        if !is_ready(&pod) || !metadata["deletionTimestamp"].is_null() || metadata["labels"]["app"] != NAME {
+            return;
+        }
+        match surprise {
+            Surprise::Arbiter => self.arbiter.set_work(name, true),
+            Surprise::Label => {
+                let patch = json!({"metadata": {
+                    "labels": {(WORKS): "true"}, "resourceVersion": metadata["resourceVersion"],
+                }});
+                // One that has changed since is left alone.
+                let _ = self.inner.send(of_pod(Verb::MergePatch).with_body(patch)).await;
+            }
+        }
     }
 
     /// Remembers a write that was carried out.
@@ -274,6 +311,16 @@ impl Api for Faulty {
                 Some((next, rest))
             });
             Ok(lines.boxed())
+        })
+    }
+
+    /// The only command that pods of stories have: it says whether its pod works.
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<i32, CallError>> {
+        Box::pin(async move {
+            if self.is_lost_on_the_way().await || self.arbiter.is_silent() {
+                return Err(CallError::Unreachable("connection reset".to_owned()));
+            }
+            Ok(i32::from(self.arbiter.works(&command.pod)))
         })
     }
 

@@ -25,7 +25,10 @@ mod wish;
 
 pub(crate) use kind::Kind;
 pub(crate) use wish::WORKS;
-use wish::{Wish, instance_of, works};
+pub(crate) use wish::ordinals::N_FOCUSES;
+pub(crate) use wish::ordinals::{ARBITER, arbiter_service};
+use wish::ordinals::{Focus, Source, class};
+use wish::{Wish, instance_of};
 
 /// The workload.
 pub(crate) const NAME: &str = "web";
@@ -44,8 +47,22 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 /// One in so many pods begins to work, or is done, between two things that happen.
 const N_TURNS: u32 = 6;
+/// Those that work on until an update is forced: one in so many is done.
+const N_LONG_TURNS: u32 = 40;
+/// Those of which it matters who has idled for long.
+const N_SLOW_TURNS: u32 = 15;
 /// Longer than the deadline of a rollout, and what it takes to see it.
 const PAST_DEADLINE: Duration = Duration::from_secs(wish::DEADLINE + 60);
+pub(crate) const SERVICES: &str = "/api/v1/namespaces/default/services";
+const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+const CLAIMS: &str = "/api/v1/namespaces/default/persistentvolumeclaims";
+/// The gate with which claims grow.
+const GROWS: &str = "StatefulSetAutoResizePVCGate=true";
+/// The arbiter falls silent, or speaks again, in one of so many cases between two things that happen.
+const SILENT_IN: u32 = 8;
+/// How long pods work that nobody was told of, before there is a new version: longer than what was said before counts.
+const UNHEARD: Duration = Duration::from_secs(26);
+
 /// Plays a seed of CloneSets.
 pub(crate) fn play_clonesets(seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
     play(Kind::CloneSet, seed, mutant, omitted)
@@ -60,7 +77,10 @@ fn play(kind: Kind, seed: u64, mutant: Mutant, omitted: Omitted) -> Report {
     stage::run(async {
         let mut world = World::new(kind, seed, mutant, omitted).await;
         world.storm_rages().await;
-        world.calm_returns().await;
+        // What is done wrong is seen in the storm; only what is not done needs the calm.
+        if mutant.shows_in_calm() {
+            world.calm_returns().await;
+        }
         world.report()
     })
 }
@@ -93,11 +113,15 @@ fn is_broken(pod: &Value) -> bool {
 impl World {
     async fn new(kind: Kind, seed: u64, mutant: Mutant, omitted: Omitted) -> Self {
         let mut stage = Stage::open(seed, mutant, omitted, N_NODES).await;
-        kinds::install(&stage.cluster, &FeatureGates::default())
-            .await
-            .unwrap();
+        stage.gates = GROWS.parse::<FeatureGates>().unwrap();
+        kinds::install(&stage.cluster, &stage.gates).await.unwrap();
+        if kind == Kind::StatefulSet {
+            stage.add(SERVICES, &arbiter_service()).await;
+            stage.add(CLASSES, &class()).await;
+        }
         stage.begin(&kind.history(), &[kind.controller()]).await;
-        let wish = Wish::draw(&mut stage.random, kind);
+        let wish = Wish::draw(&mut stage.random, kind, seed);
+        stage.arbiter.set_surprise(wish.surprise());
         tokio::spawn(hooks::act(stage.client.clone()));
         Self {
             kind,
@@ -149,6 +173,8 @@ impl World {
             let now = self.stage.clock.now();
             if changes.get(n_changed).is_some_and(|at| *at <= now) {
                 n_changed += 1;
+                self.work_begins_unheard().await;
+                self.those_that_work_come_last().await;
                 self.a_new_version().await;
             }
             match self.stage.random.random_range(0..4) {
@@ -162,7 +188,7 @@ impl World {
     async fn a_new_version(&mut self) {
         let image = format!("example.com/web:{}", self.images.len() + 1);
         self.images.push(image.clone());
-        self.wish.image = image;
+        self.wish.new_version(image);
         self.tell().await;
     }
 
@@ -249,13 +275,83 @@ impl World {
 
     /// Some pods begin to work, and others are done. What cannot serve does not begin.
     async fn work_comes_and_goes(&mut self) {
-        if !self.wish.protects() {
+        if !self.wish.has_work() {
             return;
         }
-        for pod in self.ours().await {
-            let turns = self.stage.random.random_range(0..N_TURNS) == 0;
-            if turns && (works(&pod) || is_ready(&pod)) {
-                self.set_work(&pod, !works(&pod)).await;
+        let pods = self.ours().await;
+        if self.wish.source() != Source::Labels {
+            self.the_arbiter_comes_and_goes();
+            let arbiter = &self.stage.arbiter;
+            let is_gone = |name: &&String| pods.iter().all(|pod| pod["metadata"]["name"] != name.as_str());
+            for pod in arbiter.working().iter().filter(is_gone) {
+                arbiter.set_work(pod, false);
+            }
+        }
+        for pod in pods {
+            let works = self.works(&pod);
+            let n_turns = match self.wish.focus() {
+                Focus::Deadline if works => N_LONG_TURNS,
+                Focus::Priorities => N_SLOW_TURNS,
+                _ => N_TURNS,
+            };
+            let turns = self.stage.random.random_range(0..n_turns) == 0;
+            if turns && (works || is_ready(&pod)) {
+                self.set_work(&pod, !works).await;
+            }
+        }
+    }
+
+    /// The arbiter falls silent, and then pods begin to work: what it said before is not true any more.
+    async fn work_begins_unheard(&mut self) {
+        // One that is asked right before says so then.
+        let is_asked = match self.wish.focus() {
+            Focus::Arbiter(source) => source != Source::Http { claims: true },
+            _ => false,
+        };
+        let what = "the arbiter falls silent while pods begin to work";
+        if !is_asked || !self.stage.storm.inject(Fault::Refused, what) {
+            return;
+        }
+        self.stage.arbiter.set_silent(true);
+        for pod in self.ours().await.iter().filter(|pod| is_ready(pod)) {
+            self.set_work(pod, true).await;
+        }
+        sleep(UNHEARD).await;
+    }
+
+    /// Pods that would go first by their ordinals work, and the others idle, for as long as it takes until everybody knows.
+    async fn those_that_work_come_last(&mut self) {
+        if self.wish.focus() != Focus::Priorities {
+            return;
+        }
+        let mut pods = self.ours().await;
+        pods.sort_by_key(|pod| wish::ordinal_of(pod["metadata"]["name"].as_str().unwrap_or_default()));
+        let n_idle = pods.len() / 2;
+        for (at, pod) in pods.iter().enumerate() {
+            self.set_work(pod, at >= n_idle).await;
+        }
+        sleep(UNHEARD).await;
+    }
+
+    fn the_arbiter_comes_and_goes(&mut self) {
+        let (arbiter, storm) = (&self.stage.arbiter, &self.stage.storm);
+        let turns = self.stage.random.random_range(0..SILENT_IN) == 0;
+        if arbiter.is_silent() {
+            // One that is asked right before is of no use while it is silent.
+            let is_back = turns || self.wish.source() == Source::Http { claims: true };
+            arbiter.set_silent(!is_back);
+        } else if turns && storm.inject(Fault::Refused, "the arbiter falls silent") {
+            arbiter.set_silent(true);
+        }
+    }
+
+    /// Does a pod work, as whoever knows says?
+    fn works(&self, pod: &Value) -> bool {
+        match self.wish.source() {
+            Source::Labels => wish::works(pod),
+            Source::Http { .. } | Source::Exec => {
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+                self.stage.arbiter.works(name)
             }
         }
     }
@@ -263,6 +359,10 @@ impl World {
     /// A pod works from now on, or is done; one that has changed since is left alone.
     async fn set_work(&self, pod: &Value, works: bool) {
         let metadata = &pod["metadata"];
+        if self.wish.source() != Source::Labels {
+            self.stage.arbiter.set_work(&text(&metadata["name"]), works);
+            return;
+        }
         let path = format!("{PODS}/{}", text(&metadata["name"]));
         let patch = json!({"metadata": {
             "labels": {(WORKS): works.to_string()}, "resourceVersion": metadata["resourceVersion"],
@@ -316,7 +416,7 @@ impl World {
         }
         if self.wish.protects() && self.comes_to_rest().await {
             self.those_that_work_are_named().await;
-            for pod in self.ours().await.iter().filter(|pod| works(pod)) {
+            for pod in self.ours().await.iter().filter(|pod| self.works(pod)) {
                 self.set_work(pod, false).await;
             }
         }
@@ -329,7 +429,13 @@ impl World {
         let before = n_writes();
         sleep(REST).await;
         let n_writes = n_writes() - before;
-        if n_writes > 0 {
+        // When an arbiter was heard last is told once in a minute.
+        let n_told = if self.wish.source() == Source::Labels {
+            0
+        } else {
+            REST.as_secs() / 60 + 1
+        };
+        if n_writes > n_told {
             self.stage.violations.push(format!(
                 "L1: {n_writes} writes after everything was done, the last of them {}",
                 self.stage.history.last_change()
@@ -352,6 +458,7 @@ impl World {
                 self.tell().await;
             }
             self.an_old_pod_goes().await;
+            self.what_cannot_run_is_done().await;
             if self.stage.clock.now() >= deadline {
                 self.stage
                     .violations
@@ -361,6 +468,17 @@ impl World {
             sleep(LOOKS_EVERY).await;
         }
         true
+    }
+
+    /// A pod may begin to work right before it gets a version that cannot run, and one that works gets it where updates are
+    /// forced. It is left alone for as long as somebody says that it works (statefulset.md 16.2): whoever knows says so no
+    /// more.
+    async fn what_cannot_run_is_done(&self) {
+        let mut pods = self.ours().await;
+        pods.retain(|pod| is_broken(pod) && self.works(pod));
+        for pod in pods {
+            self.set_work(&pod, false).await;
+        }
     }
 
     /// Under `OnDelete`, people replace the pods, one after the other, but those that the partition keeps.
@@ -397,11 +515,11 @@ impl World {
     async fn those_that_work_are_named(&mut self) {
         let wish = &self.wish;
         let mut pods = self.ours().await;
-        pods.retain(|pod| !wish.keeps_surplus(pod));
+        pods.retain(|pod| !wish.keeps_surplus(pod, self.works(pod)));
         let old = pods.iter().filter(|pod| !wish.is_met_by(pod));
         let n_old = old.clone().count();
         let names = old
-            .filter(|pod| works(pod))
+            .filter(|pod| self.works(pod))
             .map(|pod| text(&pod["metadata"]["name"]));
         let working: BTreeSet<String> = names.collect();
         if n_old <= wish.kept() {
@@ -427,8 +545,8 @@ impl World {
     async fn unfinished(&self) -> Option<String> {
         let (wish, all) = (&self.wish, self.ours().await);
         let n_wanted = wish.replicas;
-        let (surplus, pods): (Vec<Value>, Vec<Value>) =
-            all.iter().cloned().partition(|pod| wish.keeps_surplus(pod));
+        let is_kept = |pod: &Value| wish.keeps_surplus(pod, self.works(pod));
+        let (surplus, pods): (Vec<Value>, Vec<Value>) = all.iter().cloned().partition(is_kept);
         if pods.len() != n_wanted {
             let pods: Vec<Value> = pods.iter().map(without_owners).collect();
             return Some(format!(
@@ -457,7 +575,7 @@ impl World {
         let old = pods.iter().filter(|pod| !wish.is_met_by(pod));
         let n_old = old.clone().count();
         let n_kept = if wish.protects() {
-            wish.kept().max(old.filter(|pod| works(pod)).count())
+            wish.kept().max(old.filter(|pod| self.works(pod)).count())
         } else {
             wish.kept()
         };
@@ -476,7 +594,12 @@ impl World {
         if !is_told {
             return Some(format!("the status is {status}, with {n_new} new pods"));
         }
-        self.unclaimed(&all).await.or(self.unfinished_crowd().await)
+        let waits = self.unclaimed(&all).await.or(self.unfinished_crowd().await);
+        let is_held = wish.protects() && pods.iter().any(|pod| self.works(pod));
+        match waits {
+            None if n_kept == 0 && !is_held => self.small_claims(&pods).await,
+            waits => waits,
+        }
     }
 
     /// Claims without a pod, and pods without a claim.
@@ -484,8 +607,7 @@ impl World {
         if !self.wish.has_claims {
             return None;
         }
-        let path = "/api/v1/namespaces/default/persistentvolumeclaims";
-        let list = self.stage.call(Method::GET, path, None, None).await?;
+        let list = self.stage.call(Method::GET, CLAIMS, None, None).await?;
         let claims: BTreeSet<String> = list["items"].as_array()?.iter().map(instance_of).collect();
         let pods: BTreeSet<String> = pods.iter().map(instance_of).collect();
         // The claim of an ordinal stays where others take its pod away.
@@ -495,6 +617,24 @@ impl World {
             claims == pods
         };
         (!is_enough).then(|| format!("claims are {claims:?}, pods {pods:?}"))
+    }
+
+    /// Claims that ask for less than they are to, or have less than they ask for.
+    async fn small_claims(&self, pods: &[Value]) -> Option<String> {
+        let wanted = self.wish.claims_grow_to().filter(|_| self.wish.moves_pods())?;
+        let list = self.stage.call(Method::GET, CLAIMS, None, None).await?;
+        let used: BTreeSet<String> = pods.iter().map(instance_of).collect();
+        let is_small = |claim: &&Value| {
+            let wanted = format!("{wanted}Gi");
+            let has = &claim["status"]["capacity"]["storage"];
+            let asks = &claim["spec"]["resources"]["requests"]["storage"];
+            used.contains(&instance_of(claim)) && [asks, has].into_iter().any(|size| *size != wanted)
+        };
+        let small = list["items"].as_array()?.iter().find(is_small)?;
+        Some(format!(
+            "{} is small: {}, {}",
+            small["metadata"]["name"], small["spec"], small["status"]
+        ))
     }
 
     async fn unfinished_crowd(&self) -> Option<String> {
@@ -518,7 +658,7 @@ impl World {
 
     fn report(self) -> Report {
         let entries = self.stage.history.take();
-        let violations = judge::judge(self.kind, &entries, &self.stage.deeds);
+        let violations = judge::judge(self.kind, &entries, &self.stage.deeds, self.stage.arbiter.turns());
         self.stage.close(entries, violations)
     }
 }

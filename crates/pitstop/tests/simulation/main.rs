@@ -39,6 +39,7 @@ use std::thread;
 use jiff::SignedDuration;
 
 use history::Entry;
+use instances::N_FOCUSES;
 use mutant::{Broken, Mutant};
 use stage::{Play, Report};
 use storm::{Fault, Omitted};
@@ -168,6 +169,7 @@ fn broken_controllers_of_statefulsets_are_caught() {
 }
 
 fn all_are_caught(play: Play, mutants: &[Broken]) {
+    let mut missed = Vec::new();
     for (mutant, invariant, first) in mutants {
         let catches = |seed: &u64| {
             let report = play(*seed, *mutant, Omitted::default());
@@ -176,10 +178,16 @@ fn all_are_caught(play: Play, mutants: &[Broken]) {
                 .iter()
                 .any(|violation| violation.starts_with(invariant))
         };
-        let caught = once(*first).chain(0..N_SEEDS_OF_A_MUTANT).find(catches);
-        assert!(caught.is_some(), "{mutant:?} was not caught by {invariant}");
-        eprintln!("{mutant:?} is caught by {invariant} with seed {caught:?}");
+        // Stories that are about the same first.
+        let alike = (0..N_SEEDS_OF_A_MUTANT).filter(|seed| seed % N_FOCUSES == first % N_FOCUSES);
+        let others = (0..N_SEEDS_OF_A_MUTANT).filter(|seed| seed % N_FOCUSES != first % N_FOCUSES);
+        let caught = once(*first).chain(alike).chain(others).find(catches);
+        match caught {
+            Some(seed) => eprintln!("{mutant:?} is caught by {invariant} with seed {seed}"),
+            None => missed.push(mutant),
+        }
     }
+    assert!(missed.is_empty(), "not caught: {missed:?}");
 }
 
 impl Suite {

@@ -26,6 +26,20 @@ pub(crate) enum Mutant {
     IgnoresThePartition,
     /// S5: it reads StatefulSets without their partition.
     OverlooksThePartition,
+    /// S5: it reads StatefulSets without how many of their pods have to work.
+    OverlooksTheLeast,
+    /// S5: it reads StatefulSets as if pods that are too many went although they work.
+    OverlooksSurplus,
+    /// S5: it reads StatefulSets as if updates were blocked for a second only.
+    ForcesEarly,
+    /// S5: it believes for ever what an arbiter said.
+    BelievesForEver,
+    /// S5: it reads StatefulSets without which pods go first.
+    OverlooksPriorities,
+    /// S5: it disrupts pods that the arbiter has not granted.
+    OverlooksGrants,
+    /// S5: it reads StatefulSets as if claims grew with their pods' deletion.
+    OverlooksGrowth,
     /// S5: it replaces pods although the rollout is paused.
     IgnoresThePause,
     /// S5: it deletes pods whose hook it has only just asked.
@@ -91,15 +105,22 @@ impl Mutant {
     ];
 
     /// Those that are broken with StatefulSets.
-    pub(crate) const BROKEN_WITH_STATEFULSETS: [Broken; 13] = [
+    pub(crate) const BROKEN_WITH_STATEFULSETS: [Broken; 20] = [
         (Self::ExceedsTheBudget, "S1", 0),
-        (Self::TouchesTheFinished, "S2", 5),
-        (Self::OverlooksThePartition, "S5", 7),
-        (Self::IgnoresHooks, "S5", 10),
+        (Self::TouchesTheFinished, "S2", 2),
+        (Self::OverlooksThePartition, "S5", 5),
+        (Self::OverlooksTheLeast, "S5", 1),
+        (Self::OverlooksSurplus, "S5", 12),
+        (Self::ForcesEarly, "S5", 7),
+        (Self::BelievesForEver, "S5", 23),
+        (Self::OverlooksPriorities, "S5", 10),
+        (Self::OverlooksGrants, "S5", 3),
+        (Self::OverlooksGrowth, "S5", 9),
+        (Self::IgnoresHooks, "S5", 28),
         (Self::IgnoresWork, "S5", 4),
-        (Self::WritesBlindly, "S5", 24),
-        (Self::IgnoresTheOrder, "S5", 1),
-        (Self::ReplacesAnyway, "S6", 5),
+        (Self::WritesBlindly, "S5", 7),
+        (Self::IgnoresTheOrder, "S5", 5),
+        (Self::ReplacesAnyway, "S6", 15),
         (Self::TouchesStrangers, "S7", 0),
         (Self::MakesTwo, "S8", 0),
         (Self::LosesClaims, "S8", 4),
@@ -107,13 +128,30 @@ impl Mutant {
         (Self::NeverRests, "L1", 0),
     ];
 
+    /// Does it show only in what is left undone, or is done without end?
+    pub(crate) fn shows_in_calm(self) -> bool {
+        matches!(self, Self::Sound | Self::OnlyPretends | Self::NeverRests)
+    }
+
     /// What it makes of an object, a list or an event that it reads.
     pub(crate) fn reads(self, resource: Resource, read: Bytes) -> Bytes {
-        if self != Self::OverlooksThePartition || resource != Resource::StatefulSets {
-            return read;
-        }
+        let (field, misread) = match self {
+            _ if resource != Resource::StatefulSets => return read,
+            Self::OverlooksThePartition => ("partition", Value::Null),
+            Self::OverlooksTheLeast => ("minProtected", json!(0)),
+            Self::OverlooksSurplus => ("onScaleDown", json!("Delete")),
+            Self::ForcesEarly => ("deadlineSeconds", json!(1)),
+            Self::BelievesForEver => ("staleAfterSeconds", json!(3_600)),
+            Self::OverlooksPriorities => ("priorityStrategy", Value::Null),
+            Self::OverlooksGrants => ("claim", json!(false)),
+            Self::OverlooksGrowth => ("volumeClaimUpdateStrategy", Value::Null),
+            _ => return read,
+        };
         let mut value: Value = serde_json::from_slice(&read).unwrap_or_default();
-        drop_partitions(&mut value);
+        set_all(&mut value, field, &misread);
+        if self == Self::BelievesForEver {
+            set_all(&mut value, "failureThreshold", &json!(1_000));
+        }
         value.to_string().into()
     }
 
@@ -247,6 +285,13 @@ impl Mutant {
             | Self::IgnoresHooks
             | Self::WritesBlindly
             | Self::OverlooksThePartition
+            | Self::OverlooksTheLeast
+            | Self::OverlooksSurplus
+            | Self::ForcesEarly
+            | Self::BelievesForEver
+            | Self::OverlooksPriorities
+            | Self::OverlooksGrants
+            | Self::OverlooksGrowth
             | Self::IgnoresTheOrder
             | Self::OnlyPretends
             | Self::NeverRests => false,
@@ -254,14 +299,18 @@ impl Mutant {
     }
 }
 
-/// Takes all partitions out of what was read.
-fn drop_partitions(value: &mut Value) {
+/// Gives all fields of this name another value in what was read, or takes them out.
+fn set_all(value: &mut Value, field: &str, to: &Value) {
     match value {
         Value::Object(fields) => {
-            fields.remove("partition");
-            fields.values_mut().for_each(drop_partitions);
+            if to.is_null() {
+                fields.remove(field);
+            } else if let Some(old) = fields.get_mut(field) {
+                *old = to.clone();
+            }
+            fields.values_mut().for_each(|value| set_all(value, field, to));
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_partitions),
+        Value::Array(items) => items.iter_mut().for_each(|value| set_all(value, field, to)),
         _ => {}
     }
 }

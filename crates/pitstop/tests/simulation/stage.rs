@@ -14,6 +14,7 @@ use pitstop_cluster::node::{Fleet, FleetConfig, NodeSpec};
 use pitstop_cluster::{Cluster, Config, VirtualClock};
 use pitstop_controller::api::{KubeApi, Resource};
 use pitstop_controller::{Config as ControllerConfig, Controller, Replica};
+use pitstop_engine::feature_gates::FeatureGates;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -85,6 +86,8 @@ pub(crate) struct Stage {
     pub(crate) history: History,
     pub(crate) storm: Arc<Storm>,
     pub(crate) arbiter: Arc<Arbiter>,
+    /// What the controllers may do.
+    pub(crate) gates: FeatureGates,
     pub(crate) deeds: Arc<Deeds>,
     pub(crate) random: StdRng,
     pub(crate) violations: Vec<String>,
@@ -124,7 +127,8 @@ impl Stage {
             client: cluster.client(),
             history: History::default(),
             deeds: Arc::new(Deeds::default()),
-            arbiter: Arbiter::open(),
+            arbiter: Arbiter::open(Arc::clone(&clock), Arc::clone(&storm)),
+            gates: FeatureGates::default(),
             fates: Vec::new(),
             clocks: Vec::new(),
             lost: BTreeMap::new(),
@@ -160,6 +164,7 @@ impl Stage {
             let clock = Skewed::by(skew, Arc::clone(&self.clock));
             let seed = self.random.random();
             let mut config = ControllerConfig::new(Arc::clone(&clock) as SharedClock, name, seed);
+            config.set_gates(self.gates.clone());
             config.controllers = controllers.iter().copied().collect::<BTreeSet<_>>();
             tokio::spawn(live(api, config));
             self.fates.push(fate);
@@ -340,6 +345,7 @@ impl Stage {
     /// Nothing goes wrong from now on, and all clocks show the same.
     pub(crate) fn nothing_goes_wrong(&self) {
         self.storm.ends();
+        self.arbiter.set_silent(false);
         for clock in &self.clocks {
             clock.set(0);
         }
@@ -348,6 +354,7 @@ impl Stage {
     /// The storm is over, and all nodes are there: says which ones were cut off.
     pub(crate) async fn calm(&mut self) -> Vec<String> {
         self.storm.ends();
+        self.arbiter.set_silent(false);
         let mut connected = Vec::new();
         for (node, lost) in std::mem::take(&mut self.lost) {
             match lost {

@@ -11,7 +11,8 @@ use pitstop_engine::feature_gates::FeatureGates;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::arbiter::{HOST, PATH, PORT};
+use crate::arbiter::{PATH, PORT};
+use crate::instances::{ARBITER, SERVICES, arbiter_service};
 use crate::mutant::Mutant;
 use crate::stage::{self, Stage};
 use crate::storm::Omitted;
@@ -169,16 +170,12 @@ fn a_slow_arbiter_holds_up_only_what_waits_for_its_word() {
     const AT_ONCE: SignedDuration = SignedDuration::from_secs(10);
     stage::block_on(async {
         let stage = open().await;
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "arbiter"},
-            "spec": {"type": "ExternalName", "externalName": HOST},
-        });
-        stage.add("/api/v1/namespaces/default/services", &service).await;
+        stage.add(SERVICES, &arbiter_service()).await;
         stage.arbiter.take_time(SLOW);
         let mut web = set(2, "Parallel", "web:1");
         // Whoever is silent lets everything go, but nobody was heard yet.
         web["spec"]["updateStrategy"] = json!({"rollingUpdate": {"protection": {"arbiter": {
-            "http": {"service": {"name": "arbiter", "port": PORT}, "path": PATH}, "failurePolicy": "Ignore",
+            "http": {"service": {"name": ARBITER, "port": PORT}, "path": PATH}, "failurePolicy": "Ignore",
             "timeoutSeconds": 30, "staleAfterSeconds": 60,
         }}}});
         let began_at = stage.clock.now();

@@ -11,6 +11,7 @@ use pitstop_controller::api::Resource;
 
 use super::wish::instance_of;
 use super::{Kind, NAME};
+use crate::arbiter::Turn;
 use crate::faulty::Deeds;
 use crate::history::Entry;
 use crate::objects::{owner, text};
@@ -24,11 +25,13 @@ use spec::{Pod, Spec};
 
 /// What a decision is based on may be this old: the longest lag of a watch, and a write that came late.
 const OLDEST_VIEW: SignedDuration = SignedDuration::from_secs(25);
+/// How late a write comes whose sender has given up. Source: faulty.rs.
+const LATE_WRITE: SignedDuration = SignedDuration::from_secs(3);
 /// How far apart clocks may be.
 const SKEW: SignedDuration = SignedDuration::from_secs(6);
 
 /// Everything that must not have happened.
-pub(super) fn judge(kind: Kind, entries: &[Entry], deeds: &Deeds) -> Vec<String> {
+pub(super) fn judge(kind: Kind, entries: &[Entry], deeds: &Deeds, turns: Vec<Turn>) -> Vec<String> {
     let mut court = Court {
         kind,
         written: deeds.versions(),
@@ -42,6 +45,9 @@ pub(super) fn judge(kind: Kind, entries: &[Entry], deeds: &Deeds) -> Vec<String>
         losses: Vec::new(),
         surplus: BTreeSet::new(),
         ended: BTreeSet::new(),
+        turns,
+        n_working: Past::default(),
+        sizes: BTreeMap::new(),
         violations: Vec::new(),
     };
     for entry in entries {
@@ -80,6 +86,12 @@ struct Court {
     surplus: BTreeSet<String>,
     /// Uids of claims that have begun to end.
     ended: BTreeSet<String>,
+    /// What the arbiter knew.
+    turns: Vec<Turn>,
+    /// How many pods say of themselves that they work.
+    n_working: Past<i64>,
+    /// What claims ask for, by instance. Units: billionths of a byte.
+    sizes: BTreeMap<String, i128>,
     violations: Vec<String>,
 }
 
@@ -151,6 +163,7 @@ impl Court {
         } else {
             self.pods.insert(uid.clone(), pod.clone());
         }
+        self.n_working.now(entry.at, self.count(|pod| pod.works));
         self.judge_identity(entry, &pod);
         self.note_surplus(entry.at, &uid, &pod);
         let Some(before) = before else {
@@ -357,6 +370,7 @@ impl Court {
 
     /// S8: the claim of a pod that is there stays, and that of an ordinal goes only with a pod that was one too many.
     fn judge_claim(&mut self, entry: &Entry) {
+        self.judge_size(entry);
         let metadata = &entry.object["metadata"];
         let is_ending = entry.event == "DELETED" || !metadata["deletionTimestamp"].is_null();
         let uid = text(&metadata["uid"]);

@@ -6,10 +6,11 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use super::kind::Kind;
+use crate::arbiter::Surprise;
 
 pub(super) mod ordinals;
 
-use ordinals::Ordinals;
+use ordinals::{Focus, Ordinals, Source};
 
 /// Finalizer that holds a pod before its deletion.
 pub(super) const DRAIN: &str = "example.com/drain";
@@ -92,7 +93,7 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    pub(super) fn draw(random: &mut StdRng, kind: Kind) -> Self {
+    pub(super) fn draw(random: &mut StdRng, kind: Kind, seed: u64) -> Self {
         let policy = match random.random_range(0..10) {
             0..=2 => Policy::Recreate,
             3..=7 => Policy::IfPossible,
@@ -126,9 +127,54 @@ impl Wish {
             variable: 0,
         };
         if kind == Kind::StatefulSet {
-            wish.ordinals = Some(Ordinals::draw(random, policy));
+            wish.is_about(Focus::of(seed));
+            wish.ordinals = Some(Ordinals::draw(random, wish.policy, Focus::of(seed)));
         }
         wish
+    }
+
+    fn is_about(&mut self, focus: Focus) {
+        match focus {
+            Focus::Nothing => {}
+            Focus::InPlace => self.policy = Policy::Only,
+            _ if self.policy == Policy::OnDelete => self.policy = Policy::Recreate,
+            _ => {}
+        }
+        // What holds pods up beside would leave little to see.
+        if matches!(focus, Focus::Growth | Focus::Priorities) {
+            self.hook = None;
+        }
+        self.has_claims |= focus == Focus::Growth;
+        self.keep_focus(focus);
+    }
+
+    /// What the story is about stays.
+    fn keep_focus(&mut self, focus: Focus) {
+        // Who goes first is to be seen where one goes after the other.
+        if focus == Focus::Priorities {
+            self.max_unavailable = json!(1);
+        }
+    }
+
+    /// There is another version.
+    pub(super) fn new_version(&mut self, image: String) {
+        self.image = image;
+        let focus = self.focus();
+        if focus != Focus::Nothing {
+            self.is_paused = false;
+            self.partition = match focus {
+                Focus::Partition => self.replicas.div_ceil(2),
+                _ => 0,
+            };
+        }
+        if let Some(ordinals) = &mut self.ordinals {
+            ordinals.new_version();
+        }
+    }
+
+    /// What the story is about.
+    pub(super) fn focus(&self) -> Focus {
+        self.ordinals.as_ref().map_or(Focus::Nothing, Ordinals::focus)
     }
 
     /// One of many that are small.
@@ -154,8 +200,17 @@ impl Wish {
         }
     }
 
-    /// Somebody changes something: says what.
+    /// Somebody changes something, but not what the story is about: says what.
     pub(super) fn change(&mut self, random: &mut StdRng, images: &[String]) -> String {
+        let what = self.change_anything(random, images);
+        self.keep_focus(self.focus());
+        if let Some(ordinals) = &mut self.ordinals {
+            ordinals.keep_focus();
+        }
+        what
+    }
+
+    fn change_anything(&mut self, random: &mut StdRng, images: &[String]) -> String {
         if let Some(ordinals) = &mut self.ordinals
             && random.random_range(0..4) == 0
         {
@@ -214,6 +269,9 @@ impl Wish {
     /// The rollout is let go on to its end, or to where somebody wants to look at it.
     pub(super) fn goes_on(&mut self, random: &mut StdRng) {
         self.is_paused = false;
+        if let Some(ordinals) = &mut self.ordinals {
+            ordinals.is_quiet();
+        }
         if random.random_range(0..3) > 0 {
             self.partition = 0;
         }
@@ -245,14 +303,41 @@ impl Wish {
         self.ordinals.as_ref().is_some_and(Ordinals::protects)
     }
 
-    /// Is a pod one too many, which works and is left alone for that?
-    pub(super) fn keeps_surplus(&self, pod: &Value) -> bool {
+    /// Does it matter which pods work?
+    pub(super) fn has_work(&self) -> bool {
+        self.ordinals.as_ref().is_some_and(Ordinals::has_work)
+    }
+
+    /// How pods begin to work that are written to, if that matters.
+    pub(super) fn surprise(&self) -> Option<Surprise> {
+        match self.source() {
+            _ if !self.protects() => None,
+            Source::Labels => Some(Surprise::Label),
+            Source::Http { claims: true } => Some(Surprise::Arbiter),
+            // What they said last counts for some time.
+            Source::Http { claims: false } | Source::Exec => None,
+        }
+    }
+
+    /// Who says which pods work.
+    pub(super) fn source(&self) -> Source {
+        self.ordinals.as_ref().map_or(Source::Labels, Ordinals::source)
+    }
+
+    /// What claims are to ask for. Units: Gi. `None`: they do not grow.
+    pub(super) fn claims_grow_to(&self) -> Option<u32> {
+        let ordinals = self.ordinals.as_ref().filter(|_| self.has_claims)?;
+        ordinals.claims_grow_to()
+    }
+
+    /// Is a pod one too many, which is left alone since it works?
+    pub(super) fn keeps_surplus(&self, pod: &Value, works: bool) -> bool {
         let Some(ordinals) = self.ordinals.as_ref().filter(|one| one.blocks_scale_down()) else {
             return false;
         };
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         let ordinal = ordinal_of(name);
-        works(pod) && ordinal.is_some_and(|ordinal| !ordinals.live(self.replicas).contains(&ordinal))
+        works && ordinal.is_some_and(|ordinal| !ordinals.live(self.replicas).contains(&ordinal))
     }
 
     /// Is a pod as the template?
@@ -268,12 +353,6 @@ impl Wish {
         let mut spec = self.spec(name);
         drop_nulls(&mut spec);
         spec["selector"] = json!({"matchLabels": {"app": name}});
-        if self.has_claims {
-            let claim = json!({
-                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
-            });
-            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
-        }
         let kind = self.kind().as_str();
         json!({
             "apiVersion": "apps.kruise.io/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec,
@@ -346,6 +425,12 @@ impl Wish {
                 "spec": {"containers": [container]},
             },
         });
+        if self.has_claims {
+            let plain =
+                || json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            let claim = self.ordinals.as_ref().map_or_else(plain, Ordinals::claim);
+            spec["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
+        }
         if let Some(ordinals) = &self.ordinals {
             ordinals.shape(&mut spec, self.policy, !self.reuses_claims);
         }

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use pitstop_api::claim::ClaimDisk;
 use serde_json::Value;
 
-use super::spec::{Ordinals, Pod, Spec};
-use super::{Court, Loss};
+use super::spec::{Ordinals, Pod, Source, Spec};
+use super::{Court, Loss, OLDEST_VIEW};
+use crate::arbiter::Turn;
 use crate::history::Entry;
+use crate::instances::wish::instance_of;
 use crate::objects::text;
 
 impl Court {
@@ -113,11 +116,58 @@ impl Court {
         }
     }
 
-    /// S5: a pod that works is not touched.
+    /// S5: a pod that works is not touched, nor any while too few work.
     pub(super) fn judge_protection(&mut self, entry: &Entry, before: &Pod, pod: &Pod) {
-        let is_protected = self.known(entry.at).all(|spec| spec.protects(before));
-        if before.works && before.is_active && is_protected && pod.is_touched_since(before) {
-            self.violation("S5", entry, &format!("{} works", pod.name));
+        let (at, name) = (entry.at, &pod.name);
+        if !before.is_active || !pod.is_touched_since(before) {
+            return;
+        }
+        let works = |spec: &Spec| match spec.source() {
+            Source::Labels => before.works,
+            Source::Arbiter { known_for } => self.has_worked(before, at, known_for),
+        };
+        if self
+            .known(at)
+            .all(|spec| spec.protects(before, at) && works(spec))
+        {
+            self.violation("S5", entry, &format!("{name} works"));
+        }
+        let most = self.n_working.known(at).max().copied().unwrap_or_default();
+        let are_too_few = |spec: &Spec| spec.protects(before, at) && most < spec.min_protected();
+        if self.known(at).all(are_too_few) {
+            self.violation("S5", entry, &format!("{name} is disrupted, and only {most} work"));
+        }
+    }
+
+    /// Does the arbiter know for so long that a pod works? What it knew of an earlier one with its name does not count.
+    fn has_worked(&self, pod: &Pod, at: Timestamp, known_for: SignedDuration) -> bool {
+        let is_of = |turn: &&Turn| turn.pod == pod.name && (pod.came_at..=at).contains(&turn.at);
+        let last = self.turns.iter().rfind(is_of);
+        last.is_some_and(|last| last.works && at.duration_since(last.at) >= known_for)
+    }
+
+    /// S8: a claim never shrinks, whoever writes it.
+    pub(super) fn judge_size(&mut self, entry: &Entry) {
+        let instance = instance_of(&entry.object);
+        if entry.event == "DELETED" {
+            self.sizes.remove(&instance);
+            return;
+        }
+        let size = ClaimDisk::of(&entry.object).request.unwrap_or_default();
+        let before = self.sizes.insert(instance, size).unwrap_or_default();
+        if size < before {
+            self.violation("S8", entry, &format!("it shrinks from {before} to {size}"));
+        }
+    }
+
+    /// S5: a pod is updated after its claims have grown. Source: statefulset.md 8.
+    fn judge_growth(&mut self, entry: &Entry, before: &Pod) {
+        let Some(size) = self.sizes.get(&before.instance) else {
+            return;
+        };
+        if self.known(entry.at).all(|spec| spec.asks_for_more_than(*size)) {
+            let what = format!("{} was updated, and its claim is small", before.name);
+            self.violation("S5", entry, &what);
         }
     }
 
@@ -148,32 +198,37 @@ impl Court {
         self.judge_order(entry, before, true);
     }
 
-    /// S5: from the highest ordinal down, as far as the partition lets. `is_taken`: does it leave service? Pods that do not come
-    /// to a revision all at once.
+    /// S5: in its turn, as far as the partition lets. `is_taken`: does it leave service? Pods that do not come to a revision
+    /// all at once.
     pub(super) fn judge_order(&mut self, entry: &Entry, before: &Pod, is_taken: bool) {
         let (at, name) = (entry.at, &before.name);
+        self.judge_growth(entry, before);
         let is_below = |spec: &Spec, ordinals: &Ordinals| {
             let rank = spec.rank(before).and_then(|rank| i64::try_from(rank).ok());
             ordinals.is_descending && rank.is_some_and(|rank| rank < spec.partition)
         };
-        let is_kept = self.all(at, is_below);
-        let min_ready = self.max(at, |spec| spec.min_ready);
-        let comes_first = |pod: &Pod| {
-            let is_old = self.targets.known(at).all(|target| *target != pod.hash);
-            let is_wanted = self.known(at).all(|spec| spec.wants(pod));
-            is_old
-                && is_wanted
-                && pod.ordinal > before.ordinal
-                && pod.is_available(at, min_ready)
-                && !pod.is_marked
-        };
-        let is_overtaking = is_taken && before.is_available(at, min_ready) && self.count(comes_first) > 0;
-        let is_one_by_one =
-            |spec: &Spec, ordinals: &Ordinals| ordinals.is_descending && spec.max_unavailable == 1;
-        if is_kept {
+        if self.all(at, is_below) {
             self.violation("S5", entry, &format!("the partition keeps {name}"));
         }
-        if is_overtaking && self.all(at, is_one_by_one) {
+        let min_ready = self.max(at, |spec| spec.min_ready);
+        let overtakes = |is_first: &dyn Fn(&Pod) -> bool| {
+            let waits = |pod: &Pod| {
+                let is_old = self.targets.known(at).all(|target| *target != pod.hash);
+                let is_wanted = self.known(at).all(|spec| spec.wants(pod));
+                is_old && is_wanted && pod.is_available(at, min_ready) && !pod.is_marked && is_first(pod)
+            };
+            self.count(waits) > 0
+        };
+        let has_long =
+            |pod: &Pod, works: bool| pod.works == works && at.duration_since(pod.turned_at) > OLDEST_VIEW;
+        let is_early = |spec: &Spec, ordinals: &Ordinals| {
+            let passes_over_higher = || overtakes(&|pod| pod.ordinal > before.ordinal);
+            let passes_over_idle = || has_long(before, true) && overtakes(&|pod| has_long(pod, false));
+            spec.max_unavailable == 1
+                && (ordinals.is_descending && passes_over_higher()
+                    || ordinals.prefers_idle && passes_over_idle())
+        };
+        if is_taken && before.is_available(at, min_ready) && self.all(at, is_early) {
             self.violation("S5", entry, &format!("{name} went before its turn"));
         }
     }

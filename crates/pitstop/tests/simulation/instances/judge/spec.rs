@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use pitstop_api::claim::ClaimDisk;
 use pitstop_api::{keys, reasons};
 use serde_json::{Value, json};
 
-use super::SKEW;
+use super::{LATE_WRITE, SKEW};
 use crate::history::Entry;
 use crate::instances::wish::ordinals::live;
 use crate::instances::wish::{DRAIN, SERVES, instance_of, kept, ordinal_of, works};
@@ -42,10 +43,28 @@ pub(super) struct Ordinals {
     pub(super) come_in_order: bool,
     /// Is one pod updated after the other?
     pub(super) is_descending: bool,
-    pub(super) protects: bool,
+    /// Is one updated that idles, before any that works?
+    pub(super) prefers_idle: bool,
+    protects: bool,
     blocks_scale_down: bool,
+    min_protected: i64,
+    /// From when on pods are taken for idle.
+    forced_at: Option<Timestamp>,
+    source: Source,
+    /// What a claim is to ask for before its pod is updated. Units: billionths of a byte.
+    claim: Option<i128>,
     /// What it says is the revision that all pods had last.
     pub(super) current: String,
+}
+
+/// Who says which pods work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Source {
+    Labels,
+    Arbiter {
+        /// How long it has to know of a pod's work for that pod to be safe from us.
+        known_for: SignedDuration,
+    },
 }
 
 impl Spec {
@@ -107,9 +126,30 @@ impl Spec {
     }
 
     /// Is a pod left alone for as long as it works?
-    pub(super) fn protects(&self, pod: &Pod) -> bool {
-        let ordinals = self.ordinals.as_ref();
-        ordinals.is_some_and(|one| one.protects && (one.blocks_scale_down || self.wants(pod)))
+    pub(super) fn protects(&self, pod: &Pod, at: Timestamp) -> bool {
+        // Who decides may be ahead, and have been when it wrote since when nothing goes on.
+        let is_forced = |one: &Ordinals| {
+            one.forced_at
+                .is_some_and(|forced_at| at + SKEW + SKEW >= forced_at)
+        };
+        let ordinals = self.ordinals.as_ref().filter(|one| one.protects);
+        ordinals.is_some_and(|one| !is_forced(one) && (one.blocks_scale_down || self.wants(pod)))
+    }
+
+    /// Who says which pods work.
+    pub(super) fn source(&self) -> Source {
+        self.ordinals.as_ref().map_or(Source::Labels, |one| one.source)
+    }
+
+    /// How many pods have to work for any to be disrupted.
+    pub(super) fn min_protected(&self) -> i64 {
+        self.ordinals.as_ref().map_or(0, |one| one.min_protected)
+    }
+
+    /// Does a claim of this size grow before its pod is updated?
+    pub(super) fn asks_for_more_than(&self, size: i128) -> bool {
+        let wanted = self.ordinals.as_ref().and_then(|one| one.claim);
+        wanted.is_some_and(|wanted| wanted > size)
     }
 
     /// Is nothing updated by it?
@@ -131,15 +171,50 @@ impl Ordinals {
         let reserved: Vec<i64> = reserved.filter_map(Value::as_i64).collect();
         let start = spec["ordinals"]["start"].as_i64().unwrap_or_default();
         let protection = &rolling["protection"];
+        let claim = &spec["volumeClaimTemplates"][0];
+        let grows = spec["volumeClaimUpdateStrategy"]["type"] == "OnPodRollingUpdate" && claim.is_object();
         Self {
             live: live(start, &reserved, replicas),
             come_in_order: spec["podManagementPolicy"] == "OrderedReady",
             is_descending: rolling["unorderedUpdate"].is_null() && protection.is_null(),
+            prefers_idle: !rolling["unorderedUpdate"]["priorityStrategy"].is_null() && protection.is_null(),
             protects: !protection.is_null(),
+            min_protected: protection["minProtected"].as_i64().unwrap_or_default(),
+            forced_at: forced_at(object),
+            source: Source::read(&protection["arbiter"]),
+            claim: ClaimDisk::of(claim).request.filter(|_| grows),
             blocks_scale_down: protection["onScaleDown"] != "Delete",
             current: text(&object["status"]["currentRevision"]),
         }
     }
+}
+
+impl Source {
+    fn read(arbiter: &Value) -> Self {
+        if arbiter.is_null() {
+            return Self::Labels;
+        }
+        let stale_after =
+            SignedDuration::from_secs(arbiter["staleAfterSeconds"].as_i64().unwrap_or_default());
+        // Beside what is too old, a write that came late, decided on by a clock that was set back.
+        let known_for = if arbiter["claim"] == true {
+            SignedDuration::ZERO
+        } else {
+            stale_after + LATE_WRITE + SKEW + SKEW
+        };
+        Self::Arbiter { known_for }
+    }
+}
+
+/// From when on pods are taken for idle, since an update was blocked for as long as it may be.
+fn forced_at(object: &Value) -> Option<Timestamp> {
+    let protection = &object["spec"]["updateStrategy"]["rollingUpdate"]["protection"];
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let mut blocked =
+        conditions.filter(|one| one["type"] == reasons::UPDATE_BLOCKED && one["status"] == "True");
+    let since: Timestamp = blocked.next()?["lastTransitionTime"].as_str()?.parse().ok()?;
+    let seconds = protection["deadlineSeconds"].as_i64()?;
+    (protection["onDeadline"] == "Force").then(|| since + SignedDuration::from_secs(seconds))
 }
 
 /// What of a template, or of a pod, the story changes and a container cannot get without being touched.
@@ -156,6 +231,8 @@ fn looks(object: &Value) -> Value {
 #[derive(Debug, Clone)]
 pub(super) struct Pod {
     pub(super) name: String,
+    /// When it came.
+    pub(super) came_at: Timestamp,
     pub(super) owner: String,
     pub(super) instance: String,
     /// Of a pod of a StatefulSet.
@@ -176,6 +253,8 @@ pub(super) struct Pod {
     pub(super) serves: bool,
     /// Does it work, as far as anybody may tell?
     pub(super) works: bool,
+    /// Since when it does, or does not.
+    pub(super) turned_at: Timestamp,
 }
 
 impl Pod {
@@ -191,6 +270,7 @@ impl Pod {
         let since = before.and_then(|before| before.ready_since).unwrap_or(entry.at);
         let name = text(&metadata["name"]);
         Self {
+            came_at: before.map_or(entry.at, |before| before.came_at),
             owner: owner(object),
             instance: instance_of(object),
             ordinal: ordinal_of(&name),
@@ -208,6 +288,9 @@ impl Pod {
             is_held: finalizers.clone().any(|finalizer| finalizer == DRAIN),
             serves: labels[SERVES] == "true",
             works: works(object),
+            turned_at: before
+                .filter(|before| before.works == works(object))
+                .map_or(entry.at, |before| before.turned_at),
             name,
         }
     }
