@@ -116,7 +116,7 @@ impl Mutant {
         (Self::OverlooksPriorities, "S5", 10),
         (Self::OverlooksGrants, "S5", 3),
         (Self::OverlooksGrowth, "S5", 9),
-        (Self::IgnoresHooks, "S5", 28),
+        (Self::IgnoresHooks, "S5", 0),
         (Self::IgnoresWork, "S5", 4),
         (Self::WritesBlindly, "S5", 7),
         (Self::IgnoresTheOrder, "S5", 5),

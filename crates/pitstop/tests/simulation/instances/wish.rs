@@ -136,6 +136,7 @@ impl Wish {
     fn is_about(&mut self, focus: Focus) {
         match focus {
             Focus::Nothing => {}
+            Focus::Hook => self.hook = Some((Hook::Delete, true)),
             Focus::InPlace => self.policy = Policy::Only,
             _ if self.policy == Policy::OnDelete => self.policy = Policy::Recreate,
             _ => {}

@@ -69,6 +69,8 @@ pub(in crate::instances) enum Focus {
     Priorities,
     /// Pods that nothing replaces.
     InPlace,
+    /// Somebody who wants to be heard before a deletion.
+    Hook,
 }
 
 impl Focus {
@@ -76,7 +78,7 @@ impl Focus {
         let turn = seed / N_FOCUSES;
         match seed % N_FOCUSES {
             0 => match turn % 4 {
-                0 => Self::Nothing,
+                0 => Self::Hook,
                 1 => Self::Partition,
                 2 => Self::Priorities,
                 _ => Self::InPlace,
@@ -244,7 +246,7 @@ impl Ordinals {
                 drawn.protection = None;
                 drawn.in_order = false;
             }
-            Focus::InPlace | Focus::Nothing => {}
+            Focus::InPlace | Focus::Hook | Focus::Nothing => {}
         }
         drawn.keep_focus();
         drawn
