@@ -379,7 +379,7 @@ impl Court {
             return;
         }
         let name = text(&metadata["name"]);
-        if self.kind == Kind::StatefulSet && !self.is_left_behind(metadata) {
+        if self.kind == Kind::StatefulSet && !self.is_left_behind(entry) {
             self.violation("S8", entry, &format!("{name} goes, and its pod was to stay"));
         }
         let instance = instance_of(&entry.object);

@@ -7,13 +7,12 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use pitstop_api::claim::ClaimDisk;
-use serde_json::Value;
 
 use super::spec::{Ordinals, Pod, Source, Spec};
 use super::{Court, Loss, OLDEST_VIEW};
 use crate::arbiter::Turn;
 use crate::history::Entry;
-use crate::instances::wish::instance_of;
+use crate::instances::wish::{instance_of, ordinal_of};
 use crate::objects::text;
 
 impl Court {
@@ -24,11 +23,19 @@ impl Court {
         }
     }
 
-    /// Does a claim go with pods that were all too many?
-    pub(super) fn is_left_behind(&self, claim: &Value) -> bool {
-        let mut owners = claim["ownerReferences"].as_array().into_iter().flatten();
+    /// Does a claim go with pods that were all too many, or that went for an update right before they were?
+    pub(super) fn is_left_behind(&self, entry: &Entry) -> bool {
+        let claim = &entry.object;
+        let mut owners = claim["metadata"]["ownerReferences"]
+            .as_array()
+            .into_iter()
+            .flatten();
         let of_pods = owners.clone().any(|owner| owner["kind"] == "Pod");
-        of_pods && owners.all(|owner| self.surplus.contains(&text(&owner["uid"])))
+        let is_surplus = ordinal_of(&instance_of(claim)).is_some_and(|ordinal| {
+            let mut specs = self.known(entry.at);
+            specs.any(|spec| !spec.live().contains(&ordinal))
+        });
+        of_pods && (is_surplus || owners.all(|owner| self.surplus.contains(&text(&owner["uid"]))))
     }
 
     /// Are all that may be asked for so?
