@@ -91,6 +91,9 @@ pub fn validating(client: &Value) -> Value {
     definition::webhook(VALIDATING, client, PLURAL, &["CREATE", "UPDATE", "DELETE"])
 }
 
+/// How long evictions wait to be judged: as long as an arbiter may take, and no webhook may take longer. Units: seconds.
+pub const EVICTION_WEBHOOK_SECONDS: u32 = 30;
+
 /// The entry of a `ValidatingWebhookConfiguration` for `evictionGuard`. `client` is asked at [`EVICTION_PATH`].
 ///
 /// Pods cannot be told apart by what an eviction says, so it is asked about those of all namespaces but these, where what
@@ -109,8 +112,7 @@ pub fn guarding(client: &Value, but_in: &[&str]) -> Value {
         "failurePolicy": "Ignore",
         "matchPolicy": "Equivalent",
         "sideEffects": "None",
-        // An arbiter may take as long, and no webhook longer.
-        "timeoutSeconds": 30,
+        "timeoutSeconds": EVICTION_WEBHOOK_SECONDS,
         "admissionReviewVersions": ["v1", "v1beta1"],
     })
 }

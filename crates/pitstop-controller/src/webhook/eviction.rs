@@ -5,15 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pitstop_api::fields::text;
+use pitstop_api::statefulset::definition::EVICTION_WEBHOOK_SECONDS;
 use pitstop_api::view::{MetaWire, NodeNames, OwnerKind, PodView, PodWire, Protection, StatefulSetView, Uid};
 use pitstop_api::{Clock as _, StorageClasses, SystemClock};
 use pitstop_engine::instances::{Failures, InFlight};
 use pitstop_engine::statefulset::{ArbiterAnswers, Features, Snapshot, eviction_refusal};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::review::{Admission, Verdict};
 use crate::api::{Api, Call, CallError, Resource, Verb};
@@ -27,14 +30,25 @@ struct Asks {
     pods: Vec<PodView>,
 }
 
+/// A judgement may take no longer: a webhook that does not answer in its own time is taken to allow everything.
+const JUDGED_WITHIN: Duration = Duration::from_secs(EVICTION_WEBHOOK_SECONDS.saturating_sub(5) as u64);
+
 /// May the pod go?
 pub(super) async fn judge(api: &dyn Api, admission: &Admission<'_>) -> Verdict {
     let name = admission.name;
-    let refusal = match find(api, admission.namespace, name).await {
-        Ok(None) => None,
-        Ok(Some(asks)) => asks.refusal(api).await,
-        Err(why) => Some(format!("it cannot be told whether it is protected: {why}")),
+    let refusal = async {
+        match find(api, admission.namespace, name).await {
+            Ok(None) => None,
+            Ok(Some(asks)) => asks.refusal(api).await,
+            Err(why) => Some(format!("it cannot be told whether it is protected: {why}")),
+        }
     };
+    let refusal = timeout(JUDGED_WITHIN, refusal).await.unwrap_or_else(|_| {
+        Some(format!(
+            "it cannot be told whether it is protected: no answer within {} s",
+            JUDGED_WITHIN.as_secs()
+        ))
+    });
     refusal.map_or(Verdict::ALLOWED, |why| Verdict::disruption(name, &why))
 }
 
@@ -116,7 +130,7 @@ impl Asks {
             namespace: &self.set.namespace,
             name: &self.set.name,
             update_revision: &self.set.status.update_revision,
-            running: &arbiter::running(self.pods.iter()),
+            running: &arbiter::running(&self.set, self.pods.iter()),
             first: text(&self.set.template, "/spec/containers/0/name"),
         };
         let answer = arbiter::ask(api, arbiter, about).await;

@@ -209,6 +209,21 @@ pub fn containers_done(
     images_done(live, state, now)
 }
 
+/// Does a container not run, and has it not been started since an update changed it, or ever? Then nothing of the version
+/// that it waits for has run.
+pub(crate) fn is_unstarted(live: Live<'_>, name: &str) -> bool {
+    let Some(status) = live.view.status(name) else {
+        return false;
+    };
+    if matches!(status.state, ContainerState::Running { .. }) {
+        return false;
+    }
+    let is_first = status.container_id.is_empty() && status.restart_count == 0;
+    let state = UpdateState::of(live.view).ok().flatten();
+    let before = state.and_then(|state| state.proof.containers.get(name).cloned());
+    is_first || before.is_some_and(|before| *before.container_id == *status.container_id)
+}
+
 fn no_report(state: &UpdateState, now: Timestamp) -> Completion {
     let until = state.began_at().map(|at| later(at, REPORT_WITHIN));
     match until {

@@ -25,9 +25,12 @@ impl ProtectedBy {
             Self::Person => "it is protected by its annotation pitstop.io/arbiter-override",
             Self::Unknown => {
                 "it is protected while nobody knows whether it works: it has no label that protection asks for, or its \
-                 arbiter does not say"
+                 arbiter does not say; annotation pitstop.io/arbiter-override=idle on it lets it go"
             }
-            Self::Silence => "it is protected while its arbiter does not answer",
+            Self::Silence => {
+                "it is protected while its arbiter does not answer; annotation pitstop.io/arbiter-override=idle on it lets \
+                 it go"
+            }
             Self::Question => "its arbiter is asked whether it may go now",
             Self::Refusal => {
                 "it is protected while its arbiter does not let it go; it was asked for it, and is asked again"

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use pitstop_api::view::{ArbiterProbe, FailurePolicy, PodView, Protection, Uid};
-use pitstop_api::{keys, reasons};
+use pitstop_api::view::{ArbiterProbe, FailurePolicy, Phase, PodView, Protection, StatefulSetView, Uid};
+use pitstop_api::{fields, keys, reasons};
 
 use super::identity::ordinal_of;
 use super::rows::{Place, Row, Rows};
 use super::snapshot::{ArbiterAnswers, Observation, Observed, Snapshot};
 use crate::inplace::Live;
+use crate::inplace::completion::is_unstarted;
 use crate::plan::ProtectedBy;
 
 /// Does a pod work?
@@ -37,6 +38,8 @@ impl Guard {
 pub(super) struct Judge<'s> {
     protection: Option<Result<&'s Protection, ()>>,
     answers: &'s ArbiterAnswers,
+    /// The container in which its command runs; `None` where it is none.
+    asked: Option<&'s str>,
     /// Is its first answer still on its way?
     is_awaited: bool,
     by_pod: BTreeMap<Uid, &'s Observation>,
@@ -49,6 +52,7 @@ impl<'s> Judge<'s> {
         Self {
             protection: protection.map(|read| read.as_ref().map(|read| &**read).map_err(|_| ())),
             answers: &snapshot.arbiter,
+            asked: asked_container(snapshot.set),
             is_awaited: snapshot.awaits_arbiter(),
             by_pod: observations.map(|seen| (seen.pod, seen)).collect(),
         }
@@ -67,7 +71,7 @@ impl<'s> Judge<'s> {
         };
         let by = match self.fresh(protection, pod.uid, now) {
             _ if overridden(pod).is_some() => unanswered(protection, pod),
-            _ if never_asked(protection, pod) => None,
+            _ if self.runs_nothing(pod) => None,
             Some(Observed::Working) => Some(ProtectedBy::Work),
             Some(Observed::Idle) => None,
             Some(Observed::Unknown) => protection.protects_unknown.then_some(ProtectedBy::Unknown),
@@ -105,12 +109,17 @@ impl<'s> Judge<'s> {
         (age <= SignedDuration::from_secs(i64::from(seconds))).then_some(seen.state)
     }
 
+    /// Is the arbiter a command, and has nothing run where it would, since the pod was last taken for idle, or ever?
+    fn runs_nothing(&self, pod: &PodView) -> bool {
+        self.asked.is_some_and(|container| has_not_run(pod, container))
+    }
+
     /// Is the arbiter not heard of any pod?
     fn is_silent(&self, protection: &Protection, rows: &Rows<'_>, now: Timestamp) -> bool {
         let Some(arbiter) = &protection.arbiter else {
             return false;
         };
-        let is_asked = |row: &&Row<'_>| row.guard != Guard::Gone && !never_asked(protection, row.pod);
+        let is_asked = |row: &&Row<'_>| row.guard != Guard::Gone && !self.runs_nothing(row.pod);
         let mut pods = rows.all.iter().filter(is_asked).peekable();
         self.answers.failures >= arbiter.failure_threshold
             || pods.peek().is_some() && pods.all(|row| self.fresh(protection, row.pod.uid, now).is_none())
@@ -136,16 +145,31 @@ pub(crate) fn unanswered(protection: &Protection, pod: &PodView) -> Option<Prote
     }
 }
 
-/// Is the arbiter a command, and did no container of this pod ever start? Then nothing in it can work, and no command can
-/// ever say so.
-fn never_asked(protection: &Protection, pod: &PodView) -> bool {
-    let probe = protection.arbiter.as_ref().map(|arbiter| &arbiter.probe);
-    let is_command = matches!(probe, Some(ArbiterProbe::Exec { .. }));
-    is_command
-        && Live::of(pod).is_some_and(|live| {
-            let mut statuses = live.view.statuses.iter();
-            statuses.all(|status| status.container_id.is_empty() && status.restart_count == 0)
-        })
+/// Can a command that is the arbiter run in this pod? Not where its container has yet to be started, for the first time or
+/// since an update in place, which only an idle pod gets: nothing there can work, and no command can ever say so.
+///
+/// Source: statefulset.md 16.4, exec.
+pub fn can_be_asked(set: &StatefulSetView, pod: &PodView) -> bool {
+    pod.phase == Phase::Running
+        && !pod.is_terminating()
+        && !asked_container(set).is_some_and(|container| has_not_run(pod, container))
+}
+
+/// The container in which the command of the arbiter runs: the one that it names, else the first.
+fn asked_container(set: &StatefulSetView) -> Option<&str> {
+    let protection = set.protection.as_ref()?.as_ref().ok()?;
+    match &protection.arbiter.as_ref()?.probe {
+        ArbiterProbe::Exec { container, .. } => Some(
+            container
+                .as_deref()
+                .unwrap_or_else(|| fields::text(&set.template, "/spec/containers/0/name")),
+        ),
+        ArbiterProbe::Http(_) => None,
+    }
+}
+
+fn has_not_run(pod: &PodView, container: &str) -> bool {
+    Live::of(pod).is_some_and(|live| is_unstarted(live, container))
 }
 
 /// What a person says of a pod, which outranks the arbiter.

@@ -91,7 +91,8 @@ impl ArbiterAnswers {
         });
         let others = reported.protected.saturating_sub(reported.protected_old);
         let mut left = usize::try_from(others).unwrap_or(usize::MAX);
-        let observations = pods.iter().map(|pod| {
+        let heard = pods.iter().filter(|pod| !has(&reported.silent, pod));
+        let observations = heard.map(|pod| {
             let works = is_named(pod) || {
                 let is_one = left > 0
                     && !pod.is_terminating()

@@ -187,6 +187,11 @@ impl Turn<'_, '_> {
             let rows = rows.filter(|row| row.guard == Guard::Protected(by));
             rows.map(name).collect()
         };
+        // Where nothing at all is heard, that is told of the arbiter.
+        let silent: Vec<String> = match shield.stops {
+            Some(ProtectedBy::Silence) => Vec::new(),
+            _ => by(ProtectedBy::Silence),
+        };
         status.protection = Some(ProtectionStatus {
             protected: shield.protected,
             protected_old: shield.protected_old,
@@ -195,6 +200,7 @@ impl Turn<'_, '_> {
             condemned: kept.iter().map(name).collect(),
             refused: by(ProtectedBy::Refusal),
             unknown: by(ProtectedBy::Unknown),
+            silent: silent.clone(),
             last_probe_time: self.snapshot.arbiter.heard_at.map(seconds),
             arbiter_healthy: shield.arbiter_answers,
         });
@@ -221,7 +227,21 @@ impl Turn<'_, '_> {
             message: &message,
         };
         set(status, &said, self.snapshot.now);
+        self.tell_silence(&silent);
         self.watch_deadline(status, numbers, is_blocked);
+    }
+
+    /// Pods of which the arbiter does not say anything any more while it speaks of others. Source: statefulset.md 16.5.
+    fn tell_silence(&mut self, silent: &[String]) {
+        let before = &self.snapshot.set.status.protection;
+        let is_known = |pod: &String| before.iter().any(|before| before.silent.contains(pod));
+        for pod in silent.iter().filter(|pod| !is_known(pod)) {
+            let message = format!(
+                "the arbiter says nothing of pod {pod}: {}",
+                ProtectedBy::Silence.sentence()
+            );
+            self.warn(reasons::ARBITER_PROBE_FAILED, message, None);
+        }
     }
 
     /// Is there a pod that protection leaves to the update? One that is up goes only where protected pods that are down do

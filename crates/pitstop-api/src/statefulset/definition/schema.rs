@@ -461,6 +461,10 @@ fn newer_status() -> Vec<(&'static str, Value)> {
                         "unknown",
                         names("Of those: pods of which nobody knows whether they work."),
                     ),
+                    (
+                        "silent",
+                        names("Of those: pods of which the arbiter has said nothing for too long."),
+                    ),
                     ("lastProbeTime", time("When the arbiter was last heard.")),
                     ("arbiterHealthy", flag("Does the arbiter answer?")),
                 ],

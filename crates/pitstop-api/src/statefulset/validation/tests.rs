@@ -615,6 +615,21 @@ fn protection_is_judged() {
     for (protection, field, why) in [
         (json!({}), "", "podSelector or arbiter is required"),
         (
+            json!({"podSelector": working, "partitionPolicy": "X"}),
+            "",
+            "partitionPolicy: unknown variant `X`, expected `Follow` or `Static`",
+        ),
+        (
+            json!({"podSelector": working, "minProtected": -1}),
+            "",
+            "minProtected: invalid value: integer `-1`, expected a whole number from 0 on",
+        ),
+        (
+            json!({"arbiter": {"http": http, "failurePolicy": "X"}}),
+            "",
+            "arbiter.failurePolicy: unknown variant `X`, expected one of `Protect`, `KeepLabel`, `Ignore`",
+        ),
+        (
             json!({"podSelector": {}}),
             "",
             "podSelector is empty; name the labels of pods that work",

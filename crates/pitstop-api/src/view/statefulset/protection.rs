@@ -109,7 +109,7 @@ pub enum FailurePolicy {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct ProtectionWire {
     pod_selector: Option<LabelSelector>,
     partition_policy: PartitionPolicy,
@@ -151,7 +151,7 @@ enum OnDeadline {
 }
 
 #[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct ArbiterWire {
     http: Option<HttpWire>,
     exec: Option<ExecWire>,
@@ -229,7 +229,14 @@ impl Protection {
     /// # Errors
     /// What is wrong, for people. A StatefulSet whose protection cannot be read is not updated at all.
     pub fn of(value: &Value) -> Result<Self, String> {
-        let wire = ProtectionWire::deserialize(value).map_err(|error| error.to_string())?;
+        let wire: ProtectionWire = serde_path_to_error::deserialize(value).map_err(|error| {
+            let why = error.inner().to_string();
+            let why = why.replace("expected u32", "expected a whole number from 0 on");
+            match error.path().to_string().as_str() {
+                "." => why,
+                path => format!("{path}: {why}"),
+            }
+        })?;
         let arbiter = wire.arbiter.map(Arbiter::of).transpose()?;
         let label = arbiter.as_ref().and_then(|arbiter| arbiter.label.as_ref());
         let selector = match (&wire.pod_selector, label) {

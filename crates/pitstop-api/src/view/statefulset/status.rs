@@ -103,6 +103,9 @@ pub struct ProtectionStatus {
     /// Of the pods that wait or are too many: those of which nobody knows whether they work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
+    /// Of the pods that wait or are too many: those of which the arbiter has said nothing for too long.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
     /// When the arbiter was last heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_probe_time: Option<Timestamp>,

@@ -10,8 +10,8 @@ use ::http::Method;
 use bytes::Bytes;
 use jiff::SignedDuration;
 use pitstop_api::Timestamp;
-use pitstop_api::view::{Arbiter, ArbiterProbe, HttpProbe, Phase, PodView, Uid};
-use pitstop_engine::statefulset::{Action, ArbiterAnswers, Claimed, Observation, Observed};
+use pitstop_api::view::{Arbiter, ArbiterProbe, HttpProbe, PodView, StatefulSetView, Uid};
+use pitstop_engine::statefulset::{Action, ArbiterAnswers, Claimed, Observation, Observed, can_be_asked};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -31,6 +31,8 @@ pub(crate) struct Asked {
     at: Option<Timestamp>,
     /// What is to be said to it of pods that are to be disrupted, or are back.
     words: Vec<Action>,
+    /// Was it asked in vain, last time, whether pods may be disrupted?
+    claims_fail: bool,
 }
 
 /// Did it begin or cease to answer?
@@ -156,6 +158,11 @@ impl Asked {
         }
     }
 
+    /// Takes in whether it could be asked for pods; says whether that is another word than before.
+    pub(super) fn is_news(&mut self, fails: bool) -> bool {
+        std::mem::replace(&mut self.claims_fail, fails) != fails
+    }
+
     /// An arbiter that could not be asked grants nobody for a period, and what it granted before counts to its end.
     pub(super) fn not_asked<'a>(
         &mut self,
@@ -261,9 +268,9 @@ pub(crate) struct About<'a> {
     pub(crate) first: &'a str,
 }
 
-/// The names of those pods that run.
-pub(crate) fn running<'a>(pods: impl Iterator<Item = &'a PodView>) -> Vec<Arc<str>> {
-    let running = pods.filter(|pod| pod.phase == Phase::Running && !pod.is_terminating());
+/// The names of those pods in which a command can run.
+pub(crate) fn running<'a>(set: &StatefulSetView, pods: impl Iterator<Item = &'a PodView>) -> Vec<Arc<str>> {
+    let running = pods.filter(|pod| can_be_asked(set, pod));
     running.map(|pod| Arc::clone(&pod.name)).collect()
 }
 

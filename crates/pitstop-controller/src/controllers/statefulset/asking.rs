@@ -65,7 +65,7 @@ impl StatefulSets {
             let pods = state.pods_of(set.uid).iter();
             let uids: BTreeMap<Arc<str>, Uid> =
                 pods.clone().map(|pod| (Arc::clone(&pod.name), pod.uid)).collect();
-            (uids, arbiter::running(pods))
+            (uids, arbiter::running(set, pods))
         };
         let about = arbiter::About {
             namespace: &set.namespace,
@@ -89,6 +89,11 @@ impl StatefulSets {
             Some(Turn::Back) => (false, "the arbiter answers again".to_owned()),
             None => return,
         };
+        self.tell(set, is_warning, message);
+    }
+
+    /// The arbiter began or ceased to answer.
+    fn tell(&self, set: &StatefulSetView, is_warning: bool, message: String) {
         let event = Event {
             is_warning,
             reason: reasons::ARBITER_PROBE_FAILED,
@@ -121,16 +126,30 @@ impl StatefulSets {
                     if !self.is_there(key, set) {
                         return;
                     }
+                    let mut is_news = false;
                     match answer {
-                        Ok(granted) => self.memories.change(key, |memory| {
-                            memory.asked.take_claim(&claim, &granted, arbiter, now);
-                        }),
+                        Ok(granted) => {
+                            self.memories.change(key, |memory| {
+                                memory.asked.take_claim(&claim, &granted, arbiter, now);
+                                is_news = memory.asked.is_news(false);
+                            });
+                            if is_news {
+                                let message = "the arbiter answers again when it is asked for pods";
+                                self.tell(set, false, message.to_owned());
+                            }
+                        }
                         Err(why) => {
                             warn!(statefulset = %key, why, "the arbiter was asked for pods in vain");
                             let known = self.pods_of(set.uid);
                             self.memories.change(key, |memory| {
                                 memory.asked.not_asked(known.keys(), &claim, arbiter, now);
+                                is_news = memory.asked.is_news(true);
                             });
+                            if is_news {
+                                let message =
+                                    format!("the arbiter does not answer when it is asked for pods: {why}");
+                                self.tell(set, true, message);
+                            }
                         }
                     }
                 }

@@ -15,6 +15,8 @@ const SET: &str = "00000000-0000-0000-0000-000000000001";
 struct Server {
     objects: BTreeMap<String, Value>,
     asked: Mutex<Vec<String>>,
+    /// Does it never answer?
+    hangs: bool,
 }
 
 impl Api for Server {
@@ -22,6 +24,9 @@ impl Api for Server {
         Box::pin(async move {
             let path = call.path_and_query();
             self.asked.lock().unwrap().push(path.clone());
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
             match self.objects.get(&path) {
                 Some(Value::Null) => Err(CallError::Unreachable("connection refused".to_owned())),
                 Some(object) => Ok(object.to_string().into()),
@@ -189,8 +194,22 @@ async fn what_cannot_be_found_out_keeps_a_pod() {
     asks.objects.insert(service, Value::Null);
     assert_eq!(
         why(&evict(&asks, "web-1").await),
-        "Cannot evict pod web-1: it is protected while its arbiter does not answer"
+        "Cannot evict pod web-1: it is protected while its arbiter does not answer; annotation pitstop.io/arbiter-override=idle \
+         on it lets it go"
     );
+}
+
+/// A webhook that is too late is taken to allow everything, so the judgement comes before.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_known_in_time_keeps_a_pod() {
+    let mut server = server(&working(&json!({})));
+    server.hangs = true;
+    let began = tokio::time::Instant::now();
+    assert_eq!(
+        why(&evict(&server, "web-1").await),
+        "Cannot evict pod web-1: it cannot be told whether it is protected: no answer within 25 s"
+    );
+    assert!(began.elapsed() < Duration::from_secs(u64::from(EVICTION_WEBHOOK_SECONDS)));
 }
 
 #[tokio::test]

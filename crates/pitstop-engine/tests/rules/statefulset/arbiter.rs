@@ -1,5 +1,6 @@
 //! statefulset.md 16.4: what an arbiter is asked, and what its answers become.
 
+use pitstop_api::reasons;
 use pitstop_engine::plan::ProtectedBy;
 use pitstop_engine::statefulset::{Claimed, Observation, Observed, PatchWhy};
 
@@ -281,6 +282,62 @@ fn a_pod_that_never_started_does_not_work() {
     assert_eq!(none.does(), "-0", "nobody can be asked, so nobody is silent");
 }
 
+/// 16.4, exec: an update in place, which only an idle pod gets, stops the container in which the command runs; until it
+/// is started again nothing in it works, and the way back is open.
+#[test]
+fn a_pod_that_its_update_stopped_does_not_work() {
+    let exec = json!({ "exec": { "command": ["is-idle"] } });
+    let mut world = asked(five("0-4A", &[]), &ALL_IDLE, 0).in_place();
+    world = protection(world, "arbiter", exec);
+    world.kubelets();
+    assert_eq!(world.does(), "@4");
+    let plan = world.plan();
+    world.apply(&plan);
+    // The command was heard of the others alone since then, and the user goes back.
+    world.now += 60;
+    let now = at(world.now);
+    for seen in world.arbiter.observations.iter_mut().take(4) {
+        seen.at = now;
+    }
+    world.arbiter.heard_at = Some(now);
+    let world = world
+        .set("/spec/template", template('A'))
+        .with(|world| world.revisions[0]["revision"] = json!(3));
+    let container = |state: Value, id: &str| {
+        let container = json!([{ "name": "c1", "image": "foo1", "imageID": "containerd://foo1", "restartCount": 0,
+            "ready": false, "containerID": id, "state": state }]);
+        world.clone().edit(4, |pod| {
+            pod.set("/status/containerStatuses", container)
+                .condition("Ready", "False", "")
+        })
+    };
+    let waiting = json!({ "waiting": { "reason": "ImagePullBackOff" } });
+    let stopped = container(waiting.clone(), "containerd://c1-1");
+    assert_eq!(stopped.does(), "@4", "nothing has run there since");
+    let crashed = container(waiting, "containerd://c1-2");
+    assert_eq!(
+        crashed.does(),
+        "-",
+        "the new version has run, and its state is not known"
+    );
+    let told = crashed.plan();
+    let said = told.status.unwrap().protection.unwrap();
+    assert_eq!(said.silent, ["web-4"], "who does not ask finds that out");
+    let event = told
+        .events
+        .iter()
+        .find(|event| event.reason == reasons::ARBITER_PROBE_FAILED);
+    assert!(
+        event
+            .unwrap()
+            .message
+            .starts_with("the arbiter says nothing of pod web-4: "),
+        "{event:?}"
+    );
+    let runs = container(json!({ "running": {} }), "containerd://c1-1");
+    assert_eq!(runs.does(), "-", "it has not been stopped yet");
+}
+
 /// 16.5: who does not ask the arbiter finds in the status what it said: who waits works, and so do as many others as are
 /// protected.
 #[test]
@@ -320,9 +377,15 @@ fn what_the_arbiter_said_is_read_from_the_status() {
     told["refused"] = json!(["web-2"]);
     told["unknown"] = json!(["web-0"]);
     assert_eq!(
-        reports(told),
+        reports(told.clone()),
         [Observed::Unknown, Working, Idle, Idle, Idle],
         "one that nobody knows, and one that was refused"
+    );
+    told["silent"] = json!(["web-1"]);
+    assert_eq!(
+        reports(told),
+        [Observed::Unknown, Idle, Idle, Idle],
+        "of one nothing is heard"
     );
     assert_eq!(
         reports(status(2, 1, &["web-1"], &[], false)),

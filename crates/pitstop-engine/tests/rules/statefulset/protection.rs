@@ -606,7 +606,7 @@ fn evictions(world: &World) -> String {
     let word = |why: Option<String>| match why.as_deref() {
         None => '-',
         Some("it is protected while it works") => 'w',
-        Some("it is protected while its arbiter does not answer") => 's',
+        Some(said) if said.starts_with("it is protected while its arbiter does not answer") => 's',
         Some(why) if why.starts_with("it is protected while nobody knows") => 'u',
         Some(why) if why.contains("minProtected") => 'f',
         Some(_) => '?',

@@ -98,6 +98,14 @@ fn its_silence_and_its_return_are_told_once() {
     }
 }
 
+/// 16.5: the first failure and the recovery are told.
+#[test]
+fn that_it_cannot_be_asked_for_pods_is_told_once() {
+    let mut asked = Asked::default();
+    let told = [false, true, true, false, true].map(|fails| asked.is_news(fails));
+    assert_eq!(told, [false, true, false, true, true]);
+}
+
 #[test]
 fn what_is_granted_counts_for_its_time_and_what_is_not_is_asked_for_in_the_next_period() {
     let mut asked = Asked::default();
