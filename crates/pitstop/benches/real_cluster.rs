@@ -1,16 +1,16 @@
 //! What a rollout costs on a real API server: pitstop's, and that of a DaemonSet by Kubernetes' own controller.
 //!
-//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native|daemonset|daemonset-in-place|cloneset]
-//! [max=10%|max=1] [pods=N] [first=N]`. Needs a real control plane (`cargo xtask control-plane`). Every program runs on this machine, so the less the
-//! rest of it does, the steadier the figures.
+//! `cargo bench -p pitstop --bench real_cluster [-- NODES [ROUNDS]] [pitstop|native|daemonset|daemonset-in-place|cloneset|
+//! statefulset] [max=10%|max=1] [pods=N] [first=N]`. Needs a real control plane (`cargo xtask control-plane`). Every program
+//! runs on this machine, so the less the rest of it does, the steadier the figures.
 //!
 //! A workload with 1,000 pods gets a new image, with max-unavailable 10 % and 1: a DaemonSet with a pod on each node, native
-//! or of `apps.kruise.io`, or a CloneSet whose pods are updated in place, `pods` of them (as many as nodes where that is not
-//! said). The `first` of them get it (all) while a partition keeps the others, which Kubernetes' own controller cannot. CPU and memory are those of the controller's process alone, read from `/proc`;
+//! or of `apps.kruise.io`, or a CloneSet or StatefulSet whose pods are updated in place, `pods` of them (as many as nodes where
+//! that is not said). The `first` of them get it (all) while a partition keeps the others, which Kubernetes' own controller cannot. CPU and memory are those of the controller's process alone, read from `/proc`;
 //! writes and reactions are read from the audit log. A reaction is the time from the answer to the status write that makes a
 //! pod Ready to the arrival of the first write to the pod whose turn this has made possible: with max-unavailable `m`, the
 //! `k`-th Ready pod permits begin number `m + k`. It holds the way of the watch event through the API server. Goals: issues
-//! "The same story on a real API server", 4, and "In-place update and CloneSet", 4.
+//! "The same story on a real API server", 4, and "In-place update and CloneSet", 4, which "Advanced StatefulSet" shares.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -78,15 +78,18 @@ enum System {
     AdvancedInPlace,
     /// A CloneSet, in place, by `pitstop controller`.
     CloneSet,
+    /// A StatefulSet of `apps.kruise.io`, in place and in parallel, by `pitstop controller`.
+    StatefulSet,
 }
 
 /// The words that name them.
-const SYSTEMS: [(&str, System); 5] = [
+const SYSTEMS: [(&str, System); 6] = [
     ("pitstop", System::Pitstop),
     ("native", System::Native),
     ("daemonset", System::Advanced),
     ("daemonset-in-place", System::AdvancedInPlace),
     ("cloneset", System::CloneSet),
+    ("statefulset", System::StatefulSet),
 ];
 
 impl System {
@@ -97,6 +100,7 @@ impl System {
             Self::Advanced => "pitstop controller, Advanced DaemonSet",
             Self::AdvancedInPlace => "pitstop controller, Advanced DaemonSet in place",
             Self::CloneSet => "pitstop controller, CloneSet in place",
+            Self::StatefulSet => "pitstop controller, StatefulSet in place",
         }
     }
 
@@ -105,13 +109,14 @@ impl System {
             Self::Pitstop | Self::Native => WorkloadKind::DaemonSet,
             Self::Advanced | Self::AdvancedInPlace => WorkloadKind::AdvancedDaemonSet,
             Self::CloneSet => WorkloadKind::CloneSet,
+            Self::StatefulSet => WorkloadKind::StatefulSet,
         }
     }
 
     fn user(self) -> &'static str {
         match self {
-            Self::Pitstop | Self::Advanced | Self::AdvancedInPlace | Self::CloneSet => PITSTOP,
             Self::Native => NATIVE,
+            _ => PITSTOP,
         }
     }
 
@@ -121,12 +126,13 @@ impl System {
             Self::Pitstop | Self::Native => None,
             Self::Advanced | Self::AdvancedInPlace => Some("--controllers=daemonset"),
             Self::CloneSet => Some("--controllers=cloneset"),
+            Self::StatefulSet => Some("--controllers=statefulset"),
         }
     }
 
     /// Do the pods stay?
     fn is_in_place(self) -> bool {
-        matches!(self, Self::AdvancedInPlace | Self::CloneSet)
+        matches!(self, Self::AdvancedInPlace | Self::CloneSet | Self::StatefulSet)
     }
 }
 
@@ -148,7 +154,7 @@ struct World {
 /// How large workloads are.
 #[derive(Debug, Clone, Copy)]
 struct Size {
-    /// Pods of a CloneSet.
+    /// Pods of a CloneSet or StatefulSet.
     n_pods: usize,
     /// How many pods get the new image; `None`: all of them.
     first: Option<usize>,
@@ -366,7 +372,7 @@ impl World {
     /// How many pods there are, and how many of them get the new image.
     fn sizes(&self, system: System) -> (usize, usize) {
         let n_pods = match system {
-            System::CloneSet => self.size.n_pods,
+            System::CloneSet | System::StatefulSet => self.size.n_pods,
             _ => self.n_nodes,
         };
         let first = self.size.first.filter(|_| system != System::Native);
@@ -401,7 +407,7 @@ impl World {
         }
         let program = env!("CARGO_BIN_EXE_pitstop");
         let printed = tokio::process::Command::new(program)
-            .args(["manifests", "--controllers=daemonset,cloneset"])
+            .args(["manifests", "--controllers=daemonset,cloneset,statefulset"])
             .output()
             .await
             .unwrap();
@@ -443,6 +449,7 @@ impl World {
             System::Pitstop | System::Native => daemonset(system, budget, n_pods - n_updated),
             System::Advanced | System::AdvancedInPlace => advanced(system, budget, n_pods - n_updated),
             System::CloneSet => cloneset(budget, n_pods, n_pods - n_updated),
+            System::StatefulSet => statefulset(budget, n_pods, n_pods - n_updated),
         };
         let object = serde_json::from_value(object).unwrap();
         // Webhooks answer from the moment on when their certificate is in place.
@@ -554,6 +561,16 @@ fn cloneset(budget: &str, n_pods: usize, kept: usize) -> Value {
             "template": template(),
         },
     })
+}
+
+/// The same with identities: what makes them updatable in place is in the template, where OpenKruise wants it.
+fn statefulset(budget: &str, n_pods: usize, kept: usize) -> Value {
+    let mut object = cloneset(budget, n_pods, kept);
+    object["kind"] = "StatefulSet".into();
+    object["spec"]["podManagementPolicy"] = "Parallel".into();
+    object["spec"]["template"]["spec"]["readinessGates"] =
+        json!([{"conditionType": pitstop_api::reasons::INPLACE_UPDATE_READY}]);
+    object
 }
 
 fn amount(budget: &str) -> Value {
