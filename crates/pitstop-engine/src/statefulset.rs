@@ -44,7 +44,7 @@ pub use crate::instances::{
 pub use claims::needs_classes;
 pub use plan::Plan;
 pub use pre_download::pre_download;
-pub use protection::{can_be_asked, eviction_refusal};
+pub use protection::{asked_container, can_be_asked, eviction_refusal};
 pub use snapshot::{ArbiterAnswers, Claimed, Features, Observation, Observed, Snapshot};
 
 use crate::availability::until;

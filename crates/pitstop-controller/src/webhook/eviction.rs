@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pitstop_api::fields::text;
 use pitstop_api::statefulset::definition::EVICTION_WEBHOOK_SECONDS;
 use pitstop_api::view::{MetaWire, NodeNames, OwnerKind, PodView, PodWire, Protection, StatefulSetView, Uid};
 use pitstop_api::{Clock as _, StorageClasses, SystemClock};
 use pitstop_engine::instances::{Failures, InFlight};
-use pitstop_engine::statefulset::{ArbiterAnswers, Features, Snapshot, eviction_refusal};
+use pitstop_engine::statefulset::{ArbiterAnswers, Features, Snapshot, asked_container, eviction_refusal};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -131,7 +130,7 @@ impl Asks {
             name: &self.set.name,
             update_revision: &self.set.status.update_revision,
             running: &arbiter::running(&self.set, self.pods.iter()),
-            first: text(&self.set.template, "/spec/containers/0/name"),
+            container: asked_container(&self.set).unwrap_or_default(),
         };
         let answer = arbiter::ask(api, arbiter, about).await;
         let mut asked = Asked::default();

@@ -218,10 +218,12 @@ pub(crate) fn is_unstarted(live: Live<'_>, name: &str) -> bool {
     if matches!(status.state, ContainerState::Running { .. }) {
         return false;
     }
-    let is_first = status.container_id.is_empty() && status.restart_count == 0;
+    if status.container_id.is_empty() && status.restart_count == 0 {
+        return true;
+    }
     let state = UpdateState::of(live.view).ok().flatten();
-    let before = state.and_then(|state| state.proof.containers.get(name).cloned());
-    is_first || before.is_some_and(|before| *before.container_id == *status.container_id)
+    let before = state.as_ref().and_then(|state| state.proof.containers.get(name));
+    before.is_some_and(|before| *before.container_id == *status.container_id)
 }
 
 fn no_report(state: &UpdateState, now: Timestamp) -> Completion {

@@ -155,8 +155,9 @@ pub fn can_be_asked(set: &StatefulSetView, pod: &PodView) -> bool {
         && !asked_container(set).is_some_and(|container| has_not_run(pod, container))
 }
 
-/// The container in which the command of the arbiter runs: the one that it names, else the first.
-fn asked_container(set: &StatefulSetView) -> Option<&str> {
+/// The container in which the command of the arbiter runs: the one that it names, else the first. `None`: the arbiter is no
+/// command. Source: statefulset.md 16.1, `arbiter.exec`.
+pub fn asked_container(set: &StatefulSetView) -> Option<&str> {
     let protection = set.protection.as_ref()?.as_ref().ok()?;
     match &protection.arbiter.as_ref()?.probe {
         ArbiterProbe::Exec { container, .. } => Some(

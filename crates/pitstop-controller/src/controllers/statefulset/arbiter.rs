@@ -264,8 +264,8 @@ pub(crate) struct About<'a> {
     pub(crate) update_revision: &'a str,
     /// Those of its pods that run: no command runs in others.
     pub(crate) running: &'a [Arc<str>],
-    /// The container in which commands run that name none: the first.
-    pub(crate) first: &'a str,
+    /// The container in which a command runs.
+    pub(crate) container: &'a str,
 }
 
 /// The names of those pods in which a command can run.
@@ -284,10 +284,10 @@ pub(crate) async fn ask(api: &dyn Api, arbiter: &Arbiter, about: About<'_>) -> R
         name,
         update_revision,
         running,
-        first,
+        container,
     } = about;
-    if let ArbiterProbe::Exec { container, command } = &arbiter.probe {
-        let what = (container.as_deref().unwrap_or(first), command.as_slice());
+    if let ArbiterProbe::Exec { command, .. } = &arbiter.probe {
+        let what = (container, command.as_slice());
         return exec::ask(api, (namespace, running), what, limit(arbiter)).await;
     }
     let query = format!("?namespace={namespace}&name={name}&updateRevision={update_revision}");

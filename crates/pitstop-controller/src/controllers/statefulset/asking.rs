@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
-use pitstop_api::fields::text;
 use pitstop_api::reasons;
 use pitstop_api::view::{Arbiter, StatefulSetView, Uid};
 use pitstop_engine::plan::Event;
-use pitstop_engine::statefulset::Action;
+use pitstop_engine::statefulset::{Action, asked_container};
 use tracing::{debug, warn};
 
 use super::arbiter::{self, Claim, Turn};
@@ -72,7 +71,7 @@ impl StatefulSets {
             name: &set.name,
             update_revision: &set.status.update_revision,
             running: &running,
-            first: text(&set.template, "/spec/containers/0/name"),
+            container: asked_container(set).unwrap_or_default(),
         };
         let answer = arbiter::ask(self.parts.api.as_ref(), arbiter, about).await;
         debug!(statefulset = %key, ?answer, "the arbiter was asked");

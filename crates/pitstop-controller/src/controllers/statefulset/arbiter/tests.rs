@@ -204,7 +204,7 @@ fn about(running: &[Arc<str>]) -> About<'_> {
         name: "web",
         update_revision: "web-2",
         running,
-        first: "main",
+        container: "main",
     }
 }
 
